@@ -1,0 +1,83 @@
+# nettop: `make` lists what there is. `make run` and `make test` do all set-up themselves, on a fresh Debian 12 too.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON := /usr/bin/python3# the distribution's, which sees the distribution's bcc
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PREFIX := /opt/nettop
+LAUNCHER := /usr/local/bin/nettop
+
+RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base iproute2 procps
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.run ## Install what nettop needs to run: Debian packages and .venv
+
+.PHONY: run
+run: setup ## Set up and watch this host for five seconds
+	$(SUDO) $(BIN)/nettop snapshot
+
+.PHONY: test
+test: lint ## Set up and run every check; without root, all that needs none
+	@[ "$$(id -u)" = 0 ] || echo "NOT ROOT: every test that reads real traffic through the kernel is left out."
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/.test ## Style, types and the direction of imports
+	$(BIN)/ruff check nettop tests
+	$(BIN)/ruff format --check nettop tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: schema
+schema: setup ## Write the JSON Schemas anew from the rows
+	$(BIN)/python -m nettop.export
+
+.PHONY: install
+install: ## Install for every user: a root-owned copy in /opt/nettop, and the command nettop
+	$(call packages,$(RUN_PACKAGES))
+	umask 022 && $(SUDO) $(PYTHON) -m venv --clear --system-site-packages $(PREFIX)
+	umask 022 && $(SUDO) $(PREFIX)/bin/pip install --quiet .
+	$(SUDO) ln -sfn $(PREFIX)/bin/nettop $(LAUNCHER)
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there
+	$(SUDO) rm -rf $(PREFIX)
+	$(SUDO) rm -f $(LAUNCHER)
+
+.PHONY: clean
+clean: ## Remove everything that is made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find nettop tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Debian packages that are missing, through apt; elsewhere a sentence that says what to install.
+define packages
+	@missing=""; for package in $(1); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "Install what your distribution calls:$$missing" >&2; exit 1; \
+	fi; \
+	echo "Installing:$$missing"; \
+	$(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) -E apt-get install -q -y --no-install-recommends $$missing
+endef
+
+$(VENV)/.run: pyproject.toml
+	$(call packages,$(RUN_PACKAGES))
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(call packages,$(TEST_PACKAGES))
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
