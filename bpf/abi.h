@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What crosses from the kernel programs to nettop: the one place that says how the bytes lie.
+ *
+ * nettop/kernel/abi.py is Python's view of it; tests/abi compares the two, field by field.
+ * Rules: fixed-width fields, explicit padding, natural alignment, size asserted. Times are bpf_ktime_get_ns()
+ * (CLOCK_MONOTONIC) in nanoseconds, except where "boot" stands in the name. Ports are in host order, addresses in
+ * network order (IPv4 in the first four bytes).
+ */
+#ifndef NETTOP_ABI_H
+#define NETTOP_ABI_H
+
+#define COMM_BYTES 16 /* TASK_COMM_LEN, include/linux/sched.h */
+#define ADDRESS_BYTES 16
+
+/* How sure the owner of a socket is. Never lowered once set. */
+#define OWNER_UNKNOWN 0
+#define OWNER_SCANNED 1 /* found holding the socket in its table of open files */
+#define OWNER_EXACT 2   /* was seen in the act: it connected, sent or closed */
+
+#define SOCKET_OUTBOUND 1  /* connect() made it */
+#define SOCKET_INBOUND 2   /* a listener's child */
+#define SOCKET_OLD 4       /* existed before nettop did, or its beginning was not seen */
+#define SOCKET_LISTENER 8
+#define SOCKET_SHARED 16   /* UDP: more than one process has sent on it, so its bytes have no one owner */
+
+/* A process: group leader's name and start, so that threads of any name belong to it and a reused pid does not. */
+struct process_id {
+	__u64 start_boot_ns; /* task_struct.start_boottime of the group leader, CLOCK_BOOTTIME */
+	__u32 pid;           /* tgid */
+	__u32 uid;
+	char comm[COMM_BYTES];
+};
+_Static_assert(sizeof(struct process_id) == 32, "process_id");
+
+/* Value of the map `sockets`, keyed by the kernel address of the socket. */
+struct socket_entry {
+	struct process_id owner;
+	__u64 seen_ns;        /* when this entry was made: with the key, the identity of the socket */
+	__u64 opened_ns;      /* 0: before nettop */
+	__u64 established_ns; /* 0: not (yet), or before nettop */
+	__u64 kept_tx_bytes;  /* UDP: payload counted so far. TCP: payload sent before the entry was made */
+	__u64 kept_rx_bytes;
+	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
+	__u32 reported_srtt;
+	__u32 netns;          /* inode number of the network namespace */
+	__u16 family;         /* AF_INET 2, AF_INET6 10 */
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 protocol;        /* IPPROTO_TCP 6, IPPROTO_UDP 17 */
+	__u8 owner_certainty;
+	__u8 flags;
+	__u8 reported_state;  /* 0: never reported */
+	__u8 reported_owner;
+	__u8 pad[5];
+	__u8 local_address[ADDRESS_BYTES];
+	__u8 remote_address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct socket_entry) == 136, "socket_entry");
+
+/*
+ * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
+ * tx_bytes and rx_bytes are the payload over the whole life (TCP) or since nettop started (UDP).
+ */
+struct socket_record {
+	__u64 time_ns;
+	__u64 socket; /* the map's key; with entry.seen_ns it is unique */
+	struct socket_entry entry;
+	__u64 tx_bytes;
+	__u64 rx_bytes;
+	__u32 srtt_us8;    /* tcp_sock.srtt_us: microseconds times 8 */
+	__u32 retransmits; /* tcp_sock.total_retrans: segments */
+	__u32 error;       /* sock.sk_err: errno, 0 none */
+	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
+	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
+	__u8 closed;       /* 1 in events, 0 in the iterator's records */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct socket_record) == 184, "socket_record");
+
+#define DNS_CAPTURE_BYTES 4096 /* the largest EDNS buffer that resolvers announce in practice */
+
+/* Head of a record in dns_events. The packet follows, from its IP header on, cut after DNS_CAPTURE_BYTES of payload. */
+struct dns_packet {
+	__u64 time_ns;
+	__u64 socket_cookie;
+	struct process_id owner; /* the asking process; zero in answers */
+	__u32 netns;
+	__u32 tcp_seq;           /* sequence number of the first payload byte; 0 for UDP */
+	__u32 payload_bytes;     /* as on the wire */
+	__u16 payload_offset;    /* from the IP header */
+	__u16 client_port;
+	__u16 server_port;
+	__u8 query;              /* 1: leaves this host for a DNS port, 0: comes back from one */
+	__u8 protocol;
+	__u8 ip_version;
+	__u8 pad[3];
+	__u8 client_address[ADDRESS_BYTES];
+	__u8 server_address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct dns_packet) == 104, "dns_packet");
+
+#define EXEC_ARGUMENT_BYTES 512
+
+#define PROCESS_EXEC 1
+#define PROCESS_EXIT 2
+
+/* A program was executed, or the last thread of a process has gone. arguments_bytes of argv follow the head. */
+struct process_event {
+	__u64 time_ns;
+	struct process_id process;
+	__u32 kind;
+	__u32 arguments_bytes; /* copied; NUL after each argument */
+	char arguments[EXEC_ARGUMENT_BYTES];
+};
+_Static_assert(sizeof(struct process_event) == 560, "process_event");
+#define PROCESS_EVENT_HEAD_BYTES 48
+
+/* Index into the array `losses`: what the kernel side could not deliver, counted since the start. */
+#define LOST_TCP_EVENTS 0
+#define LOST_UDP_EVENTS 1
+#define LOST_DNS_EVENTS 2
+#define LOST_PROCESS_EVENTS 3
+#define SOCKETS_MAP_FULL 4
+#define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload that found no room in the map */
+#define LOSS_COUNTERS 6
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Constants, maps and helpers that every program below uses.
+ *
+ * nettop/kernel/program.py joins the .c files of this folder into one BCC program, this one first. OFFSET_* come from
+ * the running kernel's BTF, SCOPE_* and *_ENTRIES from the command line's scope and nettop's bounds: all as -D.
+ */
+#include "abi.h"
+
+#define TCP_ESTABLISHED 1 /* include/net/tcp_states.h */
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define E2BIG 7
+#define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE, enum sock_flags in include/net/sock.h */
+
+#define READ(destination, base, offset) \
+	bpf_probe_read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
+#define HOST_ORDER(port) ((__u16)__builtin_bswap16((__u16)(port)))
+
+BPF_HASH(sockets, u64, struct socket_entry, SOCKETS_ENTRIES);
+BPF_ARRAY(losses, u64, LOSS_COUNTERS);
+BPF_PERF_OUTPUT(tcp_events);
+BPF_PERF_OUTPUT(udp_events);
+BPF_PERF_OUTPUT(dns_events);
+BPF_PERF_OUTPUT(process_events);
+
+#ifdef SCOPE_NETNS
+BPF_HASH(scope_netns, u32, u8, SCOPE_ENTRIES);
+#endif
+#ifdef SCOPE_PID
+BPF_HASH(scope_pid, u32, u8, SCOPE_ENTRIES);
+#endif
+#ifdef SCOPE_COMM
+struct comm_key {
+	char comm[COMM_BYTES];
+};
+BPF_HASH(scope_comm, struct comm_key, u8, SCOPE_ENTRIES);
+#endif
+
+static __always_inline void count_loss(int which, u64 amount)
+{
+	u64 *counter = losses.lookup(&which);
+
+	if (counter)
+		__sync_fetch_and_add(counter, amount);
+}
+
+static __always_inline void identify(struct process_id *id, void *task)
+{
+	void *leader = 0, *credentials = 0;
+
+	READ(leader, task, OFFSET_task_struct_group_leader);
+	READ(credentials, task, OFFSET_task_struct_cred);
+	READ(id->pid, task, OFFSET_task_struct_tgid);
+	READ(id->uid, credentials, OFFSET_cred_uid);
+	READ(id->start_boot_ns, leader, OFFSET_task_struct_start_boottime);
+	READ(id->comm, leader, OFFSET_task_struct_comm);
+}
+
+/* By way of the task, because bpf_get_current_pid_tgid() is refused in cgroup_skb programs before Linux 6.10. */
+static __always_inline void identify_current(struct process_id *id)
+{
+	identify(id, (void *)bpf_get_current_task());
+}
+
+static __always_inline u32 netns_of(void *sk)
+{
+	void *net = 0;
+	u32 inode = 0;
+
+	READ(net, sk, OFFSET_sock_common_skc_net);
+	READ(inode, net, OFFSET_net_ns_inum);
+	return inode;
+}
+
+static __always_inline int netns_in_scope(u32 netns)
+{
+#ifdef SCOPE_NETNS
+	return scope_netns.lookup(&netns) != 0;
+#else
+	return 1;
+#endif
+}
+
+static __always_inline int process_in_scope(struct process_id *id)
+{
+#ifdef SCOPE_PID
+	u32 pid = id->pid;
+
+	if (!scope_pid.lookup(&pid))
+		return 0;
+#endif
+#ifdef SCOPE_COMM
+	struct comm_key key;
+
+	__builtin_memcpy(key.comm, id->comm, COMM_BYTES);
+	if (!scope_comm.lookup(&key))
+		return 0;
+#endif
+	return 1;
+}
+
+/* An owner who is not known yet may still turn out to be in scope, except at the end of the socket. */
+static __always_inline int owner_in_scope(struct socket_entry *entry, int at_end)
+{
+#if defined(SCOPE_PID) || defined(SCOPE_COMM)
+	if (entry->owner_certainty == OWNER_UNKNOWN)
+		return !at_end || entry->flags & SOCKET_INBOUND;
+	return process_in_scope(&entry->owner);
+#else
+	return 1;
+#endif
+}
+
+static __always_inline void own(struct socket_entry *entry, struct process_id *owner, u8 certainty)
+{
+	entry->owner = *owner;
+	entry->owner_certainty = certainty;
+}
+
+/*
+ * Read as late as can be, at the first report: the local end is chosen after TCP_SYN_SENT, and both are still there at
+ * TCP_CLOSE (inet_sport, not skc_num, which is 0 by then). local_port 0 says that they have not been read.
+ */
+static __always_inline void read_addresses(struct socket_entry *entry, void *sk)
+{
+	u16 port = 0;
+
+	READ(entry->family, sk, OFFSET_sock_common_skc_family);
+	READ(port, sk, OFFSET_sock_common_skc_dport);
+	entry->remote_port = HOST_ORDER(port);
+	READ(port, sk, OFFSET_inet_sock_inet_sport);
+	entry->local_port = HOST_ORDER(port);
+	if (entry->family == AF_INET) {
+		bpf_probe_read_kernel(entry->local_address, 4, (char *)sk + OFFSET_sock_common_skc_rcv_saddr);
+		bpf_probe_read_kernel(entry->remote_address, 4, (char *)sk + OFFSET_sock_common_skc_daddr);
+	} else {
+		READ(entry->local_address, sk, OFFSET_sock_common_skc_v6_rcv_saddr);
+		READ(entry->remote_address, sk, OFFSET_sock_common_skc_v6_daddr);
+	}
+}
+
+/* Payload that TCP carried over the life of the socket: exact, whichever call moved it (splice and sendfile too). */
+static __always_inline void read_tcp_bytes(void *sk, u64 *tx, u64 *rx)
+{
+	u64 sent = 0, resent = 0, received = 0;
+	unsigned long flags = 0;
+
+	READ(sent, sk, OFFSET_tcp_sock_bytes_sent);
+	READ(resent, sk, OFFSET_tcp_sock_bytes_retrans);
+	READ(received, sk, OFFSET_tcp_sock_bytes_received);
+	READ(flags, sk, OFFSET_sock_common_skc_flags);
+	if (flags & SOCK_DONE_FLAG && received)
+		received--; /* the peer's FIN takes a sequence number and is counted as a byte */
+	*tx = sent - resent;
+	*rx = received;
+}
+
+static __always_inline void read_tcp_counters(struct socket_record *record, void *sk)
+{
+	read_tcp_bytes(sk, &record->tx_bytes, &record->rx_bytes);
+	READ(record->srtt_us8, sk, OFFSET_tcp_sock_srtt_us);
+	READ(record->retransmits, sk, OFFSET_tcp_sock_total_retrans);
+	READ(record->error, sk, OFFSET_sock_sk_err);
+}

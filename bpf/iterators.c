@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * BPF iterators, read once a tick: the live counters of the sockets in the map, and the sockets in every process's table
+ * of open files. They cost the traffic nothing and cover every network namespace in one pass.
+ */
+
+struct iterator_meta {
+	void *seq;
+	u64 session_id;
+	u64 seq_num;
+};
+
+struct map_element_context {
+	struct iterator_meta *meta;
+	void *map;
+	u64 *key;
+	struct socket_entry *value;
+};
+
+struct task_file_context {
+	struct iterator_meta *meta;
+	void *task;
+	u32 fd;
+	u32 pad;
+	void *file;
+};
+
+#define SEQ_WRITE_HELPER 127 /* bpf_seq_write: BCC 0.26 has no name for it */
+static int (*seq_write)(void *seq, const void *source, u32 bytes) = (void *)SEQ_WRITE_HELPER;
+
+/* One element; not 0: report every socket, because events were lost and nettop must find out which are gone. */
+BPF_ARRAY(report_all, u32, 1);
+
+/* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
+int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
+{
+	struct socket_entry *entry = (void *)ctx->value;
+	struct iterator_meta *meta = ctx->meta;
+	struct socket_record record = {};
+	u64 *key = ctx->key;
+	u32 *all;
+	int zero = 0;
+	u64 sum;
+
+	if (!key || !entry)
+		return 0;
+	record.time_ns = bpf_ktime_get_ns();
+	record.socket = *key;
+	if (entry->protocol == IPPROTO_UDP) {
+		record.tx_bytes = entry->kept_tx_bytes;
+		record.rx_bytes = entry->kept_rx_bytes;
+		record.state = TCP_ESTABLISHED; /* any constant other than 0, "never reported" */
+		/* how sure the owner is and whether there is only one */
+		record.owned = entry->owner_certainty | (entry->flags & SOCKET_SHARED);
+	} else {
+		READ(record.state, (void *)record.socket, OFFSET_sock_common_skc_state);
+		record.owned = entry->owner_certainty;
+		if (!entry->local_port)
+			read_addresses(entry, (void *)record.socket);
+		if (!(entry->flags & SOCKET_LISTENER))
+			read_tcp_counters(&record, (void *)record.socket);
+	}
+	sum = record.tx_bytes + record.rx_bytes + record.retransmits;
+	all = report_all.lookup(&zero);
+	if (all && !*all && entry->reported_state == record.state && entry->reported_sum == sum &&
+	    entry->reported_srtt == record.srtt_us8 && entry->reported_owner == record.owned)
+		return 0;
+	entry->reported_state = record.state;
+	entry->reported_sum = sum;
+	entry->reported_srtt = record.srtt_us8;
+	entry->reported_owner = record.owned;
+	record.owned = 0;
+	record.entry = *entry;
+	seq_write(meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+/* Enters TCP sockets that are not in the map, and gives those that are an owner if they have none. */
+int bpf_iter__task_file(struct task_file_context *ctx)
+{
+	void *file = ctx->file, *task = ctx->task;
+	u64 address = (u64)file, task_address = (u64)task, inode = 0, socket = 0, sk = 0;
+	struct socket_entry *known;
+	struct process_id holder = {};
+	u16 mode = 0, protocol = 0, family = 0;
+	u8 state = 0;
+
+	if (!file || !task)
+		return 0;
+	READ(inode, address, OFFSET_file_f_inode);
+	READ(mode, inode, OFFSET_inode_i_mode);
+	if ((mode & 0170000) != 0140000) /* S_IFMT, S_IFSOCK */
+		return 0;
+	READ(socket, address, OFFSET_file_private_data);
+	READ(sk, socket, OFFSET_socket_sk);
+	if (!sk)
+		return 0;
+	READ(family, sk, OFFSET_sock_common_skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	known = sockets.lookup(&sk);
+	if (known && known->owner_certainty != OWNER_UNKNOWN)
+		return 0;
+	READ(protocol, sk, OFFSET_sock_sk_protocol);
+	READ(state, sk, OFFSET_sock_common_skc_state);
+	if (!known && (protocol != IPPROTO_TCP || state == TCP_CLOSE))
+		return 0;
+	identify(&holder, (void *)task_address);
+	if (known) {
+		own(known, &holder, OWNER_SCANNED);
+		return 0;
+	}
+
+	struct socket_entry entry = {};
+
+	entry.netns = netns_of((void *)sk);
+	if (!netns_in_scope(entry.netns) || !process_in_scope(&holder))
+		return 0;
+	own(&entry, &holder, OWNER_SCANNED);
+	entry.protocol = IPPROTO_TCP;
+	entry.flags = state == TCP_LISTEN ? SOCKET_OLD | SOCKET_LISTENER : SOCKET_OLD;
+	entry.seen_ns = bpf_ktime_get_ns();
+	if (state != TCP_LISTEN)
+		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes);
+	/* only if still absent: an event may have been quicker */
+	if (sockets.insert(&sk, &entry) == -E2BIG)
+		count_loss(SOCKETS_MAP_FULL, 1);
+	return 0;
+}

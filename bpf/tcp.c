@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * TCP connections, from the raw tracepoint inet_sock_set_state: it fires on open, establish and close of every TCP
+ * socket, needs no kprobe, and costs nothing per send or receive. One perf event per connection, when it ends.
+ *
+ * `current` is only the owner where sk_lock.owned says that a process holds the socket; elsewhere the transition comes
+ * from a packet, and `current` is whoever was interrupted. On loopback that is the peer.
+ */
+
+static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self)
+{
+	struct socket_entry entry = {};
+
+	entry.netns = netns_of(sk);
+	if (!netns_in_scope(entry.netns))
+		return;
+	entry.protocol = IPPROTO_TCP;
+	entry.seen_ns = entry.opened_ns = bpf_ktime_get_ns();
+	if (new_state == TCP_ESTABLISHED) {
+		entry.flags = SOCKET_INBOUND;
+		entry.established_ns = entry.opened_ns;
+	} else {
+		if (!process_in_scope(self))
+			return;
+		entry.flags = new_state == TCP_LISTEN ? SOCKET_LISTENER : SOCKET_OUTBOUND;
+		own(&entry, self, OWNER_EXACT);
+	}
+	if (sockets.update(&key, &entry))
+		count_loss(SOCKETS_MAP_FULL, 1);
+}
+
+static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void *sk, u64 key, u8 old_state,
+				       struct socket_entry *entry, struct process_id *self)
+{
+	struct socket_record record = {};
+
+	record.time_ns = bpf_ktime_get_ns();
+	if (entry) {
+		record.entry = *entry;
+		/* before the event, so that the iterator never reports a socket whose end has been read */
+		sockets.delete(&key);
+	} else {
+		/* its beginning was missed: an orphan older than nettop, or the map was full then */
+		if (old_state == TCP_LISTEN || old_state == TCP_SYN_RECV || old_state == TCP_NEW_SYN_RECV)
+			return;
+		record.entry.netns = netns_of(sk);
+		if (!netns_in_scope(record.entry.netns))
+			return;
+		record.entry.flags = SOCKET_OLD;
+		record.entry.protocol = IPPROTO_TCP;
+		record.entry.seen_ns = record.time_ns;
+	}
+	if (self->pid)
+		own(&record.entry, self, OWNER_EXACT);
+	if (!owner_in_scope(&record.entry, 1))
+		return;
+	if (!record.entry.local_port)
+		read_addresses(&record.entry, sk);
+	record.socket = key;
+	record.state = old_state;
+	record.closed = 1;
+	READ(record.owned, sk, OFFSET_sock_sk_lock_owned);
+	read_tcp_counters(&record, sk);
+	if (tcp_events.perf_submit(ctx, &record, sizeof(record)))
+		count_loss(LOST_TCP_EVENTS, 1);
+}
+
+/* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
+int tcp_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *sk = (void *)ctx->args[0];
+	int old_state = ctx->args[1], new_state = ctx->args[2];
+	struct process_id self = {};
+	struct socket_entry *entry;
+	u64 key = (u64)sk;
+	u16 protocol = 0;
+	u32 owned = 0;
+	int begins;
+
+	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
+	if (new_state != TCP_ESTABLISHED && new_state != TCP_SYN_SENT && new_state != TCP_FIN_WAIT1 &&
+	    new_state != TCP_CLOSE && new_state != TCP_LAST_ACK && new_state != TCP_LISTEN)
+		return 0;
+	READ(protocol, sk, OFFSET_sock_sk_protocol);
+	if (protocol != IPPROTO_TCP)
+		return 0;
+	READ(owned, sk, OFFSET_sock_sk_lock_owned);
+	entry = sockets.lookup(&key);
+	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
+	if (begins || (owned && new_state != TCP_ESTABLISHED && !(entry && entry->owner_certainty == OWNER_EXACT)))
+		identify_current(&self);
+
+	if (begins || (new_state == TCP_ESTABLISHED && !entry && old_state == TCP_SYN_RECV))
+		track_new(sk, key, new_state, &self);
+	else if (new_state == TCP_CLOSE)
+		report_end(ctx, sk, key, old_state, entry, &self);
+	else if (entry && new_state == TCP_ESTABLISHED)
+		entry->established_ns = bpf_ktime_get_ns();
+	else if (entry && self.pid)
+		own(entry, &self, OWNER_EXACT);
+	return 0;
+}
