@@ -1,0 +1,1 @@
+"""Everything that touches the kernel. Only program.py imports bcc."""

@@ -1,0 +1,123 @@
+"""Python's view of bpf/abi.h: the layouts, and typed records decoded from them. tests/abi compares both sides."""
+
+import struct
+from typing import NamedTuple
+
+OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
+SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1, 2, 4, 8, 16
+PROCESS_EXEC, PROCESS_EXIT = 1, 2
+DNS_CAPTURE_BYTES = 4096
+
+_PROCESS_ID = "QII16s"
+_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2x5x16s16s"
+
+SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIBBBx")
+DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
+PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
+
+
+class ProcessKey(NamedTuple):
+    """Identity of a process: pids are reused, a pid with its start time is not."""
+
+    pid: int
+    start_boot_ns: int
+
+
+class SocketRecord(NamedTuple):
+    """`struct socket_record`: a socket at its end, or as the iterator found it."""
+
+    time_ns: int
+    socket: int
+    owner_start_boot_ns: int
+    owner_pid: int
+    owner_uid: int
+    owner_comm: bytes
+    seen_ns: int
+    opened_ns: int
+    established_ns: int
+    kept_tx_bytes: int
+    kept_rx_bytes: int
+    netns: int
+    family: int
+    local_port: int
+    remote_port: int
+    protocol: int
+    owner_certainty: int
+    flags: int
+    local_address: bytes
+    remote_address: bytes
+    tx_bytes: int
+    rx_bytes: int
+    srtt_us8: int
+    retransmits: int
+    error: int
+    state: int
+    owned: int
+    closed: int
+
+
+class DnsPacket(NamedTuple):
+    """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
+
+    time_ns: int
+    socket_cookie: int
+    owner_start_boot_ns: int
+    owner_pid: int
+    owner_uid: int
+    owner_comm: bytes
+    netns: int
+    tcp_seq: int
+    payload_bytes: int
+    payload_offset: int
+    client_port: int
+    server_port: int
+    query: int
+    protocol: int
+    ip_version: int
+    client_address: bytes
+    server_address: bytes
+    payload: bytes
+
+
+class ProcessEvent(NamedTuple):
+    """`struct process_event`: an exec with its arguments, or the exit of a whole process."""
+
+    time_ns: int
+    owner_start_boot_ns: int
+    owner_pid: int
+    owner_uid: int
+    owner_comm: bytes
+    kind: int
+    arguments: bytes
+
+
+KernelRecord = SocketRecord | DnsPacket | ProcessEvent
+
+
+def decode_socket(raw: bytes) -> SocketRecord:
+    """One record of tcp_events or udp_events."""
+    return SocketRecord._make(SOCKET_RECORD.unpack_from(raw))
+
+
+def decode_sockets(raw: bytes) -> list[SocketRecord]:
+    """What a pass of the map iterator wrote: records back to back."""
+    return list(map(SocketRecord._make, SOCKET_RECORD.iter_unpack(raw)))
+
+
+def decode_dns(raw: bytes) -> DnsPacket:
+    """One record of dns_events. The perf buffer pads records, so the lengths bound the payload."""
+    fields = DNS_PACKET.unpack_from(raw)
+    payload_bytes, payload_offset = fields[8], fields[9]
+    start = DNS_PACKET.size + payload_offset
+    return DnsPacket._make((*fields, raw[start : start + min(payload_bytes, DNS_CAPTURE_BYTES)]))
+
+
+def decode_process(raw: bytes) -> ProcessEvent:
+    """One record of process_events."""
+    *fields, arguments_bytes = PROCESS_EVENT.unpack_from(raw)
+    return ProcessEvent._make((*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + arguments_bytes]))
+
+
+# Index into the array `losses`.
+LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
+SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, LOSS_COUNTERS = 4, 5, 6

@@ -1,0 +1,120 @@
+"""Structure offsets of the running kernel, from its BTF (Documentation/bpf/btf.rst)."""
+
+import struct
+from pathlib import Path
+
+from nettop.errors import CannotRunError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_HEADER = struct.Struct("<HBBIIIII")  # btf_header: magic, version, flags, hdr_len, type off+len, string off+len
+_MAGIC = 0xEB9F
+_STRUCT, _UNION = 4, 5
+_MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: their `type` is what they name
+# Words after the 3-word btf_type, per kind: a fixed number and a number per member (vlen).
+_FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
+_MEMBER_WORDS = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+
+
+class BtfError(CannotRunError):
+    """The kernel's type information is absent or does not hold what nettop reads."""
+
+
+class Btf:
+    """One BTF blob, indexed once; look-ups walk only the structures that are asked for."""
+
+    def __init__(self, blob: bytes) -> None:
+        try:
+            magic, _, _, header, type_at, type_bytes, string_at, string_bytes = _HEADER.unpack_from(blob)
+        except struct.error:
+            magic = 0
+        if magic != _MAGIC:
+            raise BtfError(
+                "The kernel's type information (BTF) is not in a form that nettop reads.",
+                f"Check that {VMLINUX} belongs to the running kernel.",
+            )
+        start = header + type_at
+        self._words = memoryview(blob[start : start + type_bytes]).cast("I")
+        self._strings = blob[header + string_at : header + string_at + string_bytes]
+        self._types = self._index()
+
+    @classmethod
+    def of_running_kernel(cls, path: Path = VMLINUX) -> "Btf":
+        """The BTF of the kernel that runs. Raises BtfError, with the kernel option that is missing."""
+        try:
+            return cls(path.read_bytes())
+        except OSError as error:
+            raise BtfError(
+                f"This kernel offers no type information (BTF): {path}: {error.strerror}.",
+                "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions ship since 2020-2021.",
+            ) from error
+
+    def offset(self, structure: str, path: str) -> int:
+        """Bytes from the start of `structure` to the member that `path` names, through dots and anonymous members."""
+        bits, _ = self._locate(structure, path)
+        return bits // 8
+
+    def bit(self, structure: str, member: str) -> tuple[int, int]:
+        """Byte offset of a one-bit field and its mask within that byte (little-endian)."""
+        bits, _ = self._locate(structure, member)
+        return bits // 8, 1 << bits % 8
+
+    def parameters(self, function_type: str) -> int:
+        """Number of parameters of the function type that a typedef names, like `btf_trace_sched_process_exit`."""
+        typedef = self._find(function_type, 8)
+        pointer = self._words[self._types[typedef] + 2]
+        prototype = self._words[self._types[pointer] + 2]
+        return self._words[self._types[prototype] + 1] & 0xFFFF
+
+    def _index(self) -> list[int]:
+        """Word index of each type, by type id; id 0 is void."""
+        fixed = [3 + _FIXED_WORDS.get(kind, 0) for kind in range(32)]
+        per_member = [_MEMBER_WORDS.get(kind, 0) for kind in range(32)]
+        words, types, at, end = self._words, [0], 0, len(self._words)
+        append = types.append
+        while at < end:
+            append(at)
+            kind_and_vlen = words[at + 1]
+            kind = kind_and_vlen >> 24 & 31
+            at += fixed[kind] + per_member[kind] * (kind_and_vlen & 0xFFFF)
+        return types
+
+    def _find(self, name: str, kind: int) -> int:
+        name_at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        words = self._words
+        for type_id, at in enumerate(self._types):
+            if type_id and words[at] == name_at and words[at + 1] >> 24 & 31 == kind and name_at:
+                return type_id
+        raise BtfError(f"This kernel has no type {name}.", "Report the output of 'uname -r' as a defect of nettop.")
+
+    def _locate(self, structure: str, path: str) -> tuple[int, int]:
+        bits, type_id = 0, self._find(structure, _STRUCT)
+        for part in path.split("."):
+            found = self._member(type_id, part.encode(), 0)
+            if found is None:
+                raise BtfError(
+                    f"This kernel's {structure} has no member {path}.",
+                    "Report the output of 'uname -r' as a defect of nettop.",
+                )
+            bits, type_id = bits + found[0], found[1]
+        return bits, type_id
+
+    def _member(self, type_id: int, name: bytes, base_bits: int) -> tuple[int, int] | None:
+        words, at = self._words, self._types[type_id]
+        kind_and_vlen = words[at + 1]
+        kind = kind_and_vlen >> 24 & 31
+        if kind in _MODIFIERS:
+            return self._member(words[at + 2], name, base_bits)
+        if kind not in (_STRUCT, _UNION):
+            return None
+        has_bitfields = kind_and_vlen >> 31
+        for member in range(at + 3, at + 3 + 3 * (kind_and_vlen & 0xFFFF), 3):
+            name_at, member_type, offset = words[member : member + 3]
+            bits = base_bits + (offset & 0xFFFFFF if has_bitfields else offset)
+            if name_at == 0:
+                found = self._member(member_type, name, bits)
+                if found is not None:
+                    return found
+            elif self._strings.startswith(name + b"\0", name_at):
+                return bits, member_type
+        return None

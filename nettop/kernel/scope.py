@@ -1,0 +1,74 @@
+"""What to watch: the command line's --pid, --comm and --netns, resolved to what the kernel compares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nettop.errors import UsageError
+
+COMM_CHARACTERS = 15  # TASK_COMM_LEN - 1: the kernel keeps no more of a name
+NETNS_DIRECTORY = Path("/run/netns")  # where ip-netns(8) keeps names
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Within a kind any match counts; given kinds must all match. Empty means everything."""
+
+    MAX_ENTRIES: ClassVar[int] = 1024
+
+    pids: tuple[int, ...] = ()
+    comms: tuple[bytes, ...] = ()
+    netns: tuple[int, ...] = ()  # inode numbers
+
+    @property
+    def by_process(self) -> bool:
+        """Whether it takes the owner of a socket to decide."""
+        return bool(self.pids or self.comms)
+
+    def covers_process(self, pid: int, comm: bytes) -> bool:
+        """Whether a process with this NUL-padded comm is in scope."""
+        if self.pids and pid not in self.pids:
+            return False
+        return not self.comms or comm.rstrip(b"\0") in self.comms
+
+
+def netns_inode(name: str) -> int:
+    """Inode number of a network namespace given as a name of ip-netns, a path, or a pid. Raises UsageError."""
+    if name.isdecimal():
+        path = Path("/proc") / name / "ns/net"
+    elif "/" in name:
+        path = Path(name)
+    else:
+        path = NETNS_DIRECTORY / name
+    try:
+        entry = path.stat()
+    except OSError as error:
+        raise UsageError(
+            f"There is no network namespace '{name}' ({path}: {error.strerror}).",
+            "Give a name from 'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
+        ) from error
+    if entry.st_dev != Path("/proc/self/ns/net").stat().st_dev:
+        raise UsageError(
+            f"'{name}' is no network namespace: {path} is an ordinary file.",
+            "Give a name from 'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
+        )
+    return entry.st_ino
+
+
+def running_pid(pid: int) -> int:
+    """The pid, if such a process exists. Raises UsageError."""
+    if not Path(f"/proc/{pid}").is_dir():
+        raise UsageError(f"There is no process {pid}.", "Give the pid of a running process; 'pgrep NAME' finds it.")
+    return pid
+
+
+def comm_running(comm: str) -> bool:
+    """Whether a process with this name (of its main thread) runs now."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                if (process / "comm").read_text(errors="surrogateescape").rstrip("\n") == comm:
+                    return True
+            except OSError:
+                continue
+    return False
