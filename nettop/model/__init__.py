@@ -1,0 +1,1 @@
+"""What nettop knows, free of where it came from and of how it is shown."""

@@ -1,0 +1,73 @@
+"""What a source tells the store, which is also what a line of `nettop stream` holds.
+
+Each event carries whole rows, not differences: the last row with an id is the truth, so that a stream can be filtered
+by row and is still a recording that replays.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from nettop.model import rows
+
+STREAM_SCHEMA: Final = "nettop.stream/1"
+
+
+class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
+    """Base of all; `time` is when it happened, or for counters when they were read."""
+
+    time: datetime
+
+
+class Start(Event, frozen=True, gc=False, kw_only=True, tag="start"):
+    """The first line: what follows was seen on this host, with these hooks, in this scope."""
+
+    schema: Literal["nettop.stream/1"] = STREAM_SCHEMA
+    nettop: str
+    host: rows.Host
+    scope: rows.Scope
+    hooks: dict[str, str]
+    interval_s: float
+    filter: str | None = None
+
+
+class ProcessChanged(Event, frozen=True, gc=False, kw_only=True, tag="process"):
+    """A process was first seen on the network, executed another program, was renamed, or ended."""
+
+    process: rows.ProcessIdentity
+
+
+class ConnectionChanged(Event, frozen=True, gc=False, kw_only=True, tag="connection"):
+    """A connection was first seen, changed by the next tick, or ended."""
+
+    connection: rows.Connection
+
+
+class DnsChanged(Event, frozen=True, gc=False, kw_only=True, tag="dns"):
+    """A query was asked, asked again, answered, or timed out."""
+
+    dns: rows.DnsQuery
+
+
+class UdpChanged(Event, frozen=True, gc=False, kw_only=True, tag="udp"):
+    """The counters of a UDP socket changed by the next tick, or it was released."""
+
+    udp: rows.UdpSocket
+
+
+class LossesChanged(Event, frozen=True, gc=False, kw_only=True, tag="losses"):
+    """Something could not be delivered or kept; counted since the start."""
+
+    losses: rows.Losses
+
+
+class Tick(Event, frozen=True, gc=False, kw_only=True, tag="tick"):
+    """All that happened until `time` has been told; rates and snapshots are made here."""
+
+
+class End(Event, frozen=True, gc=False, kw_only=True, tag="end"):
+    """The last line. A recording without it was cut."""
+
+
+AnyEvent = Start | ProcessChanged | ConnectionChanged | DnsChanged | UdpChanged | LossesChanged | Tick | End

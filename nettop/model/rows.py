@@ -1,0 +1,247 @@
+"""The rows of the three panes, as they stand in the snapshot, in the stream and on the screen.
+
+Frozen: a change makes a new row with the same id. Times are UTC, sizes are payload bytes, None is unknown. The JSON
+contract is these classes: nettop/export.py encodes them as they are, and the published schema is made from them.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+Owner = Literal["exact", "scanned", "listener", "unknown"]
+Family = Literal["ipv4", "ipv6"]
+Direction = Literal["outbound", "inbound", "unknown"]
+TcpState = Literal[
+    "established",
+    "syn-sent",
+    "syn-recv",
+    "fin-wait-1",
+    "fin-wait-2",
+    "time-wait",
+    "closed",
+    "close-wait",
+    "last-ack",
+    "listen",
+    "closing",
+]
+End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
+DnsStatus = Literal["pending", "answered", "timeout"]
+
+
+class Row(Struct, frozen=True, gc=False):
+    """Base of everything that is part of the JSON contract."""
+
+
+class Endpoint(Row, frozen=True, gc=False, kw_only=True):
+    """One end of a connection or query."""
+
+    address: str
+    port: int
+
+
+class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
+    """The far end, with the name under which it was looked up.
+
+    `name_source` is "process" where the owner itself asked, "other-process" where only somebody else in the same
+    network namespace did, which may be a coincidence.
+    """
+
+    address: str
+    port: int
+    name: str | None = None
+    name_source: Literal["process", "other-process"] | None = None
+
+
+class Connection(Row, frozen=True, gc=False, kw_only=True):
+    """One TCP connection.
+
+    `owner` says how the pid is known: "exact" (it was seen to connect or close), "scanned" (it held the socket open),
+    "listener" (it owns the listening socket), "unknown". Bytes count the whole life; what was carried before nettop
+    started is in `*_before_start`. Rates are those of the last interval. `opened_before_start` is None where the
+    beginning was missed for want of room.
+    """
+
+    id: int
+    pid: int | None
+    process_start_time: datetime | None
+    comm: str | None
+    owner: Owner
+    netns: int
+    family: Family
+    direction: Direction
+    local: Endpoint
+    remote: RemoteEndpoint
+    state: TcpState
+    opened_at: datetime | None
+    opened_before_start: bool | None
+    closed_at: datetime | None = None
+    duration_ms: float | None = None
+    connect_ms: float | None = None
+    end: End | None = None
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    tx_bytes_before_start: int = 0
+    rx_bytes_before_start: int = 0
+    tx_bytes_per_s: float = 0.0
+    rx_bytes_per_s: float = 0.0
+    srtt_ms: float | None = None
+    retransmits: int = 0
+
+
+class Answer(Row, frozen=True, gc=False, kw_only=True):
+    """One resource record of an answer section; `data` in presentation format (RFC 1035 section 5)."""
+
+    name: str
+    type: str
+    ttl: int
+    data: str
+
+
+class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
+    """One DNS question of one process, from the first time it was sent until its answer or timeout.
+
+    `attempts` counts how often it was sent. `unparsed` holds the message (hexadecimal, at most 512 bytes) that could
+    not be parsed: the query, or the answer if there is a qname.
+    """
+
+    id: int
+    asked_at: datetime
+    pid: int | None
+    process_start_time: datetime | None
+    comm: str | None
+    netns: int
+    transport: Literal["udp", "tcp"]
+    client: Endpoint
+    server: Endpoint
+    txid: int
+    qname: str | None
+    qtype: str | None
+    status: DnsStatus = "pending"
+    rcode: str | None = None
+    latency_ms: float | None = None
+    attempts: int = 1
+    truncated: bool = False
+    answers: tuple[Answer, ...] = ()
+    response_bytes: int | None = None
+    unparsed: str | None = None
+
+
+class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
+    """UDP payload of one socket since nettop started, which only the stream shows.
+
+    `pid` is None where no process or more than one has sent on the socket.
+    """
+
+    id: int
+    pid: int | None
+    process_start_time: datetime | None
+    comm: str | None
+    netns: int
+    tx_bytes: int
+    rx_bytes: int
+    closed: bool = False
+
+
+class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
+    """Who a process is; start_time tells it from an earlier one with the same pid."""
+
+    pid: int
+    start_time: datetime
+    comm: str
+    cmdline: tuple[str, ...] | None
+    uid: int
+    user: str | None
+    parent_pid: int | None
+    cgroup: str | None
+    netns: int
+    first_seen: datetime
+    exited_at: datetime | None = None
+
+
+class TcpTotals(Row, frozen=True, gc=False, kw_only=True):
+    """TCP of one process since nettop started; `failed` are connects that never got established."""
+
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    active: int = 0
+    opened: int = 0
+    accepted: int = 0
+    failed: int = 0
+    retransmits: int = 0
+
+
+class UdpTotals(Row, frozen=True, gc=False, kw_only=True):
+    """UDP payload of one process since nettop started."""
+
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+
+
+class Latency(Row, frozen=True, gc=False, kw_only=True):
+    """Of the last answered queries of a process; the maximum is of all."""
+
+    p50: float | None = None
+    max: float | None = None
+
+
+class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
+    """DNS of one process since nettop started; `failed` are answers other than NOERROR."""
+
+    queries: int = 0
+    answered: int = 0
+    failed: int = 0
+    timeouts: int = 0
+    latency_ms: Latency = Latency()
+
+
+class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
+    """A process with its totals since nettop started; rates are those of the last interval."""
+
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    tx_bytes_per_s: float = 0.0
+    rx_bytes_per_s: float = 0.0
+    tcp: TcpTotals = TcpTotals()
+    udp: UdpTotals = UdpTotals()
+    dns: DnsTotals = DnsTotals()
+
+
+class Host(Row, frozen=True, gc=False, kw_only=True):
+    """The machine that was watched."""
+
+    name: str
+    kernel: str
+    arch: str
+    boot_id: str | None
+
+
+class Scope(Row, frozen=True, gc=False, kw_only=True):
+    """What was watched: pids, comms, inode numbers of network namespaces; empty means everything."""
+
+    pid: tuple[int, ...] = ()
+    comm: tuple[str, ...] = ()
+    netns: tuple[int, ...] = ()
+
+
+class Losses(Row, frozen=True, gc=False, kw_only=True):
+    """What is missing from everything else here. All zero means that nothing is.
+
+    Attributes:
+        perf_buffer: records that found no room, per buffer.
+        map_full: sockets that found no room, per map.
+        missed_runs: transitions that the kernel did not show to a program, per program.
+        evicted: rows that made room for newer ones, per table.
+        dns_unparsed: DNS messages that could not be parsed.
+        udp_unattributed_bytes: UDP payload without one known owner.
+        tcp_unattributed_bytes: TCP payload of connections without a known owner.
+
+    """
+
+    perf_buffer: dict[str, int] = {}
+    map_full: dict[str, int] = {}
+    missed_runs: dict[str, int] = {}
+    evicted: dict[str, int] = {}
+    dns_unparsed: int = 0
+    udp_unattributed_bytes: int = 0
+    tcp_unattributed_bytes: int = 0

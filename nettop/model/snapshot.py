@@ -1,0 +1,47 @@
+"""The whole of what is known at one moment: what the screen draws, what is exported, what a recording replays to."""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import field
+from msgspec.structs import replace
+
+from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope
+
+SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
+
+
+class Snapshot(Row, frozen=True, gc=False, kw_only=True):
+    """Rows are in the order of their ids, processes in the order in which they were first seen.
+
+    `filter` is the expression that chose the rows (None: all are here); `filter_not_applied` names for each kind of
+    rows the terms of the filter that say nothing about it and so did not choose.
+    """
+
+    schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
+    nettop: str
+    host: Host
+    started_at: datetime
+    captured_at: datetime
+    elapsed_s: float
+    paused: bool = False
+    filter: str | None = None
+    filter_not_applied: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scope: Scope
+    hooks: dict[str, str]
+    losses: Losses
+    processes: tuple[Process, ...]
+    connections: tuple[Connection, ...]
+    dns: tuple[DnsQuery, ...]
+
+
+def with_ages(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the durations so far of open connections. Rows do not carry them: all would change always."""
+
+    def aged(row: Connection) -> Connection:
+        if row.duration_ms is not None or row.opened_at is None or row.state == "closed":
+            return row
+        duration = (snapshot.captured_at - row.opened_at).total_seconds() * 1000
+        return replace(row, duration_ms=round(max(duration, 0.0), 3))
+
+    return replace(snapshot, connections=tuple(map(aged, snapshot.connections)))

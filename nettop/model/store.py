@@ -1,0 +1,324 @@
+"""The tables behind the panes: takes events, keeps bounded rows and totals, makes snapshots."""
+
+import statistics
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec.structs import asdict, replace
+
+from nettop.model import events, rows
+from nettop.model.rows import Connection, DnsQuery, Process, ProcessIdentity
+from nettop.model.snapshot import Snapshot
+
+MAX_DNS_QUERIES = 10_000  # about 15 MB with their answers: the last minutes of a busy host
+MAX_CLOSED_CONNECTIONS = 10_000  # about 8 MB; the open ones are bounded by the kernel's map
+MAX_EXITED_PROCESSES = 4_000  # about 6 MB
+LATENCIES_KEPT = 255  # per process, for its median
+
+_FAILED_CONNECTS = ("refused", "timeout", "given-up", "unreachable", "other", "reset-by-peer", "reset-by-us")
+
+
+class _ProcessKey(NamedTuple):
+    pid: int
+    start_time: datetime
+
+
+class _Totals:
+    """What is added up for one process."""
+
+    __slots__ = (
+        "accepted",
+        "active",
+        "answered",
+        "connects_failed",
+        "dns_failed",
+        "latencies_ms",
+        "max_latency_ms",
+        "opened",
+        "queries",
+        "retransmits",
+        "tcp_rx",
+        "tcp_tx",
+        "ticked_rx",
+        "ticked_tx",
+        "timeouts",
+        "udp_rx",
+        "udp_tx",
+    )
+
+    def __init__(self) -> None:
+        self.tcp_tx = self.tcp_rx = self.udp_tx = self.udp_rx = 0
+        self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
+        self.active = self.opened = self.accepted = self.connects_failed = self.retransmits = 0
+        self.queries = self.answered = self.dns_failed = self.timeouts = 0
+        self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self.max_latency_ms: float | None = None
+
+
+class _Share(NamedTuple):
+    """What one row contributes to the totals of its process; taken away again when a newer row replaces it."""
+
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    active: int = 0
+    opened: int = 0
+    accepted: int = 0
+    failed: int = 0
+    retransmits: int = 0
+
+
+_NO_SHARE = _Share()
+
+
+class Store:
+    """Single-threaded. A snapshot shares the rows that have not changed since the one before."""
+
+    def __init__(self) -> None:
+        self._start: events.Start | None = None
+        self._now: datetime | None = None
+        self._last_tick: datetime | None = None
+        self._losses = rows.Losses()
+        self._dns: dict[int, DnsQuery] = {}
+        self._last_dns_id = 0
+        self._connections: dict[int, Connection] = {}
+        self._closed: deque[int] = deque()
+        self._last_connection_id = 0
+        self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
+        self._identities: dict[_ProcessKey, ProcessIdentity] = {}
+        self._totals: dict[_ProcessKey, _Totals] = {}
+        self._processes: dict[_ProcessKey, Process] = {}
+        self._exited: deque[_ProcessKey] = deque()
+        self._changed: set[_ProcessKey] = set()
+        self._moving: set[_ProcessKey] = set()
+        self._evicted = {"dns": 0, "connections": 0, "processes": 0}
+        self._unattributed = {"tcp": 0, "udp": 0}
+        self.generation = 0  # grows with every tick that changed something
+
+    def apply(self, event: events.AnyEvent) -> None:
+        """Take the next event."""
+        match event:
+            case events.DnsChanged():
+                self._apply_dns(event.dns)
+            case events.ConnectionChanged():
+                self._apply_connection(event.connection)
+            case events.UdpChanged():
+                self._apply_udp(event.udp)
+            case events.ProcessChanged():
+                self._apply_process(event.process)
+            case events.LossesChanged():
+                self._losses = event.losses
+                self.generation += 1
+            case events.Tick():
+                self._tick(event.time)
+            case events.Start():
+                self._start = event
+            case events.End():
+                pass
+        self._now = event.time if self._now is None else max(self._now, event.time)
+
+    def snapshot(self) -> Snapshot:
+        """All rows as of the last event. Raises RuntimeError before Start."""
+        if self._start is None or self._now is None:
+            raise RuntimeError("a snapshot needs a Start event first")
+        self._refresh_processes()
+        return Snapshot(
+            nettop=self._start.nettop,
+            host=self._start.host,
+            started_at=self._start.time,
+            captured_at=self._now,
+            elapsed_s=round((self._now - self._start.time).total_seconds(), 6),
+            filter=self._start.filter,
+            scope=self._start.scope,
+            hooks=self._start.hooks,
+            losses=replace(
+                self._losses,
+                evicted={**self._losses.evicted, **self._evicted},
+                udp_unattributed_bytes=self._losses.udp_unattributed_bytes + self._unattributed["udp"],
+                tcp_unattributed_bytes=self._unattributed["tcp"],
+            ),
+            processes=tuple(self._processes.values()),
+            connections=tuple(self._connections.values()),
+            dns=tuple(self._dns.values()),
+        )
+
+    # Rows
+
+    def _apply_dns(self, row: DnsQuery) -> None:
+        before = self._dns.get(row.id)
+        if before is None and row.id <= self._last_dns_id:
+            return  # evicted meanwhile
+        self._last_dns_id = max(self._last_dns_id, row.id)
+        self._dns[row.id] = row
+        totals = self._totals_of(row.pid, row.process_start_time)
+        if totals is not None:
+            _count_dns(totals, before, row)
+        if len(self._dns) > MAX_DNS_QUERIES:
+            del self._dns[next(iter(self._dns))]
+            self._evicted["dns"] += 1
+
+    def _apply_connection(self, row: Connection) -> None:
+        before = self._connections.get(row.id)
+        if before is None and row.id <= self._last_connection_id:
+            return  # evicted meanwhile
+        self._last_connection_id = max(self._last_connection_id, row.id)
+        self._connections[row.id] = row
+        if before is not None:
+            self._add("tcp", before.pid, before.process_start_time, _connection_share(before), -1)
+        self._add("tcp", row.pid, row.process_start_time, _connection_share(row), 1)
+        if row.state == "closed":
+            self._closed.append(row.id)
+            if len(self._closed) > MAX_CLOSED_CONNECTIONS:
+                del self._connections[self._closed.popleft()]
+                self._evicted["connections"] += 1
+
+    def _apply_udp(self, row: rows.UdpSocket) -> None:
+        before = self._udp.pop(row.id, None)
+        if before is not None:
+            self._add("udp", before.pid, before.process_start_time, _Share(before.tx_bytes, before.rx_bytes), -1)
+        self._add("udp", row.pid, row.process_start_time, _Share(row.tx_bytes, row.rx_bytes), 1)
+        if not row.closed:
+            self._udp[row.id] = row
+
+    def _apply_process(self, identity: ProcessIdentity) -> None:
+        key = _ProcessKey(identity.pid, identity.start_time)
+        before = self._identities.get(key)
+        self._identities[key] = identity
+        self._totals.setdefault(key, _Totals())
+        self._changed.add(key)
+        if identity.exited_at is not None and (before is None or before.exited_at is None):
+            self._exited.append(key)
+            if len(self._exited) > MAX_EXITED_PROCESSES:
+                self._forget_process(self._exited.popleft())
+                self._evicted["processes"] += 1
+
+    def _forget_process(self, key: _ProcessKey) -> None:
+        self._changed.discard(key)
+        self._moving.discard(key)
+        del self._identities[key], self._totals[key]
+        self._processes.pop(key, None)
+
+    # Totals
+
+    def _totals_of(self, pid: int | None, start_time: datetime | None) -> _Totals | None:
+        if pid is None or start_time is None:
+            return None
+        key = _ProcessKey(pid, start_time)
+        totals = self._totals.get(key)
+        if totals is not None:
+            self._changed.add(key)
+        return totals
+
+    def _add(self, protocol: str, pid: int | None, start_time: datetime | None, share: _Share, sign: int) -> None:
+        totals = self._totals_of(pid, start_time)
+        if totals is None:
+            if pid is None:
+                self._unattributed[protocol] += sign * (share.tx_bytes + share.rx_bytes)
+            return
+        if protocol == "udp":
+            totals.udp_tx += sign * share.tx_bytes
+            totals.udp_rx += sign * share.rx_bytes
+            return
+        totals.tcp_tx += sign * share.tx_bytes
+        totals.tcp_rx += sign * share.rx_bytes
+        totals.active += sign * share.active
+        totals.opened += sign * share.opened
+        totals.accepted += sign * share.accepted
+        totals.connects_failed += sign * share.failed
+        totals.retransmits += sign * share.retransmits
+
+    def _tick(self, now: datetime) -> None:
+        since = self._last_tick or (self._start.time if self._start else now)
+        seconds = (now - since).total_seconds()
+        self._last_tick = now
+        if self._changed or self._moving:
+            self.generation += 1
+        if seconds <= 0:
+            return
+        moving = self._changed | self._moving
+        self._moving = set()
+        for key in moving:
+            totals = self._totals[key]
+            tx, rx = totals.tcp_tx + totals.udp_tx, totals.tcp_rx + totals.udp_rx
+            tx_rate = round((tx - totals.ticked_tx) / seconds, 1)
+            rx_rate = round((rx - totals.ticked_rx) / seconds, 1)
+            totals.ticked_tx, totals.ticked_rx = tx, rx
+            if tx_rate or rx_rate:
+                self._moving.add(key)
+            self._processes[key] = _process_row(self._identities[key], totals, tx_rate, rx_rate)
+        self._changed.clear()
+
+    def _refresh_processes(self) -> None:
+        """Rows of what has changed since the last tick, with the rates of that tick."""
+        for key in self._changed:
+            shown = self._processes.get(key)
+            rates = (shown.tx_bytes_per_s, shown.rx_bytes_per_s) if shown else (0.0, 0.0)
+            self._processes[key] = _process_row(self._identities[key], self._totals[key], *rates)
+
+
+def _connection_share(row: Connection) -> _Share:
+    closed = row.state == "closed"
+    never_established = row.direction == "outbound" and row.connect_ms is None
+    return _Share(
+        tx_bytes=row.tx_bytes - row.tx_bytes_before_start,
+        rx_bytes=row.rx_bytes - row.rx_bytes_before_start,
+        active=0 if closed else 1,
+        opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
+        accepted=1 if row.direction == "inbound" else 0,
+        failed=1 if closed and never_established and row.end in _FAILED_CONNECTS else 0,
+        retransmits=row.retransmits,
+    )
+
+
+def _count_dns(totals: _Totals, before: DnsQuery | None, row: DnsQuery) -> None:
+    if before is None:
+        totals.queries += 1
+    if before is not None and before.status == "timeout":
+        totals.timeouts -= 1
+    if row.status == "timeout":
+        totals.timeouts += 1
+    if row.status == "answered" and (before is None or before.status != "answered"):
+        totals.answered += 1
+        totals.dns_failed += row.rcode != "NOERROR"
+        if row.latency_ms is not None:
+            totals.latencies_ms.append(row.latency_ms)
+            totals.max_latency_ms = max(totals.max_latency_ms or 0.0, row.latency_ms)
+
+
+def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
+    return Process(
+        **asdict(identity),
+        tx_bytes=totals.tcp_tx + totals.udp_tx,
+        rx_bytes=totals.tcp_rx + totals.udp_rx,
+        tx_bytes_per_s=tx_rate,
+        rx_bytes_per_s=rx_rate,
+        tcp=rows.TcpTotals(
+            tx_bytes=totals.tcp_tx,
+            rx_bytes=totals.tcp_rx,
+            active=totals.active,
+            opened=totals.opened,
+            accepted=totals.accepted,
+            failed=totals.connects_failed,
+            retransmits=totals.retransmits,
+        ),
+        udp=rows.UdpTotals(tx_bytes=totals.udp_tx, rx_bytes=totals.udp_rx),
+        dns=rows.DnsTotals(
+            queries=totals.queries,
+            answered=totals.answered,
+            failed=totals.dns_failed,
+            timeouts=totals.timeouts,
+            latency_ms=rows.Latency(
+                p50=round(statistics.median(totals.latencies_ms), 3) if totals.latencies_ms else None,
+                max=totals.max_latency_ms,
+            ),
+        ),
+    )
+
+
+def replayed(recorded: Iterable[events.AnyEvent]) -> Store:
+    """A store that has taken all these events."""
+    store = Store()
+    for event in recorded:
+        store.apply(event)
+    return store
