@@ -1,0 +1,21 @@
+"""Addresses as the kernel keeps them, as people write them."""
+
+import socket
+from functools import lru_cache
+
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
+
+
+def is_mapped(raw: bytes) -> bool:
+    """Whether 16 bytes are an IPv4-mapped IPv6 address, which to a person is an IPv4 address."""
+    return raw.startswith(_MAPPED_PREFIX)
+
+
+@lru_cache(maxsize=16_384)  # a busy host's peers; about 2 MB
+def address_text(ip_version: int, raw: bytes) -> str:
+    """Text of an address in network order, IPv4 in the first four bytes; IPv6 as RFC 5952 has it, mapped as IPv4."""
+    if ip_version == 4:
+        return socket.inet_ntop(socket.AF_INET, raw[:4])
+    if is_mapped(raw):
+        return socket.inet_ntop(socket.AF_INET, raw[12:])
+    return socket.inet_ntop(socket.AF_INET6, raw)

@@ -1,0 +1,331 @@
+"""TCP connections: from the kernel's records to rows with owner, name, rates and end."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from nettop.kernel import abi
+from nettop.kernel.abi import ProcessKey, SocketRecord
+from nettop.model.events import ConnectionChanged
+from nettop.model.rows import Connection, Direction, End, Endpoint, Family, Owner, RemoteEndpoint, TcpState
+from nettop.text import comm_text
+from nettop.tracking.addresses import address_text, is_mapped
+from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.names import NameTable
+
+_STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
+    1: "established",
+    2: "syn-sent",
+    3: "syn-recv",
+    4: "fin-wait-1",
+    5: "fin-wait-2",
+    6: "time-wait",
+    7: "closed",
+    8: "close-wait",
+    9: "last-ack",
+    10: "listen",
+    11: "closing",
+    12: "syn-recv",
+}
+_ESTABLISHED, _SYN_SENT, _CLOSED, _CLOSE_WAIT = 1, 2, 7, 8
+_AF_INET6 = 10
+_OWNERS: dict[int, Owner] = {abi.OWNER_UNKNOWN: "unknown", abi.OWNER_SCANNED: "scanned", abi.OWNER_EXACT: "exact"}
+_ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
+    32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
+    101: "unreachable",  # ENETUNREACH
+    103: "reset-by-us",  # ECONNABORTED: ended by an administrator
+    104: "reset-by-peer",  # ECONNRESET
+    110: "timeout",  # ETIMEDOUT
+    111: "refused",  # ECONNREFUSED
+    112: "unreachable",  # EHOSTDOWN
+    113: "unreachable",  # EHOSTUNREACH
+}
+# skc_state is stored just after the tracepoint, so a socket that connects may for an instant still read as closed
+_GHOST_AFTER_NS = 10_000_000
+
+
+class Owned(NamedTuple):
+    """Who has a socket, how surely, and under which name."""
+
+    process: ProcessKey | None
+    certainty: Owner
+    uid: int
+    comm: bytes
+
+
+class _Listener(NamedTuple):
+    netns: int
+    port: int
+    address: bytes
+    owned: Owned
+
+
+class _Live(NamedTuple):
+    seen_ns: int
+    row: Connection
+    owned: Owned
+    pass_ns: int  # of the iterator's pass that made the row
+
+
+class Observed(NamedTuple):
+    """A connection's event, and the process it concerns (None: unknown)."""
+
+    event: ConnectionChanged
+    owned: Owned
+    netns: int
+
+
+class ConnectionTracker:
+    """Takes records in order of time; `ended` at the perf events, `live` and `finish_pass` at each tick."""
+
+    def __init__(self, clock: Clock, names: NameTable) -> None:
+        self._clock = clock
+        self._names = names
+        self._live: dict[int, _Live] = {}  # by the socket's kernel address; bounded by the kernel's map
+        self._listeners: dict[int, _Listener] = {}
+        self._moving: set[int] = set()
+        self._ownerless_ends: list[SocketRecord] = []
+        self._last_id = 0
+        self._last_pass_ns = 0
+        self.map_was_full = False
+
+    def listener(self, record: SocketRecord) -> None:
+        """A listening socket, alive or closed."""
+        if record.closed or record.state == _CLOSED:
+            self._listeners.pop(record.socket, None)
+        else:
+            owned = _owner_of(record)
+            self._listeners[record.socket] = _Listener(
+                record.netns, record.local_port, _plain_address(record.local_address), owned
+            )
+
+    def ended(self, record: SocketRecord) -> list[Observed]:
+        """A connection reached TCP_CLOSE. Without an owner it waits for the tick, which may bring its listener."""
+        if record.flags & abi.SOCKET_LISTENER:
+            self.listener(record)
+            return []
+        inbound = record.flags & abi.SOCKET_INBOUND
+        if inbound and record.owner_certainty == abi.OWNER_UNKNOWN and self._listener_owner(record).process is None:
+            self._ownerless_ends.append(record)
+            return []
+        return self._end(record)
+
+    def live(self, record: SocketRecord, pass_ns: int) -> list[Observed]:
+        """A connection as the iterator found it in the pass that began at pass_ns."""
+        known = self._live.get(record.socket)
+        before: list[Observed] = []
+        if known is not None and known.seen_ns != record.seen_ns:
+            before = self._vanished(record.socket, record.time_ns)
+            known = None
+        if record.state == _CLOSED:
+            if record.time_ns - record.seen_ns < _GHOST_AFTER_NS:
+                return before
+            return before + self._vanished(record.socket, record.time_ns)
+        owned = self._owner(record)
+        row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
+        row = self._with_rates(self._with_counters(record, row), known, pass_ns)
+        self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
+        if row.tx_bytes_per_s or row.rx_bytes_per_s:
+            self._moving.add(record.socket)
+        return [*before, self._observed(record.time_ns, row, owned, record.netns)]
+
+    def finish_pass(self, pass_ns: int, complete: bool) -> list[Observed]:
+        """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
+
+        `complete` says that the pass reported every socket, changed or not.
+        """
+        output = []
+        for socket in list(self._moving):
+            known = self._live.get(socket)
+            if known is not None and known.pass_ns == pass_ns:
+                continue
+            self._moving.discard(socket)
+            if known is not None:
+                row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
+                self._live[socket] = known._replace(row=row)
+                output.append(self._observed(pass_ns, row, known.owned, row.netns))
+        for record in self._ownerless_ends:
+            output.extend(self._end(record))
+        self._ownerless_ends.clear()
+        if complete:
+            for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
+                output.extend(self._vanished(socket, pass_ns))
+        self._last_pass_ns = pass_ns
+        return output
+
+    def ghosts(self, records: Iterable[SocketRecord]) -> list[int]:
+        """Keys of map entries whose end the kernel side missed, to be removed from the map."""
+        return [
+            record.socket
+            for record in records
+            if record.protocol == 6 and record.state == _CLOSED and record.time_ns - record.seen_ns >= _GHOST_AFTER_NS
+        ]
+
+    def _end(self, record: SocketRecord) -> list[Observed]:
+        known = self._live.pop(record.socket, None)
+        self._moving.discard(record.socket)
+        before: list[Observed] = []
+        if known is not None and known.seen_ns != record.seen_ns:
+            self._live[record.socket] = known
+            before = self._vanished(record.socket, record.time_ns)
+            known = None
+        owned = self._owner(record)
+        row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
+        closed_at = self._clock.wall(record.time_ns)
+        row = replace(
+            self._with_counters(record, row),
+            state="closed",
+            closed_at=closed_at,
+            duration_ms=None if row.opened_at is None else milliseconds(row.opened_at, closed_at),
+            end=how_it_ended(record),
+            tx_bytes_per_s=0.0,
+            rx_bytes_per_s=0.0,
+        )
+        return [*before, self._observed(record.time_ns, row, owned, record.netns)]
+
+    def _vanished(self, socket: int, now_ns: int) -> list[Observed]:
+        """Its end was lost: when and how is unknown, that it is over is not."""
+        known = self._live.pop(socket, None)
+        self._moving.discard(socket)
+        if known is None:
+            return []
+        row = replace(known.row, state="closed", tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
+        return [self._observed(now_ns, row, known.owned, row.netns)]
+
+    def _observed(self, time_ns: int, row: Connection, owned: Owned, netns: int) -> Observed:
+        return Observed(ConnectionChanged(time=self._clock.wall(time_ns), connection=row), owned, netns)
+
+    def _owner(self, record: SocketRecord) -> Owned:
+        owned = _owner_of(record)
+        if owned.process is None and record.flags & abi.SOCKET_INBOUND:
+            return self._listener_owner(record)
+        return owned
+
+    def _listener_owner(self, record: SocketRecord) -> Owned:
+        address = _plain_address(record.local_address)
+        exact, wildcard = set(), set()
+        for listener in self._listeners.values():
+            if listener.netns == record.netns and listener.port == record.local_port:
+                if listener.address == address:
+                    exact.add(listener.owned)
+                elif not any(listener.address):
+                    wildcard.add(listener.owned)
+        candidates = exact or wildcard
+        # Several owners share the port (SO_REUSEPORT): which of them got this one is not known.
+        if len({owned.process for owned in candidates}) != 1:
+            return _NOBODY
+        return candidates.pop()._replace(certainty="listener")
+
+    def _new_row(self, record: SocketRecord, owned: Owned) -> Connection:
+        self._last_id += 1
+        ip_version = 6 if record.family == _AF_INET6 else 4
+        family: Family = "ipv6" if ip_version == 6 and not is_mapped(record.remote_address) else "ipv4"
+        remote = address_text(ip_version, record.remote_address)
+        name = self._names.find(owned.process, record.netns, remote)
+        if name is not None and name.source == "other-process" and record.flags & abi.SOCKET_INBOUND:
+            name = None  # somebody's look-up says nothing of who calls here
+        opened_ns = record.opened_ns
+        row = Connection(
+            id=self._last_id,
+            pid=None,
+            process_start_time=None,
+            comm=None,
+            owner="unknown",
+            netns=record.netns,
+            family=family,
+            direction=_direction(record.flags),
+            local=Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port),
+            remote=RemoteEndpoint(
+                address=remote,
+                port=record.remote_port,
+                name=name.name if name else None,
+                name_source=name.source if name else None,
+            ),
+            state="closed",
+            opened_at=self._clock.wall(opened_ns) if opened_ns else None,
+            opened_before_start=self._before_start(record),
+            tx_bytes_before_start=record.kept_tx_bytes,
+            rx_bytes_before_start=record.kept_rx_bytes,
+        )
+        return self._with_owner(row, owned)
+
+    def _before_start(self, record: SocketRecord) -> bool | None:
+        if record.flags & abi.SOCKET_OLD:
+            return None if self.map_was_full else True
+        return False
+
+    def _with_owner(self, row: Connection, owned: Owned) -> Connection:
+        if owned.process is None:
+            return row
+        return replace(
+            row,
+            pid=owned.process.pid,
+            process_start_time=self._clock.wall_of_boot(owned.process.start_boot_ns),
+            comm=comm_text(owned.comm),
+            owner=owned.certainty,
+        )
+
+    def _with_rates(self, row: Connection, known: _Live | None, pass_ns: int) -> Connection:
+        # What did not change since the last pass is not reported, so the difference is always that of one interval.
+        seconds = (pass_ns - self._last_pass_ns) / 1e9
+        before = row.tx_bytes_before_start, row.rx_bytes_before_start
+        if known is not None:
+            before = known.row.tx_bytes, known.row.rx_bytes
+        return replace(
+            row,
+            tx_bytes_per_s=round((row.tx_bytes - before[0]) / seconds, 1),
+            rx_bytes_per_s=round((row.rx_bytes - before[1]) / seconds, 1),
+        )
+
+    def _with_counters(self, record: SocketRecord, row: Connection) -> Connection:
+        connect_ms = row.connect_ms
+        if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
+            connect_ms = round((record.established_ns - record.opened_ns) / 1e6, 3)
+        return replace(
+            row,
+            state=_STATES.get(record.state, "closed"),
+            # the local end is chosen while the connection is being made
+            local=row.local if row.local.port == record.local_port else self._local(record),
+            connect_ms=connect_ms,
+            tx_bytes=record.tx_bytes,
+            rx_bytes=record.rx_bytes,
+            srtt_ms=round(record.srtt_us8 / 8000, 3) if record.srtt_us8 else None,
+            retransmits=record.retransmits,
+        )
+
+    def _local(self, record: SocketRecord) -> Endpoint:
+        ip_version = 6 if record.family == _AF_INET6 else 4
+        return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
+
+
+_NOBODY = Owned(None, "unknown", 0, b"")
+
+
+def _owner_of(record: SocketRecord) -> Owned:
+    if record.owner_certainty == abi.OWNER_UNKNOWN:
+        return _NOBODY
+    key = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
+    return Owned(key, _OWNERS[record.owner_certainty], record.owner_uid, record.owner_comm)
+
+
+def _plain_address(raw: bytes) -> bytes:
+    """IPv4, mapped or not, in the first four bytes: a dual-stack listener's child may be either."""
+    return raw[12:] + bytes(12) if is_mapped(raw) else raw
+
+
+def _direction(flags: int) -> Direction:
+    if flags & abi.SOCKET_OUTBOUND:
+        return "outbound"
+    return "inbound" if flags & abi.SOCKET_INBOUND else "unknown"
+
+
+def how_it_ended(record: SocketRecord) -> End:
+    """From the state before TCP_CLOSE, the socket's error, and whether its owner held it (net/ipv4/tcp.c)."""
+    if record.error:
+        return _ENDS_BY_ERROR.get(record.error, "other")
+    if record.owned and record.state == _SYN_SENT:
+        return "given-up"
+    if record.owned and record.state in (_ESTABLISHED, _CLOSE_WAIT):
+        return "reset-by-us"  # a close that skips the FIN: unread data, or SO_LINGER with 0 s
+    return "other" if record.state in (_SYN_SENT, _ESTABLISHED) else "normal"

@@ -1,0 +1,179 @@
+"""DNS queries: each question matched with its answer, its retries counted, its silence noticed."""
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from nettop.kernel.abi import DnsPacket, ProcessKey
+from nettop.model.events import DnsChanged
+from nettop.model.rows import DnsQuery, Endpoint
+from nettop.text import comm_text
+from nettop.tracking.addresses import address_text
+from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.dns_message import NOT_A_MESSAGE, DnsMessage, parse
+from nettop.tracking.dns_stream import DnsStream
+from nettop.tracking.names import NameTable
+
+TIMEOUT = timedelta(seconds=5)  # glibc's and dig's own default for one attempt
+LATE_ANSWERS = timedelta(seconds=30)  # how long after its timeout an answer still counts
+MAX_OPEN_QUERIES = 65_536  # pending and timed out: 10 s of 6,000 unanswered queries/s; about 60 MB if it ever fills
+MAX_STREAMS = 4096  # directions of DNS-over-TCP connections; resolvers hold a few at a time
+UNPARSED_BYTES = 512  # of a message that could not be parsed, kept for the person
+_TCP = 6
+
+
+class _Key(NamedTuple):
+    """RFC 5452 section 3: what an answer must repeat. The cookie stands for both ends of the socket."""
+
+    socket_cookie: int
+    txid: int
+
+
+class _Open(NamedTuple):
+    row: DnsQuery
+    process: ProcessKey
+    question: tuple[str, str] | None
+    last_attempt: datetime
+
+
+class DnsTracker:
+    """Takes packets in order of time; each call returns the events they make."""
+
+    def __init__(self, clock: Clock, names: NameTable) -> None:
+        self._clock = clock
+        self._names = names
+        self._open: OrderedDict[_Key, _Open] = OrderedDict()  # in order of their last attempt
+        self._late: OrderedDict[_Key, _Open] = OrderedDict()  # in order of their timeout
+        self._streams: OrderedDict[tuple[int, int], DnsStream] = OrderedDict()
+        self._last_id = 0
+        self.unparsed = 0
+        self.evicted = {"dns_open": 0, "dns_streams": 0}
+
+    def packet(self, packet: DnsPacket) -> list[DnsChanged]:
+        """A DNS packet left for a server or came from one."""
+        messages = [packet.payload]
+        if packet.protocol == _TCP:
+            output = self._stream(packet).segment(packet.tcp_seq, packet.payload, packet.payload_bytes)
+            messages = output.messages
+            self.unparsed += output.lost
+        events = []
+        for message in messages:
+            event = self._message(packet, message)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def tick(self, now: datetime) -> list[DnsChanged]:
+        """Turn what has waited too long into timeouts, and forget what has waited much too long."""
+        events = []
+        while self._open:
+            key, pending = next(iter(self._open.items()))
+            if now - pending.last_attempt < TIMEOUT:
+                break
+            del self._open[key]
+            timed_out = pending._replace(row=replace(pending.row, status="timeout"))
+            self._late[key] = timed_out
+            events.append(DnsChanged(time=now, dns=timed_out.row))
+        while self._late:
+            key, late = next(iter(self._late.items()))
+            if now - late.last_attempt < TIMEOUT + LATE_ANSWERS and len(self._late) <= MAX_OPEN_QUERIES:
+                break
+            del self._late[key]
+        return events
+
+    def _stream(self, packet: DnsPacket) -> DnsStream:
+        key = (packet.socket_cookie, packet.query)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = DnsStream()
+            if len(self._streams) > MAX_STREAMS:
+                self._streams.popitem(last=False)
+                self.evicted["dns_streams"] += 1
+        self._streams.move_to_end(key)
+        return stream
+
+    def _message(self, packet: DnsPacket, message: bytes) -> DnsChanged | None:
+        parsed = parse(message)
+        if parsed is None:
+            parsed = NOT_A_MESSAGE._replace(response=not packet.query)
+        # A server that asks from port 53 sends and receives both kinds through both hooks.
+        if parsed.response == bool(packet.query):
+            return None
+        if not parsed.parsed:
+            self.unparsed += 1
+        key = _Key(packet.socket_cookie, int.from_bytes(message[:2]))
+        return (
+            self._asked(packet, message, parsed, key) if packet.query else self._answered(packet, message, parsed, key)
+        )
+
+    def _asked(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> DnsChanged:
+        now = self._clock.wall(packet.time_ns)
+        question = _question(parsed)
+        known = self._open.get(key) or self._late.get(key)
+        if known is not None and known.question == question:
+            self._forget(key)
+            row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
+            self._open[key] = known._replace(row=row, last_attempt=now)
+            return DnsChanged(time=now, dns=row)
+        # The same id for another question on the same socket: the older one can no longer be told from it.
+        self._forget(key)
+        row = self._new_row(packet, key.txid, now, parsed.qname, parsed.qtype)
+        if not parsed.parsed:
+            row = replace(row, unparsed=message[:UNPARSED_BYTES].hex())
+        self._open[key] = _Open(row, ProcessKey(packet.owner_pid, packet.owner_start_boot_ns), question, now)
+        if len(self._open) > MAX_OPEN_QUERIES:
+            self._open.popitem(last=False)
+            self.evicted["dns_open"] += 1
+        return DnsChanged(time=now, dns=row)
+
+    def _answered(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> DnsChanged | None:
+        known = self._open.get(key) or self._late.get(key)
+        # REFUSED and FORMERR may come back without the question.
+        if known is None or (parsed.qname is not None and known.question != _question(parsed)):
+            return None
+        self._forget(key)
+        now = self._clock.wall(packet.time_ns)
+        row = replace(
+            known.row,
+            status="answered",
+            rcode=parsed.rcode,
+            latency_ms=milliseconds(known.row.asked_at, now),
+            truncated=parsed.truncated,
+            answers=parsed.answers,
+            response_bytes=len(message) if packet.protocol == _TCP else packet.payload_bytes,
+            unparsed=None if parsed.parsed else message[:UNPARSED_BYTES].hex(),
+        )
+        if row.qname is not None:
+            self._names.learn(known.process, packet.netns, row.qname, row.answers)
+        return DnsChanged(time=now, dns=row)
+
+    def _new_row(self, packet: DnsPacket, txid: int, now: datetime, qname: str | None, qtype: str | None) -> DnsQuery:
+        self._last_id += 1
+        known_owner = packet.owner_pid != 0
+        return DnsQuery(
+            id=self._last_id,
+            asked_at=now,
+            pid=packet.owner_pid if known_owner else None,
+            process_start_time=self._clock.wall_of_boot(packet.owner_start_boot_ns) if known_owner else None,
+            comm=comm_text(packet.owner_comm) if known_owner else None,
+            netns=packet.netns,
+            transport="tcp" if packet.protocol == _TCP else "udp",
+            client=Endpoint(address=address_text(packet.ip_version, packet.client_address), port=packet.client_port),
+            server=Endpoint(address=address_text(packet.ip_version, packet.server_address), port=packet.server_port),
+            txid=txid,
+            qname=qname,
+            qtype=qtype,
+        )
+
+    def _forget(self, key: _Key) -> None:
+        self._open.pop(key, None)
+        self._late.pop(key, None)
+
+
+def _question(parsed: DnsMessage) -> tuple[str, str] | None:
+    # Without regard to case, which some resolvers vary at random (RFC 1035 section 2.3.3).
+    if parsed.qname is None or parsed.qtype is None:
+        return None
+    return parsed.qname.lower(), parsed.qtype

@@ -1,0 +1,69 @@
+"""Names of addresses, from the DNS answers that were seen."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Literal, NamedTuple, TypeVar
+
+from nettop.model.rows import Answer
+
+MAX_NAMES = 32_768  # per table; about 8 MB. A busy resolver's clients talk to far fewer addresses at a time
+
+_ADDRESS_TYPES = ("A", "AAAA")
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Name(NamedTuple):
+    """What an address was looked up as, and by whom."""
+
+    name: str
+    source: Literal["process", "other-process"]
+
+
+class NameTable:
+    """Address to name, per process and as a second choice per network namespace; the latest look-up wins."""
+
+    def __init__(self, capacity: int = MAX_NAMES) -> None:
+        self._capacity = capacity
+        self._own: OrderedDict[tuple[Hashable, str], str] = OrderedDict()
+        self._any: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self.evicted = 0
+
+    def learn(self, process: Hashable, netns: int, qname: str, answers: tuple[Answer, ...]) -> None:
+        """Remember the addresses that answers give for qname, CNAMEs followed; other records are not taken on trust."""
+        for address in addresses_of(qname, answers):
+            self._put(self._own, (process, address), qname)
+            self._put(self._any, (netns, address), qname)
+
+    def find(self, process: Hashable | None, netns: int, address: str) -> Name | None:
+        """The name under which this process looked the address up, else somebody else in the netns."""
+        if process is not None:
+            own = self._own.get((process, address))
+            if own is not None:
+                return Name(own, "process")
+        other = self._any.get((netns, address))
+        return None if other is None else Name(other, "other-process")
+
+    def _put(self, table: OrderedDict[_Key, str], key: _Key, name: str) -> None:
+        table[key] = name
+        table.move_to_end(key)
+        if len(table) > self._capacity:
+            table.popitem(last=False)
+            self.evicted += 1
+
+
+def addresses_of(qname: str, answers: tuple[Answer, ...]) -> list[str]:
+    """The addresses at the ends of the CNAME chains that start at qname (RFC 1034 section 3.6.2)."""
+    reached = {qname.lower()}
+    found = []
+    # Servers send a chain in order, but nothing obliges them: as many passes as the chain may be long.
+    for _ in range(len(answers)):
+        before = len(reached)
+        for answer in answers:
+            if answer.type == "CNAME" and answer.name.lower() in reached:
+                reached.add(answer.data.lower())
+        if len(reached) == before:
+            break
+    for answer in answers:
+        if answer.type in _ADDRESS_TYPES and answer.name.lower() in reached:
+            found.append(answer.data)
+    return found

@@ -1,0 +1,121 @@
+"""Processes: who they are, looked up while they live, remembered when they do not."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from nettop.kernel import abi
+from nettop.kernel.abi import ProcessKey
+from nettop.model.events import ProcessChanged
+from nettop.model.rows import ProcessIdentity
+from nettop.text import comm_text, printable
+from nettop.tracking.clock import Clock
+
+MAX_COMMAND_LINES = 16_384  # of processes not (yet) seen on the network; about 8 MB, 16 s of 1,000 execs/s
+MAX_EXITS = 16_384  # a process closes its sockets after its exit is told, and its events may come a tick later
+
+_Value = TypeVar("_Value")
+
+
+class Described(NamedTuple):
+    """What /proc says of a process while it lives."""
+
+    cmdline: tuple[str, ...]
+    parent_pid: int
+    cgroup: str | None
+
+
+class ProcessTracker:
+    """Knows the processes that used the network. `describe` reads /proc and returns None for what is gone."""
+
+    def __init__(
+        self, clock: Clock, describe: Callable[[ProcessKey], Described | None], user_name: Callable[[int], str | None]
+    ) -> None:
+        self._clock = clock
+        self._describe = describe
+        self._user_name = user_name
+        self._rows: dict[ProcessKey, ProcessIdentity] = {}  # alive: bounded by the processes of the machine
+        self._exited_rows: OrderedDict[ProcessKey, ProcessIdentity] = OrderedDict()
+        self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
+        self._command_lines: OrderedDict[ProcessKey, tuple[str, ...]] = OrderedDict()
+
+    def seen(self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime) -> list[ProcessChanged]:
+        """A process did something on the network; tells of it if that is new."""
+        known = self._rows.get(key)
+        name = comm_text(comm)
+        if known is not None:
+            if known.comm == name:
+                return []
+            self._rows[key] = replace(known, comm=name)
+            return [ProcessChanged(time=time, process=self._rows[key])]
+        if key in self._exited_rows:
+            return []
+        row = self._new_row(key, uid, name, netns, time)
+        if row.exited_at is None:
+            self._rows[key] = row
+        else:
+            _remember(self._exited_rows, key, row, MAX_EXITS)
+        return [ProcessChanged(time=time, process=row)]
+
+    def event(self, event: abi.ProcessEvent) -> list[ProcessChanged]:
+        """A process executed a program or ended."""
+        key = ProcessKey(event.owner_pid, event.owner_start_boot_ns)
+        time = self._clock.wall(event.time_ns)
+        known = self._rows.get(key)
+        if event.kind == abi.PROCESS_EXIT:
+            return self._exited(key, time)
+        command_line = split_arguments(event.arguments)
+        _remember(self._command_lines, key, command_line, MAX_COMMAND_LINES)
+        if known is None:
+            return []
+        row = replace(known, comm=comm_text(event.owner_comm), cmdline=command_line, uid=event.owner_uid)
+        self._rows[key] = row
+        return [ProcessChanged(time=time, process=row)]
+
+    def check_alive(self, now: datetime) -> list[ProcessChanged]:
+        """After lost events: whoever is not in /proc any more is told to have ended by now."""
+        gone = [key for key in self._rows if self._describe(key) is None]
+        return [event for key in gone for event in self._exited(key, now)]
+
+    def _exited(self, key: ProcessKey, time: datetime) -> list[ProcessChanged]:
+        _remember(self._exits, key, time, MAX_EXITS)
+        known = self._rows.pop(key, None)
+        if known is None:
+            return []
+        row = replace(known, exited_at=time)
+        _remember(self._exited_rows, key, row, MAX_EXITS)
+        return [ProcessChanged(time=time, process=row)]
+
+    def _new_row(self, key: ProcessKey, uid: int, comm: str, netns: int, time: datetime) -> ProcessIdentity:
+        described = self._describe(key)
+        command_line = self._command_lines.get(key)
+        return ProcessIdentity(
+            pid=key.pid,
+            start_time=self._clock.wall_of_boot(key.start_boot_ns),
+            comm=comm,
+            cmdline=described.cmdline if described else command_line,
+            uid=uid,
+            user=self._user_name(uid),
+            parent_pid=described.parent_pid if described else None,
+            cgroup=described.cgroup if described else None,
+            netns=netns,
+            first_seen=time,
+            exited_at=self._exits.get(key),
+        )
+
+
+def _remember(table: OrderedDict[ProcessKey, _Value], key: ProcessKey, value: _Value, most: int) -> None:
+    # What falls out costs no row: at most the command line or the end of somebody who is seen much later.
+    table[key] = value
+    if len(table) > most:
+        table.popitem(last=False)
+
+
+def split_arguments(raw: bytes) -> tuple[str, ...]:
+    """argv as the kernel keeps it, NUL after each argument; the last may be cut."""
+    if not raw:
+        return ()
+    return tuple(map(printable, raw.removesuffix(b"\0").split(b"\0")))

@@ -1,0 +1,120 @@
+"""All trackers behind one door: raw kernel records in, events out, in the order of what happened."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from nettop.kernel import abi
+from nettop.kernel.abi import DnsPacket, KernelRecord, ProcessEvent, ProcessKey, SocketRecord
+from nettop.kernel.scope import Scope
+from nettop.model.events import AnyEvent
+from nettop.tracking.clock import Clock
+from nettop.tracking.connections import ConnectionTracker, Observed
+from nettop.tracking.dns import DnsTracker
+from nettop.tracking.names import NameTable
+from nettop.tracking.processes import Described, ProcessTracker
+from nettop.tracking.udp import UdpTracker, owner
+
+_TCP = 6
+
+
+class Tracker:
+    """Call `record` for each record of the perf buffers, `sockets` with each pass of the iterator, `tick` last."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        scope: Scope,
+        describe: Callable[[ProcessKey], Described | None],
+        user_name: Callable[[int], str | None],
+    ) -> None:
+        self._clock = clock
+        self._scope = scope
+        self._names = NameTable()
+        self._dns = DnsTracker(clock, self._names)
+        self._connections = ConnectionTracker(clock, self._names)
+        self._udp = UdpTracker(clock)
+        self._processes = ProcessTracker(clock, describe, user_name)
+
+    @property
+    def dns_unparsed(self) -> int:
+        """Messages that could not be parsed."""
+        return self._dns.unparsed
+
+    @property
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten for want of room, per table."""
+        return {**self._dns.evicted, "names": self._names.evicted}
+
+    def record(self, record: KernelRecord) -> list[AnyEvent]:
+        """One record of a perf buffer."""
+        if isinstance(record, DnsPacket):
+            return self._dns_packet(record)
+        if isinstance(record, ProcessEvent):
+            return list(self._processes.event(record))
+        if record.protocol == _TCP:
+            return self._told(self._connections.ended(record))
+        return self._udp_record(record)
+
+    def sockets(self, records: Sequence[SocketRecord], pass_ns: int) -> list[AnyEvent]:
+        """Records of the iterator, from a pass that began at pass_ns."""
+        events: list[AnyEvent] = []
+        for record in records:  # first, so that accepted connections find theirs
+            if record.flags & abi.SOCKET_LISTENER:
+                self._connections.listener(record)
+        for record in records:
+            if record.protocol != _TCP:
+                events.extend(self._udp_record(record))
+            elif not record.flags & abi.SOCKET_LISTENER:
+                events.extend(self._told(self._connections.live(record, pass_ns)))
+        return events
+
+    def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:
+        """Keys of map entries whose end was missed, to be removed from the kernel's map."""
+        return self._connections.ghosts(records)
+
+    def tick(self, pass_ns: int, complete: bool, map_was_full: bool) -> list[AnyEvent]:
+        """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
+        now = self._clock.wall(pass_ns)
+        self._connections.map_was_full = map_was_full
+        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete))
+        events.extend(self._dns.tick(now))
+        if complete:
+            events.extend(self._processes.check_alive(now))
+        return events
+
+    def _dns_packet(self, packet: DnsPacket) -> list[AnyEvent]:
+        output: list[AnyEvent] = []
+        events = self._dns.packet(packet)
+        if packet.query and packet.owner_pid and events:
+            key = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
+            output.extend(self._seen(key, packet.owner_uid, packet.owner_comm, packet.netns, events[0].time))
+        output.extend(events)
+        return output
+
+    def _udp_record(self, record: SocketRecord) -> list[AnyEvent]:
+        process = owner(record)
+        if self._scope.by_process and (
+            process is None or not self._scope.covers_process(process.pid, record.owner_comm)
+        ):
+            return []
+        event = self._udp.record(record)
+        output: list[AnyEvent] = []
+        if process is not None:
+            output.extend(self._seen(process, record.owner_uid, record.owner_comm, record.netns, event.time))
+        output.append(event)
+        return output
+
+    def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:
+        output: list[AnyEvent] = []
+        for event, owned, netns in observations:
+            if self._scope.by_process and (
+                owned.process is None or not self._scope.covers_process(owned.process.pid, owned.comm)
+            ):
+                continue
+            if owned.process is not None:
+                output.extend(self._seen(owned.process, owned.uid, owned.comm, netns, event.time))
+            output.append(event)
+        return output
+
+    def _seen(self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime) -> Sequence[AnyEvent]:
+        return self._processes.seen(key, uid, comm, netns, time)
