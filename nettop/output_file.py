@@ -1,0 +1,136 @@
+"""Files that nettop writes: as a root program, in places that others may write to.
+
+Mode 0600, owned by the user who called sudo, complete or not there under their name, never through a link, never over
+something else without being told to.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+
+from nettop.errors import RunError, UsageError
+
+
+class OutputFile:
+    """A file that gets its name on commit(); until then it is PATH.PID.partial, removed on failure unless kept.
+
+    Use as a context manager. Checks on entry raise UsageError, before any work is done; failures to write RunError.
+    """
+
+    def __init__(self, path: Path, overwrite: bool, keep_partial: bool = False) -> None:
+        self._path = path
+        self._overwrite = overwrite
+        self._keep_partial = keep_partial
+        self._partial = f"{path.name}.{os.getpid()}.partial"
+        self._directory = -1
+        self._fd = -1
+        self._committed = False
+
+    def __enter__(self) -> "OutputFile":
+        if self._path.name in ("", ".", ".."):
+            raise UsageError(f"{self._path} is a directory.", "Give the path of a file.")
+        try:
+            self._directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UsageError(
+                f"The directory {self._path.parent} cannot be used: {error.strerror}.",
+                "Give a path in one that exists.",
+            ) from error
+        try:
+            self._check_free()
+            self._fd = self._create()
+        except BaseException:
+            os.close(self._directory)
+            raise
+        return self
+
+    def write(self, text: bytes) -> None:
+        """Append. Raises RunError."""
+        view = memoryview(text)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def commit(self) -> None:
+        """Give the file its name. Raises RunError, or UsageError if the name was taken meanwhile."""
+        try:
+            os.fsync(self._fd)
+            self._check_free()
+            if self._overwrite:
+                os.rename(self._partial, self._path.name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            else:
+                self._rename_without_overwriting()
+            self._committed = True
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        if not self._committed and not self._keep_partial:
+            os.unlink(self._partial, dir_fd=self._directory)
+        os.close(self._directory)
+
+    def _check_free(self) -> None:
+        try:
+            existing = os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stat.S_ISLNK(existing.st_mode):
+            raise UsageError(
+                f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows none."
+            )
+        if stat.S_ISDIR(existing.st_mode):
+            raise UsageError(f"{self._path} is a directory.", "Give the path of a file.")
+        if not stat.S_ISREG(existing.st_mode):
+            raise UsageError(f"{self._path} is not an ordinary file.", "Give the path of a file.")
+        if not self._overwrite:
+            raise UsageError(f"{self._path} exists.", "Give another path, or --force to replace it.")
+
+    def _create(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(self._partial, flags, 0o600, dir_fd=self._directory)
+        except OSError as error:
+            raise UsageError(
+                f"{self._path} cannot be written: {error.strerror}.", "Give a path in a place that you may write to."
+            ) from error
+        os.fchmod(fd, 0o600)  # whatever the umask is
+        owner = invoking_user()
+        if owner is not None:
+            os.fchown(fd, *owner)
+        return fd
+
+    def _rename_without_overwriting(self) -> None:
+        # A hard link fails if the name is taken, whoever took it since the check; not every file system has links.
+        try:
+            os.link(self._partial, self._path.name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except FileExistsError:
+            self._check_free()
+            raise
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise
+            os.rename(self._partial, self._path.name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            return
+        os.unlink(self._partial, dir_fd=self._directory)
+
+    def _failed(self, error: OSError) -> RunError:
+        kept = f" What was written until then is in {self._partial}." if self._keep_partial else ""
+        return RunError(
+            f"{self._path} could not be written: {error.strerror}.{kept}",
+            "Make room or give another path with -o.",
+        )
+
+
+def invoking_user() -> tuple[int, int] | None:
+    """Who called sudo: uid and gid. None if not under sudo."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() != 0 or not uid.isdecimal() or not gid.isdecimal():
+        return None
+    return int(uid), int(gid)

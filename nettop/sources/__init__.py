@@ -1,0 +1,26 @@
+"""Where events come from: the running kernel or a recording. Behind this, nobody can tell which."""
+
+from typing import Protocol
+
+from nettop.model.events import AnyEvent
+
+
+class Source(Protocol):
+    """A stream of events in order of time, from Start to End."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether End was handed out."""
+        ...
+
+    def read(self, timeout_s: float) -> list[AnyEvent]:
+        """What has happened since the last call, waiting for at most timeout_s; maybe nothing."""
+        ...
+
+    def finish(self) -> list[AnyEvent]:
+        """Stop here: the rest of what has already happened, a last Tick, and End."""
+        ...
+
+    def close(self) -> None:
+        """Release everything that the source holds."""
+        ...

@@ -1,0 +1,153 @@
+"""The running kernel as a source of events."""
+
+import os
+import time
+from operator import itemgetter
+
+from nettop import __version__
+from nettop.kernel import abi
+from nettop.kernel.abi import KernelRecord, SocketRecord
+from nettop.kernel.program import HOOKS, KernelProgram, Losses, open_cgroup2
+from nettop.kernel.scope import Scope
+from nettop.model import rows
+from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
+from nettop.sources import procfs
+from nettop.text import printable
+from nettop.tracking.clock import Clock
+from nettop.tracking.tracker import Tracker
+
+MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
+RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
+_TIME = itemgetter(0)  # every record's first field is its time
+
+
+class LiveSource:
+    """Attaches on construction: from then on nothing in scope is missed. Raises CannotRunError."""
+
+    def __init__(self, scope: Scope, interval_s: float, filter_text: str | None = None) -> None:
+        self._program = KernelProgram(scope)
+        cgroup = open_cgroup2()
+        try:
+            self._program.attach(cgroup)
+        finally:
+            os.close(cgroup)
+        self._program.scan_files()  # after attaching, so that no socket falls between
+        self._interval_ns = int(interval_s * 1e9)
+        self._clock = Clock.now()
+        self._tracker = Tracker(self._clock, scope, procfs.describe, procfs.user_name)
+        self._held: list[KernelRecord] = []
+        self._losses = rows.Losses()
+        self._kernel_losses = Losses()
+        self._without_owner: set[tuple[int, int]] = set()
+        self._next_rescan_ns = 0
+        self.finished = False
+        now_ns = time.monotonic_ns()
+        self._next_tick_ns = now_ns
+        self._start = Start(
+            time=self._clock.wall(now_ns),
+            nettop=__version__,
+            host=procfs.this_host(),
+            scope=rows.Scope(pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns),
+            hooks={hook.need: hook.mechanism for hook in HOOKS},
+            interval_s=interval_s,
+            filter=filter_text,
+        )
+        self._told_start = False
+
+    def read(self, timeout_s: float) -> list[AnyEvent]:
+        """See Source. Ticks come at every interval."""
+        now_ns = time.monotonic_ns()
+        wait_ns = min(int(min(timeout_s, MAX_WAIT_S) * 1e9), self._next_tick_ns - now_ns)
+        if wait_ns > 0:
+            self._program.poll(wait_ns // 1_000_000 + 1)
+        events = self._starting() + self._perf_events(hold_back=True)
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._next_tick_ns:
+            events += self._tick()
+            self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
+        return events
+
+    def finish(self) -> list[AnyEvent]:
+        """See Source."""
+        events = self._starting() + self._perf_events(hold_back=False) + self._tick()
+        events.append(End(time=events[-1].time))
+        self.finished = True
+        return events
+
+    def close(self) -> None:
+        """Detach from the kernel."""
+        self._program.close()
+
+    def _starting(self) -> list[AnyEvent]:
+        if self._told_start:
+            return []
+        self._told_start = True
+        return [self._start]
+
+    def _perf_events(self, hold_back: bool) -> list[AnyEvent]:
+        # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
+        # records may still lie in a buffer that was read already.
+        horizon_ns = time.monotonic_ns()
+        records = self._held + self._program.drain()
+        records.sort(key=_TIME)
+        self._held = []
+        if hold_back:
+            ready = len(records)
+            while ready and records[ready - 1].time_ns >= horizon_ns:
+                ready -= 1
+            records, self._held = records[:ready], records[ready:]
+        return [event for record in records for event in self._tracker.record(record)]
+
+    def _tick(self) -> list[AnyEvent]:
+        losses = self._program.losses()
+        complete = self._lost_ends(losses)
+        pass_ns = time.monotonic_ns()
+        records = self._program.sockets(everything=complete)
+        if self._should_scan(records, pass_ns):
+            self._program.scan_files()
+            # What changed by the scan, among it all that has an owner now.
+            later = self._program.sockets()
+            found = {record.socket for record in later}
+            records = [record for record in records if record.socket not in found] + later
+        for socket in self._tracker.ghosts(records):
+            self._program.forget(socket)
+        events = self._tracker.sockets(records, pass_ns)
+        events += self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0)
+        told = rows.Losses(
+            perf_buffer=losses.perf_buffer,
+            map_full=losses.map_full,
+            missed_runs=losses.missed_runs,
+            evicted=self._tracker.evicted,
+            dns_unparsed=self._tracker.dns_unparsed,
+            udp_unattributed_bytes=losses.udp_unattributed_bytes,
+        )
+        now = self._clock.wall(time.monotonic_ns())
+        if told != self._losses:
+            self._losses = told
+            events.append(LossesChanged(time=now, losses=told))
+        events.append(Tick(time=now))
+        return events
+
+    def _lost_ends(self, losses: Losses) -> bool:
+        before, self._kernel_losses = self._kernel_losses, losses
+        if not before.perf_buffer:
+            return any(losses.perf_buffer.values()) or any(losses.missed_runs.values())
+        return losses.perf_buffer != before.perf_buffer or losses.missed_runs != before.missed_runs
+
+    def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
+        """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
+        without = self._without_owner
+        fresh = False
+        for record in records:
+            key = (record.socket, record.seen_ns)
+            if record.owner_certainty != abi.OWNER_UNKNOWN:
+                without.discard(key)
+            elif key not in without:
+                without.add(key)
+                fresh = True
+        if not fresh and (not without or now_ns < self._next_rescan_ns):
+            return False
+        if not fresh:
+            without.clear()  # those that are gone; the living come again with their next change
+        self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)
+        return True

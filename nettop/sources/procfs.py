@@ -1,0 +1,71 @@
+"""What /proc, the user database and uname say: of a process while it lives, and of this host."""
+
+import os
+import platform
+import pwd
+from functools import lru_cache
+from pathlib import Path
+
+from nettop.kernel.abi import ProcessKey
+from nettop.model.rows import Host
+from nettop.text import printable
+from nettop.tracking.processes import Described, split_arguments
+
+_COMMAND_LINE_BYTES = 4096  # more than anyone reads; some programs carry megabytes
+_CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_START_TIME_FIELD, _PARENT_FIELD = 19, 1  # after the name, proc_pid_stat(5) fields 22 and 4
+
+
+def describe(key: ProcessKey) -> Described | None:
+    """A living process; None if it is gone, or if the pid now belongs to another."""
+    try:
+        directory = os.open(f"/proc/{key.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = _read(directory, "stat").rpartition(b")")[2].split()
+        # The kernel gives the start here in clock ticks only, rounded down.
+        if int(fields[_START_TIME_FIELD]) != key.start_boot_ns // _CLOCK_TICK_NS:
+            return None
+        return Described(
+            cmdline=split_arguments(_read(directory, "cmdline")),
+            parent_pid=int(fields[_PARENT_FIELD]),
+            cgroup=_cgroup2_path(_read(directory, "cgroup")),
+        )
+    except (OSError, IndexError):
+        return None
+    finally:
+        os.close(directory)
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str | None:
+    """The user's name; None if the user database has none."""
+    try:
+        return printable(os.fsencode(pwd.getpwuid(uid).pw_name))
+    except KeyError:
+        return None
+
+
+def this_host() -> Host:
+    """The machine that nettop runs on."""
+    try:
+        boot_id: str | None = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot_id = None
+    return Host(name=platform.node(), kernel=platform.release(), arch=platform.machine(), boot_id=boot_id)
+
+
+def _read(directory: int, name: str) -> bytes:
+    file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.read(file, _COMMAND_LINE_BYTES)
+    finally:
+        os.close(file)
+
+
+def _cgroup2_path(raw: bytes) -> str | None:
+    for line in raw.splitlines():
+        if line.startswith(b"0::"):
+            return printable(line[3:])
+    return None
