@@ -118,7 +118,7 @@ class KernelProgram:
         flags = [*_defines(Btf.of_running_kernel(), scope), f"-I{directory}", "-Wno-everything"]
         with _captured_stderr() as captured:
             try:
-                self._bpf = bpf_class(text=_joined_source(directory), cflags=flags)
+                self._bpf = bpf_class(text=_joined_source(directory).encode(), cflags=flags)
             except Exception as error:
                 raise CannotRunError(
                     "The kernel programs could not be compiled or their maps not be made.",
@@ -129,8 +129,8 @@ class KernelProgram:
         self._links: list[int] = []
         self._program_fds: dict[str, int] = {}
         self._iterators: dict[str, int] = {}
-        self._sockets_fd = self._bpf["sockets"].map_fd
-        self._losses_fd = self._bpf["losses"].map_fd
+        self._sockets_fd = self._bpf[b"sockets"].map_fd
+        self._losses_fd = self._bpf[b"losses"].map_fd
         self._queue: list[tuple[Callable[[bytes], abi.KernelRecord], bytes]] = []
 
     def attach(self, cgroup_fd: int) -> None:
@@ -185,7 +185,7 @@ class KernelProgram:
 
     def sockets(self, everything: bool = False) -> list[abi.SocketRecord]:
         """The sockets whose counters, state or owner changed since the last call, or all that are alive."""
-        switch = self._bpf["report_all"]
+        switch = self._bpf[b"report_all"]
         if everything:
             switch[switch.Key(0)] = switch.Leaf(1)
         try:
@@ -243,21 +243,21 @@ class KernelProgram:
                 self._queue.append((decode, string_at(data, size)))
 
             # The array `losses` counts refused records at once and exactly. Without a lost_cb BCC would print here.
-            self._bpf[name].open_perf_buffer(
+            self._bpf[name.encode()].open_perf_buffer(
                 copy, page_cnt=pages, lost_cb=lambda _lost: None, wakeup_events=wakeup_events
             )
 
     def _write_scope(self, scope: Scope) -> None:
         if scope.netns:
-            table = self._bpf["scope_netns"]
+            table = self._bpf[b"scope_netns"]
             for netns in scope.netns:
                 table[table.Key(netns)] = table.Leaf(1)
         if scope.pids:
-            table = self._bpf["scope_pid"]
+            table = self._bpf[b"scope_pid"]
             for pid in scope.pids:
                 table[table.Key(pid)] = table.Leaf(1)
         if scope.comms:
-            table = self._bpf["scope_comm"]
+            table = self._bpf[b"scope_comm"]
             for comm in scope.comms:
                 table[table.Key(comm=comm)] = table.Leaf(1)
 
