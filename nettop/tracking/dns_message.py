@@ -3,12 +3,15 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dnslib import OPCODE, QTYPE, RCODE, DNSRecord
+from dnslib import OPCODE, QTYPE, RCODE, RR, DNSBuffer, DNSHeader, DNSLabel, DNSQuestion
 
 from nettop.model.rows import Answer
 
 HEADER_BYTES = 12  # RFC 1035 section 4.1.1
-_CACHED_MESSAGES = 4096  # hosts ask the same few names over and over: a query costs 1 us instead of 15; 4 MB at most
+_CACHED_MESSAGES = 4096  # hosts ask the same few names over and over: a query costs 1 us instead of 15
+_CACHED_BYTES = 512  # longer messages are answers, which seldom come twice: keeps the cache below 10 MB
+_NAME_BYTES = 255  # RFC 1035 section 2.3.4
+_NAME_POINTERS = 127  # more than a name can have labels
 _NAME_ONLY = ("CNAME", "NS", "PTR", "DNAME")
 
 
@@ -31,27 +34,62 @@ def parse(message: bytes) -> DnsMessage | None:
     """A message without its id; None if it is too short to be one. `parsed` is False if only the header made sense."""
     if len(message) < HEADER_BYTES:
         return None
-    return _parse(message[2:])
+    return (_parse_cached if len(message) <= _CACHED_BYTES else _parse)(message[2:])
 
 
-@lru_cache(maxsize=_CACHED_MESSAGES)
+class _Buffer(DNSBuffer):  # type: ignore[misc] # dnslib ships no types
+    """dnslib's, but for names: of any bytes (RFC 2181 section 11), and bounded in length and in what they cost.
+
+    With dnslib's own, one 64 KB answer whose names are long chains of pointers took 9 s.
+    """
+
+    offset: int
+
+    def decode_name(self, last: int = -1) -> DNSLabel:  # noqa: ARG002 - dnslib's signature
+        """The name at the offset, which moves behind it. Raises ValueError."""
+        labels: list[bytes] = []
+        name_bytes, pointers, end = 1, 0, 0
+        at = self.offset
+        while length := self.data[at]:
+            if length >= 0xC0:
+                end = end or at + 2
+                pointers += 1
+                target = (length & 0x3F) << 8 | self.data[at + 1]
+                if target >= at or pointers > _NAME_POINTERS:
+                    raise ValueError("a name that points forward or too often")
+                at = target
+                continue
+            name_bytes += 1 + length
+            if length > 63 or name_bytes > _NAME_BYTES:
+                raise ValueError("a name that is too long")
+            labels.append(bytes(self.data[at + 1 : at + 1 + length]))
+            at += 1 + length
+        self.offset = end or at + 1
+        return DNSLabel(labels)
+
+
 def _parse(after_id: bytes) -> DnsMessage:
     response, truncated, rcode = bool(after_id[0] & 0x80), bool(after_id[0] & 0x02), after_id[1] & 0x0F
     try:
-        record = DNSRecord.parse(b"\0\0" + after_id)
-        if record.header.get_opcode() != OPCODE.QUERY or len(record.questions) > 1:
+        buffer = _Buffer(b"\0\0" + after_id)
+        header = DNSHeader.parse(buffer)
+        if header.get_opcode() != OPCODE.QUERY or header.q > 1:
             raise ValueError("not an ordinary query")
         qname, qtype = None, None
-        if record.questions:
-            qname = name_text(record.q.qname.label)
-            qtype = str(QTYPE.get(record.q.qtype))
-        for extra in record.ar:
-            if extra.rtype == QTYPE.OPT:
-                rcode |= extra.ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
-        answers = tuple(map(_answer, record.rr))
+        if header.q:
+            question = DNSQuestion.parse(buffer)
+            qname, qtype = name_text(question.qname.label), _type_text(question.qtype)
+        records = [RR.parse(buffer) for _ in range(header.a + header.auth + header.ar)]
+        for record in records[header.a + header.auth :]:
+            if record.rtype == QTYPE.OPT:
+                rcode |= record.ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
+        answers = tuple(map(_answer, records[: header.a]))
         return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, answers, True)
     except Exception:  # noqa: BLE001 - dnslib raises whatever its parts raise, and strangers choose the bytes
         return DnsMessage(response, _rcode_text(rcode), truncated, None, None, (), False)
+
+
+_parse_cached = lru_cache(maxsize=_CACHED_MESSAGES)(_parse)
 
 
 def name_text(labels: tuple[bytes, ...]) -> str:
@@ -72,17 +110,21 @@ def _rcode_text(rcode: int) -> str:
     return str(RCODE.forward.get(rcode, f"RCODE{rcode}"))
 
 
+def _type_text(number: int) -> str:
+    return str(QTYPE.forward.get(number, f"TYPE{number}"))  # RFC 3597 section 5
+
+
 def _answer(record: Any) -> Answer:
     return Answer(
         name=name_text(record.rname.label),
-        type=str(QTYPE.get(record.rtype)),
+        type=_type_text(record.rtype),
         ttl=record.ttl,
         data=_rdata_text(record),
     )
 
 
 def _rdata_text(record: Any) -> str:
-    kind = QTYPE.get(record.rtype)
+    kind = _type_text(record.rtype)
     if kind in _NAME_ONLY:
         return name_text(record.rdata.label.label)
     if kind == "TXT":
