@@ -1,0 +1,332 @@
+"""Kernel records, rows and events with plausible values, of which a test names only what it is about."""
+
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nettop.kernel import abi
+from nettop.kernel.abi import DnsPacket, ProcessEvent, ProcessKey, SocketRecord
+from nettop.model import events, rows
+from nettop.tracking.clock import Clock
+
+BASE = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+CLOCK = Clock(monotonic_offset_ns=1_772_366_400_500_000_000, boot_offset_ns=1_772_366_300_250_000_000)
+"""Monotonic 0 is BASE; boot time 0 is 100.25 s earlier."""
+
+SECOND_NS = 1_000_000_000
+NETNS = 4_026_531_840
+CURL = ProcessKey(4242, 77_000_000_000)
+NGINX = ProcessKey(900, 5_000_000_000)
+CLIENT_ADDRESS, SERVER_ADDRESS = "192.0.2.10", "198.51.100.7"
+
+
+def at(seconds: float) -> datetime:
+    """A moment so many seconds after BASE."""
+    return BASE + timedelta(seconds=seconds)
+
+
+def ns(seconds: float) -> int:
+    """The same moment as the kernel's monotonic clock has it."""
+    return round(seconds * SECOND_NS)
+
+
+def packed(address: str) -> bytes:
+    """An address as `abi.h` keeps it: 16 bytes, IPv4 in the first four."""
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return socket.inet_pton(socket.AF_INET, address) + bytes(12)
+
+
+def comm(name: str) -> bytes:
+    """A comm as the kernel keeps it."""
+    return name.encode().ljust(16, b"\0")
+
+
+def socket_record(**changes: Any) -> SocketRecord:
+    """An established outbound TCP connection of curl, opened at 1 s, as the iterator finds it at 2 s."""
+    fields: dict[str, Any] = {
+        "time_ns": ns(2),
+        "socket": 0xFFFF_8880_0000_1000,
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "seen_ns": ns(1),
+        "opened_ns": ns(1),
+        "established_ns": ns(1.025),
+        "kept_tx_bytes": 0,
+        "kept_rx_bytes": 0,
+        "netns": NETNS,
+        "family": socket.AF_INET,
+        "local_port": 40_000,
+        "remote_port": 443,
+        "protocol": 6,
+        "owner_certainty": abi.OWNER_EXACT,
+        "flags": abi.SOCKET_OUTBOUND,
+        "local_address": packed(CLIENT_ADDRESS),
+        "remote_address": packed(SERVER_ADDRESS),
+        "tx_bytes": 0,
+        "rx_bytes": 0,
+        "srtt_us8": 0,
+        "retransmits": 0,
+        "error": 0,
+        "state": 1,
+        "owned": 0,
+        "closed": 0,
+    }
+    assert changes.keys() <= fields.keys()
+    return SocketRecord(**(fields | changes))
+
+
+def without_owner(**changes: Any) -> dict[str, Any]:
+    """The fields of a socket of which nobody is known to be the owner."""
+    return {
+        "owner_start_boot_ns": 0,
+        "owner_pid": 0,
+        "owner_uid": 0,
+        "owner_comm": bytes(16),
+        "owner_certainty": abi.OWNER_UNKNOWN,
+        **changes,
+    }
+
+
+def accepted_record(**changes: Any) -> SocketRecord:
+    """A connection that came in on port 80, whose owner is not known."""
+    return socket_record(
+        **without_owner(flags=abi.SOCKET_INBOUND, established_ns=ns(1), local_port=80, remote_port=50_000) | changes
+    )
+
+
+def listener_record(**changes: Any) -> SocketRecord:
+    """A socket of nginx listening on every IPv4 address, port 80."""
+    fields: dict[str, Any] = {
+        "socket": 0xFFFF_8880_0000_2000,
+        "owner_start_boot_ns": NGINX.start_boot_ns,
+        "owner_pid": NGINX.pid,
+        "owner_uid": 33,
+        "owner_comm": comm("nginx"),
+        "established_ns": 0,
+        "local_port": 80,
+        "remote_port": 0,
+        "flags": abi.SOCKET_LISTENER,
+        "local_address": bytes(16),
+        "remote_address": bytes(16),
+        "state": 10,
+    }
+    return socket_record(**fields | changes)
+
+
+def udp_record(**changes: Any) -> SocketRecord:
+    """A UDP socket of curl."""
+    return socket_record(
+        **{
+            "protocol": 17,
+            "flags": 0,
+            "opened_ns": 0,
+            "established_ns": 0,
+            "local_port": 0,
+            "remote_port": 0,
+            "local_address": bytes(16),
+            "remote_address": bytes(16),
+            **changes,
+        }
+    )
+
+
+def dns_packet(payload: bytes, seconds: float = 1.0, **changes: Any) -> DnsPacket:
+    """A DNS query of curl over UDP, sent so many seconds after BASE."""
+    fields: dict[str, Any] = {
+        "time_ns": ns(seconds),
+        "socket_cookie": 7001,
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "netns": NETNS,
+        "tcp_seq": 0,
+        "payload_bytes": len(payload),
+        "payload_offset": 28,
+        "client_port": 33_333,
+        "server_port": 53,
+        "query": 1,
+        "protocol": 17,
+        "ip_version": 4,
+        "client_address": packed(CLIENT_ADDRESS),
+        "server_address": packed("192.0.2.53"),
+        "payload": payload,
+    }
+    assert changes.keys() <= fields.keys()
+    return DnsPacket(**(fields | changes))
+
+
+def dns_answer(payload: bytes, seconds: float = 1.1, **changes: Any) -> DnsPacket:
+    """What comes back to the socket of dns_packet(): the kernel names no owner in answers."""
+    fields: dict[str, Any] = {
+        "query": 0,
+        "owner_start_boot_ns": 0,
+        "owner_pid": 0,
+        "owner_uid": 0,
+        "owner_comm": bytes(16),
+    }
+    return dns_packet(payload, seconds, **fields | changes)
+
+
+def process_event(kind: int, seconds: float = 1.0, **changes: Any) -> ProcessEvent:
+    """An exec or the exit of curl."""
+    fields: dict[str, Any] = {
+        "time_ns": ns(seconds),
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "kind": kind,
+        "arguments": b"",
+    }
+    assert changes.keys() <= fields.keys()
+    return ProcessEvent(**(fields | changes))
+
+
+def identity(**changes: Any) -> rows.ProcessIdentity:
+    """The process curl as its row."""
+    fields: dict[str, Any] = {
+        "pid": CURL.pid,
+        "start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "cmdline": ("curl", "https://example.com/"),
+        "uid": 1000,
+        "user": "ada",
+        "parent_pid": 4000,
+        "cgroup": "/user.slice",
+        "netns": NETNS,
+        "first_seen": at(1),
+    }
+    return rows.ProcessIdentity(**fields | changes)
+
+
+def process(**changes: Any) -> rows.Process:
+    """The process curl with its totals."""
+    first = {name: getattr(identity(), name) for name in rows.ProcessIdentity.__struct_fields__}
+    return rows.Process(**first | changes)
+
+
+def connection(**changes: Any) -> rows.Connection:
+    """An established connection of curl."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "pid": CURL.pid,
+        "process_start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "owner": "exact",
+        "netns": NETNS,
+        "family": "ipv4",
+        "direction": "outbound",
+        "local": rows.Endpoint(address=CLIENT_ADDRESS, port=40_000),
+        "remote": rows.RemoteEndpoint(address=SERVER_ADDRESS, port=443, name="www.example.com", name_source="process"),
+        "state": "established",
+        "opened_at": at(1),
+        "opened_before_start": False,
+        "connect_ms": 25.0,
+    }
+    return rows.Connection(**fields | changes)
+
+
+def dns_query(**changes: Any) -> rows.DnsQuery:
+    """A pending query of curl."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "asked_at": at(1),
+        "pid": CURL.pid,
+        "process_start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "netns": NETNS,
+        "transport": "udp",
+        "client": rows.Endpoint(address=CLIENT_ADDRESS, port=33_333),
+        "server": rows.Endpoint(address="192.0.2.53", port=53),
+        "txid": 4660,
+        "qname": "www.example.com",
+        "qtype": "A",
+    }
+    return rows.DnsQuery(**fields | changes)
+
+
+def answered(**changes: Any) -> rows.DnsQuery:
+    """The same query with its answer."""
+    fields: dict[str, Any] = {
+        "status": "answered",
+        "rcode": "NOERROR",
+        "latency_ms": 12.5,
+        "answers": (rows.Answer(name="www.example.com", type="A", ttl=60, data=SERVER_ADDRESS),),
+        "response_bytes": 64,
+    }
+    return dns_query(**fields | changes)
+
+
+def udp_socket(**changes: Any) -> rows.UdpSocket:
+    """A UDP socket of curl."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "pid": CURL.pid,
+        "process_start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "netns": NETNS,
+        "tx_bytes": 0,
+        "rx_bytes": 0,
+    }
+    return rows.UdpSocket(**fields | changes)
+
+
+def start(**changes: Any) -> events.Start:
+    """The first line of a stream."""
+    fields: dict[str, Any] = {
+        "time": BASE,
+        "nettop": "0.1.0",
+        "host": rows.Host(name="host", kernel="6.1.0", arch="x86_64", boot_id="b007"),
+        "scope": rows.Scope(),
+        "hooks": {"dns_queries": "cgroup_skb egress"},
+        "interval_s": 1.0,
+    }
+    return events.Start(**fields | changes)
+
+
+def told(
+    row: rows.Connection | rows.DnsQuery | rows.UdpSocket | rows.ProcessIdentity, seconds: float = 1.0
+) -> events.AnyEvent:
+    """The event that tells of a row."""
+    match row:
+        case rows.Connection():
+            return events.ConnectionChanged(time=at(seconds), connection=row)
+        case rows.DnsQuery():
+            return events.DnsChanged(time=at(seconds), dns=row)
+        case rows.UdpSocket():
+            return events.UdpChanged(time=at(seconds), udp=row)
+        case rows.ProcessIdentity():
+            return events.ProcessChanged(time=at(seconds), process=row)
+
+
+def tick(seconds: float) -> events.Tick:
+    """All until then has been told."""
+    return events.Tick(time=at(seconds))
+
+
+def a_recording() -> list[events.AnyEvent]:
+    """One of everything: a process, its query and answer, its connection, its UDP socket, a loss, an end."""
+    return [
+        start(),
+        told(identity(), 1.0),
+        told(dns_query(), 1.0),
+        told(answered(), 1.1),
+        told(connection(), 1.2),
+        tick(2),
+        told(connection(tx_bytes=500, rx_bytes=70_000, tx_bytes_per_s=500.0, rx_bytes_per_s=70_000.0), 2.9),
+        told(udp_socket(tx_bytes=33, rx_bytes=64), 2.9),
+        events.LossesChanged(time=at(2.9), losses=rows.Losses(perf_buffer={"tcp_events": 3}, dns_unparsed=1)),
+        tick(3),
+        told(
+            connection(
+                state="closed", closed_at=at(3.5), duration_ms=2500.0, end="normal", tx_bytes=600, rx_bytes=70_000
+            ),
+            3.5,
+        ),
+        tick(4),
+        events.End(time=at(4)),
+    ]
