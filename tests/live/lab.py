@@ -1,0 +1,410 @@
+"""The laboratory of the live tests: network namespaces of their own, programs that talk inside, nettop watching.
+
+Everything here is a context manager that leaves nothing behind, however a test ends. Traffic stays on the loopback of a
+namespace or on a veth pair between two of them.
+"""
+
+import inspect
+import itertools
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from jsonschema import Draft202012Validator
+
+from nettop.export import snapshot_json
+from nettop.model.events import AnyEvent, End, Start
+from nettop.model.rows import Connection, DnsQuery, Losses, Process
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import Store
+
+NETTOP = (str(Path(sys.executable).with_name("nettop")),)
+SCHEMAS = Path(__file__).resolve().parents[2] / "nettop" / "schema"
+PATIENCE_S = 20.0  # for what takes milliseconds: only a defect makes anybody wait so long
+
+_numbers = itertools.count(1)
+_EVENT = msgspec.json.Decoder(AnyEvent)
+_SNAPSHOT = msgspec.json.Decoder(Snapshot)
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Poll for something outside this process; an AssertionError that names it if it never comes."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {patience_s:g} s in vain for {what}"
+        time.sleep(0.005)
+
+
+# Programs
+
+
+class Program:
+    """A running function of programs.py, or any command; says and hears lines of JSON."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        self.pid = self._process.pid
+        self._heard = b""
+
+    def say(self, message: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def hear(self, patience_s: float = PATIENCE_S) -> Any:
+        """The next line that it says."""
+        assert self._process.stdout is not None
+        end = time.monotonic() + patience_s
+        while b"\n" not in self._heard:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))
+            chunk = os.read(self._process.stdout.fileno(), 1 << 20) if ready else b""
+            assert chunk, f"it said nothing more: {self._log.read_text()}"
+            self._heard += chunk
+        line, _, self._heard = self._heard.partition(b"\n")
+        return json.loads(line)
+
+    def end(self, patience_s: float = PATIENCE_S) -> str:
+        """Wait for its end, which must be a good one; what it said last."""
+        try:
+            rest, _ = self._process.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"it did not end: {self._log.read_text()}") from error
+        assert self._process.returncode == 0, (self._process.returncode, self._log.read_text())
+        return (self._heard + rest).decode()
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """End it with a signal, if it still runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        self._process.communicate(timeout=PATIENCE_S)
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+
+class Namespace:
+    """A network namespace with its loopback up; end() kills what was started in it and removes it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = f"nettop-test-{os.getpid()}-{next(_numbers)}"
+        self.path = Path("/run/netns") / self.name
+        self._directory = directory
+        self._programs: list[Program] = []
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.ip("link", "set", "lo", "up")
+
+    @property
+    def inode(self) -> int:
+        return self.path.stat().st_ino
+
+    def ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", "-n", self.name, *arguments], check=True)
+
+    def sysctl(self, name: str, value: int) -> None:
+        path = "/proc/sys/" + name.replace(".", "/")
+        subprocess.run(self.inside("sh", "-c", f"echo {value} > {path}"), check=True)
+
+    def inside(self, *command: str, nameserver: str | None = None) -> list[str]:
+        """The command line that runs a command here. Everything in it execs, so that the pid stays the same."""
+        prefix = ["ip", "netns", "exec", self.name]
+        if nameserver is None:
+            return [*prefix, *command]
+        resolv, nsswitch = self._directory / f"resolv-{nameserver}", self._directory / "nsswitch"
+        resolv.write_text(f"nameserver {nameserver}\noptions timeout:1 attempts:3\n")
+        nsswitch.write_text("hosts: files dns\n")
+        # ip netns exec has made a mount namespace of its own
+        mounts = f"mount --bind {resolv} /etc/resolv.conf && mount --bind {nsswitch} /etc/nsswitch.conf"
+        return [*prefix, "sh", "-c", f'{mounts} && exec "$@"', "sh", *command]
+
+    def start(self, *command: str, nameserver: str | None = None) -> Program:
+        """Start a command."""
+        log = self._directory / f"program-{next(_numbers)}"
+        program = Program(self.inside(*command, nameserver=nameserver), log)
+        self._programs.append(program)
+        return program
+
+    def play(self, function: Callable[..., None], *, nameserver: str | None = None, **arguments: Any) -> Program:
+        """Start a function of programs.py in a process of its own."""
+        inspect.signature(function).bind(**arguments)
+        file = inspect.getfile(function)
+        return self.start(
+            sys.executable, file, function.__name__, json.dumps(arguments, sort_keys=True), nameserver=nameserver
+        )
+
+    def end(self) -> None:
+        for program in self._programs:
+            program.stop()
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+
+
+@contextmanager
+def namespace(directory: Path) -> Iterator[Namespace]:
+    """A namespace for a while."""
+    made = Namespace(directory)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+NEAR_IPV4, FAR_IPV4 = "10.88.0.1", "10.88.0.2"
+NEAR_IPV6, FAR_IPV6 = "fd88::1", "fd88::2"
+NO_NEIGHBOUR_IPV4 = "10.88.0.77"  # on the link, where nobody has it
+BLACKHOLE_IPV4 = "10.99.0.1"  # routed to the far namespace, which does not forward: packets vanish
+
+
+@contextmanager
+def two_namespaces(directory: Path) -> Iterator[tuple[Namespace, Namespace]]:
+    """Two namespaces with a veth pair between them."""
+    with namespace(directory) as near, namespace(directory) as far:
+        near.ip("link", "add", "dev", "veth0", "type", "veth", "peer", "name", "veth0", "netns", far.name)
+        for side, ipv4, ipv6 in ((near, NEAR_IPV4, NEAR_IPV6), (far, FAR_IPV4, FAR_IPV6)):
+            side.ip("addr", "add", f"{ipv4}/24", "dev", "veth0")
+            side.ip("addr", "add", f"{ipv6}/64", "dev", "veth0", "nodad")
+            side.ip("link", "set", "veth0", "up")
+        near.ip("route", "add", "10.99.0.0/16", "via", FAR_IPV4)
+        yield near, far
+
+
+def listens(program: Program, port: int) -> bool:
+    """Whether somebody in the program's network namespace listens on the TCP port."""
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{program.pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str) -> Program:
+    """Debian's dnsmasq on port 53 of these addresses, with nothing but these options."""
+    server = where.start(
+        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces",
+        "--user=root", "--group=root", "--pid-file=", f"--listen-address={','.join(addresses)}", *options,
+    )  # fmt: skip
+    wait_until(lambda: listens(server, 53), "dnsmasq")
+    return server
+
+
+# Watching
+
+
+class Watch:
+    """`nettop stream` into a file that is read along. Every line is held against the published schema."""
+
+    def __init__(self, directory: Path, *arguments: str, interval: float = 0.1) -> None:
+        self.recording = directory / f"stream-{next(_numbers)}"
+        self._errors = self.recording.with_suffix(".stderr")
+        self.events: list[AnyEvent] = []
+        self.store = Store()
+        self._expected: dict[int, tuple[int, int]] = {}
+        self._left = b""
+        with self.recording.open("wb") as output, self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*NETTOP, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
+            )
+        self._file = self.recording.open("rb")
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        try:
+            wait_until(self._started, "the stream's first line")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._file.close()
+
+    def _started(self) -> bool:
+        assert self._process.poll() is None, f"nettop ended: {self._errors.read_text()}"
+        self._follow()
+        return bool(self.events) and isinstance(self.events[0], Start)
+
+    def _follow(self) -> None:
+        *lines, self._left = (self._left + self._file.read()).split(b"\n")
+        for line in lines:
+            check_stream_line(line)
+            event = _EVENT.decode(line)
+            self.events.append(event)
+            self.store.apply(event)
+
+    def until(self, condition: Callable[[Snapshot], bool], what: str, patience_s: float = PATIENCE_S) -> Snapshot:
+        """The first snapshot of which the condition is true."""
+
+        def met() -> bool:
+            assert self._process.poll() is None, f"nettop ended: {self._errors.read_text()}"
+            self._follow()
+            return condition(self.store.snapshot())
+
+        wait_until(met, what, patience_s)
+        return self.store.snapshot()
+
+    def settled(
+        self, program: Program | int, dns: int = 0, connections: int = 0, patience_s: float = PATIENCE_S
+    ) -> Snapshot:
+        """Wait until so many queries and connections of a process are over. stop() makes sure that no more came."""
+        pid = program if isinstance(program, int) else program.pid
+        self._expected[pid] = (dns, connections)
+
+        def over(snapshot: Snapshot) -> bool:
+            queries = [row for row in dns_of(snapshot, pid) if row.status != "pending"]
+            closed = [row for row in connections_of(snapshot, pid) if row.state == "closed"]
+            return len(queries) >= dns and len(closed) >= connections
+
+        return self.until(over, f"{dns} queries and {connections} connections of pid {pid} to end", patience_s)
+
+    def expected_pids(self) -> set[int]:
+        """The processes that were given to settled()."""
+        return set(self._expected)
+
+    def stop(self, losses: bool = False) -> Snapshot:
+        """End by SIGTERM; the whole of what was seen. Nothing may have been lost, unless that is said."""
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(PATIENCE_S) == 0, self._errors.read_text()
+        assert self._errors.read_text() == ""
+        self._follow()
+        assert self._left == b""
+        assert isinstance(self.events[-1], End)
+        snapshot = self.store.snapshot()
+        check_snapshot(snapshot_json(snapshot))
+        if not losses:
+            assert_nothing_lost(snapshot.losses)
+        for pid, expected in self._expected.items():
+            assert (len(dns_of(snapshot, pid)), len(connections_of(snapshot, pid))) == expected, pid
+        return snapshot
+
+
+def assert_nothing_lost(losses: Losses) -> None:
+    """Every counter is there and zero."""
+    tables = (losses.perf_buffer, losses.map_full, losses.missed_runs, losses.evicted)
+    assert [sorted(table) for table in tables] == [
+        ["dns_events", "process_events", "tcp_events", "udp_events"],
+        ["sockets"],
+        ["process_exec", "process_exit", "tcp_state"],
+        ["connections", "dns", "dns_open", "dns_streams", "names", "processes"],
+    ]
+    assert all(count == 0 for table in tables for count in table.values()), losses
+    assert (losses.dns_unparsed, losses.udp_unattributed_bytes, losses.tcp_unattributed_bytes) == (0, 0, 0)
+
+
+def dns_of(snapshot: Snapshot, program: Program | int) -> list[DnsQuery]:
+    """The queries of a process, in the order in which they were asked."""
+    pid = program if isinstance(program, int) else program.pid
+    return [row for row in snapshot.dns if row.pid == pid]
+
+
+def connections_of(snapshot: Snapshot, program: Program | int) -> list[Connection]:
+    """The connections of a process, in the order in which they were seen."""
+    pid = program if isinstance(program, int) else program.pid
+    return [row for row in snapshot.connections if row.pid == pid]
+
+
+def process_of(snapshot: Snapshot, program: Program | int) -> Process:
+    """The one process with this pid."""
+    pid = program if isinstance(program, int) else program.pid
+    (process,) = [row for row in snapshot.processes if row.pid == pid]
+    return process
+
+
+# Running nettop to its end
+
+
+def nettop(*arguments: str, timeout_s: float = PATIENCE_S, **popen: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end."""
+    return subprocess.run(
+        [*NETTOP, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, **popen
+    )
+
+
+@contextmanager
+def snapshot_running(*arguments: str, **popen: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """`nettop snapshot` for a long time, once it is attached."""
+    process = subprocess.Popen(
+        [*NETTOP, "snapshot", "--for", "600", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen
+    )
+    with process:
+        try:
+            wait_until(lambda: process.poll() is not None or attached(process.pid), "nettop snapshot to attach")
+            yield process
+        finally:
+            process.kill()
+
+
+HOOK_LINKS = 8  # nettop.kernel.program.HOOKS
+
+
+def kernel_ids(pid: int) -> dict[str, set[int]]:
+    """Ids of the BPF programs, maps and links that a process holds, from its descriptors (proc(5), fdinfo)."""
+    found: dict[str, set[int]] = {"prog": set(), "map": set(), "link": set()}
+    with suppress(FileNotFoundError):
+        for entry in list(Path(f"/proc/{pid}/fdinfo").iterdir()):
+            with suppress(FileNotFoundError):
+                fields = dict(line.split(":", 1) for line in entry.read_text().splitlines() if ":" in line)
+                # a link's information names its program too
+                kind = next((kind for kind in ("link", "prog", "map") if f"{kind}_id" in fields), None)
+                if kind is not None:
+                    found[kind].add(int(fields[f"{kind}_id"]))
+    return found
+
+
+def attached(pid: int) -> bool:
+    """Whether a nettop holds all its links."""
+    return len(kernel_ids(pid)["link"]) == HOOK_LINKS
+
+
+def existing_ids() -> dict[str, set[int]]:
+    """Ids of all BPF programs, maps and links in the kernel."""
+    found = {}
+    for kind in ("prog", "map", "link"):
+        listed = subprocess.run(["bpftool", "-j", kind, "list"], check=True, capture_output=True).stdout
+        found[kind] = {entry["id"] for entry in json.loads(listed)}
+    return found
+
+
+# The published schemas
+
+
+def _stream_validators() -> dict[str, Draft202012Validator]:
+    """By the type of the line, as the schema's discriminator has it: trying all would take most of the tests' time."""
+    schema = json.loads((SCHEMAS / "stream.schema.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return {
+        kind: Draft202012Validator({"$ref": reference, "$defs": schema["$defs"]})
+        for kind, reference in schema["discriminator"]["mapping"].items()
+    }
+
+
+_LINES = _stream_validators()
+_SNAPSHOTS = Draft202012Validator(json.loads((SCHEMAS / "snapshot.schema.json").read_text()))
+
+
+def check_stream_line(line: bytes) -> None:
+    """Hold a line of a stream against the published schema."""
+    value = json.loads(line)
+    _LINES[value["type"]].validate(value)
+
+
+def check_snapshot(text: bytes) -> Snapshot:
+    """Hold a snapshot against the published schema; the snapshot."""
+    _SNAPSHOTS.validate(json.loads(text))
+    return _SNAPSHOT.decode(text)

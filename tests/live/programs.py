@@ -1,0 +1,392 @@
+"""Programs that make the traffic: each function runs in a process of its own, started by lab.Namespace.play().
+
+They talk to the test in lines of JSON. Only the standard library, so that they start quickly.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DNS_PORT = 53
+PR_SET_NAME = 15  # prctl(2)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
+
+
+def say(message: object) -> None:
+    """One line to the test."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def hear() -> Any:
+    """One line from the test."""
+    return json.loads(sys.stdin.readline())
+
+
+def rename(comm: str) -> None:
+    """Give the calling thread another name."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, comm.encode(), 0, 0, 0)
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def query(txid: int, qname: str, qtype: int = 1, edns_bytes: int = 0) -> bytes:
+    """A DNS query (RFC 1035 section 4.1), with EDNS if a buffer size is given."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in qname.split("."))
+    additional = struct.pack("!BHHIH", 0, 41, edns_bytes, 0, 0) if edns_bytes else b""
+    head = struct.pack("!HHHHHH", txid, 0x0100, 1, 0, 0, 1 if edns_bytes else 0)
+    return head + labels + b"\0" + struct.pack("!HH", qtype, 1) + additional
+
+
+# DNS clients
+
+
+def ask_udp(server: str, questions: list[list[Any]], comm: str = "asker", connected: bool = True) -> None:
+    """Ask [txid, qname, qtype] one after the other on one socket; says the nanoseconds and bytes of each answer."""
+    rename(comm)
+    told = []
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        if connected:
+            udp.connect((server, DNS_PORT))
+        for txid, qname, qtype in questions:
+            message = query(txid, qname, qtype, edns_bytes=4096)
+            before = time.monotonic_ns()
+            if connected:
+                udp.send(message)
+            else:
+                udp.sendto(message, (server, DNS_PORT))
+            while (answer := udp.recv(65535))[:2] != message[:2]:
+                pass
+            told.append([time.monotonic_ns() - before, len(answer)])
+    say(told)
+
+
+def ask_again(server: str, txid: int, qname: str, waits_s: list[float]) -> None:
+    """Send the same query again after each wait, then wait for the answer; says the nanoseconds since the first."""
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.connect((server, DNS_PORT))
+        before = time.monotonic_ns()
+        udp.send(query(txid, qname))
+        for wait_s in waits_s:
+            time.sleep(wait_s)
+            udp.send(query(txid, qname))
+        udp.recv(65535)
+        say(time.monotonic_ns() - before)
+
+
+def ask_in_vain(servers: list[str], qname: str) -> None:
+    """Ask each server once and listen to none until told to stop."""
+    sockets = []
+    for txid, server in enumerate(servers, 1):
+        udp = socket.socket(family_of(server), socket.SOCK_DGRAM)
+        udp.sendto(query(txid, qname), (server, DNS_PORT))
+        sockets.append(udp)
+    say("asked")
+    hear()
+
+
+def ask_same_id(server: str, txid: int, qnames: list[str]) -> None:
+    """The same id on a socket for each name, all open at once."""
+    sockets = []
+    for qname in qnames:
+        udp = socket.socket(family_of(server), socket.SOCK_DGRAM)
+        udp.connect((server, DNS_PORT))
+        udp.send(query(txid, qname))
+        sockets.append(udp)
+    for udp in sockets:
+        udp.settimeout(20)
+        udp.recv(65535)
+
+
+def ask_tcp(server: str, qnames: list[str], pieces: list[int], qtype: int = 16) -> None:
+    """Ask all names on one TCP connection at once, sent in pieces that end at these bytes, each in its own segment."""
+    with socket.create_connection((server, DNS_PORT), timeout=20) as tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        messages = [query(txid, qname, qtype) for txid, qname in enumerate(qnames, 1)]
+        whole = b"".join(struct.pack("!H", len(message)) + message for message in messages)
+        for start, end in zip([0, *pieces], [*pieces, len(whole)], strict=True):
+            tcp.sendall(whole[start:end])
+            time.sleep(0.02)
+        said = b""
+        answers: list[int] = []
+        while len(answers) < len(qnames):
+            said += tcp.recv(65535)
+            while len(said) >= 2 and len(said) >= 2 + (size := int.from_bytes(said[:2])):
+                answers.append(size)
+                said = said[2 + size :]
+    say(answers)
+
+
+def ask_in_thread(server: str, qname: str, comm: str, thread_comm: str) -> None:
+    """Ask from a thread that has a name of its own."""
+    rename(comm)
+
+    def ask() -> None:
+        rename(thread_comm)
+        ask_once(server, 1, qname)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+
+
+def ask_once(server: str, txid: int, qname: str) -> None:
+    """One query and its answer."""
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.connect((server, DNS_PORT))
+        udp.send(query(txid, qname))
+        udp.recv(65535)
+
+
+def ask_and_rename(server: str, qnames: list[str], comms: list[str]) -> None:
+    """One query under each name."""
+    for txid, (qname, comm) in enumerate(zip(qnames, comms, strict=True), 1):
+        rename(comm)
+        ask_once(server, txid, qname)
+
+
+def ask_from_children(server: str, qname: str, children: int) -> None:
+    """Children that share one socket each ask once; says their pids and the bytes that passed."""
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.connect((server, DNS_PORT))
+        pids, sent, received = [], 0, 0
+        for txid in range(1, children + 1):
+            message = query(txid, qname)
+            pid = os.fork()
+            if pid == 0:
+                udp.send(message)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            pids.append(pid)
+            sent += len(message)
+            received += len(udp.recv(65535))
+    say({"pids": pids, "bytes": sent + received})
+
+
+def resolve(host: str, port: int, connections: int = 0) -> None:
+    """getaddrinfo, then connections to the first address that it gave."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for _ in range(connections):
+        with socket.create_connection((addresses[0], port), timeout=20) as tcp:
+            tcp.shutdown(socket.SHUT_WR)
+            while tcp.recv(65536):
+                pass
+    say({"addresses": addresses})
+
+
+# TCP
+
+
+def tcp_server(address: str, port: int, mode: str = "answer", backlog: int = 128) -> None:
+    """Serve until killed. The first 8 bytes that a client sends say how many it wants back.
+
+    Modes: "answer" after the client's end of file; "reset" as soon as it has sent anything; "fork" answers in a child
+    for each connection, whose pid it says; "hold" accepts and answers the first 8 bytes, but never closes first.
+    """
+    family = family_of(address)
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
+        listener.bind((address, port))
+        listener.listen(backlog)
+        say("listening")
+        while True:
+            _serve_one(listener.accept()[0], mode)
+
+
+def _serve_one(connection: socket.socket, mode: str) -> None:
+    if mode == "fork":
+        pid = os.fork()
+        if pid == 0:
+            _answer(connection)
+            os._exit(0)
+        connection.close()
+        os.waitpid(pid, 0)
+        say(pid)
+    elif mode == "reset":
+        connection.recv(65536)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        connection.close()
+    elif mode == "hold":
+        threading.Thread(target=_hold, args=(connection,), daemon=True).start()
+    else:
+        _answer(connection)
+
+
+def _answer(connection: socket.socket) -> None:
+    with connection:
+        head = b""
+        while len(head) < 8 and (chunk := connection.recv(8 - len(head))):
+            head += chunk
+        while connection.recv(1 << 20):
+            pass
+        if head:
+            connection.sendall(bytes(int.from_bytes(head)))
+
+
+def _hold(connection: socket.socket) -> None:
+    with connection:
+        wanted = int.from_bytes(connection.recv(8))
+        connection.sendall(bytes(wanted))
+        try:
+            while connection.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+
+
+def tcp_client(address: str, port: int, sizes: list[list[int]], comm: str = "talker") -> None:
+    """For each [up, down] a connection that sends so much (8 bytes at least) and receives so much; says its ports."""
+    rename(comm)
+    ports = []
+    for up, down in sizes:
+        with socket.create_connection((address, port), timeout=20) as tcp:
+            ports.append(tcp.getsockname()[1])
+            tcp.sendall(down.to_bytes(8) + bytes(up - 8))
+            tcp.shutdown(socket.SHUT_WR)
+            received = 0
+            while chunk := tcp.recv(1 << 20):
+                received += len(chunk)
+            if received != down:
+                raise AssertionError(f"{received} of {down} bytes came back")
+    say(ports)
+
+
+def tcp_sendfile(address: str, port: int, path: str, size: int) -> None:
+    """Send a file of this size without it passing through the process."""
+    with socket.create_connection((address, port), timeout=20) as tcp, Path(path).open("rb") as file:
+        tcp.sendall((0).to_bytes(8))
+        sent = 0
+        while sent < size:
+            sent += os.sendfile(tcp.fileno(), file.fileno(), sent, size - sent)
+        tcp.shutdown(socket.SHUT_WR)
+        tcp.recv(1)
+
+
+def tcp_fail(address: str, port: int, syn_retries: int = 0) -> None:
+    """Connect where that cannot work; says the error."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        if syn_retries:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_retries)
+        try:
+            tcp.connect((address, port))
+        except OSError as error:
+            say(error.errno)
+
+
+def tcp_give_up(address: str, port: int) -> None:
+    """Begin to connect, and close before that came to anything."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        tcp.setblocking(False)
+        tcp.connect_ex((address, port))
+        time.sleep(0.05)
+
+
+def tcp_be_reset(address: str, port: int, sent: int) -> None:
+    """Send, and read until the server's reset; says the error."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.sendall(bytes(sent))
+        try:
+            tcp.recv(1)
+        except OSError as error:
+            say(error.errno)
+
+
+def tcp_reset(address: str, port: int, wanted: int) -> None:
+    """Receive so much, then end the connection by a reset."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.sendall(wanted.to_bytes(8))
+        _receive(tcp, wanted)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+
+def tcp_stay(address: str, port: int, up: int, down: int) -> None:
+    """Exchange so much as soon as connected, and as often again as told: a number of bytes up; "close" ends it."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.sendall(down.to_bytes(8) + bytes(up - 8))
+        _receive(tcp, down)
+        say("exchanged")
+        while isinstance(more := hear(), int):
+            tcp.sendall(bytes(more))
+            say("sent")
+
+
+def tcp_until_timeout(address: str, port: int, user_timeout_ms: int) -> None:
+    """Once told that the far end is gone, send into the void; says the error that ends it."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+        tcp.sendall((5).to_bytes(8))
+        _receive(tcp, 5)
+        say("exchanged")
+        hear()
+        tcp.sendall(bytes(13))
+        try:
+            tcp.recv(1)
+        except OSError as error:
+            say(error.errno)
+
+
+def _receive(tcp: socket.socket, wanted: int) -> None:
+    while wanted:
+        wanted -= len(tcp.recv(wanted))
+
+
+# UDP
+
+
+def udp_echo(address: str, port: int) -> None:
+    """Send every datagram back until killed."""
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        udp.bind((address, port))
+        say("bound")
+        while True:
+            datagram, peer = udp.recvfrom(65535)
+            udp.sendto(datagram, peer)
+
+
+def udp_client(address: str, port: int, sizes: list[int], stay: bool = False, comm: str = "pinger") -> None:
+    """Send a datagram of each size and wait for it to come back; with `stay` keep the socket until told."""
+    rename(comm)
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        for size in sizes:
+            udp.sendto(bytes([size % 251]) * size, (address, port))
+            if udp.recv(65535) != bytes([size % 251]) * size:
+                raise AssertionError("it came back changed")
+        say("exchanged")
+        if stay:
+            hear()
+
+
+def udp_sink(address: str, port: int) -> None:
+    """Receive until told; says how many bytes came."""
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.bind((address, port))
+        say("bound")
+        wanted = hear()
+        received = 0
+        while received < wanted:
+            received += len(udp.recv(65535))
+        say(received)
+
+
+if __name__ == "__main__":
+    function: Callable[..., None] = globals()[sys.argv[1]]
+    function(**json.loads(sys.argv[2]))
