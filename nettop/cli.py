@@ -9,26 +9,25 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from nettop import __version__
+from nettop.collector import Collector, Feed, FixedSnapshot
 from nettop.doctor import examine, report_json, report_text
 from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
 from nettop.model import events
-from nettop.model.filter import FILTER_KEYS, KINDS, Filter, FilterError
-from nettop.model.store import Store
+from nettop.model.filter import KINDS, Filter, FilterError
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import Store, replayed
+from nettop.options import Commands, make_parser
 from nettop.output_file import OutputFile
 from nettop.sources import Source
 from nettop.sources.live import LiveSource
-from nettop.sources.recording import read_events, read_snapshot
+from nettop.sources.recording import RecordingSource, read_events, read_snapshot
 
-MIN_INTERVAL_S, MAX_INTERVAL_S, DEFAULT_INTERVAL_S = 0.1, 60.0, 1.0
-MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
 _READ_TIMEOUT_S = 1.0
 _STDOUT, _STDERR = 1, 2
 
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stdout_open = _occupy_standard_descriptors()
     debug = "--debug" in (sys.argv if arguments is None else arguments)
     try:
-        options = _parser().parse_args(arguments)
+        options = make_parser(_COMMANDS).parse_args(arguments)
         if not stdout_open:
             raise RunError("Standard output is closed.", "Open it, or write to a file with -o PATH.")
         return int(options.run(options))
@@ -82,139 +81,6 @@ def _occupy_standard_descriptors() -> bool:
     return stdout_open
 
 
-# Options
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors as NettopError, so that they look and count like every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[0].upper()}{message[1:]}.", f"See '{self.prog} --help'.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="nettop", description="top for the network of this host, from eBPF.")
-    parser.add_argument("--version", action="version", version=f"nettop {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show details of failures")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    snapshot = commands.add_parser(
-        "snapshot",
-        help="watch for a while and write one JSON snapshot",
-        description="Watch for a while, then write one JSON snapshot. SIGINT and SIGTERM end the watch early.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_filter_help(),
-    )
-    _add_watching(snapshot)
-    snapshot.add_argument(
-        "--for", dest="seconds", type=_duration, default=DEFAULT_FOR_S, metavar="SECONDS", help=_FOR_HELP
-    )
-    _add_output(snapshot)
-    snapshot.set_defaults(run=_run_snapshot)
-
-    stream = commands.add_parser(
-        "stream",
-        help="write one JSON event per line, until the time is over or a signal",
-        description="Write one JSON event per line, until the time is over or a signal. With -o it is a recording.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_filter_help(),
-    )
-    _add_watching(stream)
-    stream.add_argument("--for", dest="seconds", type=_duration, metavar="SECONDS", help="stop after so long")
-    _add_output(stream)
-    stream.set_defaults(run=_run_stream)
-
-    replay = commands.add_parser(
-        "replay",
-        help="read a recording or a snapshot back",
-        description="Read a recording or a snapshot back. No root.",
-    )
-    replay.add_argument("file", type=Path, metavar="FILE", help="what 'nettop stream' or 'nettop snapshot' wrote")
-    replay.add_argument("--snapshot", action="store_true", required=True, help="write the snapshot that it ends in")
-    replay.add_argument("--partial", action="store_true", help="take a recording that was cut, as far as it goes")
-    _add_filter(replay)
-    _add_output(replay)
-    _add_debug(replay)
-    replay.set_defaults(run=_run_replay)
-
-    doctor = commands.add_parser(
-        "doctor",
-        help="say what this kernel allows and what is missing",
-        description="Try everything that nettop needs.",
-    )
-    doctor.add_argument("--json", action="store_true", help="as JSON")
-    _add_debug(doctor)
-    doctor.set_defaults(run=_run_doctor)
-    return parser
-
-
-_FOR_HELP = f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {DEFAULT_FOR_S:g})"
-
-
-def _filter_help() -> str:
-    keys = "\n".join(f"  {key + ':':<8}{meaning}" for key, meaning in FILTER_KEYS.items())
-    return (
-        f"filter language:\n{keys}\n"
-        "  A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.\n"
-        "  Example: --filter 'comm:nginx -port:53 | dns:failed'"
-    )
-
-
-def _add_watching(parser: argparse.ArgumentParser) -> None:
-    scope = parser.add_argument_group("scope (each repeatable: any of a kind, and all kinds given)")
-    scope.add_argument("--pid", action="append", type=_pid, default=[], metavar="PID", help="only this process")
-    scope.add_argument("--comm", action="append", default=[], metavar="NAME", help="only processes with this name")
-    scope.add_argument(
-        "--netns", action="append", default=[], metavar="NAME|PATH|PID", help="only this network namespace"
-    )
-    _add_filter(parser)
-    parser.add_argument(
-        "--interval",
-        type=_interval,
-        default=DEFAULT_INTERVAL_S,
-        metavar="SECONDS",
-        help=f"how often counters are read, {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} (default {DEFAULT_INTERVAL_S:g})",
-    )
-    _add_debug(parser)
-
-
-def _add_filter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--filter", default="", metavar="EXPR", help="only rows that match")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write here instead of to standard output")
-    parser.add_argument("--force", action="store_true", help="replace PATH if it exists")
-
-
-def _add_debug(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show details of failures")
-
-
-def _seconds(text: str, least: float, most: float) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from None
-    if not least <= seconds <= most:  # also false for nan
-        raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:.0f} seconds")
-    return seconds
-
-
-def _duration(text: str) -> float:
-    return _seconds(text, MIN_FOR_S, MAX_FOR_S)
-
-
-def _interval(text: str) -> float:
-    return _seconds(text, MIN_INTERVAL_S, MAX_INTERVAL_S)
-
-
-def _pid(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 22):  # PID_MAX_LIMIT
-        raise argparse.ArgumentTypeError(f"'{text}' is not a pid")
-    return int(text)
-
-
 def _scope(options: argparse.Namespace) -> Scope:
     comms = []
     for name in options.comm:
@@ -246,6 +112,27 @@ def _chosen_filter(options: argparse.Namespace) -> Filter:
 
 
 # Commands
+
+
+def _run_screen(options: argparse.Namespace) -> int:
+    chosen, scope = _chosen_filter(options), _scope(options)
+    require_privileges()
+    _require_terminal()
+    return _show(Collector(_live(options, scope)), "LIVE", chosen)
+
+
+def _show(feed: Feed, mode: str, chosen: Filter) -> int:
+    from nettop.tui.run import run_screen  # noqa: PLC0415 - the headless commands do without textual
+
+    return run_screen(feed, mode, chosen)
+
+
+def _require_terminal() -> None:
+    remedy = "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'."
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("The screen needs a terminal.", remedy)
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        raise UsageError(f"The terminal (TERM={os.environ.get('TERM', '')}) cannot show a screen.", remedy)
 
 
 def _run_snapshot(options: argparse.Namespace) -> int:
@@ -281,14 +168,25 @@ def _run_stream(options: argparse.Namespace) -> int:
 
 
 def _run_replay(options: argparse.Namespace) -> int:
+    if options.pid or options.comm or options.netns:
+        raise UsageError(
+            "--pid, --comm and --netns choose what is watched; a recording is made.",
+            "Use --filter, for example pid:42.",
+        )
     chosen = _chosen_filter(options)
+    snapshot = read_snapshot(options.file)
+    if options.snapshot:
+        return _write_replayed(options, chosen, snapshot)
+    _require_terminal()
+    if snapshot is not None:
+        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
+    return _show(Collector(RecordingSource(options.file, options.partial, options.speed)), "REPLAY", chosen)
+
+
+def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot | None) -> int:
     with _output(options) as output:
-        snapshot = read_snapshot(options.file)
         if snapshot is None:
-            store = Store()
-            for event in read_events(options.file, options.partial):
-                store.apply(event)
-            snapshot = store.snapshot()
+            snapshot = replayed(read_events(options.file, options.partial)).snapshot()
         output.write(snapshot_json(chosen.apply(snapshot) if chosen.text else snapshot))
         output.commit()
     return 0
@@ -387,3 +285,6 @@ def _output(options: argparse.Namespace, keep_partial: bool = False) -> Iterator
     else:
         with OutputFile(options.output, options.force, keep_partial) as file:
             yield file
+
+
+_COMMANDS = Commands(_run_screen, _run_snapshot, _run_stream, _run_replay, _run_doctor)

@@ -24,3 +24,16 @@ class Source(Protocol):
     def close(self) -> None:
         """Release everything that the source holds."""
         ...
+
+    @property
+    def pace(self) -> str:
+        """How fast it goes, for people: `every 1 s`, `x2`."""
+        ...
+
+    def adjust(self, step: int) -> None:
+        """Go faster (above 0) or slower."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """The view was paused or resumed: what is played stops, what is watched goes on."""
+        ...

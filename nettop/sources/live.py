@@ -17,6 +17,7 @@ from nettop.tracking.clock import Clock
 from nettop.tracking.tracker import Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
+INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
 _TIME = itemgetter(0)  # every record's first field is its time
 
@@ -77,6 +78,21 @@ class LiveSource:
     def close(self) -> None:
         """Detach from the kernel."""
         self._program.close()
+
+    @property
+    def pace(self) -> str:
+        """See Source."""
+        return f"every {self._interval_ns / 1e9:g} s"
+
+    def adjust(self, step: int) -> None:
+        """See Source: the interval between ticks."""
+        now = INTERVALS_S.index(min(INTERVALS_S, key=lambda interval: abs(interval - self._interval_ns / 1e9)))
+        chosen = INTERVALS_S[max(min(now - step, len(INTERVALS_S) - 1), 0)]
+        self._interval_ns = int(chosen * 1e9)
+        self._next_tick_ns = min(self._next_tick_ns, time.monotonic_ns() + self._interval_ns)
+
+    def hold(self, held: bool) -> None:
+        """See Source: the kernel does not wait."""
 
     def _starting(self) -> list[AnyEvent]:
         if self._told_start:

@@ -13,6 +13,7 @@ from nettop.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
 
 MAX_LINE_BYTES = 8 << 20  # a row holds a DNS answer of 64 KB at most; a longer line is no recording
 MAX_SNAPSHOT_BYTES = 1 << 30
+MIN_SPEED, MAX_SPEED = 1 / 64, 1024.0
 
 
 class _Envelope(msgspec.Struct):
@@ -141,6 +142,7 @@ class RecordingSource:
         self._first_time = self._next.time
         self._played_s = 0.0  # of the recording's time
         self._resumed_at = time.monotonic()
+        self._held = False
         self.finished = False
 
     def read(self, timeout_s: float) -> list[AnyEvent]:
@@ -148,14 +150,8 @@ class RecordingSource:
         if self._next is None:
             self.finished = True
             return []
-        if self._speed is not None:
-            due_s = (self._next.time - self._first_time).total_seconds()
-            self._advance()
-            if due_s > self._played_s:
-                time.sleep(min(timeout_s, (due_s - self._played_s) / self._speed))
-                self._advance()
-                if due_s > self._played_s:
-                    return []
+        if self._speed is not None and not self._wait_until_due(self._next, timeout_s, self._speed):
+            return []
         batch = []
         while self._next is not None:
             event, self._next = self._next, next(self._events, None)
@@ -164,6 +160,15 @@ class RecordingSource:
                 break
         self.finished = self._next is None
         return batch
+
+    def _wait_until_due(self, event: AnyEvent, timeout_s: float, speed: float) -> bool:
+        due_s = (event.time - self._first_time).total_seconds()
+        self._advance()
+        if due_s <= self._played_s:
+            return True
+        time.sleep(timeout_s if self._held else min(timeout_s, (due_s - self._played_s) / speed))
+        self._advance()
+        return due_s <= self._played_s
 
     def finish(self) -> list[AnyEvent]:
         """See Source."""
@@ -174,7 +179,24 @@ class RecordingSource:
         """See Source."""
         self._next = None
 
+    @property
+    def pace(self) -> str:
+        """See Source."""
+        return "" if self._speed is None else f"x{self._speed:g}"
+
+    def adjust(self, step: int) -> None:
+        """See Source: twice or half as fast."""
+        if self._speed is not None:
+            self._advance()
+            self._speed = min(max(self._speed * 2.0**step, MIN_SPEED), MAX_SPEED)
+
+    def hold(self, held: bool) -> None:
+        """See Source: a held recording stands still."""
+        self._advance()
+        self._held = held
+
     def _advance(self) -> None:
         now = time.monotonic()
-        self._played_s += (now - self._resumed_at) * (self._speed or 0.0)
+        if not self._held:
+            self._played_s += (now - self._resumed_at) * (self._speed or 0.0)
         self._resumed_at = now

@@ -1,0 +1,137 @@
+"""What the screen pulls its snapshots from: a source and its store on a thread of their own, or a snapshot file."""
+
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from nettop.model.events import Tick
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import Store
+from nettop.sources import Source
+
+_READ_TIMEOUT_S = 0.25  # how late a stop may be noticed
+
+
+class Feed(Protocol):
+    """Snapshots to look at. Nothing is pushed: whoever shows them compares `latest` with what it has."""
+
+    @property
+    def latest(self) -> Snapshot | None:
+        """The newest; None before the first."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the collecting, if something did."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether no newer one will come."""
+        ...
+
+    @property
+    def pace(self) -> str:
+        """How fast they come, for people."""
+        ...
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End, and release everything."""
+        ...
+
+    def adjust(self, step: int) -> None:
+        """Go faster (above 0) or slower."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """The view was paused or resumed."""
+        ...
+
+
+class Collector:
+    """A Feed. Owns the source and the store; `latest` is replaced at each tick, by one assignment of a frozen value."""
+
+    def __init__(self, source: Source) -> None:
+        self.latest: Snapshot | None = None
+        self.error: BaseException | None = None
+        self._source = source
+        self._store = Store()
+        self._stop = threading.Event()
+        self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="nettop-collector", daemon=True)
+
+    @property
+    def finished(self) -> bool:
+        """A recording ends, the kernel does not."""
+        return self._source.finished
+
+    @property
+    def pace(self) -> str:
+        """The source's."""
+        return self._source.pace
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End reading and release the source."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._source.close()
+
+    def adjust(self, step: int) -> None:
+        """Told to the source before its next read."""
+        self._wishes.put(partial(self._source.adjust, step))
+
+    def hold(self, held: bool) -> None:
+        """Told to the source before its next read."""
+        self._wishes.put(partial(self._source.hold, held))
+
+    def step(self, timeout_s: float) -> None:
+        """Take what the source has; `latest` is new after a tick."""
+        while not self._wishes.empty():
+            self._wishes.get()()
+        ticked = False
+        for event in self._source.read(timeout_s):
+            self._store.apply(event)
+            ticked = ticked or isinstance(event, Tick)
+        if ticked:
+            self.latest = self._store.snapshot()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and not self._source.finished:
+                self.step(_READ_TIMEOUT_S)
+        except BaseException as error:  # noqa: BLE001 - told to the screen, which ends with it
+            self.error = error
+
+
+class FixedSnapshot:
+    """A Feed of one snapshot, from a file."""
+
+    error = None
+    finished = True
+    pace = ""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.latest: Snapshot | None = snapshot
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to release."""
+
+    def adjust(self, step: int) -> None:
+        """Nothing to speed up."""
+
+    def hold(self, held: bool) -> None:
+        """Nothing to hold."""

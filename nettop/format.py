@@ -1,0 +1,81 @@
+"""Numbers for people: short, and of even width where they stand in a column."""
+
+import re
+from datetime import datetime, timedelta
+
+import humanize
+
+_UNIT = re.compile(r"\s*(day|hour|minute|second)s?(?:,| and)?\s*")
+_SECOND_MS, _MINUTE_MS = 1000.0, 60_000.0
+_DASH = "-"
+
+
+def size(count: float) -> str:
+    """Bytes in at most six cells: `0B`, `999B`, `1.5K`, `23.4M`."""
+    return humanize.naturalsize(count, gnu=True)
+
+
+def rate(bytes_per_s: float) -> str:
+    """Bytes per second as `size`; a dash for none, so that what moves stands out."""
+    return size(round(bytes_per_s)) if bytes_per_s else _DASH
+
+
+def duration(milliseconds: float | None) -> str:
+    """A time span in at most six cells: `0.12ms`, `345ms`, `12.3s`, `4m05s`, `3h12m`, `2d07h`; a dash for unknown."""
+    if milliseconds is None:
+        return _DASH
+    if milliseconds < 10:
+        return f"{milliseconds:.2f}ms"
+    if milliseconds < _SECOND_MS - 0.5:
+        return f"{milliseconds:.0f}ms"
+    if milliseconds < _MINUTE_MS:
+        return f"{milliseconds / 1000:.1f}s"
+    parts = _UNIT.sub(lambda match: match[1][0] + " ", long_duration(milliseconds)).split()
+    # "1 hour and 5 seconds" has no minutes: the second part must be the next smaller unit
+    largest = parts[0]
+    following = {"d": "h", "h": "m", "m": "s"}.get(largest[-1], "")
+    smaller = next((part for part in parts[1:] if part.endswith(following)), f"0{following}")
+    return largest + smaller.rjust(3, "0") if following and len(largest) <= 3 else largest
+
+
+def long_duration(milliseconds: float | None) -> str:
+    """A time span in words."""
+    if milliseconds is None:
+        return "unknown"
+    if milliseconds < _MINUTE_MS:
+        return duration(milliseconds)
+    span = timedelta(milliseconds=milliseconds)
+    return humanize.precisedelta(span, minimum_unit="seconds", suppress=["months", "years"], format="%d")
+
+
+def count(number: int) -> str:
+    """A count with separators."""
+    return humanize.intcomma(number)
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage without decimals; a dash of nothing."""
+    return f"{100 * part / whole:.0f}%" if whole else _DASH
+
+
+def clock(moment: datetime | None) -> str:
+    """Time of day in the local zone, to the second; a dash for unknown."""
+    return moment.astimezone().strftime("%H:%M:%S") if moment else _DASH
+
+
+def timestamp(moment: datetime | None) -> str:
+    """Local date and time, to the millisecond."""
+    return moment.astimezone().isoformat(" ", "milliseconds") if moment else "unknown"
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The latest values as bars, the largest as a full one; blank on the left where there are fewer than `width`."""
+    shown = values[-width:]
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return " " * width
+    bars = "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] if value else " " for value in shown)
+    return bars.rjust(width)

@@ -1,0 +1,251 @@
+"""The columns of the three panes, declared: what a cell says, how wide it is, how it sorts, when it is dropped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from nettop import format as human
+from nettop.model.rows import Connection, DnsQuery, Process
+
+RowT = TypeVar("RowT")
+GAP_CELLS = 1  # between columns
+_DASH = "-"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a cell may depend on besides its row."""
+
+    now: datetime
+    names: bool = True  # show remote names instead of addresses
+    traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
+
+
+@dataclass(frozen=True)
+class Column(Generic[RowT]):
+    """One column. `priority` 1 stays longest on a narrow terminal; `grow` shares what width is left."""
+
+    key: str
+    title: str
+    meaning: str
+    cells: int
+    priority: int
+    text: Callable[[RowT, Context], str]
+    sort: Callable[[RowT, Context], Any]
+    align: Literal["left", "right"] = "left"
+    grow: int = 0
+    descending: bool = False  # the direction that one wants first
+
+
+def fit(columns: Sequence[Column[RowT]], width: int) -> list[tuple[Column[RowT], int]]:
+    """The columns that fit into `width` cells, with their widths: the least important dropped, the rest stretched."""
+    chosen = list(columns)
+    while len(chosen) > 1 and _needed(chosen) > width:
+        chosen.remove(max(reversed(chosen), key=lambda column: column.priority))
+    left = max(width - _needed(chosen), 0)
+    shares = sum(column.grow for column in chosen)
+    fitted = []
+    for column in chosen:
+        extra = left * column.grow // shares if shares else 0
+        left -= extra
+        shares -= column.grow
+        fitted.append((column, min(column.cells + extra, width)))
+    return fitted
+
+
+def _needed(columns: Sequence[Column[RowT]]) -> int:
+    return sum(column.cells for column in columns) + GAP_CELLS * (len(columns) - 1)
+
+
+def _number(value: int | None) -> str:
+    return _DASH if value is None else str(value)
+
+
+def _nonzero(value: int) -> str:
+    return str(value) if value else _DASH
+
+
+# DNS
+
+
+def dns_failed(row: DnsQuery) -> bool:
+    """Whether the query went wrong: an error code or no answer."""
+    return row.status == "timeout" or row.rcode not in (None, "NOERROR")
+
+
+def _dns_result(row: DnsQuery, _context: Context) -> str:
+    results = {"answered": row.rcode or "?", "timeout": "TIMEOUT", "pending": "pending"}
+    result = results[row.status]
+    return f"! {result}" if dns_failed(row) else result
+
+
+def _dns_answers(row: DnsQuery, _context: Context) -> str:
+    if row.unparsed is not None:
+        return "(could not be parsed)"
+    if row.truncated:
+        return "(truncated)"
+    return " ".join(answer.data for answer in row.answers) if row.answers else ""
+
+
+def _server(row: DnsQuery, _context: Context) -> str:
+    return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
+
+
+DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
+    Column(
+        "time", "TIME", "when it was first asked", 8, 3, lambda r, _: human.clock(r.asked_at), lambda r, _: r.asked_at,
+        descending=True,
+    ),
+    Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), lambda r, _: r.pid, "right"),
+    Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, lambda r, _: r.comm),
+    Column("name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)", lambda r, _: r.qname, grow=3),
+    Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, lambda r, _: r.qtype),
+    Column("result", "RESULT", "answer code, pending or timeout; ! marks a failure", 10, 1, _dns_result, _dns_result),
+    Column(
+        "latency", "LATENCY", "from first question to answer", 7, 2, lambda r, _: human.duration(r.latency_ms),
+        lambda r, _: r.latency_ms, "right", descending=True,
+    ),
+    Column(
+        "attempts", "TRY", "how often it was sent", 3, 6, lambda r, _: str(r.attempts), lambda r, _: r.attempts,
+        "right", descending=True,
+    ),
+    Column("server", "SERVER", "where it was sent", 15, 5, _server, lambda r, _: r.server.address, grow=1),
+    Column("answers", "ANSWERS", "what came back", 16, 7, _dns_answers, _dns_answers, grow=3),
+)  # fmt: skip
+
+
+# Connections
+
+_ARROWS = {"outbound": "out", "inbound": "in", "unknown": "?"}
+_GOOD_ENDS = (None, "normal")
+
+
+def endpoint(address: str, port: int) -> str:
+    """`192.0.2.1:443` or `[2001:db8::1]:443` (RFC 5952 section 6)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def remote(row: Connection, context: Context) -> str:
+    """The far end: the name under which its owner looked it up, marked `~` if only another process did."""
+    name = row.remote.name if context.names else None
+    if name is None:
+        return endpoint(row.remote.address, row.remote.port)
+    mark = "~" if row.remote.name_source == "other-process" else ""
+    return f"{mark}{name}:{row.remote.port}"
+
+
+def connection_failed(row: Connection) -> bool:
+    """Whether the connection ended otherwise than by both sides closing it."""
+    return row.end not in _GOOD_ENDS
+
+
+def age_ms(row: Connection, context: Context) -> float | None:
+    """Its duration, so far if it is open; None if its beginning is unknown."""
+    if row.duration_ms is not None or row.opened_at is None or row.state == "closed":
+        return row.duration_ms
+    return max((context.now - row.opened_at).total_seconds() * 1000, 0.0)
+
+
+def _opened(row: Connection, _context: Context) -> str:
+    return "> start" if row.opened_before_start else human.clock(row.opened_at)
+
+
+def _age(row: Connection, context: Context) -> str:
+    return human.duration(age_ms(row, context))
+
+
+def _end(row: Connection, _context: Context) -> str:
+    if row.state != "closed":
+        return ""
+    if row.end is None:
+        return "unseen"
+    return f"! {row.end}" if connection_failed(row) else row.end
+
+
+CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
+    Column(
+        "opened", "OPENED", "when it was opened; > before nettop started", 8, 6, _opened, lambda r, _: r.opened_at,
+        descending=True,
+    ),
+    Column("pid", "PID", "process that owns it", 7, 2, lambda r, _: _number(r.pid), lambda r, _: r.pid, "right"),
+    Column(
+        "comm", "COMM", "its name; ? marks an owner known by its listener only", 15, 1,
+        lambda r, _: (r.comm or _DASH) + ("?" if r.owner == "listener" else ""), lambda r, _: r.comm,
+    ),
+    Column("direction", "DIR", "who opened it", 3, 4, lambda r, _: _ARROWS[r.direction], lambda r, _: r.direction),
+    Column(
+        "local", "LOCAL", "this end", 15, 8, lambda r, _: endpoint(r.local.address, r.local.port),
+        lambda r, _: (r.local.address, r.local.port), grow=1,
+    ),
+    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, remote, grow=3),
+    Column("state", "STATE", "TCP state", 11, 3, lambda r, _: r.state, lambda r, _: r.state),
+    Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
+    Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), lambda r, _: r.tx_bytes, "right",
+           descending=True),
+    Column("rx", "RX", "payload received", 6, 5, lambda r, _: human.size(r.rx_bytes), lambda r, _: r.rx_bytes, "right",
+           descending=True),
+    Column("tx_rate", "TX/s", "payload sent per second", 6, 4, lambda r, _: human.rate(r.tx_bytes_per_s),
+           lambda r, _: r.tx_bytes_per_s, "right", descending=True),
+    Column("rx_rate", "RX/s", "payload received per second", 6, 4, lambda r, _: human.rate(r.rx_bytes_per_s),
+           lambda r, _: r.rx_bytes_per_s, "right", descending=True),
+    Column("srtt", "SRTT", "smoothed round-trip time", 7, 7, lambda r, _: human.duration(r.srtt_ms),
+           lambda r, _: r.srtt_ms, "right", descending=True),
+    Column("retransmits", "RTX", "segments sent again", 4, 6, lambda r, _: _nonzero(r.retransmits),
+           lambda r, _: r.retransmits, "right", descending=True),
+    Column("end", "END", "how it ended; ! marks a failure", 15, 2, _end, lambda r, _: r.end),
+)  # fmt: skip
+
+
+# Processes
+
+SPARKLINE_CELLS = 10
+
+
+def process_key(row: Process) -> tuple[int, datetime]:
+    """Identity of a process: pids are reused."""
+    return row.pid, row.start_time
+
+
+def _traffic(row: Process, context: Context) -> str:
+    return human.sparkline(list(context.traffic.get(process_key(row), ())), SPARKLINE_CELLS)
+
+
+def _rates(row: Process, _context: Context) -> float:
+    return row.tx_bytes_per_s + row.rx_bytes_per_s
+
+
+PROCESS_COLUMNS: tuple[Column[Process], ...] = (
+    Column("pid", "PID", "process id", 7, 2, lambda r, _: str(r.pid), lambda r, _: r.pid, "right"),
+    Column("comm", "COMM", "name of the process", 15, 1, lambda r, _: r.comm, lambda r, _: r.comm, grow=1),
+    Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid), lambda r, _: r.user or str(r.uid)),
+    Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), lambda r, _: r.tx_bytes,
+           "right", descending=True),
+    Column("rx", "RX", "payload received, TCP and UDP", 6, 3, lambda r, _: human.size(r.rx_bytes),
+           lambda r, _: r.rx_bytes, "right", descending=True),
+    Column("tx_rate", "TX/s", "payload sent per second", 6, 1, lambda r, _: human.rate(r.tx_bytes_per_s),
+           lambda r, _: r.tx_bytes_per_s, "right", descending=True),
+    Column("rx_rate", "RX/s", "payload received per second", 6, 1, lambda r, _: human.rate(r.rx_bytes_per_s),
+           lambda r, _: r.rx_bytes_per_s, "right", descending=True),
+    Column("traffic", "TRAFFIC", "both rates over the last ticks", SPARKLINE_CELLS, 7, _traffic, _rates,
+           descending=True),
+    Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), lambda r, _: r.tcp.active,
+           "right", descending=True),
+    Column("opened", "OPENED", "connections opened or accepted", 6, 4,
+           lambda r, _: _nonzero(r.tcp.opened + r.tcp.accepted), lambda r, _: r.tcp.opened + r.tcp.accepted, "right",
+           descending=True),
+    Column("failed", "FAILED", "connects that failed", 6, 3,
+           lambda r, _: f"! {r.tcp.failed}" if r.tcp.failed else _DASH, lambda r, _: r.tcp.failed, "right",
+           descending=True),
+    Column("dns", "DNS", "queries", 6, 2, lambda r, _: _nonzero(r.dns.queries), lambda r, _: r.dns.queries, "right",
+           descending=True),
+    Column("dns_failed", "DNSFAIL", "queries answered with an error, or not at all", 7, 3,
+           lambda r, _: f"! {_dns_failures(r)}" if _dns_failures(r) else _DASH, lambda r, _: _dns_failures(r), "right",
+           descending=True),
+    Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
+           lambda r, _: r.tcp.retransmits, "right", descending=True),
+)  # fmt: skip
+
+
+def _dns_failures(row: Process) -> int:
+    return row.dns.failed + row.dns.timeouts

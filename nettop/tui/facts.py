@@ -1,0 +1,201 @@
+"""What the detail of a row says: labels and values, and the rows that belong to it. Pure functions, no Textual."""
+
+import re
+import shlex
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from nettop import format as human
+from nettop.model.filter import AnyRow
+from nettop.model.rows import Connection, DnsQuery, Process
+from nettop.model.snapshot import Snapshot
+from nettop.tui.columns import Context, age_ms, endpoint, process_key
+from nettop.tui.view import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
+
+_CONTAINER = re.compile(r"(?:^|[/-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
+_UNIT = re.compile(r"(?P<unit>[^/]+\.(?:service|scope|socket|mount|swap|timer))(?:/|$)")
+_CONTAINER_ID_CELLS = 12  # as container tools show it
+
+_OWNERS = {
+    "exact": "seen to connect, send or close",
+    "scanned": "found holding the socket open",
+    "listener": "owner of the listening socket; which process accepted is not known",
+    "unknown": "unknown",
+}
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One row in full. `row` is its newest version in the snapshot, None if it is no longer kept."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    connections: tuple[Connection, ...] | None  # None: this kind has no such table
+    queries: tuple[DnsQuery, ...] | None
+
+
+def pane_of(row: AnyRow) -> PaneKind[AnyRow]:
+    """The pane that shows such rows."""
+    for kind, pane in ((Process, PROCESS_PANE), (Connection, CONNECTION_PANE), (DnsQuery, DNS_PANE)):
+        if isinstance(row, kind):
+            return pane  # type: ignore[return-value]  # one pane per kind of row, which the loop pairs
+    raise TypeError(f"no pane shows {type(row).__name__}")
+
+
+def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
+    """The row as it stands in the snapshot; as it was, if it is no longer kept there."""
+    pane = pane_of(row)
+    wanted: Hashable = pane.key(row)
+    return next((candidate for candidate in pane.rows(snapshot) if pane.key(candidate) == wanted), row)
+
+
+def detail(row: AnyRow, snapshot: Snapshot, context: Context) -> Detail:
+    """Everything known about a row."""
+    if isinstance(row, Process):
+        return _process(row, snapshot)
+    if isinstance(row, Connection):
+        return _connection(row, snapshot, context)
+    if isinstance(row, DnsQuery):
+        return _query(row, snapshot)
+    raise TypeError(f"no detail of {type(row).__name__}")
+
+
+def unit_or_container(cgroup: str | None) -> str | None:
+    """What a cgroup path says: `container 0123456789ab` or `unit nginx.service`; None if it is neither's."""
+    if cgroup is None:
+        return None
+    container = _CONTAINER.search(cgroup)
+    if container:
+        return f"container {container['id'][:_CONTAINER_ID_CELLS]}"
+    units = _UNIT.findall(cgroup)
+    return f"unit {units[-1]}" if units else None
+
+
+def _process(row: Process, snapshot: Snapshot) -> Detail:
+    parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
+    runs_in = unit_or_container(row.cgroup)
+    facts = (
+        ("command", shlex.join(row.cmdline) if row.cmdline else "unknown"),
+        ("user", f"{row.user or '?'} (uid {row.uid})"),
+        ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
+        ("cgroup", "unknown" if row.cgroup is None else f"{row.cgroup}{f'  ({runs_in})' if runs_in else ''}"),
+        ("netns", str(row.netns)),
+        ("started", human.timestamp(row.start_time)),
+        ("first seen", human.timestamp(row.first_seen)),
+        ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
+        ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
+        ("UDP", f"tx {human.size(row.udp.tx_bytes)}  rx {human.size(row.udp.rx_bytes)}"),
+        ("DNS", _dns_counts(row)),
+    )
+    return Detail(
+        f"Process {row.pid} {row.comm}",
+        facts,
+        tuple(c for c in snapshot.connections if (c.pid, c.process_start_time) == process_key(row)),
+        tuple(q for q in snapshot.dns if (q.pid, q.process_start_time) == process_key(row)),
+    )
+
+
+def _tcp_counts(row: Process) -> str:
+    tcp = row.tcp
+    return (
+        f"{tcp.active} open, {tcp.opened} opened, {tcp.accepted} accepted, {tcp.failed} failed, "
+        f"{tcp.retransmits} segments sent again"
+    )
+
+
+def _dns_counts(row: Process) -> str:
+    dns = row.dns
+    text = f"{dns.queries} queries, {dns.answered} answered, {dns.failed} with an error, {dns.timeouts} timeouts"
+    if dns.latency_ms.max is None:
+        return text
+    return f"{text}; latency median {human.duration(dns.latency_ms.p50)}, longest {human.duration(dns.latency_ms.max)}"
+
+
+def _owner_text(pid: int | None, comm: str | None) -> str:
+    return "unknown" if pid is None else f"{pid} {comm}"
+
+
+def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail:
+    named_by = _named_by(row, snapshot)
+    opened = human.timestamp(row.opened_at)
+    if row.opened_before_start:
+        opened = "before nettop started"
+    connected = row.connect_ms
+    end = "still open" if row.state != "closed" else row.end or "its end was not seen"
+    facts = [
+        ("process", _owner_text(row.pid, row.comm)),
+        ("owner is", _OWNERS[row.owner]),
+        ("direction", row.direction),
+        ("local", endpoint(row.local.address, row.local.port)),
+        ("remote", endpoint(row.remote.address, row.remote.port)),
+        ("name", _name_text(row)),
+        ("netns", str(row.netns)),
+        ("state", row.state),
+        ("opened", opened),
+        ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
+        ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
+        ("duration", human.long_duration(age_ms(row, context))),
+        ("end", end),
+        ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
+        ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
+        ("now", f"tx {human.rate(row.tx_bytes_per_s)}/s  rx {human.rate(row.rx_bytes_per_s)}/s"),
+        ("round trip", human.duration(row.srtt_ms)),
+        ("retransmits", f"{row.retransmits} segments"),
+    ]
+    return Detail(f"Connection {row.id}", tuple(facts), None, named_by)
+
+
+def _before(byte_count: int) -> str:
+    return f", {human.count(byte_count)} of them before nettop started" if byte_count else ""
+
+
+def _name_text(row: Connection) -> str:
+    if row.remote.name is None:
+        return "nobody was seen to look the address up"
+    if row.remote.name_source == "other-process":
+        return f"{row.remote.name} (looked up by another process: may be a coincidence)"
+    return row.remote.name
+
+
+def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
+    return tuple(query for query in snapshot.dns if _leads_to(query, row))
+
+
+def _leads_to(query: DnsQuery, row: Connection) -> bool:
+    """Whether the connection carries the name that this query asked for, from its answers."""
+    if row.remote.name is None or query.qname != row.remote.name or query.netns != row.netns:
+        return False
+    same_process = (query.pid, query.process_start_time) == (row.pid, row.process_start_time)
+    if same_process != (row.remote.name_source == "process"):
+        return False
+    return any(answer.data == row.remote.address for answer in query.answers)
+
+
+def _query(row: DnsQuery, snapshot: Snapshot) -> Detail:
+    status = row.status if row.rcode is None else f"{row.status}: {row.rcode}"
+    facts = [
+        ("process", _owner_text(row.pid, row.comm)),
+        ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
+        ("status", status),
+        ("asked", human.timestamp(row.asked_at)),
+        ("latency", human.duration(row.latency_ms)),
+        ("attempts", str(row.attempts)),
+        ("client", endpoint(row.client.address, row.client.port)),
+        ("server", f"{endpoint(row.server.address, row.server.port)} over {row.transport.upper()}"),
+        ("netns", str(row.netns)),
+        ("id", str(row.txid)),
+        ("answer", _answer_size(row)),
+    ]
+    facts += [(answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers]
+    if row.unparsed is not None:
+        facts.append(("unparsed", row.unparsed))
+    return Detail(
+        f"DNS query {row.id}", tuple(facts), tuple(c for c in snapshot.connections if _leads_to(row, c)), None
+    )
+
+
+def _answer_size(row: DnsQuery) -> str:
+    if row.response_bytes is None:
+        return "none"
+    cut = ", truncated" if row.truncated else ""
+    return f"{human.count(row.response_bytes)} bytes, {len(row.answers)} records{cut}"

@@ -1,0 +1,80 @@
+"""Every key, declared once: bindings, footer, help and command palette are made from here, and users remap by id."""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True)
+class Key:
+    """A binding: its id for remapping, keys (Textual's names, comma-separated), action, and what it does."""
+
+    id: str
+    keys: str
+    action: str
+    label: str  # in the footer and the palette
+    meaning: str  # in the help and the tooltip
+    footer: bool = False
+    shown_as: str | None = None
+
+    def binding(self) -> Binding:
+        """As Textual wants it."""
+        return Binding(
+            self.keys,
+            self.action,
+            self.label,
+            show=self.footer,
+            key_display=self.shown_as,
+            tooltip=self.meaning,
+            id=self.id,
+        )
+
+
+# On a table of rows, in every screen
+TABLE_KEYS = (
+    Key("row.up", "up,k", "move(-1)", "Up", "Move up one row", shown_as="↑ k"),
+    Key("row.down", "down,j", "move(1)", "Down", "Move down one row", shown_as="↓ j"),
+    Key("row.page_up", "pageup", "page(-1)", "Page up", "Move up one page"),
+    Key("row.page_down", "pagedown", "page(1)", "Page down", "Move down one page"),
+    Key("row.first", "home,g", "first", "First", "Go to the first row and stay at the top", shown_as="home g"),
+    Key("row.last", "end,G", "last", "Last", "Go to the last row", shown_as="end G"),
+    Key("row.open", "enter", "open", "Detail", "Show everything known about the row", footer=True),
+)
+
+MAIN_KEYS = (
+    Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/"),
+    Key("filter.pid", "f", "filter_pid", "This pid", "Show only the pid of the selected row", footer=True),
+    Key("filter.comm", "c", "filter_comm", "This comm", "Show only the comm of the selected row", footer=True),
+    Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
+    Key("pause", "space", "app.pause", "Pause", "Pause and resume the view; collecting goes on", footer=True),
+    Key("pane.next", "tab", "next_pane(1)", "Next pane", "Go to the next pane"),
+    Key("pane.previous", "shift+tab", "next_pane(-1)", "Previous pane", "Go to the previous pane"),
+    Key("pane.dns", "1", "pane('dns')", "DNS", "Go to the DNS queries"),
+    Key("pane.connections", "2", "pane('connections')", "Connections", "Go to the connections"),
+    Key("pane.processes", "3", "pane('processes')", "Processes", "Go to the processes"),
+    Key("pane.zoom", "z", "zoom", "Zoom", "Give one pane the whole screen, and back", footer=True),
+    Key("sort.column", "s", "sort_next", "Sort", "Sort by the next column", footer=True),
+    Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the direction of the sort"),
+    Key("export", "e", "app.export", "Export", "Write the snapshot to a JSON file here", footer=True),
+    Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
+    Key("row.copy", "y", "app.copy_row", "Copy", "Copy the row as JSON to the clipboard"),
+    Key("rows.ended", "h", "toggle_ended", "Ended", "Show or hide connections and processes that have ended"),
+    Key("names", "n", "app.toggle_names", "Names", "Show remote names or addresses"),
+    Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),
+    Key("pace.slower", "minus", "app.pace(-1)", "Slower", "Longer interval; slower replay", shown_as="-"),
+    Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
+    Key("quit", "q,ctrl+c", "app.quit", "Quit", "Leave nettop", footer=True, shown_as="q"),
+)
+
+DETAIL_KEYS = (
+    Key("detail.back", "escape,backspace", "back", "Back", "Go back", footer=True, shown_as="esc"),
+    Key("detail.next", "tab", "next_table(1)", "Next table", "Go to the next table"),
+    Key("detail.previous", "shift+tab", "next_table(-1)", "Previous table", "Go to the previous table"),
+)
+
+ALL_KEYS = (*MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS)
+
+
+def bindings(keys: tuple[Key, ...]) -> list[Binding]:
+    """The bindings of a class."""
+    return [key.binding() for key in keys]

@@ -1,0 +1,255 @@
+"""The main screen: three panes, the status bar, the filter; and the state of the view."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from nettop.model.filter import AnyRow, Filter, Kind
+from nettop.model.snapshot import Snapshot
+from nettop.tui.columns import Column, Context
+from nettop.tui.keys import MAIN_KEYS, bindings
+from nettop.tui.prompts import FilterBar
+from nettop.tui.status import Status, StatusBar
+from nettop.tui.table import RowTable
+from nettop.tui.view import PANES, PaneKind, select, sort
+
+MIN_WIDTH, MIN_HEIGHT = 60, 15
+TALL = 34  # from here on three panes of some rows each fit above one another
+
+_EMPTY = {
+    "dns": "no DNS queries yet",
+    "connections": "no TCP connections yet",
+    "processes": "no process has used the network yet",
+}
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """How the user looks at things; the collector knows nothing of it."""
+
+    filter: Filter
+    show_ended: bool = True
+    names: bool = True
+    sorts: dict[Kind, tuple[str, bool]] = field(
+        default_factory=lambda: {pane.kind: (pane.sort, pane.descending) for pane in PANES}
+    )
+
+
+class TabTitle(Static):
+    """A pane's name and numbers; a click goes there."""
+
+    class Clicked(Message):
+        """Go to this pane."""
+
+        def __init__(self, kind: Kind) -> None:
+            super().__init__()
+            self.kind = kind
+
+    def __init__(self, kind: Kind, classes: str) -> None:
+        super().__init__(markup=False, classes=classes)
+        self.kind = kind
+
+    def on_click(self) -> None:
+        """Textual's hook."""
+        self.post_message(self.Clicked(self.kind))
+
+
+class Pane(Vertical):
+    """A title and a table."""
+
+    def __init__(self, kind: PaneKind[Any]) -> None:
+        super().__init__(id=f"pane-{kind.kind}", classes="pane")
+        self.kind = kind
+        self.title = TabTitle(kind.kind, "pane-title")
+        self.table: RowTable[Any] = RowTable(kind, _EMPTY[kind.kind], id=f"table-{kind.kind}")
+
+    def compose(self) -> ComposeResult:
+        """Textual's hook."""
+        yield self.title
+        yield self.table
+
+
+class MainScreen(Screen[None]):
+    """Draws what show() is given. Keys change the state of the view, or ask the app."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAIN_KEYS)]
+    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-wide-enough")]  # noqa: RUF012 - Textual declares it so
+    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (TALL, "-tall")]  # noqa: RUF012 - Textual declares it so
+
+    class StateChanged(Message):
+        """The view is to be drawn anew."""
+
+    def __init__(self, chosen: Filter) -> None:
+        super().__init__()
+        self.state = ViewState(chosen)
+        self._panes = {pane.kind: Pane(pane) for pane in PANES}
+        self._tabs = {pane.kind: TabTitle(pane.kind, "tab") for pane in PANES}
+        self._bar = StatusBar()
+        self.active: Kind = "dns"
+
+    def compose(self) -> ComposeResult:
+        """Textual's hook."""
+        yield self._bar
+        with Vertical(id="tabs"):
+            yield from self._tabs.values()
+        with Vertical(id="panes"):
+            yield from self._panes.values()
+        yield FilterBar()
+        yield Footer(compact=True, show_command_palette=False)
+        yield Static(Text(f"nettop needs at least {MIN_WIDTH}x{MIN_HEIGHT} cells."), id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        """Textual's hook."""
+        self.activate("connections")
+
+    # Drawing
+
+    def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
+        """Draw from this snapshot, with the state of the view."""
+        context = replace(context, names=self.state.names)
+        self._bar.show(snapshot, replace(status, filter=self.state.filter))
+        for kind, pane in self._panes.items():
+            candidates = pane.kind.rows(snapshot)
+            rows = select(pane.kind, candidates, self.state.filter, self.state.show_ended)
+            sorted_by = self.state.sorts[kind]
+            column = pane.kind.column(sorted_by[0])
+            if pane.display:
+                pane.table.show(sort(rows, column, sorted_by[1], context), context, sorted_by)
+            self._show_title(pane, len(rows), len(candidates), column)
+
+    def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
+        descending = self.state.sorts[pane.kind.kind][1]
+        left_out = self.state.filter.not_applied(pane.kind.kind)
+        note = f" · {' '.join(left_out)} does not apply" if left_out else ""
+        title = f" {pane.kind.title} {shown}/{total} "
+        number = str(list(self._panes).index(pane.kind.kind) + 1)
+        pane.title.update(Text(f"{title}· by {column.title} {'▾' if descending else '▴'}{note}"))
+        self._tabs[pane.kind.kind].update(Text(f" {number}{title}"))
+
+    @property
+    def table(self) -> RowTable[Any]:
+        """The active pane's."""
+        return self._panes[self.active].table
+
+    @property
+    def selected(self) -> AnyRow | None:
+        """The row under the cursor."""
+        return self.table.cursor_row
+
+    def activate(self, kind: Kind) -> None:
+        """Make a pane the one that keys go to."""
+        self.active = kind
+        for other, pane in self._panes.items():
+            pane.set_class(other == kind, "-active")
+            self._tabs[other].set_class(other == kind, "-active")
+        self.table.focus()
+        self._changed()
+
+    def _changed(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        self.post_message(self.StateChanged())
+
+    def on_resize(self) -> None:
+        """Panes may have appeared."""
+        self.call_after_refresh(self._changed)
+
+    def on_descendant_focus(self) -> None:
+        """A click into another pane makes it the active one."""
+        for kind, pane in self._panes.items():
+            if pane.table.has_focus and kind != self.active:
+                self.activate(kind)
+
+    def on_tab_title_clicked(self, message: TabTitle.Clicked) -> None:
+        """A click on a title."""
+        self.activate(message.kind)
+
+    # Keys
+
+    def action_pane(self, kind: Kind) -> None:
+        """Go to a pane."""
+        self.activate(kind)
+
+    def action_next_pane(self, step: int) -> None:
+        """Go round."""
+        kinds = list(self._panes)
+        self.activate(kinds[(kinds.index(self.active) + step) % len(kinds)])
+
+    def action_zoom(self) -> None:
+        """One pane or all."""
+        self.toggle_class("-zoomed")
+        self.call_after_refresh(self._changed)
+
+    def action_edit_filter(self) -> None:
+        """Open the filter bar."""
+        self.query_one(FilterBar).open(self.state.filter)
+
+    def action_filter_pid(self) -> None:
+        """To the selected row's pid."""
+        row = self.selected
+        if row is not None and row.pid is not None:
+            self._changed(filter=Filter(f"pid:{row.pid}"))
+
+    def action_filter_comm(self) -> None:
+        """To the selected row's comm."""
+        row = self.selected
+        if row is not None and row.comm:
+            self._changed(filter=exactly("comm", row.comm))
+
+    def action_clear_filter(self) -> None:
+        """Everything again."""
+        self._changed(filter=Filter(""))
+
+    def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
+        """As one types."""
+        self._changed(filter=message.chosen)
+
+    def on_filter_bar_closed(self) -> None:
+        """Keys go to the pane again."""
+        self.table.focus()
+
+    def action_toggle_ended(self) -> None:
+        """Connections that closed and processes that exited."""
+        self._changed(show_ended=not self.state.show_ended)
+
+    def toggle_names(self) -> None:
+        """Names or addresses, here and in details."""
+        self._changed(names=not self.state.names)
+
+    def action_sort_next(self) -> None:
+        """By the next column that is seen."""
+        columns = self.table.visible_columns()
+        keys = [column.key for column in columns]
+        current = self.state.sorts[self.active][0]
+        place = keys.index(current) + 1 if current in keys else 0
+        self._sort_by(columns[place % len(columns)])
+
+    def action_sort_reverse(self) -> None:
+        """The other way round."""
+        key, descending = self.state.sorts[self.active]
+        self._changed(sorts={**self.state.sorts, self.active: (key, not descending)})
+
+    def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
+        """By this column; again: the other way round."""
+        kind = message.table.pane.kind
+        self.activate(kind)
+        if self.state.sorts[kind][0] == message.column:
+            self.action_sort_reverse()
+        else:
+            self._sort_by(message.table.pane.column(message.column))
+
+    def _sort_by(self, column: Column[Any]) -> None:
+        self._changed(sorts={**self.state.sorts, self.active: (column.key, column.descending)})
+
+
+def exactly(key: str, value: str) -> Filter:
+    """The filter for just this value, whatever characters it has."""
+    # a bracket makes a wildcard of the filter language literal; a quotation mark cannot be written, any character can
+    literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
+    return Filter(f'{key}:"{literal.replace(chr(34), "?")}"')

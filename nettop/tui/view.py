@@ -1,0 +1,132 @@
+"""From a snapshot to what a pane shows: pure functions, no Textual."""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from nettop.model.filter import AnyRow, Filter, Kind
+from nettop.model.rows import Connection, DnsQuery, Losses, Process
+from nettop.model.snapshot import Snapshot
+from nettop.tui.columns import (
+    CONNECTION_COLUMNS,
+    DNS_COLUMNS,
+    PROCESS_COLUMNS,
+    SPARKLINE_CELLS,
+    Column,
+    Context,
+    connection_failed,
+    dns_failed,
+    process_key,
+)
+
+RowT = TypeVar("RowT", bound=AnyRow)
+Emphasis = Literal["normal", "ended", "failed"]
+HISTORY_TICKS = 180  # three minutes at the default interval, and as many cells as a sparkline ever gets
+
+
+@dataclass(frozen=True)
+class PaneKind(Generic[RowT]):
+    """What makes one pane differ from another."""
+
+    kind: Kind
+    title: str
+    columns: tuple[Column[RowT], ...]
+    rows: Callable[[Snapshot], Sequence[RowT]]
+    key: Callable[[RowT], Hashable]
+    ended: Callable[[RowT], bool]
+    failed: Callable[[RowT], bool]
+    sort: str
+    descending: bool
+
+    def column(self, key: str) -> Column[RowT]:
+        """The column with this key."""
+        return next(column for column in self.columns if column.key == key)
+
+    def emphasis(self, row: RowT) -> Emphasis:
+        """How a row stands out."""
+        if self.failed(row):
+            return "failed"
+        return "ended" if self.ended(row) else "normal"
+
+
+DNS_PANE: PaneKind[DnsQuery] = PaneKind(
+    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, lambda r: r.id, lambda _: False, dns_failed, "time", True
+)
+CONNECTION_PANE: PaneKind[Connection] = PaneKind(
+    "connections", "Connections", CONNECTION_COLUMNS, lambda s: s.connections, lambda r: r.id,
+    lambda r: r.state == "closed", connection_failed, "opened", True,
+)  # fmt: skip
+PROCESS_PANE: PaneKind[Process] = PaneKind(
+    "processes", "Processes", PROCESS_COLUMNS, lambda s: s.processes, process_key,
+    lambda r: r.exited_at is not None, lambda _: False, "traffic", True,
+)  # fmt: skip
+PANES: tuple[PaneKind[Any], ...] = (DNS_PANE, CONNECTION_PANE, PROCESS_PANE)
+
+
+def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool) -> list[RowT]:
+    """The rows that a pane shows, unsorted."""
+    test = chosen.test(pane.kind)
+    if test is not None:
+        candidates = filter(test, candidates)
+    if not show_ended:
+        ended = pane.ended
+        candidates = (row for row in candidates if not ended(row))
+    return list(candidates)
+
+
+def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
+    """The rows by one column, what is unknown last in either direction; rows that tie keep their order."""
+    keyed: list[tuple[Any, RowT]] = []
+    unknown: list[tuple[Any, RowT]] = []
+    for row in rows:
+        value = column.sort(row, context)
+        (unknown if value is None else keyed).append((value, row))
+    keyed.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in keyed + unknown]
+
+
+class Traffic:
+    """Rates of the last ticks: in all, and per process that moves or did so of late."""
+
+    def __init__(self) -> None:
+        self.total: deque[float] = deque(maxlen=HISTORY_TICKS)
+        self.by_process: dict[Any, deque[float]] = {}  # bounded by the processes of a snapshot
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Take a tick's rates."""
+        total = 0.0
+        seen = {}
+        for row in snapshot.processes:
+            rate = row.tx_bytes_per_s + row.rx_bytes_per_s
+            total += rate
+            key = process_key(row)
+            history = self.by_process.get(key)
+            if history is None:
+                if not rate:
+                    continue
+                history = deque(maxlen=SPARKLINE_CELLS)
+            history.append(rate)
+            if rate or any(history):
+                seen[key] = history
+        self.by_process = seen
+        self.total.append(total)
+
+
+def losses(lost: Losses) -> list[str]:
+    """What is missing, in words; empty if nothing is."""
+    counts = {
+        "lost": sum(lost.perf_buffer.values()) + sum(lost.missed_runs.values()),
+        "map full": sum(lost.map_full.values()),
+        "evicted": sum(lost.evicted.values()),
+        "unparsed": lost.dns_unparsed,
+    }
+    return [f"{number} {what}" for what, number in counts.items() if number]
+
+
+def newest_ids(snapshot: Snapshot) -> tuple[int, int]:
+    """Of queries and of connections: what has a larger one is newer than this snapshot."""
+    return (
+        snapshot.dns[-1].id if snapshot.dns else 0,
+        snapshot.connections[-1].id if snapshot.connections else 0,
+    )
