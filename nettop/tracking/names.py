@@ -53,17 +53,15 @@ class NameTable:
 
 def addresses_of(qname: str, answers: tuple[Answer, ...]) -> list[str]:
     """The addresses at the ends of the CNAME chains that start at qname (RFC 1034 section 3.6.2)."""
-    reached = {qname.lower()}
-    found = []
-    # Servers send a chain in order, but nothing obliges them: as many passes as the chain may be long.
-    for _ in range(len(answers)):
-        before = len(reached)
-        for answer in answers:
-            if answer.type == "CNAME" and answer.name.lower() in reached:
-                reached.add(answer.data.lower())
-        if len(reached) == before:
-            break
+    targets: dict[str, list[str]] = {}  # a hostile chain is long and backwards: one pass, not one a link
     for answer in answers:
-        if answer.type in _ADDRESS_TYPES and answer.name.lower() in reached:
-            found.append(answer.data)
-    return found
+        if answer.type == "CNAME":
+            targets.setdefault(answer.name.lower(), []).append(answer.data.lower())
+    reached = set()
+    ahead = [qname.lower()]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead.extend(targets.get(name, ()))
+    return [answer.data for answer in answers if answer.type in _ADDRESS_TYPES and answer.name.lower() in reached]
