@@ -32,7 +32,8 @@ class DnsStream:
         output = StreamOutput([], 0)
         if not self._synchronised:
             self._next, self._synchronised = sequence, True
-        self._waiting[sequence] = (payload, wire_bytes)
+        if wire_bytes > self._waiting.get(sequence, (b"", -1))[1]:  # a retransmission may also be shorter
+            self._waiting[sequence] = (payload, wire_bytes)
         if len(self._waiting) > MAX_WAITING_SEGMENTS:
             output = self._resynchronise(output)
         while (start := self._first_usable()) is not None:
@@ -73,7 +74,10 @@ class DnsStream:
             end = _LENGTH_BYTES + length
             if len(self._buffer) < end and missing:
                 # Its end was not captured: hand on what there is, whose header still tells the answer code.
-                messages.append(bytes(self._buffer[_LENGTH_BYTES:]))
+                if len(self._buffer) >= _LENGTH_BYTES + HEADER_BYTES:
+                    messages.append(bytes(self._buffer[_LENGTH_BYTES:]))
+                else:
+                    lost += 1
                 wanted = end - len(self._buffer)
                 self._buffer.clear()
                 self._skip = max(wanted - missing, 0)
