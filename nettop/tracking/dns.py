@@ -49,7 +49,7 @@ class DnsTracker:
         self._streams: OrderedDict[tuple[int, int], DnsStream] = OrderedDict()
         self._last_id = 0
         self.unparsed = 0
-        self.evicted = {"dns_open": 0, "dns_streams": 0}
+        self.evicted = {"dns_open": 0, "dns_late": 0, "dns_streams": 0}
 
     def packet(self, packet: DnsPacket) -> list[DnsChanged]:
         """A DNS packet left for a server or came from one."""
@@ -78,9 +78,11 @@ class DnsTracker:
             events.append(DnsChanged(time=now, dns=timed_out.row))
         while self._late:
             key, late = next(iter(self._late.items()))
-            if now - late.last_attempt < TIMEOUT + LATE_ANSWERS and len(self._late) <= MAX_OPEN_QUERIES:
+            too_old = now - late.last_attempt >= TIMEOUT + LATE_ANSWERS
+            if not too_old and len(self._late) <= MAX_OPEN_QUERIES:
                 break
             del self._late[key]
+            self.evicted["dns_late"] += not too_old
         return events
 
     def _stream(self, packet: DnsPacket) -> DnsStream:
@@ -115,23 +117,20 @@ class DnsTracker:
         if known is not None and known.question == question:
             self._forget(key)
             row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
-            self._open[key] = known._replace(row=row, last_attempt=now)
+            self._await(key, known._replace(row=row, last_attempt=now))
             return DnsChanged(time=now, dns=row)
         # The same id for another question on the same socket: the older one can no longer be told from it.
         self._forget(key)
         row = self._new_row(packet, key.txid, now, parsed.qname, parsed.qtype)
         if not parsed.parsed:
             row = replace(row, unparsed=message[:UNPARSED_BYTES].hex())
-        self._open[key] = _Open(row, ProcessKey(packet.owner_pid, packet.owner_start_boot_ns), question, now)
-        if len(self._open) > MAX_OPEN_QUERIES:
-            self._open.popitem(last=False)
-            self.evicted["dns_open"] += 1
+        self._await(key, _Open(row, ProcessKey(packet.owner_pid, packet.owner_start_boot_ns), question, now))
         return DnsChanged(time=now, dns=row)
 
     def _answered(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> DnsChanged | None:
         known = self._open.get(key) or self._late.get(key)
-        # REFUSED and FORMERR may come back without the question.
-        if known is None or (parsed.qname is not None and known.question != _question(parsed)):
+        # REFUSED and FORMERR may come back without the question; of a query that could not be parsed it is not known.
+        if known is None or (known.question and parsed.qname is not None and known.question != _question(parsed)):
             return None
         self._forget(key)
         now = self._clock.wall(packet.time_ns)
@@ -143,7 +142,7 @@ class DnsTracker:
             truncated=parsed.truncated,
             answers=parsed.answers,
             response_bytes=len(message) if packet.protocol == _TCP else packet.payload_bytes,
-            unparsed=None if parsed.parsed else message[:UNPARSED_BYTES].hex(),
+            unparsed=known.row.unparsed if parsed.parsed or known.row.unparsed else message[:UNPARSED_BYTES].hex(),
         )
         if row.qname is not None:
             self._names.learn(known.process, packet.netns, row.qname, row.answers)
@@ -166,6 +165,12 @@ class DnsTracker:
             qname=qname,
             qtype=qtype,
         )
+
+    def _await(self, key: _Key, query: _Open) -> None:
+        self._open[key] = query
+        if len(self._open) > MAX_OPEN_QUERIES:
+            self._open.popitem(last=False)
+            self.evicted["dns_open"] += 1
 
     def _forget(self, key: _Key) -> None:
         self._open.pop(key, None)
