@@ -9,9 +9,9 @@ from nettop.kernel.abi import DnsPacket, ProcessEvent, ProcessKey, SocketRecord
 from nettop.model import events, rows
 from nettop.tracking.clock import Clock
 
-BASE = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
-CLOCK = Clock(monotonic_offset_ns=1_772_366_400_500_000_000, boot_offset_ns=1_772_366_300_250_000_000)
-"""Monotonic 0 is BASE; boot time 0 is 100.25 s earlier."""
+BASE = datetime(2026, 3, 1, 12, 0, 0, 123_457, tzinfo=UTC)
+CLOCK = Clock(monotonic_offset_ns=1_772_366_400_123_457_000, boot_offset_ns=1_772_366_300_100_000_000)
+"""Monotonic 0 is BASE; boot time 0 is some 100 s earlier."""
 
 SECOND_NS = 1_000_000_000
 NETNS = 4_026_531_840

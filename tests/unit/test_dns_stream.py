@@ -1,0 +1,151 @@
+"""DNS over TCP: segments in, whole messages out."""
+
+import pytest
+
+from nettop.tracking import dns_stream
+from nettop.tracking.dns_stream import DnsStream, StreamOutput
+
+ONE, TWO, THREE = b"1" * 20, b"2" * 30, b"3" * 12
+NOTHING = StreamOutput([], 0)
+
+
+def framed(*messages: bytes) -> bytes:
+    return b"".join(len(message).to_bytes(2) + message for message in messages)
+
+
+def feed(stream: DnsStream, first: int, *parts: tuple[int, bytes]) -> StreamOutput:
+    """Segments at offsets from a first sequence number; what came of all of them."""
+    messages, lost = [], 0
+    for offset, payload in parts:
+        output = stream.segment((first + offset) % 2**32, payload, len(payload))
+        messages += output.messages
+        lost += output.lost
+    return StreamOutput(messages, lost)
+
+
+def test_a_message_in_a_segment() -> None:
+    assert DnsStream().segment(1000, framed(ONE), 22) == ([ONE], 0)
+
+
+def test_the_length_in_a_segment_of_its_own() -> None:
+    stream = DnsStream()
+    assert stream.segment(1000, framed(ONE)[:2], 2) == NOTHING
+    assert stream.segment(1002, ONE, 20) == ([ONE], 0)
+
+
+def test_several_messages_in_a_segment() -> None:
+    payload = framed(ONE, TWO, THREE)
+    assert DnsStream().segment(1, payload, len(payload)) == ([ONE, TWO, THREE], 0)
+
+
+def test_a_message_and_a_half() -> None:
+    payload = framed(ONE, TWO)
+    stream = DnsStream()
+    assert stream.segment(1, payload[:30], 30) == ([ONE], 0)
+    assert stream.segment(31, payload[30:], len(payload) - 30) == ([TWO], 0)
+
+
+def test_byte_by_byte() -> None:
+    payload = framed(ONE, TWO)
+    parts = [(offset, payload[offset : offset + 1]) for offset in range(len(payload))]
+    assert feed(DnsStream(), 5, *parts) == ([ONE, TWO], 0)
+
+
+def test_out_of_order() -> None:
+    payload = framed(ONE, TWO)
+    stream = DnsStream()
+    assert stream.segment(100, payload[:10], 10) == NOTHING
+    assert stream.segment(130, payload[30:], len(payload) - 30) == NOTHING
+    assert stream.segment(110, payload[10:30], 20) == ([ONE, TWO], 0)
+
+
+@pytest.mark.parametrize("first", [2**32 - 1, 2**32 - 2, 2**32 - 11, 2**32 - 22])
+def test_sequence_numbers_wrap_around(first: int) -> None:
+    payload = framed(ONE, TWO)
+    parts = [(0, payload[:10]), (22, payload[22:]), (10, payload[10:22])]
+    assert feed(DnsStream(), first, *parts) == ([ONE, TWO], 0)
+
+
+def test_a_whole_retransmission_adds_nothing() -> None:
+    assert feed(DnsStream(), 1, (0, framed(ONE)), (0, framed(ONE)), (22, framed(TWO))) == ([ONE, TWO], 0)
+
+
+def test_a_retransmission_that_goes_on() -> None:
+    payload = framed(ONE, TWO)
+    assert feed(DnsStream(), 1, (0, payload[:10]), (0, payload[:25]), (5, payload[5:])) == ([ONE, TWO], 0)
+
+
+def test_a_shorter_retransmission_does_not_replace_what_waits() -> None:
+    payload = framed(ONE, TWO)
+    assert feed(DnsStream(), 1, (0, payload[:4]), (8, payload[8:]), (8, payload[8:12]), (4, payload[4:8])) == (
+        [ONE, TWO],
+        0,
+    )
+
+
+def test_an_empty_segment_changes_nothing() -> None:
+    assert feed(DnsStream(), 1, (0, b""), (0, framed(ONE)), (22, b"")) == ([ONE], 0)
+
+
+def test_a_lost_segment_is_counted_and_the_stream_goes_on_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # GIVEN a stream of which the segment after the first message never comes by
+    monkeypatch.setattr(dns_stream, "MAX_WAITING_SEGMENTS", 3)
+    stream = DnsStream()
+    assert stream.segment(0, framed(ONE), 22) == ([ONE], 0)
+    later = [framed(bytes([65 + number]) * 14) for number in range(4)]
+    # WHEN more wait behind the gap than may
+    outputs = [stream.segment(1000 + 16 * number, payload, 16) for number, payload in enumerate(later)]
+    # THEN it is given up, and they are read
+    assert outputs == [NOTHING, NOTHING, NOTHING, ([payload[2:] for payload in later], 1)]
+    assert stream.segment(1064, framed(TWO), 32) == ([TWO], 0)
+
+
+def test_half_a_message_before_a_gap_is_not_joined_with_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_stream, "MAX_WAITING_SEGMENTS", 1)
+    stream = DnsStream()
+    assert feed(stream, 0, (0, framed(ONE)[:10]), (500, framed(TWO)), (532, framed(THREE))) == ([TWO, THREE], 1)
+
+
+def test_the_gap_may_lie_at_the_wrap_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_stream, "MAX_WAITING_SEGMENTS", 2)
+    first = 2**32 - 40
+    parts = [(0, framed(ONE)), (46, framed(TWO)), (78, framed(THREE)), (32, framed(THREE))]
+    assert feed(DnsStream(), first, *parts) == ([ONE, THREE, TWO, THREE], 1)
+
+
+def test_a_tail_that_was_not_captured() -> None:
+    # GIVEN a message of 5000 bytes of which 4096 bytes of the segment were captured
+    long = b"L" * 5000
+    stream = DnsStream()
+    # WHEN it and its successor come
+    output = stream.segment(0, framed(long)[:4096], 5002)
+    # THEN what was captured is handed on, and the next message is found
+    assert output == ([long[:4094]], 0)
+    assert stream.segment(5002, framed(ONE), 22) == ([ONE], 0)
+
+
+def test_a_tail_that_was_not_captured_in_the_middle_of_a_message() -> None:
+    long = b"L" * 10_000
+    stream = DnsStream()
+    assert stream.segment(0, framed(long)[:4096], 6000) == ([long[:4094]], 0)
+    assert stream.segment(6000, b"L" * 4002 + framed(ONE), 4024) == ([ONE], 0)
+
+
+def test_a_tail_that_was_not_captured_and_in_which_messages_began() -> None:
+    stream = DnsStream()
+    payload = framed(b"L" * 4500, TWO, TWO)
+    assert stream.segment(0, payload[:4096], len(payload)) == ([b"L" * 4094], 1)
+    assert stream.segment(len(payload), framed(ONE), 22) == ([ONE], 0)
+
+
+def test_a_length_that_was_not_captured() -> None:
+    payload = framed(b"A" * 4092, TWO)
+    stream = DnsStream()
+    assert stream.segment(0, payload[:4096], len(payload)) == ([b"A" * 4092], 1)
+    assert stream.segment(len(payload), framed(ONE), 22) == ([ONE], 0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 11])
+def test_a_length_too_short_for_a_message_is_counted(length: int) -> None:
+    payload = framed(b"x" * length, ONE)
+    assert DnsStream().segment(9, payload, len(payload)) == ([ONE], 1)
