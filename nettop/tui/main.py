@@ -121,7 +121,8 @@ class MainScreen(Screen[None]):
             sorted_by = self.state.sorts[kind]
             column = pane.kind.column(sorted_by[0])
             if pane.display:
-                pane.table.show(sort(rows, column, sorted_by[1], context), context, sorted_by)
+                empty = "nothing matches the filter" if candidates else _EMPTY[kind]
+                pane.table.show(sort(rows, column, sorted_by[1], context), context, sorted_by, empty)
             self._show_title(pane, len(rows), len(candidates), column)
 
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:

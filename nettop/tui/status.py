@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.text import Text
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
 from textual.widget import Widget
 
 from nettop import format as human
@@ -13,7 +15,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.tui import view
 from nettop.tui.columns import dns_failed
 
-SPARKLINE_CELLS = 24
+MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,24 @@ class Status:
     dns_per_s: float
 
 
-def headline(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
-    """The first line as (text, part) pairs: mode, time, rates, counts."""
+def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, str]]:
+    """The first line as (text, part) pairs: mode, time, rates, counts; the sparkline takes what room is left."""
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
     open_connections = sum(row.state != "closed" for row in snapshot.connections)
     failed = sum(map(dns_failed, snapshot.dns))
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
-    return [
+    parts = [
         mode,
-        (f" {human.duration(snapshot.elapsed_s * 1000)} {status.pace}  ", "text"),
-        (f"tx {human.size(round(tx))}/s  rx {human.size(round(rx))}/s ", "text"),
-        (human.sparkline(list(status.traffic), SPARKLINE_CELLS), "sparkline"),
-        (f"  conn {human.count(open_connections)}", "text"),
-        (f"  dns {status.dns_per_s:.0f}/s, {human.share(failed, len(snapshot.dns))} fail", "text"),
+        (f" {human.duration(snapshot.elapsed_s * 1000)} {status.pace} ", "text"),
+        (f" tx {human.size(round(tx))}/s rx {human.size(round(rx))}/s ", "text"),
+        (f" conn {human.count(open_connections)} ", "text"),
+        (f" dns {status.dns_per_s:.0f}/s, {human.share(failed, len(snapshot.dns))} failed ", "text"),
     ]
+    room = width - sum(cell_len(text) for text, _ in parts) - 1
+    if room >= MIN_SPARKLINE_CELLS:
+        parts.insert(3, (human.sparkline(list(status.traffic), min(room, MAX_SPARKLINE_CELLS)) + " ", "sparkline"))
+    return parts
 
 
 def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
@@ -66,7 +71,7 @@ def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
 
 
 class StatusBar(Widget):
-    """Two lines at the top."""
+    """Two lines at the top, cut where the terminal ends."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"status--{part}" for part in ("mode", "paused", "text", "sparkline", "losses", "label", "filter", "quiet")
@@ -74,21 +79,17 @@ class StatusBar(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+        self._lines: tuple[list[tuple[str, str]], ...] = ()
 
     def show(self, snapshot: Snapshot, status: Status) -> None:
         """Draw anew if anything changed."""
-        lines = (headline(snapshot, status), notices(snapshot, status))
+        lines = (headline(snapshot, status, self.size.width), notices(snapshot, status))
         if lines != self._lines:
             self._lines = lines
             self.refresh()
 
-    def render(self) -> Text:
-        """Two lines, cut where the terminal ends."""
-        text = Text(no_wrap=True, overflow="ellipsis", end="")
-        for number, line in enumerate(self._lines):
-            if number:
-                text.append("\n")
-            for part, kind in line:
-                text.append(part, self.get_component_rich_style(f"status--{kind}"))
-        return text
+    def render_line(self, y: int) -> Strip:
+        """Textual's hook."""
+        parts = self._lines[y] if y < len(self._lines) else []
+        strip = Strip([Segment(text, self.get_component_rich_style(f"status--{kind}")) for text, kind in parts])
+        return strip.adjust_cell_length(self.size.width, self.rich_style)

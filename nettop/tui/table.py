@@ -85,8 +85,11 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     # What is shown
 
-    def show(self, rows: Sequence[RowT], context: Context, sorted_by: tuple[str, bool] | None) -> None:
-        """Replace the rows; the cursor stays on its row, and that on its line."""
+    def show(
+        self, rows: Sequence[RowT], context: Context, sorted_by: tuple[str, bool] | None, empty: str | None = None
+    ) -> None:
+        """Replace the rows; the cursor stays on its row, and that on its line. `empty` is said where there are none."""
+        self._empty = empty or self._empty
         line = self._cursor - self._top
         self._rows, self._cell_context, self._sorted_by = rows, context, sorted_by
         if self._cursor_key is None:
