@@ -22,8 +22,8 @@ help: ## Show this list
 setup: $(VENV)/.run ## Install what nettop needs to run: Debian packages and .venv
 
 .PHONY: run
-run: setup ## Set up and watch this host for five seconds
-	$(SUDO) $(BIN)/nettop snapshot
+run: setup ## Set up and open the live screen
+	$(SUDO) $(BIN)/nettop
 
 .PHONY: test
 test: lint ## Set up and run every check; without root, all that needs none
