@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from typing import Literal
 
 import msgspec
@@ -117,11 +116,7 @@ def _architecture() -> str:
 
 
 def _bcc() -> str:
-    program.import_bcc()
-    try:
-        return version("bcc")
-    except ModuleNotFoundError:
-        return "version unknown"
+    return program.bcc_version()
 
 
 def _btf() -> str:

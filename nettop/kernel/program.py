@@ -4,6 +4,7 @@ Everything it holds in the kernel hangs on file descriptors of this process, so 
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -263,6 +264,12 @@ class KernelProgram:
 
 
 _PROGRAM_TYPE_TRACING = 26  # BPF_PROG_TYPE_TRACING; BCC 0.26 has no name for it
+
+
+def bcc_version() -> str:
+    """The version of BCC. Raises CannotRunError if it is not there."""
+    module = sys.modules[import_bcc().__module__]
+    return str(getattr(module, "__version__", "version unknown"))
 
 
 def import_bcc() -> Any:

@@ -46,12 +46,13 @@ _GHOST_AFTER_NS = 10_000_000
 
 
 class Owned(NamedTuple):
-    """Who has a socket, how surely, and under which name."""
+    """Who has a socket, how surely, and under which name; the name was read at `since_ns` or later."""
 
     process: ProcessKey | None
     certainty: Owner
     uid: int
     comm: bytes
+    since_ns: int
 
 
 class _Listener(NamedTuple):
@@ -83,9 +84,12 @@ class ConnectionTracker:
         self._clock = clock
         self._names = names
         self._live: dict[int, _Live] = {}  # by the socket's kernel address; bounded by the kernel's map
+        # What the iterator did not find any more or found a newer socket in the place of, by address and seen_ns: the
+        # end may be in a buffer that was read just before. Whatever is still here at the next tick has vanished.
+        self._gone: dict[tuple[int, int], _Live] = {}
         self._listeners: dict[int, _Listener] = {}
         self._moving: set[int] = set()
-        self._ownerless_ends: list[SocketRecord] = []
+        self._ownerless_ends: list[tuple[SocketRecord, _Live | None]] = []
         self._last_id = 0
         self._last_pass_ns = 0
         self.map_was_full = False
@@ -105,30 +109,30 @@ class ConnectionTracker:
         if record.flags & abi.SOCKET_LISTENER:
             self.listener(record)
             return []
+        before, known = self._take(record)
         inbound = record.flags & abi.SOCKET_INBOUND
         if inbound and record.owner_certainty == abi.OWNER_UNKNOWN and self._listener_owner(record).process is None:
-            self._ownerless_ends.append(record)
-            return []
-        return self._end(record)
+            self._ownerless_ends.append((record, known))
+            return before
+        return [*before, self._end(record, known)]
 
     def live(self, record: SocketRecord, pass_ns: int) -> list[Observed]:
         """A connection as the iterator found it in the pass that began at pass_ns."""
         known = self._live.get(record.socket)
-        before: list[Observed] = []
         if known is not None and known.seen_ns != record.seen_ns:
-            before = self._vanished(record.socket, record.time_ns)
+            self._set_aside(record.socket, pass_ns)
             known = None
         if record.state == _CLOSED:
             if record.time_ns - record.seen_ns < _GHOST_AFTER_NS:
-                return before
-            return before + self._vanished(record.socket, record.time_ns)
+                return []
+            return self._vanished(self._live.pop(record.socket, None), record.time_ns)
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
         row = self._with_rates(self._with_counters(record, row), known, pass_ns)
         self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
-        return [*before, self._observed(record.time_ns, row, owned, record.netns)]
+        return [self._observed(record.time_ns, row, owned, record.netns)]
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
@@ -145,12 +149,13 @@ class ConnectionTracker:
                 row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
                 self._live[socket] = known._replace(row=row)
                 output.append(self._observed(pass_ns, row, known.owned, row.netns))
-        for record in self._ownerless_ends:
-            output.extend(self._end(record))
+        output.extend(self._end(record, known) for record, known in self._ownerless_ends)
         self._ownerless_ends.clear()
+        for key in [key for key, known in self._gone.items() if known.pass_ns != pass_ns]:
+            output.extend(self._vanished(self._gone.pop(key), pass_ns))
         if complete:
             for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
-                output.extend(self._vanished(socket, pass_ns))
+                self._set_aside(socket, pass_ns)
         self._last_pass_ns = pass_ns
         return output
 
@@ -162,14 +167,23 @@ class ConnectionTracker:
             if record.protocol == 6 and record.state == _CLOSED and record.time_ns - record.seen_ns >= _GHOST_AFTER_NS
         ]
 
-    def _end(self, record: SocketRecord) -> list[Observed]:
-        known = self._live.pop(record.socket, None)
+    def _set_aside(self, socket: int, pass_ns: int) -> None:
+        known = self._live.pop(socket)
+        self._gone[socket, known.seen_ns] = known._replace(pass_ns=pass_ns)
+
+    def _take(self, record: SocketRecord) -> tuple[list[Observed], _Live | None]:
+        """The row of a connection that has ended, if there is one, out of the tables; an older one there vanishes."""
+        gone = self._gone.pop((record.socket, record.seen_ns), None)
+        known = self._live.get(record.socket)
+        if known is None or known.seen_ns > record.seen_ns:  # the iterator was quicker with the next one there
+            return [], gone
+        del self._live[record.socket]
         self._moving.discard(record.socket)
-        before: list[Observed] = []
-        if known is not None and known.seen_ns != record.seen_ns:
-            self._live[record.socket] = known
-            before = self._vanished(record.socket, record.time_ns)
-            known = None
+        if known.seen_ns == record.seen_ns:
+            return [], known
+        return self._vanished(known, record.time_ns), None
+
+    def _end(self, record: SocketRecord, known: _Live | None) -> Observed:
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
         closed_at = self._clock.wall(record.time_ns)
@@ -182,12 +196,10 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return [*before, self._observed(record.time_ns, row, owned, record.netns)]
+        return self._observed(record.time_ns, row, owned, record.netns)
 
-    def _vanished(self, socket: int, now_ns: int) -> list[Observed]:
+    def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
-        known = self._live.pop(socket, None)
-        self._moving.discard(socket)
         if known is None:
             return []
         row = replace(known.row, state="closed", tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
@@ -299,14 +311,14 @@ class ConnectionTracker:
         return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
 
 
-_NOBODY = Owned(None, "unknown", 0, b"")
+_NOBODY = Owned(None, "unknown", 0, b"", 0)
 
 
 def _owner_of(record: SocketRecord) -> Owned:
     if record.owner_certainty == abi.OWNER_UNKNOWN:
         return _NOBODY
     key = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
-    return Owned(key, _OWNERS[record.owner_certainty], record.owner_uid, record.owner_comm)
+    return Owned(key, _OWNERS[record.owner_certainty], record.owner_uid, record.owner_comm, record.seen_ns)
 
 
 def _plain_address(raw: bytes) -> bytes:

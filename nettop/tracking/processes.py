@@ -28,6 +28,17 @@ class Described(NamedTuple):
     cgroup: str | None
 
 
+class _Alive(NamedTuple):
+    row: ProcessIdentity
+    named_at: datetime  # when its name and user were last read
+
+
+class _Executed(NamedTuple):
+    time: datetime
+    comm: str
+    command_line: tuple[str, ...]
+
+
 class ProcessTracker:
     """Knows the processes that used the network. `describe` reads /proc and returns None for what is gone."""
 
@@ -37,25 +48,33 @@ class ProcessTracker:
         self._clock = clock
         self._describe = describe
         self._user_name = user_name
-        self._rows: dict[ProcessKey, ProcessIdentity] = {}  # alive: bounded by the processes of the machine
+        self._alive: dict[ProcessKey, _Alive] = {}  # bounded by the processes of the machine
         self._exited_rows: OrderedDict[ProcessKey, ProcessIdentity] = OrderedDict()
         self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
-        self._command_lines: OrderedDict[ProcessKey, tuple[str, ...]] = OrderedDict()
+        self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
 
-    def seen(self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime) -> list[ProcessChanged]:
-        """A process did something on the network; tells of it if that is new."""
-        known = self._rows.get(key)
-        name = comm_text(comm)
+    def seen(
+        self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime, named_at: datetime
+    ) -> list[ProcessChanged]:
+        """A process did something on the network; tells of it if that is new.
+
+        `named_at` is when uid and comm were read, at the earliest: a socket keeps what its owner was called when it got
+        it, which may be long ago.
+        """
+        known = self._alive.get(key)
         if known is not None:
-            if known.comm == name:
+            row = replace(known.row, comm=comm_text(comm), uid=uid, user=self._user_name(uid))
+            if named_at <= known.named_at or row == known.row:
                 return []
-            self._rows[key] = replace(known, comm=name)
-            return [ProcessChanged(time=time, process=self._rows[key])]
+            self._alive[key] = _Alive(row, named_at)
+            return [ProcessChanged(time=time, process=row)]
         if key in self._exited_rows:
             return []
+        executed = self._executed.get(key)
+        name = executed.comm if executed and executed.time > named_at else comm_text(comm)
         row = self._new_row(key, uid, name, netns, time)
         if row.exited_at is None:
-            self._rows[key] = row
+            self._alive[key] = _Alive(row, max(named_at, executed.time) if executed else named_at)
         else:
             _remember(self._exited_rows, key, row, MAX_EXITS)
         return [ProcessChanged(time=time, process=row)]
@@ -64,39 +83,40 @@ class ProcessTracker:
         """A process executed a program or ended."""
         key = ProcessKey(event.owner_pid, event.owner_start_boot_ns)
         time = self._clock.wall(event.time_ns)
-        known = self._rows.get(key)
         if event.kind == abi.PROCESS_EXIT:
             return self._exited(key, time)
-        command_line = split_arguments(event.arguments)
-        _remember(self._command_lines, key, command_line, MAX_COMMAND_LINES)
+        executed = _Executed(time, comm_text(event.owner_comm), split_arguments(event.arguments))
+        _remember(self._executed, key, executed, MAX_COMMAND_LINES)
+        known = self._alive.get(key)
         if known is None:
             return []
-        row = replace(known, comm=comm_text(event.owner_comm), cmdline=command_line, uid=event.owner_uid)
-        self._rows[key] = row
+        uid = event.owner_uid
+        row = replace(known.row, comm=executed.comm, cmdline=executed.command_line, uid=uid, user=self._user_name(uid))
+        self._alive[key] = _Alive(row, time)
         return [ProcessChanged(time=time, process=row)]
 
     def check_alive(self, now: datetime) -> list[ProcessChanged]:
         """After lost events: whoever is not in /proc any more is told to have ended by now."""
-        gone = [key for key in self._rows if self._describe(key) is None]
+        gone = [key for key in self._alive if self._describe(key) is None]
         return [event for key in gone for event in self._exited(key, now)]
 
     def _exited(self, key: ProcessKey, time: datetime) -> list[ProcessChanged]:
         _remember(self._exits, key, time, MAX_EXITS)
-        known = self._rows.pop(key, None)
+        known = self._alive.pop(key, None)
         if known is None:
             return []
-        row = replace(known, exited_at=time)
+        row = replace(known.row, exited_at=time)
         _remember(self._exited_rows, key, row, MAX_EXITS)
         return [ProcessChanged(time=time, process=row)]
 
     def _new_row(self, key: ProcessKey, uid: int, comm: str, netns: int, time: datetime) -> ProcessIdentity:
         described = self._describe(key)
-        command_line = self._command_lines.get(key)
+        executed = self._executed.get(key)
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),
             comm=comm,
-            cmdline=described.cmdline if described else command_line,
+            cmdline=described.cmdline if described else executed.command_line if executed else None,
             uid=uid,
             user=self._user_name(uid),
             parent_pid=described.parent_pid if described else None,

@@ -87,7 +87,9 @@ class Tracker:
         events = self._dns.packet(packet)
         if packet.query and packet.owner_pid and events:
             key = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
-            output.extend(self._seen(key, packet.owner_uid, packet.owner_comm, packet.netns, events[0].time))
+            output.extend(
+                self._seen(key, packet.owner_uid, packet.owner_comm, packet.netns, events[0].time, packet.time_ns)
+            )
         output.extend(events)
         return output
 
@@ -100,7 +102,9 @@ class Tracker:
         event = self._udp.record(record)
         output: list[AnyEvent] = []
         if process is not None:
-            output.extend(self._seen(process, record.owner_uid, record.owner_comm, record.netns, event.time))
+            output.extend(
+                self._seen(process, record.owner_uid, record.owner_comm, record.netns, event.time, record.seen_ns)
+            )
         output.append(event)
         return output
 
@@ -112,9 +116,11 @@ class Tracker:
             ):
                 continue
             if owned.process is not None:
-                output.extend(self._seen(owned.process, owned.uid, owned.comm, netns, event.time))
+                output.extend(self._seen(owned.process, owned.uid, owned.comm, netns, event.time, owned.since_ns))
             output.append(event)
         return output
 
-    def _seen(self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime) -> Sequence[AnyEvent]:
-        return self._processes.seen(key, uid, comm, netns, time)
+    def _seen(
+        self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime, named_ns: int
+    ) -> Sequence[AnyEvent]:
+        return self._processes.seen(key, uid, comm, netns, time, self._clock.wall(named_ns))

@@ -21,16 +21,12 @@ class UdpTracker:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[int, _Known] = {}  # by the socket's kernel address; bounded by the kernel's map
+        self._older: dict[int, _Known] = {}  # of which the iterator found a newer one in its place: the end may follow
         self._last_id = 0
 
     def record(self, record: SocketRecord) -> UdpChanged:
         """The socket's row as it stands now."""
-        known = self._known.get(record.socket)
-        if known is None or known.seen_ns != record.seen_ns:
-            self._last_id += 1
-            known = self._known[record.socket] = _Known(self._last_id, record.seen_ns)
-        if record.closed:
-            del self._known[record.socket]
+        known = self._identify(record)
         process = owner(record)
         row = UdpSocket(
             id=known.id,
@@ -43,6 +39,21 @@ class UdpTracker:
             closed=bool(record.closed),
         )
         return UdpChanged(time=self._clock.wall(record.time_ns), udp=row)
+
+    def _identify(self, record: SocketRecord) -> _Known:
+        for table in (self._known, self._older):
+            known = table.get(record.socket)
+            if known is not None and known.seen_ns == record.seen_ns:
+                if record.closed:
+                    del table[record.socket]
+                return known
+        self._last_id += 1
+        fresh = _Known(self._last_id, record.seen_ns)
+        if not record.closed:
+            if record.socket in self._known:
+                self._older[record.socket] = self._known[record.socket]
+            self._known[record.socket] = fresh
+        return fresh
 
 
 def owner(record: SocketRecord) -> ProcessKey | None:
