@@ -28,13 +28,27 @@ class Described(NamedTuple):
     cgroup: str | None
 
 
+class Sighting(NamedTuple):
+    """A process as a record of the kernel names it.
+
+    `named_ns` is when uid and comm were read, at the earliest: a socket keeps what its owner was called when it got it,
+    which may be long ago.
+    """
+
+    key: ProcessKey
+    uid: int
+    comm: bytes
+    named_ns: int
+
+
 class _Alive(NamedTuple):
     row: ProcessIdentity
-    named_at: datetime  # when its name and user were last read
+    named_ns: int  # when its name and user were last read
 
 
 class _Executed(NamedTuple):
-    time: datetime
+    time_ns: int
+    uid: int
     comm: str
     command_line: tuple[str, ...]
 
@@ -53,28 +67,27 @@ class ProcessTracker:
         self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
         self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
 
-    def seen(
-        self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime, named_at: datetime
-    ) -> list[ProcessChanged]:
-        """A process did something on the network; tells of it if that is new.
-
-        `named_at` is when uid and comm were read, at the earliest: a socket keeps what its owner was called when it got
-        it, which may be long ago.
-        """
+    def seen(self, who: Sighting, netns: int, time: datetime) -> list[ProcessChanged]:
+        """A process did something on the network; tells of it if that is new."""
+        key, named_ns = who.key, who.named_ns
         known = self._alive.get(key)
         if known is not None:
-            row = replace(known.row, comm=comm_text(comm), uid=uid, user=self._user_name(uid))
-            if named_at <= known.named_at or row == known.row:
+            if named_ns <= known.named_ns:
                 return []
-            self._alive[key] = _Alive(row, named_at)
+            name = comm_text(who.comm)
+            if name == known.row.comm and who.uid == known.row.uid:
+                return []
+            row = replace(known.row, comm=name, uid=who.uid, user=self._user_name(who.uid))
+            self._alive[key] = _Alive(row, named_ns)
             return [ProcessChanged(time=time, process=row)]
         if key in self._exited_rows:
             return []
+        row = self._new_row(who, netns, time)
         executed = self._executed.get(key)
-        name = executed.comm if executed and executed.time > named_at else comm_text(comm)
-        row = self._new_row(key, uid, name, netns, time)
+        if executed is not None and executed.time_ns > named_ns:
+            row, named_ns = self._renamed(row, executed), executed.time_ns
         if row.exited_at is None:
-            self._alive[key] = _Alive(row, max(named_at, executed.time) if executed else named_at)
+            self._alive[key] = _Alive(row, named_ns)
         else:
             _remember(self._exited_rows, key, row, MAX_EXITS)
         return [ProcessChanged(time=time, process=row)]
@@ -85,14 +98,15 @@ class ProcessTracker:
         time = self._clock.wall(event.time_ns)
         if event.kind == abi.PROCESS_EXIT:
             return self._exited(key, time)
-        executed = _Executed(time, comm_text(event.owner_comm), split_arguments(event.arguments))
+        executed = _Executed(
+            event.time_ns, event.owner_uid, comm_text(event.owner_comm), split_arguments(event.arguments)
+        )
         _remember(self._executed, key, executed, MAX_COMMAND_LINES)
         known = self._alive.get(key)
         if known is None:
             return []
-        uid = event.owner_uid
-        row = replace(known.row, comm=executed.comm, cmdline=executed.command_line, uid=uid, user=self._user_name(uid))
-        self._alive[key] = _Alive(row, time)
+        row = replace(self._renamed(known.row, executed), cmdline=executed.command_line)
+        self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
 
     def check_alive(self, now: datetime) -> list[ProcessChanged]:
@@ -109,16 +123,20 @@ class ProcessTracker:
         _remember(self._exited_rows, key, row, MAX_EXITS)
         return [ProcessChanged(time=time, process=row)]
 
-    def _new_row(self, key: ProcessKey, uid: int, comm: str, netns: int, time: datetime) -> ProcessIdentity:
+    def _renamed(self, row: ProcessIdentity, executed: _Executed) -> ProcessIdentity:
+        return replace(row, comm=executed.comm, uid=executed.uid, user=self._user_name(executed.uid))
+
+    def _new_row(self, who: Sighting, netns: int, time: datetime) -> ProcessIdentity:
+        key = who.key
         described = self._describe(key)
         executed = self._executed.get(key)
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),
-            comm=comm,
+            comm=comm_text(who.comm),
             cmdline=described.cmdline if described else executed.command_line if executed else None,
-            uid=uid,
-            user=self._user_name(uid),
+            uid=who.uid,
+            user=self._user_name(who.uid),
             parent_pid=described.parent_pid if described else None,
             cgroup=described.cgroup if described else None,
             netns=netns,

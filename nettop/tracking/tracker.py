@@ -1,7 +1,6 @@
 """All trackers behind one door: raw kernel records in, events out, in the order of what happened."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from nettop.kernel import abi
 from nettop.kernel.abi import DnsPacket, KernelRecord, ProcessEvent, ProcessKey, SocketRecord
@@ -11,7 +10,7 @@ from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed
 from nettop.tracking.dns import DnsTracker
 from nettop.tracking.names import NameTable
-from nettop.tracking.processes import Described, ProcessTracker
+from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
 
 _TCP = 6
@@ -87,9 +86,10 @@ class Tracker:
         events = self._dns.packet(packet)
         if packet.query and packet.owner_pid and events:
             key = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
-            output.extend(
-                self._seen(key, packet.owner_uid, packet.owner_comm, packet.netns, events[0].time, packet.time_ns)
-            )
+            # over TCP the name comes with the socket, from whenever that got its owner
+            named_ns = 0 if packet.protocol == _TCP else packet.time_ns
+            who = Sighting(key, packet.owner_uid, packet.owner_comm, named_ns)
+            output.extend(self._processes.seen(who, packet.netns, events[0].time))
         output.extend(events)
         return output
 
@@ -102,9 +102,8 @@ class Tracker:
         event = self._udp.record(record)
         output: list[AnyEvent] = []
         if process is not None:
-            output.extend(
-                self._seen(process, record.owner_uid, record.owner_comm, record.netns, event.time, record.seen_ns)
-            )
+            who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)
+            output.extend(self._processes.seen(who, record.netns, event.time))
         output.append(event)
         return output
 
@@ -116,11 +115,7 @@ class Tracker:
             ):
                 continue
             if owned.process is not None:
-                output.extend(self._seen(owned.process, owned.uid, owned.comm, netns, event.time, owned.since_ns))
+                who = Sighting(owned.process, owned.uid, owned.comm, owned.since_ns)
+                output.extend(self._processes.seen(who, netns, event.time))
             output.append(event)
         return output
-
-    def _seen(
-        self, key: ProcessKey, uid: int, comm: bytes, netns: int, time: datetime, named_ns: int
-    ) -> Sequence[AnyEvent]:
-        return self._processes.seen(key, uid, comm, netns, time, self._clock.wall(named_ns))
