@@ -1,0 +1,524 @@
+"""TCP connections from the kernel's records to rows."""
+
+from typing import Any
+
+import pytest
+
+from nettop.kernel import abi
+from nettop.kernel.abi import SocketRecord
+from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint
+from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended
+from nettop.tracking.names import NameTable
+from tests.builders import (
+    CLIENT_ADDRESS,
+    CLOCK,
+    CURL,
+    NETNS,
+    NGINX,
+    SERVER_ADDRESS,
+    accepted_record,
+    at,
+    comm,
+    listener_record,
+    ns,
+    packed,
+    socket_record,
+    without_owner,
+)
+
+ESTABLISHED, SYN_SENT, FIN_WAIT_2, CLOSED, CLOSE_WAIT, LAST_ACK = 1, 2, 5, 7, 8, 9
+EPERM, EPIPE, ENETUNREACH, ECONNABORTED, ECONNRESET = 1, 32, 101, 103, 104
+ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH = 110, 111, 112, 113
+PASS = ns(2)
+
+
+def tracker(names: NameTable | None = None) -> ConnectionTracker:
+    """One whose last pass was a second before PASS."""
+    subject = ConnectionTracker(CLOCK, names or NameTable())
+    subject.finish_pass(ns(1), complete=False)
+    return subject
+
+
+def rows_of(observations: list[Observed]) -> list[Connection]:
+    return [observation.event.connection for observation in observations]
+
+
+def only(observations: list[Observed]) -> Connection:
+    (row,) = rows_of(observations)
+    return row
+
+
+def ended(**changes: Any) -> SocketRecord:
+    return socket_record(**{"closed": 1, "time_ns": ns(3), **changes})
+
+
+def test_a_live_connection() -> None:
+    record = socket_record(tx_bytes=500, rx_bytes=70_000, srtt_us8=200_000, retransmits=2)
+    (observation,) = tracker().live(record, PASS)
+    assert observation.event.time == at(2)
+    assert observation.event.connection == Connection(
+        id=1,
+        pid=CURL.pid,
+        process_start_time=CLOCK.wall_of_boot(CURL.start_boot_ns),
+        comm="curl",
+        owner="exact",
+        netns=NETNS,
+        family="ipv4",
+        direction="outbound",
+        local=Endpoint(address=CLIENT_ADDRESS, port=40_000),
+        remote=RemoteEndpoint(address=SERVER_ADDRESS, port=443),
+        state="established",
+        opened_at=at(1),
+        opened_before_start=False,
+        connect_ms=25.0,
+        tx_bytes=500,
+        rx_bytes=70_000,
+        tx_bytes_per_s=500.0,
+        rx_bytes_per_s=70_000.0,
+        srtt_ms=25.0,
+        retransmits=2,
+    )
+
+
+def test_an_end() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    row = only(subject.ended(ended(tx_bytes=600, rx_bytes=80_000, state=FIN_WAIT_2)))
+    assert (row.id, row.state, row.end, row.closed_at, row.duration_ms) == (1, "closed", "normal", at(3), 2000.0)
+    assert (row.tx_bytes, row.rx_bytes, row.tx_bytes_per_s) == (600, 80_000, 0.0)
+
+
+def test_a_connection_shorter_than_a_tick() -> None:
+    row = only(tracker().ended(ended(time_ns=ns(1.004), tx_bytes=9, state=LAST_ACK)))
+    assert (row.id, row.state, row.opened_at, row.duration_ms, row.tx_bytes) == (1, "closed", at(1), 4.0, 9)
+
+
+def test_ids_are_not_used_again() -> None:
+    subject = tracker()
+    assert [only(subject.ended(ended(socket=number))).id for number in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "owned", "end"),
+    [
+        (0, FIN_WAIT_2, 0, "normal"),
+        (0, LAST_ACK, 0, "normal"),
+        (0, FIN_WAIT_2, 1, "normal"),
+        (ECONNRESET, ESTABLISHED, 0, "reset-by-peer"),
+        (EPIPE, CLOSE_WAIT, 0, "reset-by-peer"),
+        (ECONNABORTED, ESTABLISHED, 1, "reset-by-us"),
+        (0, ESTABLISHED, 1, "reset-by-us"),
+        (0, CLOSE_WAIT, 1, "reset-by-us"),
+        (ECONNREFUSED, SYN_SENT, 0, "refused"),
+        (ETIMEDOUT, SYN_SENT, 0, "timeout"),
+        (ETIMEDOUT, ESTABLISHED, 0, "timeout"),
+        (0, SYN_SENT, 1, "given-up"),
+        (ENETUNREACH, SYN_SENT, 0, "unreachable"),
+        (EHOSTUNREACH, SYN_SENT, 0, "unreachable"),
+        (EHOSTDOWN, SYN_SENT, 0, "unreachable"),
+        (EPERM, ESTABLISHED, 0, "other"),
+        (0, SYN_SENT, 0, "other"),
+        (0, ESTABLISHED, 0, "other"),
+    ],
+)
+def test_how_it_ended(error: int, state: int, owned: int, end: str) -> None:
+    assert how_it_ended(ended(error=error, state=state, owned=owned)) == end
+
+
+@pytest.mark.parametrize(("certainty", "owner"), [(abi.OWNER_EXACT, "exact"), (abi.OWNER_SCANNED, "scanned")])
+def test_an_owner_that_the_kernel_names(certainty: int, owner: str) -> None:
+    row = only(tracker().live(socket_record(owner_certainty=certainty), PASS))
+    assert (row.pid, row.owner) == (CURL.pid, owner)
+
+
+def test_no_owner() -> None:
+    row = only(tracker().live(socket_record(**without_owner()), PASS))
+    assert (row.pid, row.process_start_time, row.comm, row.owner) == (None, None, None, "unknown")
+
+
+def test_an_owner_that_is_found_later() -> None:
+    subject = tracker()
+    subject.live(accepted_record(), PASS)
+    subject.finish_pass(PASS, complete=False)
+    row = only(subject.live(accepted_record(owner_pid=7, owner_certainty=abi.OWNER_SCANNED), ns(3)))
+    assert (row.id, row.pid, row.owner) == (1, 7, "scanned")
+
+
+def test_an_owner_once_known_is_not_forgotten() -> None:
+    subject = tracker()
+    subject.listener(listener_record())
+    subject.live(accepted_record(), PASS)
+    subject.listener(listener_record(closed=1))
+    row = only(subject.live(accepted_record(), ns(3)))
+    assert (row.pid, row.owner) == (NGINX.pid, "listener")
+
+
+@pytest.mark.parametrize(
+    ("listener", "child"),
+    [
+        ({}, {}),
+        ({"local_address": packed(CLIENT_ADDRESS)}, {}),
+        ({"family": 10}, {}),
+        (
+            {"family": 10},
+            {"family": 10, "local_address": packed("2001:db8::1"), "remote_address": packed("2001:db8::2")},
+        ),
+        (
+            {"family": 10},
+            {
+                "family": 10,
+                "local_address": packed("::ffff:192.0.2.10"),
+                "remote_address": packed("::ffff:198.51.100.7"),
+            },
+        ),
+        (
+            {"family": 10, "local_address": packed("::ffff:192.0.2.10")},
+            {
+                "family": 10,
+                "local_address": packed("::ffff:192.0.2.10"),
+                "remote_address": packed("::ffff:198.51.100.7"),
+            },
+        ),
+    ],
+    ids=["wildcard", "address", "dual-stack, IPv4 child", "IPv6", "dual-stack, mapped child", "mapped listener"],
+)
+def test_the_listener_owns_what_came_in(listener: dict[str, Any], child: dict[str, Any]) -> None:
+    subject = tracker()
+    subject.listener(listener_record(**listener))
+    row = only(subject.live(accepted_record(**child), PASS))
+    assert (row.pid, row.comm, row.owner, row.direction) == (NGINX.pid, "nginx", "listener", "inbound")
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        {"netns": NETNS + 1},
+        {"local_port": 81},
+        {"local_address": packed("192.0.2.99")},
+        {"closed": 1},
+        {"state": CLOSED},
+    ],
+    ids=["other network namespace", "other port", "other address", "closed event", "closed state"],
+)
+def test_a_listener_elsewhere_owns_nothing(listener: dict[str, Any]) -> None:
+    subject = tracker()
+    subject.listener(listener_record(**listener))
+    assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
+
+
+def test_a_listener_on_the_address_comes_before_one_on_all() -> None:
+    subject = tracker()
+    subject.listener(listener_record())
+    subject.listener(listener_record(socket=2, owner_pid=55, local_address=packed(CLIENT_ADDRESS)))
+    assert only(subject.live(accepted_record(), PASS)).pid == 55
+
+
+def test_two_owners_of_one_port_are_not_guessed_between() -> None:
+    """SO_REUSEPORT."""
+    subject = tracker()
+    subject.listener(listener_record())
+    subject.listener(listener_record(socket=2, owner_pid=55))
+    row = only(subject.live(accepted_record(), PASS))
+    assert (row.pid, row.owner) == (None, "unknown")
+
+
+def test_two_listeners_of_one_owner_are_no_question() -> None:
+    subject = tracker()
+    subject.listener(listener_record())
+    subject.listener(listener_record(socket=2, seen_ns=ns(1.5)))
+    row = only(subject.live(accepted_record(), PASS))
+    assert (row.pid, row.owner) == (NGINX.pid, "listener")
+
+
+def test_a_listener_without_an_owner_lends_none() -> None:
+    subject = tracker()
+    subject.listener(listener_record(**without_owner()))
+    assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
+
+
+def test_a_listener_is_no_row_when_it_closes() -> None:
+    assert tracker().ended(listener_record(closed=1)) == []
+
+
+def test_the_listener_does_not_own_what_went_out() -> None:
+    subject = tracker()
+    subject.listener(listener_record())
+    row = only(subject.live(socket_record(**without_owner(local_port=80)), PASS))
+    assert row.owner == "unknown"
+
+
+def test_an_inbound_end_without_owner_waits_for_its_listener() -> None:
+    subject = tracker()
+    assert subject.ended(accepted_record(closed=1, time_ns=ns(1.5), state=FIN_WAIT_2)) == []
+    subject.listener(listener_record())
+    row = only(subject.finish_pass(PASS, complete=False))
+    assert (row.pid, row.owner, row.end, row.closed_at) == (NGINX.pid, "listener", "normal", at(1.5))
+    assert subject.finish_pass(ns(3), complete=False) == []
+
+
+def test_an_inbound_end_without_owner_waits_for_one_tick_only() -> None:
+    subject = tracker()
+    subject.ended(accepted_record(closed=1))
+    assert only(subject.finish_pass(PASS, complete=False)).owner == "unknown"
+
+
+def test_the_end_that_waited_is_that_of_its_row() -> None:
+    subject = tracker()
+    subject.live(accepted_record(), PASS)
+    subject.ended(accepted_record(closed=1, time_ns=ns(2.5)))
+    row = only(subject.finish_pass(ns(3), complete=False))
+    assert (row.id, row.state, row.end) == (1, "closed", "other")
+
+
+def test_the_end_that_waited_leaves_the_next_socket_at_its_address_alone() -> None:
+    # GIVEN an end that waits, and a newer connection at the address that the iterator has found
+    subject = tracker()
+    subject.live(accepted_record(), PASS)
+    subject.ended(accepted_record(closed=1, time_ns=ns(2.5)))
+    new = only(subject.live(accepted_record(seen_ns=ns(2.6), opened_ns=ns(2.6), time_ns=ns(3)), ns(3)))
+    # WHEN the tick is over
+    old = only(subject.finish_pass(ns(3), complete=False))
+    # THEN each has one row
+    assert (old.id, old.state, old.closed_at) == (1, "closed", at(2.5))
+    assert (new.id, new.state) == (2, "established")
+    assert only(subject.live(accepted_record(seen_ns=ns(2.6), opened_ns=ns(2.6), tx_bytes=1), ns(4))).id == 2
+
+
+def test_an_end_that_is_read_after_the_iterator_found_the_next_socket_at_its_address() -> None:
+    # GIVEN a connection whose end lies in a buffer while the iterator already finds its successor
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=5), PASS)
+    new = only(subject.live(socket_record(seen_ns=ns(2.9), opened_ns=ns(2.9), time_ns=ns(3)), ns(3)))
+    assert subject.finish_pass(ns(3), complete=False) == []
+    # WHEN the end is read
+    old = only(subject.ended(ended(time_ns=ns(2.8), tx_bytes=7, state=FIN_WAIT_2)))
+    # THEN it is the first one's, and the second lives on
+    assert (old.id, old.state, old.end, old.tx_bytes) == (1, "closed", "normal", 7)
+    assert (new.id, new.state) == (2, "established")
+    end = only(subject.ended(ended(seen_ns=ns(2.9), opened_ns=ns(2.9), time_ns=ns(3.5))))
+    assert (end.id, end.state) == (2, "closed")
+    assert subject.finish_pass(ns(4), complete=False) == []
+
+
+def test_an_end_of_a_short_connection_leaves_the_next_socket_at_its_address_alone() -> None:
+    subject = tracker()
+    new = only(subject.live(socket_record(seen_ns=ns(1.9), opened_ns=ns(1.9)), PASS))
+    short = only(subject.ended(ended(time_ns=ns(1.8))))
+    assert [(row.id, row.state) for row in (new, short)] == [(1, "established"), (2, "closed")]
+    assert only(subject.live(socket_record(seen_ns=ns(1.9), opened_ns=ns(1.9), tx_bytes=1), ns(3))).id == 1
+
+
+def test_a_connection_whose_address_is_reused_has_vanished_when_no_end_comes() -> None:
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=5), PASS)
+    subject.finish_pass(PASS, complete=False)
+    new = only(subject.live(socket_record(seen_ns=ns(2.5), opened_ns=ns(2.5), time_ns=ns(3)), ns(3)))
+    assert new.id == 2
+    assert rows_of(subject.finish_pass(ns(3), complete=False)) == []
+    subject.live(socket_record(seen_ns=ns(2.5), opened_ns=ns(2.5), time_ns=ns(4)), ns(4))
+    old = only(subject.finish_pass(ns(4), complete=False))
+    assert (old.id, old.state, old.closed_at, old.duration_ms, old.end) == (1, "closed", None, None, None)
+    assert (old.tx_bytes, old.tx_bytes_per_s) == (5, 0.0)
+
+
+def test_the_end_of_the_next_socket_at_an_address_says_that_the_first_has_vanished() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    old, new = rows_of(subject.ended(ended(seen_ns=ns(2.5), opened_ns=ns(2.5))))
+    assert (old.id, old.state, old.end, old.closed_at) == (1, "closed", None, None)
+    assert (new.id, new.state, new.end, new.closed_at) == (2, "closed", "other", at(3))
+
+
+def test_a_complete_pass_without_a_connection_says_that_it_has_vanished() -> None:
+    # GIVEN two connections, and lost events
+    subject = tracker()
+    subject.live(socket_record(socket=1), PASS)
+    subject.live(socket_record(socket=2), PASS)
+    subject.finish_pass(PASS, complete=False)
+    # WHEN a pass over every socket finds one
+    subject.live(socket_record(socket=2), ns(3))
+    assert subject.finish_pass(ns(3), complete=True) == []
+    # THEN the other is over, unless its end was only late
+    row = only(subject.finish_pass(ns(4), complete=False))
+    assert (row.id, row.state, row.closed_at, row.end) == (1, "closed", None, None)
+
+
+def test_a_complete_pass_does_not_take_a_late_end_away() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    subject.finish_pass(ns(2.9), complete=True)
+    row = only(subject.ended(ended(state=FIN_WAIT_2)))
+    assert (row.id, row.state, row.end, row.closed_at) == (1, "closed", "normal", at(3))
+    assert subject.finish_pass(ns(4), complete=False) == []
+
+
+def test_a_pass_that_is_not_complete_says_nothing_of_what_it_leaves_out() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    subject.finish_pass(PASS, complete=False)
+    assert subject.finish_pass(ns(3), complete=False) == []
+    assert subject.finish_pass(ns(4), complete=False) == []
+
+
+def test_rates_are_those_of_the_last_interval() -> None:
+    subject = tracker()
+    first = only(subject.live(socket_record(tx_bytes=100, rx_bytes=1000), PASS))
+    subject.finish_pass(PASS, complete=False)
+    second = only(subject.live(socket_record(tx_bytes=150, rx_bytes=4000), ns(4)))
+    assert (first.tx_bytes_per_s, first.rx_bytes_per_s) == (100.0, 1000.0)
+    assert (second.tx_bytes_per_s, second.rx_bytes_per_s) == (25.0, 1500.0)
+
+
+def test_rates_return_to_zero_when_a_connection_stands_still() -> None:
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=100), PASS)
+    assert subject.finish_pass(PASS, complete=False) == []
+    row = only(subject.finish_pass(ns(3), complete=False))
+    assert (row.id, row.tx_bytes, row.tx_bytes_per_s, row.rx_bytes_per_s) == (1, 100, 0.0, 0.0)
+    assert subject.finish_pass(ns(4), complete=False) == []
+
+
+def test_a_connection_that_ended_while_it_moved_is_told_once() -> None:
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=100), PASS)
+    subject.finish_pass(PASS, complete=False)
+    subject.ended(ended())
+    assert subject.finish_pass(ns(3), complete=False) == []
+
+
+def old_record(**changes: Any) -> SocketRecord:
+    return socket_record(
+        **{
+            "flags": abi.SOCKET_OLD,
+            "opened_ns": 0,
+            "established_ns": 0,
+            "owner_certainty": abi.OWNER_SCANNED,
+            "kept_tx_bytes": 1000,
+            "kept_rx_bytes": 9000,
+            "tx_bytes": 1100,
+            "rx_bytes": 9000,
+            **changes,
+        }
+    )
+
+
+def test_a_connection_older_than_nettop() -> None:
+    subject = tracker()
+    row = only(subject.live(old_record(), PASS))
+    assert (row.opened_at, row.opened_before_start, row.direction, row.connect_ms) == (None, True, "unknown", None)
+    assert (row.tx_bytes, row.tx_bytes_before_start, row.rx_bytes_before_start) == (1100, 1000, 9000)
+    assert (row.tx_bytes_per_s, row.rx_bytes_per_s) == (100.0, 0.0)
+    end = only(subject.ended(old_record(closed=1, time_ns=ns(3), state=FIN_WAIT_2)))
+    assert (end.id, end.closed_at, end.duration_ms, end.end) == (1, at(3), None, "normal")
+
+
+def test_where_the_map_was_full_a_missed_beginning_is_no_sign_of_age() -> None:
+    subject = tracker()
+    subject.map_was_full = True
+    assert only(subject.ended(old_record(closed=1))).opened_before_start is None
+
+
+@pytest.mark.parametrize(
+    ("error", "owned", "end"), [(ECONNREFUSED, 0, "refused"), (ETIMEDOUT, 0, "timeout"), (0, 1, "given-up")]
+)
+def test_a_failed_connect_has_its_local_port(error: int, owned: int, end: str) -> None:
+    """At SYN_SENT the iterator may have found none yet."""
+    subject = tracker()
+    connecting = {"established_ns": 0, "state": SYN_SENT}
+    first = only(subject.live(socket_record(local_port=0, local_address=bytes(16), **connecting), PASS))
+    row = only(subject.ended(ended(error=error, owned=owned, **connecting)))
+    assert (first.local, first.state) == (Endpoint(address="0.0.0.0", port=0), "syn-sent")
+    assert (row.id, row.local, row.connect_ms, row.end) == (
+        1,
+        Endpoint(address=CLIENT_ADDRESS, port=40_000),
+        None,
+        end,
+    )
+
+
+def test_an_inbound_connection_has_no_time_to_connect() -> None:
+    assert only(tracker().live(accepted_record(), PASS)).connect_ms is None
+
+
+def test_counters_beyond_32_bits() -> None:
+    record = socket_record(tx_bytes=2**40 + 1, rx_bytes=2**63, kept_tx_bytes=2**33, retransmits=2**32 - 1)
+    row = only(tracker().live(record, PASS))
+    assert (row.tx_bytes, row.rx_bytes, row.tx_bytes_before_start) == (2**40 + 1, 2**63, 2**33)
+    assert row.retransmits == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "shown"),
+    [
+        ("2001:db8::7", "ipv6", "2001:db8::7"),
+        ("::ffff:198.51.100.7", "ipv4", "198.51.100.7"),
+        ("::1", "ipv6", "::1"),
+        ("fe80::1", "ipv6", "fe80::1"),
+    ],
+)
+def test_a_mapped_address_is_ipv4_to_a_person(address: str, family: str, shown: str) -> None:
+    record = socket_record(family=10, local_address=packed("::1"), remote_address=packed(address))
+    row = only(tracker().live(record, PASS))
+    assert (row.family, row.remote.address) == (family, shown)
+
+
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [
+        (1, "established"),
+        (2, "syn-sent"),
+        (3, "syn-recv"),
+        (4, "fin-wait-1"),
+        (5, "fin-wait-2"),
+        (6, "time-wait"),
+        (8, "close-wait"),
+        (9, "last-ack"),
+        (11, "closing"),
+        (12, "syn-recv"),
+    ],
+)
+def test_states(number: int, state: str) -> None:
+    assert only(tracker().live(socket_record(state=number), PASS)).state == state
+
+
+def test_a_socket_that_reads_as_closed_but_is_brand_new_is_left_alone() -> None:
+    record = socket_record(state=CLOSED, seen_ns=ns(2) - 9_999_999)
+    subject = tracker()
+    assert subject.live(record, PASS) == []
+    assert subject.ghosts([record]) == []
+
+
+def test_a_socket_whose_end_the_kernel_side_missed_has_vanished() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    ghost = socket_record(state=CLOSED, time_ns=ns(3))
+    row = only(subject.live(ghost, ns(3)))
+    assert (row.id, row.state, row.end, row.closed_at) == (1, "closed", None, None)
+    assert subject.ghosts([ghost, socket_record(), socket_record(state=CLOSED, protocol=17)]) == [ghost.socket]
+
+
+def named(process: Any) -> NameTable:
+    names = NameTable()
+    answers = (Answer(name="www.example.com", type="A", ttl=60, data=SERVER_ADDRESS),)
+    names.learn(process, NETNS, "www.example.com", answers)
+    return names
+
+
+def test_the_far_end_goes_by_the_name_that_its_process_looked_up() -> None:
+    row = only(tracker(named(CURL)).live(socket_record(), PASS))
+    assert (row.remote.name, row.remote.name_source) == ("www.example.com", "process")
+
+
+def test_a_name_that_another_process_looked_up_is_marked() -> None:
+    row = only(tracker(named(NGINX)).live(socket_record(), PASS))
+    assert (row.remote.name, row.remote.name_source) == ("www.example.com", "other-process")
+
+
+def test_a_caller_does_not_go_by_a_name_that_somebody_looked_up() -> None:
+    row = only(tracker(named(CURL)).live(accepted_record(), PASS))
+    assert (row.remote.name, row.remote.name_source) == (None, None)
+
+
+def test_the_name_of_the_owner_is_made_printable() -> None:
+    row = only(tracker().live(socket_record(owner_comm=comm("\x1b[2J")), PASS))
+    assert row.comm == "\\x1b[2J"
