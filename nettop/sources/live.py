@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from operator import itemgetter
 
 from nettop import __version__
@@ -61,16 +62,18 @@ class LiveSource:
         wait_ns = min(int(min(timeout_s, MAX_WAIT_S) * 1e9), self._next_tick_ns - now_ns)
         if wait_ns > 0:
             self._program.poll(wait_ns // 1_000_000 + 1)
-        events = self._starting() + self._perf_events(hold_back=True)
+        events = self._starting()
         now_ns = time.monotonic_ns()
         if now_ns >= self._next_tick_ns:
-            events += self._tick()
+            events += self._tick(hold_back=True)
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
+        else:
+            events += self._told(self._perf_records(hold_back=True))
         return events
 
     def finish(self) -> list[AnyEvent]:
         """See Source."""
-        events = self._starting() + self._perf_events(hold_back=False) + self._tick()
+        events = self._starting() + self._tick(hold_back=False)
         events.append(End(time=events[-1].time))
         self.finished = True
         return events
@@ -100,7 +103,7 @@ class LiveSource:
         self._told_start = True
         return [self._start]
 
-    def _perf_events(self, hold_back: bool) -> list[AnyEvent]:
+    def _perf_records(self, hold_back: bool) -> list[KernelRecord]:
         # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
         # records may still lie in a buffer that was read already.
         horizon_ns = time.monotonic_ns()
@@ -112,9 +115,12 @@ class LiveSource:
             while ready and records[ready - 1].time_ns >= horizon_ns:
                 ready -= 1
             records, self._held = records[:ready], records[ready:]
+        return records
+
+    def _told(self, records: Iterable[KernelRecord]) -> list[AnyEvent]:
         return [event for record in records for event in self._tracker.record(record)]
 
-    def _tick(self) -> list[AnyEvent]:
+    def _tick(self, hold_back: bool) -> list[AnyEvent]:
         losses = self._program.losses()
         complete = self._lost_ends(losses)
         pass_ns = time.monotonic_ns()
@@ -125,9 +131,15 @@ class LiveSource:
             later = self._program.sockets()
             found = {record.socket for record in later}
             records = [record for record in records if record.socket not in found] + later
+        # Read after the pass and told before it: the kernel gives the address of a socket that has ended to a new one
+        # within microseconds, so what the pass found under an address may be the successor of what ended there.
+        perf_records = self._perf_records(hold_back)
+        ended = {(record.socket, record.seen_ns) for record in perf_records if isinstance(record, SocketRecord)}
+        records = [record for record in records if (record.socket, record.seen_ns) not in ended]
         for socket in self._tracker.ghosts(records):
             self._program.forget(socket)
-        events = self._tracker.sockets(records, pass_ns)
+        events = self._told(perf_records)
+        events += self._tracker.sockets(records, pass_ns)
         events += self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0)
         told = rows.Losses(
             perf_buffer=losses.perf_buffer,
