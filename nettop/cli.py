@@ -7,8 +7,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
+from importlib import resources
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -174,19 +176,32 @@ def _run_replay(options: argparse.Namespace) -> int:
             "Use --filter, for example pid:42.",
         )
     chosen = _chosen_filter(options)
-    snapshot = read_snapshot(options.file)
-    if options.snapshot:
-        return _write_replayed(options, chosen, snapshot)
-    _require_terminal()
-    if snapshot is not None:
-        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
-    return _show(Collector(RecordingSource(options.file, options.partial, options.speed)), "REPLAY", chosen)
+    with _played_file(options) as path:
+        snapshot = read_snapshot(path)
+        if options.snapshot:
+            return _write_replayed(options, chosen, path, snapshot)
+        _require_terminal()
+        if snapshot is not None:
+            return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
+        return _show(Collector(RecordingSource(path, options.partial, options.speed)), "REPLAY", chosen)
 
 
-def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot | None) -> int:
+def _played_file(options: argparse.Namespace) -> AbstractContextManager[Path]:
+    if options.demo and options.file is not None:
+        raise UsageError("FILE and --demo exclude each other: both say what to replay.", "Give one of the two.")
+    if options.demo:
+        return resources.as_file(resources.files("nettop") / "demo" / "demo.jsonl")
+    if options.file is None:
+        raise UsageError(
+            "There is nothing to replay.", "Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo."
+        )
+    return nullcontext(options.file)
+
+
+def _write_replayed(options: argparse.Namespace, chosen: Filter, path: Path, snapshot: Snapshot | None) -> int:
     with _output(options) as output:
         if snapshot is None:
-            snapshot = replayed(read_events(options.file, options.partial)).snapshot()
+            snapshot = replayed(read_events(path, options.partial)).snapshot()
         output.write(snapshot_json(chosen.apply(snapshot) if chosen.text else snapshot))
         output.commit()
     return 0

@@ -75,7 +75,10 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
         help="read a recording or a snapshot back",
         description="Read a recording or a snapshot back. No root.",
     )
-    replay.add_argument("file", type=Path, metavar="FILE", help="what 'nettop stream' or 'nettop snapshot' wrote")
+    replay.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="what 'nettop stream' or 'nettop snapshot' wrote"
+    )
+    replay.add_argument("--demo", action="store_true", help="instead of FILE: the recording that ships with nettop")
     replay.add_argument(
         "--snapshot", action="store_true", help="write the snapshot that it ends in, instead of a screen"
     )
