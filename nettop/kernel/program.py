@@ -21,11 +21,11 @@ from nettop.kernel.scope import Scope
 DNS_PORT = 53
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 # Perf pages per CPU (4 KiB each, a power of two) and how many records wake the reader. Reading waits for that many or
-# for the next tick, so a buffer holds several times as much: 256 KiB are 1,300 connections, 512 KiB 120 large answers.
+# for the next tick, so a buffer holds several times as much: 256 KiB are 1,300 connections, 1 MiB 250 large answers.
 _BUFFERS = {
     "tcp_events": (64, 64),
     "udp_events": (64, 64),
-    "dns_events": (128, 32),
+    "dns_events": (256, 32),
     "process_events": (64, 64),
 }
 _SOURCES = ("common.c", "tcp.c", "packets.c", "process.c", "iterators.c")
