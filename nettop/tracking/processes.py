@@ -130,11 +130,13 @@ class ProcessTracker:
         key = who.key
         described = self._describe(key)
         executed = self._executed.get(key)
+        # /proc has no arguments of a process that is about to end, though the process is still there
+        command_line = (described.cmdline if described else ()) or (executed.command_line if executed else None)
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),
             comm=comm_text(who.comm),
-            cmdline=described.cmdline if described else executed.command_line if executed else None,
+            cmdline=command_line,
             uid=who.uid,
             user=self._user_name(who.uid),
             parent_pid=described.parent_pid if described else None,
