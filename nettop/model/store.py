@@ -81,10 +81,9 @@ class Store:
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
         self._dns: dict[int, DnsQuery] = {}
-        self._last_dns_id = 0
+        self._last_evicted_dns_id = 0
         self._connections: dict[int, Connection] = {}
         self._closed: deque[int] = deque()
-        self._last_connection_id = 0
         self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
         self._identities: dict[_ProcessKey, ProcessIdentity] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
@@ -147,27 +146,25 @@ class Store:
 
     def _apply_dns(self, row: DnsQuery) -> None:
         before = self._dns.get(row.id)
-        if before is None and row.id <= self._last_dns_id:
-            return  # evicted meanwhile
-        self._last_dns_id = max(self._last_dns_id, row.id)
+        if before is None and row.id <= self._last_evicted_dns_id:
+            return  # evicted meanwhile; in a filtered stream one that is older than what was
         self._dns[row.id] = row
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is not None:
             _count_dns(totals, before, row)
         if len(self._dns) > MAX_DNS_QUERIES:
-            del self._dns[next(iter(self._dns))]
+            oldest = next(iter(self._dns))
+            del self._dns[oldest]
+            self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest)
             self._evicted["dns"] += 1
 
     def _apply_connection(self, row: Connection) -> None:
         before = self._connections.get(row.id)
-        if before is None and row.id <= self._last_connection_id:
-            return  # evicted meanwhile
-        self._last_connection_id = max(self._last_connection_id, row.id)
         self._connections[row.id] = row
         if before is not None:
             self._add("tcp", before.pid, before.process_start_time, _connection_share(before), -1)
         self._add("tcp", row.pid, row.process_start_time, _connection_share(row), 1)
-        if row.state == "closed":
+        if row.state == "closed" and (before is None or before.state != "closed"):
             self._closed.append(row.id)
             if len(self._closed) > MAX_CLOSED_CONNECTIONS:
                 del self._connections[self._closed.popleft()]
