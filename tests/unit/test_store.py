@@ -1,0 +1,363 @@
+"""Events in, rows and totals out."""
+
+from typing import Any
+
+import pytest
+
+from nettop.model import store as store_module
+from nettop.model.events import AnyEvent, End, LossesChanged
+from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals
+from nettop.model.store import Store, replayed
+from tests.builders import (
+    BASE,
+    a_recording,
+    answered,
+    at,
+    connection,
+    dns_query,
+    identity,
+    process,
+    start,
+    tick,
+    told,
+    udp_socket,
+)
+
+NOBODY: dict[str, Any] = {"pid": None, "process_start_time": None, "comm": None}
+
+
+def store(*events: AnyEvent) -> Store:
+    """One that has seen its start, curl, and these."""
+    return replayed([start(), told(identity()), *events])
+
+
+def curl(subject: Store) -> Process:
+    (row,) = subject.snapshot().processes
+    return row
+
+
+def test_a_snapshot_needs_a_start() -> None:
+    with pytest.raises(RuntimeError, match="Start"):
+        Store().snapshot()
+
+
+def test_a_snapshot_of_nothing() -> None:
+    snapshot = replayed([start()]).snapshot()
+    assert (snapshot.started_at, snapshot.captured_at, snapshot.elapsed_s) == (BASE, BASE, 0.0)
+    assert (snapshot.processes, snapshot.connections, snapshot.dns) == ((), (), ())
+    assert snapshot.losses == Losses(evicted={"dns": 0, "connections": 0, "processes": 0})
+
+
+def test_a_snapshot_carries_what_the_start_said() -> None:
+    first = start(filter="pid:1", hooks={"a": "b"})
+    snapshot = replayed([first, tick(2.5)]).snapshot()
+    assert (snapshot.nettop, snapshot.host, snapshot.scope) == (first.nettop, first.host, first.scope)
+    assert (snapshot.filter, snapshot.hooks, snapshot.elapsed_s) == ("pid:1", {"a": "b"}, 2.5)
+
+
+def test_a_whole_recording() -> None:
+    snapshot = replayed(a_recording()).snapshot()
+    assert (snapshot.captured_at, snapshot.elapsed_s) == (at(4), 4.0)
+    assert [(row.id, row.state, row.end) for row in snapshot.connections] == [(1, "closed", "normal")]
+    assert [(row.id, row.status) for row in snapshot.dns] == [(1, "answered")]
+    assert snapshot.processes == (
+        process(
+            tx_bytes=633,
+            rx_bytes=70_064,
+            tx_bytes_per_s=100.0,
+            tcp=TcpTotals(tx_bytes=600, rx_bytes=70_000, active=0, opened=1),
+            udp=UdpTotals(tx_bytes=33, rx_bytes=64),
+            dns=DnsTotals(queries=1, answered=1, latency_ms=Latency(p50=12.5, max=12.5)),
+        ),
+    )
+    assert snapshot.losses == Losses(
+        perf_buffer={"tcp_events": 3}, dns_unparsed=1, evicted={"dns": 0, "connections": 0, "processes": 0}
+    )
+
+
+def test_time_never_runs_backwards() -> None:
+    subject = store(tick(5), told(dns_query(), 4.9))
+    assert subject.snapshot().captured_at == at(5)
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("row", "totals"),
+    [
+        (connection(), TcpTotals(active=1, opened=1)),
+        (connection(direction="inbound", connect_ms=None), TcpTotals(active=1, accepted=1)),
+        (connection(direction="unknown", opened_before_start=True), TcpTotals(active=1)),
+        (connection(opened_before_start=True), TcpTotals(active=1)),
+        (connection(state="syn-sent", connect_ms=None), TcpTotals(active=1, opened=1)),
+        (connection(state="closed", end="normal"), TcpTotals(opened=1)),
+        (connection(state="closed", end="reset-by-peer"), TcpTotals(opened=1)),
+        (connection(state="closed", end="refused", connect_ms=None), TcpTotals(opened=1, failed=1)),
+        (connection(state="closed", end="timeout", connect_ms=None), TcpTotals(opened=1, failed=1)),
+        (connection(state="closed", end="given-up", connect_ms=None), TcpTotals(opened=1, failed=1)),
+        (connection(state="closed", end="unreachable", connect_ms=None), TcpTotals(opened=1, failed=1)),
+        (connection(state="closed", end=None, connect_ms=None), TcpTotals(opened=1)),
+        (
+            connection(tx_bytes=5, rx_bytes=7, retransmits=2),
+            TcpTotals(tx_bytes=5, rx_bytes=7, active=1, opened=1, retransmits=2),
+        ),
+        (
+            connection(tx_bytes=50, rx_bytes=70, tx_bytes_before_start=20, rx_bytes_before_start=70),
+            TcpTotals(tx_bytes=30, rx_bytes=0, active=1, opened=1),
+        ),
+    ],
+)
+def test_what_a_connection_adds_to_its_process(row: Any, totals: TcpTotals) -> None:
+    assert curl(store(told(row))).tcp == totals
+
+
+def test_a_newer_row_replaces_what_the_older_one_added() -> None:
+    subject = store(told(connection(tx_bytes=10, retransmits=1)), told(connection(tx_bytes=25, retransmits=4)))
+    assert curl(subject).tcp == TcpTotals(tx_bytes=25, active=1, opened=1, retransmits=4)
+
+
+def test_totals_move_when_an_owner_becomes_known() -> None:
+    unknown = connection(**NOBODY, owner="unknown", tx_bytes=100, rx_bytes=1)
+    subject = store(told(unknown))
+    assert subject.snapshot().losses.tcp_unattributed_bytes == 101
+    assert curl(subject).tcp.tx_bytes == 0
+    subject.apply(told(connection(owner="scanned", tx_bytes=150, rx_bytes=1), 2))
+    assert subject.snapshot().losses.tcp_unattributed_bytes == 0
+    assert curl(subject).tcp == TcpTotals(tx_bytes=150, rx_bytes=1, active=1, opened=1)
+
+
+def test_bytes_from_before_the_start_are_not_unattributed_either() -> None:
+    subject = store(told(connection(**NOBODY, tx_bytes=100, tx_bytes_before_start=90)))
+    assert subject.snapshot().losses.tcp_unattributed_bytes == 10
+
+
+def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_CLOSED_CONNECTIONS", 2)
+    subject = store(told(connection(id=1)))
+    for number in (2, 3, 4):
+        subject.apply(told(connection(id=number, state="closed", end="normal", tx_bytes=10)))
+    snapshot = subject.snapshot()
+    assert [row.id for row in snapshot.connections] == [1, 3, 4]
+    assert snapshot.losses.evicted == {"dns": 0, "connections": 1, "processes": 0}
+    assert curl(subject).tcp == TcpTotals(tx_bytes=30, active=1, opened=4)
+
+
+def test_a_connection_that_is_told_closed_twice_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_CLOSED_CONNECTIONS", 1)
+    subject = store(*[told(connection(id=1, state="closed"))] * 3)
+    assert [row.id for row in subject.snapshot().connections] == [1]
+    assert subject.snapshot().losses.evicted["connections"] == 0
+
+
+def test_a_filtered_stream_may_tell_an_older_connection_after_a_newer_one() -> None:
+    """With `--filter state:closed` a row appears when it ends, not in the order of the ids."""
+    subject = store(told(connection(id=7, state="closed")), told(connection(id=5, state="closed")))
+    assert {row.id for row in subject.snapshot().connections} == {5, 7}
+
+
+# UDP
+
+
+def test_udp_bytes_of_a_process_outlive_its_sockets() -> None:
+    subject = store(
+        told(udp_socket(tx_bytes=10, rx_bytes=20)),
+        told(udp_socket(tx_bytes=15, rx_bytes=20)),
+        told(udp_socket(tx_bytes=16, rx_bytes=21, closed=True)),
+        told(udp_socket(id=2, tx_bytes=1)),
+    )
+    assert curl(subject).udp == UdpTotals(tx_bytes=17, rx_bytes=21)
+    assert (curl(subject).tx_bytes, curl(subject).rx_bytes) == (17, 21)
+
+
+def test_udp_bytes_without_an_owner_are_counted_beside_those_of_the_kernel() -> None:
+    subject = store(
+        LossesChanged(time=at(1), losses=Losses(udp_unattributed_bytes=1000)),
+        told(udp_socket(**NOBODY, tx_bytes=10, rx_bytes=20)),
+    )
+    assert subject.snapshot().losses.udp_unattributed_bytes == 1030
+
+
+def test_udp_bytes_lose_their_owner_when_another_process_sends_too() -> None:
+    subject = store(told(udp_socket(tx_bytes=10)), told(udp_socket(**NOBODY, tx_bytes=12)))
+    assert curl(subject).udp == UdpTotals()
+    assert subject.snapshot().losses.udp_unattributed_bytes == 12
+
+
+# DNS
+
+
+def timed_out(**changes: Any) -> Any:
+    return dns_query(status="timeout", **changes)
+
+
+@pytest.mark.parametrize(
+    ("told_rows", "totals"),
+    [
+        ([dns_query()], DnsTotals(queries=1)),
+        ([dns_query(), dns_query(attempts=2)], DnsTotals(queries=1)),
+        ([dns_query(), answered()], DnsTotals(queries=1, answered=1, latency_ms=Latency(p50=12.5, max=12.5))),
+        ([dns_query(), timed_out()], DnsTotals(queries=1, timeouts=1)),
+        ([dns_query(), timed_out(), dns_query(attempts=2)], DnsTotals(queries=1)),
+        ([dns_query(), timed_out(), dns_query(attempts=2), timed_out(attempts=2)], DnsTotals(queries=1, timeouts=1)),
+        (
+            [dns_query(), timed_out(), answered(latency_ms=9000.0)],
+            DnsTotals(queries=1, answered=1, latency_ms=Latency(p50=9000.0, max=9000.0)),
+        ),
+        (
+            [dns_query(), answered(rcode="NXDOMAIN")],
+            DnsTotals(queries=1, answered=1, failed=1, latency_ms=Latency(p50=12.5, max=12.5)),
+        ),
+        (
+            [answered(id=number, latency_ms=float(number)) for number in (1, 2, 9)],
+            DnsTotals(queries=3, answered=3, latency_ms=Latency(p50=2.0, max=9.0)),
+        ),
+        (
+            [answered(id=number, latency_ms=float(number)) for number in (1, 2)],
+            DnsTotals(queries=2, answered=2, latency_ms=Latency(p50=1.5, max=2.0)),
+        ),
+    ],
+    ids=[
+        "asked",
+        "asked again",
+        "answered",
+        "timeout",
+        "asked again after the timeout",
+        "second timeout",
+        "late answer",
+        "no such name",
+        "median of three",
+        "median of two",
+    ],
+)
+def test_what_queries_add_to_their_process(told_rows: list[Any], totals: DnsTotals) -> None:
+    assert curl(store(*map(told, told_rows))).dns == totals
+
+
+def test_the_median_is_of_the_last_latencies_the_maximum_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LATENCIES_KEPT", 3)
+    subject = store(*(told(answered(id=number + 1, latency_ms=float(9 - number))) for number in range(5)))
+    assert curl(subject).dns.latency_ms == Latency(p50=6.0, max=9.0)
+
+
+def test_the_oldest_queries_make_room_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_DNS_QUERIES", 2)
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)))
+    assert [row.id for row in subject.snapshot().dns] == [2, 3]
+    assert subject.snapshot().losses.evicted == {"dns": 1, "connections": 0, "processes": 0}
+    assert curl(subject).dns.queries == 3
+
+
+def test_a_late_update_of_an_evicted_query_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_DNS_QUERIES", 2)
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)))
+    assert [row.id for row in subject.snapshot().dns] == [2, 3]
+    assert curl(subject).dns == DnsTotals(queries=3)
+
+
+def test_a_filtered_stream_may_tell_an_older_query_after_a_newer_one() -> None:
+    """With `--filter dns:answered` a row appears with its answer, not in the order of the ids."""
+    subject = store(told(answered(id=7)), told(answered(id=5)))
+    assert {row.id for row in subject.snapshot().dns} == {5, 7}
+    assert curl(subject).dns.queries == 2
+
+
+# Processes
+
+
+def test_a_query_of_nobody_counts_for_nobody() -> None:
+    assert curl(store(told(dns_query(**NOBODY)))).dns == DnsTotals()
+
+
+def test_the_same_pid_with_another_start_has_its_own_totals() -> None:
+    later = identity(start_time=at(0.5))
+    subject = store(
+        told(later), told(connection(tx_bytes=1)), told(connection(id=2, process_start_time=at(0.5), tx_bytes=2))
+    )
+    assert [(row.start_time, row.tx_bytes) for row in subject.snapshot().processes] == [
+        (identity().start_time, 1),
+        (at(0.5), 2),
+    ]
+
+
+def test_a_renamed_process_keeps_its_totals() -> None:
+    subject = store(told(connection(tx_bytes=5)), told(identity(comm="worker")))
+    assert (curl(subject).comm, curl(subject).tx_bytes) == ("worker", 5)
+
+
+def test_exited_processes_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_EXITED_PROCESSES", 2)
+    subject = store()
+    for pid in (1, 2, 3):
+        subject.apply(told(identity(pid=pid, exited_at=at(pid))))
+        subject.apply(told(identity(pid=pid, exited_at=at(pid), comm="again")))
+    subject.apply(tick(4))
+    assert [row.pid for row in subject.snapshot().processes] == [identity().pid, 2, 3]
+    assert subject.snapshot().losses.evicted == {"dns": 0, "connections": 0, "processes": 1}
+
+
+def test_bytes_of_an_evicted_process_are_not_taken_for_unattributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_EXITED_PROCESSES", 1)
+    subject = store(told(identity(pid=1, exited_at=at(1))), told(connection(pid=1, tx_bytes=5)))
+    subject.apply(told(identity(pid=2, exited_at=at(2))))
+    subject.apply(told(connection(pid=1, tx_bytes=8, state="closed")))
+    assert subject.snapshot().losses.tcp_unattributed_bytes == 0
+    assert {row.pid: row.tx_bytes for row in subject.snapshot().processes} == {identity().pid: 0, 2: 0}
+
+
+# Ticks
+
+
+def test_rates_of_a_process_are_those_of_the_last_interval() -> None:
+    subject = store(tick(2), told(connection(tx_bytes=100)), told(udp_socket(tx_bytes=20, rx_bytes=6)), tick(4))
+    assert (curl(subject).tx_bytes_per_s, curl(subject).rx_bytes_per_s) == (60.0, 3.0)
+
+
+def test_the_first_interval_begins_at_the_start() -> None:
+    assert curl(store(told(connection(tx_bytes=100)), tick(4))).tx_bytes_per_s == 25.0
+
+
+def test_rates_return_to_zero() -> None:
+    subject = store(told(connection(tx_bytes=100)), tick(1), tick(2))
+    assert (curl(subject).tx_bytes_per_s, curl(subject).tx_bytes) == (0.0, 100)
+
+
+def test_between_ticks_the_rates_stand() -> None:
+    subject = store(told(connection(tx_bytes=100)), tick(1), told(connection(tx_bytes=300), 1.5))
+    assert (curl(subject).tx_bytes_per_s, curl(subject).tx_bytes) == (100.0, 300)
+
+
+def test_two_ticks_at_one_moment_make_no_rate() -> None:
+    subject = store(told(connection(tx_bytes=100)), tick(1), told(connection(tx_bytes=300)), tick(1), tick(2))
+    assert curl(subject).tx_bytes_per_s == 200.0
+
+
+def test_the_generation_grows_with_ticks_that_changed_something() -> None:
+    subject = store(told(connection(tx_bytes=100)))
+    seen = []
+    for seconds in (1, 2, 3, 4):
+        subject.apply(tick(seconds))
+        seen.append(subject.generation)
+    # the second brings the rates back to zero
+    assert seen == [1, 2, 2, 2]
+    subject.apply(LossesChanged(time=at(5), losses=Losses(dns_unparsed=1)))
+    assert subject.generation == 3
+
+
+def test_a_snapshot_shares_the_rows_that_did_not_change() -> None:
+    subject = store(told(connection(id=1)), told(connection(id=2)), told(dns_query()), tick(1), tick(2))
+    before = subject.snapshot()
+    subject.apply(told(connection(id=2, tx_bytes=1)))
+    after = subject.snapshot()
+    assert after.connections[0] is before.connections[0]
+    assert after.connections[1] is not before.connections[1]
+    assert after.dns[0] is before.dns[0]
+
+
+def test_a_snapshot_is_not_changed_by_what_comes_later() -> None:
+    subject = store(told(connection()), tick(1))
+    before = subject.snapshot()
+    for event in (told(connection(tx_bytes=5)), told(dns_query()), tick(2), End(time=at(2))):
+        subject.apply(event)
+    assert (before.connections[0].tx_bytes, before.dns, before.captured_at) == (0, (), at(1))
+    assert before.processes[0].tx_bytes == 0
