@@ -40,6 +40,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	u64 *key = ctx->key;
 	u32 *all;
 	int zero = 0;
+	u8 owner;
 	u64 sum;
 
 	if (!key || !entry)
@@ -51,10 +52,10 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		record.rx_bytes = entry->kept_rx_bytes;
 		record.state = TCP_ESTABLISHED; /* any constant other than 0, "never reported" */
 		/* how sure the owner is and whether there is only one */
-		record.owned = entry->owner_certainty | (entry->flags & SOCKET_SHARED);
+		owner = entry->owner_certainty | (entry->flags & SOCKET_SHARED);
 	} else {
 		READ(record.state, (void *)record.socket, OFFSET_sock_common_skc_state);
-		record.owned = entry->owner_certainty;
+		owner = entry->owner_certainty;
 		if (!entry->local_port)
 			read_addresses(entry, (void *)record.socket);
 		if (!(entry->flags & SOCKET_LISTENER))
@@ -63,15 +64,16 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	sum = record.tx_bytes + record.rx_bytes + record.retransmits;
 	all = report_all.lookup(&zero);
 	if (all && !*all && entry->reported_state == record.state && entry->reported_sum == sum &&
-	    entry->reported_srtt == record.srtt_us8 && entry->reported_owner == record.owned)
+	    entry->reported_srtt == record.srtt_us8 && entry->reported_owner == owner)
+		return 0;
+	record.entry = *entry;
+	/* no room left: the kernel calls again for this socket once the rest has been read */
+	if (seq_write(meta->seq, &record, sizeof(record)))
 		return 0;
 	entry->reported_state = record.state;
 	entry->reported_sum = sum;
 	entry->reported_srtt = record.srtt_us8;
-	entry->reported_owner = record.owned;
-	record.owned = 0;
-	record.entry = *entry;
-	seq_write(meta->seq, &record, sizeof(record));
+	entry->reported_owner = owner;
 	return 0;
 }
 
