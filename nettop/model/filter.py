@@ -25,7 +25,7 @@ AnyRow = ProcessIdentity | Connection | DnsQuery
 _Test = Callable[[Any], bool]
 _RowType = TypeVar("_RowType", bound=AnyRow)
 
-_TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+)|(?P<bad>"))""")
+_TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+))""")
 _MAX_PORT = 65_535
 
 
@@ -97,18 +97,13 @@ def _negatable(test: _Test, negated: bool) -> _Test:
 
 
 def _parse(text: str) -> list[list[_Term]]:
+    if text.count('"') % 2:
+        raise FilterError(
+            "The quotation mark is never closed.", 'Close it: comm:"my program".', text, text.rindex('"'), len(text)
+        )
     alternatives: list[list[_Term]] = [[]]
     at = 0
-    while at < len(text.rstrip()):
-        token = _TOKEN.match(text, at)
-        if token is None or token["bad"]:
-            raise FilterError(
-                "The quotation mark is never closed.",
-                'Close it: comm:"my program".',
-                text,
-                text.index('"', at),
-                len(text),
-            )
+    while (token := _TOKEN.match(text, at)) is not None:
         if token["or"]:
             if not alternatives[-1]:
                 raise FilterError(
@@ -137,6 +132,10 @@ def _term(text: str, start: int, end: int) -> _Term:
         key, colon, value, value_at = "", "", body, body_at  # "a:b" or an IPv6 address: a bare word
     if not colon:
         value = (key or value).replace('"', "")
+        if not value and body == written:
+            raise FilterError(
+                "There is nothing between these quotation marks.", "Write a word, or leave them out.", text, start, end
+            )
         if not value:
             raise FilterError("There is nothing after this '-'.", "Write the term to leave out.", text, start, end)
         return _Term(written, _bare(value), body != written)
