@@ -1,0 +1,379 @@
+"""The filter language: what passes, what is refused and where."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nettop.model.filter import FILTER_KEYS, KINDS, Filter, FilterError, Kind
+from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint
+from nettop.model.store import replayed
+from tests.builders import a_recording, answered, connection, dns_query, process
+
+EDGE = connection(
+    comm="Web Server",
+    pid=42,
+    netns=7,
+    local=Endpoint(address="2001:db8::10", port=8080),
+    remote=RemoteEndpoint(address="fe80::1", port=51_000),
+    family="ipv6",
+    state="closed",
+    end="reset-by-peer",
+)
+
+
+def passes(kind: Kind, expression: str, row: Process | Connection | DnsQuery) -> bool:
+    test = Filter(expression).test(kind)
+    return test is None or test(row)
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("pid:4242", True),
+        ("pid:42", False),
+        ("PID:4242", True),
+        ('pid:"4242"', True),
+        ("comm:curl", True),
+        ("comm:CURL", True),
+        ("comm:cur", False),
+        ("comm:c*", True),
+        ("comm:c?rl", True),
+        ("comm:[a-c]url", True),
+        ("comm:[!a-c]url", False),
+        ("user:ada", True),
+        ("user:a*", True),
+        ("user:1000", True),
+        ("user:100", False),
+        ("netns:4026531840", True),
+        ("netns:1", False),
+        ("curl", True),
+        ("ur", True),
+        ("UR", True),
+        ("wget", False),
+        ("c*", True),
+        ("u*", False),
+        ("-wget", True),
+        ("-curl", False),
+        ("-pid:4242", False),
+        ("-pid:1 -pid:2", True),
+        ("curl pid:4242", True),
+        ("curl pid:1", False),
+        ("pid:1 | pid:4242", True),
+        ("pid:1|pid:4242", True),
+        ("pid:1 | pid:2", False),
+        ("pid:1 curl | user:ada comm:curl", True),
+        ("pid:4242 wget | user:root", False),
+        ("", True),
+        ("   ", True),
+    ],
+)
+def test_processes(expression: str, passed: bool) -> None:
+    assert passes("processes", expression, process()) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("port:443", True),
+        ("port:40000", True),
+        ("port:44", False),
+        ("port:400-500", True),
+        ("port:443-443", True),
+        ("port:444-39999", False),
+        ("port:0-65535", True),
+        ("host:www.example.com", True),
+        ("host:WWW.EXAMPLE.COM", True),
+        ("host:*.example.com", True),
+        ("host:example.com", False),
+        ("host:198.51.100.7", True),
+        ("host:198.51.100.*", True),
+        ("host:192.0.2.10", True),
+        ("state:established", True),
+        ("state:ESTABLISHED", True),
+        ("state:closed", False),
+        ("end:normal", False),
+        ("example", True),
+        ("51.100", True),
+        ("192.0.2.10", True),
+        ("curl", True),
+        ("pid:4242 port:443 host:*.com state:established", True),
+        ("-state:established", False),
+        ("-host:*.org", True),
+    ],
+)
+def test_connections(expression: str, passed: bool) -> None:
+    assert passes("connections", expression, connection()) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ('comm:"web server"', True),
+        ('"web server"', True),
+        ('"b s"', True),
+        ("comm:web server", False),
+        ('we"b s"erver', True),
+        ('-"web server"', False),
+        ("end:reset-by-peer", True),
+        ("end:Reset-By-Peer", True),
+        ("end:refused", False),
+        ("state:closed", True),
+        ("fe80::1", True),
+        ("host:fe80::1", True),
+        ("FE80::1", True),
+        ("2001:db8::10", True),
+        ("2001:db8::11", False),
+        ("db8::", True),
+        ("::1", True),
+        ("-fe80::1", False),
+        ("8080", False),
+        ("port:8000-8099", True),
+        ("netns:7", True),
+    ],
+)
+def test_connections_over_ipv6(expression: str, passed: bool) -> None:
+    assert passes("connections", expression, EDGE) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("dns:pending", dns_query(), True),
+        ("dns:answered", dns_query(), False),
+        ("dns:answered", answered(), True),
+        ("dns:timeout", dns_query(status="timeout"), True),
+        ("dns:failed", dns_query(status="timeout"), True),
+        ("dns:failed", dns_query(), False),
+        ("dns:failed", answered(), False),
+        ("dns:failed", answered(rcode="SERVFAIL"), True),
+        ("-dns:failed", answered(rcode="SERVFAIL"), False),
+        ("dns:nxdomain", answered(rcode="NXDOMAIN"), True),
+        ("dns:NXDOMAIN", answered(rcode="NXDOMAIN"), True),
+        ("dns:nxdomain", answered(rcode="SERVFAIL"), False),
+        ("dns:noerror", answered(), True),
+        ("dns:noerror", dns_query(), False),
+        ("dns:rcode16", answered(rcode="RCODE16"), True),
+        ("type:a", answered(), True),
+        ("type:AAAA", answered(), False),
+        ("type:a*", dns_query(qtype="AAAA"), True),
+        ("type:A", dns_query(qtype=None), False),
+        ("host:www.example.com", dns_query(), True),
+        ("host:192.0.2.53", dns_query(), True),
+        ("host:198.51.100.7", answered(), True),
+        ("host:198.51.100.7", dns_query(), False),
+        (
+            "host:target.example",
+            answered(answers=(Answer(name="x", type="CNAME", ttl=1, data="target.example"),)),
+            True,
+        ),
+        ("host:www.example.com", dns_query(qname=None), False),
+        ("www.ex", dns_query(), True),
+        ("curl", dns_query(qname=None, qtype=None), True),
+        ("curl", dns_query(pid=None, comm=None), False),
+        ("-curl", dns_query(pid=None, comm=None), True),
+        ("pid:4242", dns_query(pid=None, comm=None), False),
+        ("port:53", dns_query(), True),
+        ("port:33333", dns_query(), True),
+        ("port:54", dns_query(), False),
+    ],
+)
+def test_queries(expression: str, row: DnsQuery, passed: bool) -> None:
+    assert passes("dns", expression, row) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "not_applied"),
+    [
+        ("", {}),
+        ("pid:1 comm:a netns:1 word", {}),
+        ("port:53", {"processes": ("port:53",)}),
+        ("host:a", {"processes": ("host:a",)}),
+        ("user:ada", {"connections": ("user:ada",), "dns": ("user:ada",)}),
+        ("-state:closed", {"processes": ("-state:closed",), "dns": ("-state:closed",)}),
+        ("end:refused", {"processes": ("end:refused",), "dns": ("end:refused",)}),
+        (
+            'dns:failed | type:"A" pid:1',
+            {"processes": ("dns:failed", 'type:"A"'), "connections": ("dns:failed", 'type:"A"')},
+        ),
+    ],
+)
+def test_a_term_that_says_nothing_about_a_kind_of_rows_is_named(
+    expression: str, not_applied: dict[str, tuple[str, ...]]
+) -> None:
+    chosen = Filter(expression)
+    assert {kind: terms for kind in KINDS if (terms := chosen.not_applied(kind))} == not_applied
+
+
+def test_a_term_that_says_nothing_does_not_choose() -> None:
+    assert Filter("port:53").test("processes") is None
+    assert passes("processes", "port:53 comm:curl", process())
+    assert not passes("processes", "port:53 comm:wget", process())
+    assert not passes("processes", "port:53 | comm:wget", process())
+
+
+def test_a_filtered_snapshot() -> None:
+    snapshot = replayed(a_recording()).snapshot()
+    nobody = Filter(" comm:wget port:443 ").apply(snapshot)
+    assert (nobody.processes, nobody.connections, nobody.dns) == ((), (), ())
+    assert nobody.filter == "comm:wget port:443"
+    assert nobody.filter_not_applied == {"processes": ("port:443",)}
+    assert Filter("comm:curl").apply(snapshot).processes == snapshot.processes
+    everything = Filter("").apply(snapshot)
+    assert (everything.filter, everything.connections) == (None, snapshot.connections)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "message", "remedy"),
+    [
+        ("pid:x", 4, 5, "A pid is a whole number, not 'x'.", "Write for example pid:42."),
+        ("comm:a pid:-1", 11, 13, "A pid is a whole number, not '-1'.", "Write for example pid:42."),
+        ("-pid:4.2 a", 5, 8, "A pid is a whole number, not '4.2'.", "Write for example pid:42."),
+        ("pid:²", 4, 5, "A pid is a whole number, not '²'.", "Write for example pid:42."),
+        (
+            "netns:init",
+            6,
+            10,
+            "A network namespace's inode is a whole number, not 'init'.",
+            "Write for example netns:4026531840.",
+        ),
+        ("port:http", 5, 9, "A port is a whole number, not 'http'.", "Write for example port:443."),
+        ("port:80-", 5, 8, "A port is a whole number, not ''.", "Write for example port:443."),
+        (
+            "port:65536",
+            5,
+            10,
+            "A port is a number up to 65535 or a range like 8000-8099, not '65536'.",
+            "Write for example port:443.",
+        ),
+        (
+            "a port:90-80",
+            7,
+            12,
+            "A port is a number up to 65535 or a range like 8000-8099, not '90-80'.",
+            "Write for example port:443.",
+        ),
+        (
+            "state:open",
+            6,
+            10,
+            "There is no state 'open'; there are established, syn-sent, syn-recv, fin-wait-1, fin-wait-2, time-wait, "
+            "closed, close-wait, last-ack, listen, closing.",
+            "Write for example state:established.",
+        ),
+        (
+            "end:bad",
+            4,
+            7,
+            "There is no end 'bad'; there are normal, reset-by-peer, reset-by-us, refused, timeout, given-up, "
+            "unreachable, other.",
+            "Write for example end:refused.",
+        ),
+        (
+            "dns:nope",
+            4,
+            8,
+            "'nope' is neither a DNS answer code nor one of pending, answered, timeout, failed.",
+            "Write for example dns:nxdomain.",
+        ),
+        (
+            "dns:n*",
+            4,
+            6,
+            "'n*' is neither a DNS answer code nor one of pending, answered, timeout, failed.",
+            "Write for example dns:nxdomain.",
+        ),
+        ("pid:", 0, 4, "The key 'pid' has no value.", "Write pid:42."),
+        ('x -comm:""', 3, 10, "The key 'comm' has no value.", "Write comm:nginx."),
+        (
+            "proc:1",
+            0,
+            4,
+            "There is no filter key 'proc'.",
+            "Use one of pid, comm, user, netns, port, host, state, end, dns, type, or a bare word.",
+        ),
+        (
+            "comm:a | -prt:1",
+            10,
+            13,
+            "There is no filter key 'prt'.",
+            "Use one of pid, comm, user, netns, port, host, state, end, dns, type, or a bare word.",
+        ),
+        ('comm:"my program', 5, 16, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
+        ('"a" b" c', 5, 8, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
+        ('a "', 2, 3, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
+        ("| a", 0, 1, "There is nothing before this '|'.", "Write a term on both sides."),
+        ("a | | b", 4, 5, "There is nothing before this '|'.", "Write a term on both sides."),
+        ("a |", 2, 3, "There is nothing after the last '|'.", "Write a term on both sides."),
+        ("a |  ", 2, 3, "There is nothing after the last '|'.", "Write a term on both sides."),
+        ("a -", 2, 3, "There is nothing after this '-'.", "Write the term to leave out."),
+        ('a -""', 2, 5, "There is nothing after this '-'.", "Write the term to leave out."),
+        ('a ""', 2, 4, "There is nothing between these quotation marks.", "Write a word, or leave them out."),
+    ],
+)
+def test_what_cannot_be_understood_is_said_with_its_place(
+    text: str, start: int, end: int, message: str, remedy: str
+) -> None:
+    with pytest.raises(FilterError) as caught:
+        Filter(text)
+    error = caught.value
+    assert (error.message, error.remedy) == (message, remedy)
+    assert (error.text, error.start, error.end) == (text, start, end)
+    assert error.exit_code == 2
+
+
+def test_the_place_is_marked() -> None:
+    with pytest.raises(FilterError) as caught:
+        Filter("comm:a pid:xyz port:1")
+    assert caught.value.marked == "comm:a pid:xyz port:1\n           ^^^"
+
+
+@pytest.mark.parametrize("text", [":443", "a:b", "bad:1", "12:30", "::", "--x", "a-b", "[::1]", "1:y:z1 "])
+def test_what_is_no_key_is_a_bare_word(text: str) -> None:
+    assert set(Filter(text).not_applied("processes")) == set()
+
+
+EXPRESSIONS = st.lists(
+    st.sampled_from(
+        ["pid", "port", "dns", "host", ":", "-", "|", '"', " ", "*", "[", "a", "1", "::", "\t", "\x1c", "é"]
+    )
+    | st.sampled_from(sorted(FILTER_KEYS)),
+    max_size=12,
+).map("".join)
+
+
+ROWS: dict[Kind, Any] = {"processes": process(), "connections": connection(), "dns": answered()}
+
+
+def understood(text: str) -> Filter | FilterError:
+    try:
+        return Filter(text)
+    except FilterError as error:
+        return error
+
+
+@given(EXPRESSIONS | st.text(max_size=20))
+def test_any_text_is_understood_or_refused_with_a_place_inside_it(text: str) -> None:
+    outcome = understood(text)
+    if isinstance(outcome, FilterError):
+        assert 0 <= outcome.start < outcome.end <= len(text)
+        assert outcome.text == text
+        assert outcome.message.endswith(".")
+        assert outcome.remedy.endswith(".")
+        return
+    for kind in KINDS:
+        test = outcome.test(kind)
+        if test is not None:
+            assert test(ROWS[kind]) in (True, False)
+
+
+@given(st.text("abc.*?[]!-", min_size=1, max_size=8).filter(lambda word: not word.startswith("-")))
+def test_a_term_or_its_negation_passes(word: str) -> None:
+    row = connection()
+    assert passes("connections", word, row) is not passes("connections", f"-{word}", row)
+
+
+def test_every_key_has_a_meaning_for_the_help() -> None:
+    assert list(FILTER_KEYS) == ["pid", "comm", "user", "netns", "port", "host", "state", "end", "dns", "type"]
+    assert all(FILTER_KEYS.values())
