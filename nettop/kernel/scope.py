@@ -1,5 +1,7 @@
 """What to watch: the command line's --pid, --comm and --netns, resolved to what the kernel compares."""
 
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +10,7 @@ from nettop.errors import UsageError
 
 COMM_CHARACTERS = 15  # TASK_COMM_LEN - 1: the kernel keeps no more of a name
 NETNS_DIRECTORY = Path("/run/netns")  # where ip-netns(8) keeps names
+_NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,19 @@ def netns_inode(name: str) -> int:
         path = Path(name)
     else:
         path = NETNS_DIRECTORY / name
+    remedy = "Give a name from 'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside."
     try:
-        entry = path.stat()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(
-            f"There is no network namespace '{name}' ({path}: {error.strerror}).",
-            "Give a name from 'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
-        ) from error
-    if entry.st_dev != Path("/proc/self/ns/net").stat().st_dev:
-        raise UsageError(
-            f"'{name}' is no network namespace: {path} is an ordinary file.",
-            "Give a name from 'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
-        )
+        raise UsageError(f"There is no network namespace '{name}' ({path}: {error.strerror}).", remedy) from error
+    try:
+        entry = os.fstat(descriptor)
+        if entry.st_dev != Path("/proc/self/ns/net").stat().st_dev:
+            raise UsageError(f"'{name}' is no network namespace: {path} is an ordinary file.", remedy)
+        if fcntl.ioctl(descriptor, _NS_GET_NSTYPE) != _CLONE_NEWNET:
+            raise UsageError(f"'{name}' is no network namespace: {path} is one of another kind.", remedy)
+    finally:
+        os.close(descriptor)
     return entry.st_ino
 
 
