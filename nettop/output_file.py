@@ -16,6 +16,8 @@ from nettop.errors import RunError, UsageError
 class OutputFile:
     """A file that gets its name on commit(); until then it is PATH.PID.partial, removed on failure unless kept.
 
+    `keep_partial` keeps what was written, if anything was.
+
     Use as a context manager. Checks on entry raise UsageError, before any work is done; failures to write RunError.
     """
 
@@ -65,14 +67,17 @@ class OutputFile:
             else:
                 self._rename_without_overwriting()
             self._committed = True
+        except UsageError as error:
+            raise UsageError(f"{error.message}{self._kept()}", error.remedy) from error
         except OSError as error:
             raise self._failed(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        empty = os.fstat(self._fd).st_size == 0
         os.close(self._fd)
-        if not self._committed and not self._keep_partial:
+        if not self._committed and (empty or not self._keep_partial):
             os.unlink(self._partial, dir_fd=self._directory)
         os.close(self._directory)
 
@@ -100,10 +105,18 @@ class OutputFile:
             raise UsageError(
                 f"{self._path} cannot be written: {error.strerror}.", "Give a path in a place that you may write to."
             ) from error
-        os.fchmod(fd, 0o600)  # whatever the umask is
-        owner = invoking_user()
-        if owner is not None:
-            os.fchown(fd, *owner)
+        try:
+            os.fchmod(fd, 0o600)  # whatever the umask is
+            owner = invoking_user()
+            if owner is not None:
+                os.fchown(fd, *owner)
+        except OSError as error:  # FAT keeps neither
+            os.close(fd)
+            os.unlink(self._partial, dir_fd=self._directory)
+            raise UsageError(
+                f"{self._path} cannot be kept from other users: {error.strerror}.",
+                "Give a path on a file system with owners and modes.",
+            ) from error
         return fd
 
     def _rename_without_overwriting(self) -> None:
@@ -121,11 +134,14 @@ class OutputFile:
         os.unlink(self._partial, dir_fd=self._directory)
 
     def _failed(self, error: OSError) -> RunError:
-        kept = f" What was written until then is in {self._partial}." if self._keep_partial else ""
         return RunError(
-            f"{self._path} could not be written: {error.strerror}.{kept}",
+            f"{self._path} could not be written: {error.strerror}.{self._kept()}",
             "Make room or give another path with -o.",
         )
+
+    def _kept(self) -> str:
+        kept = self._keep_partial and os.fstat(self._fd).st_size > 0
+        return f" What was written until then is in {self._path.with_name(self._partial)}." if kept else ""
 
 
 def invoking_user() -> tuple[int, int] | None:
