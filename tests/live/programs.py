@@ -192,11 +192,12 @@ def resolve(host: str, port: int, connections: int = 0) -> None:
 # TCP
 
 
-def tcp_server(address: str, port: int, mode: str = "answer", backlog: int = 128) -> None:
+def tcp_server(address: str, port: int, mode: str = "answer") -> None:
     """Serve until killed. The first 8 bytes that a client sends say how many it wants back.
 
     Modes: "answer" after the client's end of file; "reset" as soon as it has sent anything; "fork" answers in a child
-    for each connection, whose pid it says; "hold" accepts and answers the first 8 bytes, but never closes first.
+    for each connection, whose pid it says; "hold" accepts and answers the first 8 bytes, but never closes first;
+    "ignore" never accepts.
     """
     family = family_of(address)
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -204,8 +205,10 @@ def tcp_server(address: str, port: int, mode: str = "answer", backlog: int = 128
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
         listener.bind((address, port))
-        listener.listen(backlog)
+        listener.listen(1024)
         say("listening")
+        if mode == "ignore":
+            hear()
         while True:
             _serve_one(listener.accept()[0], mode)
 
@@ -325,6 +328,19 @@ def tcp_stay(address: str, port: int, up: int, down: int) -> None:
         while isinstance(more := hear(), int):
             tcp.sendall(bytes(more))
             say("sent")
+
+
+def tcp_many(address: str, port: int, connections: int) -> None:
+    """Connections of which the n-th sends n bytes, again as often as told, and all stay until told otherwise."""
+    opened = [socket.create_connection((address, port), timeout=20) for _ in range(connections)]
+    while True:
+        for number, tcp in enumerate(opened, 1):
+            tcp.sendall(bytes(number))
+        say("sent")
+        if hear() != "again":
+            break
+    for tcp in opened:
+        tcp.close()
 
 
 def tcp_until_timeout(address: str, port: int, user_timeout_ms: int) -> None:

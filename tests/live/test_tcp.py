@@ -4,11 +4,13 @@ import errno
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nettop.model.rows import Connection, End, Endpoint
+from nettop.model.snapshot import Snapshot
 from tests.live import programs
 from tests.live.lab import (
     BLACKHOLE_IPV4,
@@ -26,7 +28,7 @@ from tests.live.lab import (
 )
 
 LOOPBACK = {"ipv4": "127.0.0.1", "ipv6": "::1"}
-ANSWER, RESET, FORK, HOLD, DUAL, CLOSED = 7001, 7002, 7003, 7004, 7005, 7999
+ANSWER, RESET, FORK, HOLD, DUAL, IGNORE, CLOSED = 7001, 7002, 7003, 7004, 7005, 7006, 7999
 # sizes up and down: the first 8 bytes up are the request
 SIZES = [[8, 0], [9, 1], [11, 1_048_583], [65_537, 13], [1_000_003, 7], [8, 65_537], [4099, 4099]]
 
@@ -57,6 +59,7 @@ def lab(directory: Path) -> Iterator[Lab]:
             "fork": serve(near, "127.0.0.1", FORK, "fork"),
             "hold": serve(near, "127.0.0.1", HOLD, "hold"),
             "dual": serve(near, "::", DUAL, "answer"),
+            "ignore": serve(near, "127.0.0.1", IGNORE, "ignore"),
         }
         serve(far, FAR_IPV4, HOLD, "hold")
         serve(far, FAR_IPV6, HOLD, "hold")
@@ -142,6 +145,30 @@ def test_none_lost_and_none_doubled(lab: Lab) -> None:
     assert sorted(row.remote.port for row in accepted) == sorted(ports)
     assert process_of(snapshot, client).tcp.opened == count
     assert process_of(snapshot, server).tcp.accepted == accepted_before + count
+
+
+def bytes_are(program: Program, sent: set[int], snapshot: Snapshot) -> bool:
+    return {row.tx_bytes for row in connections_of(snapshot, program)} == sent
+
+
+def test_every_one_of_many_live_connections(lab: Lab) -> None:
+    """More than fit into one read of the kernel's iterator."""
+    count = 499
+    client = lab.near.play(programs.tcp_many, address="127.0.0.1", port=IGNORE, connections=count)
+    for times in (1, 2, 3):
+        assert client.hear() == "sent"
+        sent = {number * times for number in range(1, count + 1)}
+        snapshot = lab.watch.until(partial(bytes_are, client, sent), f"the live counters of all {count}", patience_s=5)
+        assert {row.state for row in connections_of(snapshot, client)} == {"established"}
+        waiting = connections_of(snapshot, lab.servers["ignore"])  # not accepted yet: nobody holds them
+        assert len(waiting) == count
+        assert {(row.owner, row.direction) for row in waiting} == {("listener", "inbound")}
+        assert {row.rx_bytes for row in waiting} == sent
+        client.say("again" if times < 3 else "close")
+    client.end()
+    snapshot = lab.watch.settled(client, connections=count)
+    assert {row.tx_bytes for row in connections_of(snapshot, client)} == sent
+    assert process_of(snapshot, client).tcp.active == 0
 
 
 def test_sendfile(lab: Lab, directory: Path) -> None:
