@@ -8,21 +8,26 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import ClassVar
 
 import msgspec
 from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.screen import Screen
 
 from nettop.collector import Feed
 from nettop.errors import NettopError
 from nettop.export import snapshot_json
+from nettop.format import visible
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.output_file import OutputFile
+from nettop.tui import size
 from nettop.tui.columns import Context
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
-from nettop.tui.keys import MAIN_KEYS
+from nettop.tui.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS, bindings
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import PathPrompt
 from nettop.tui.status import Status
@@ -30,14 +35,22 @@ from nettop.tui.table import RowTable
 from nettop.tui.view import Traffic, newest_ids
 
 TICK_S = 0.1  # how often the screen looks for a new snapshot: a comparison of references
+GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class NettopApp(App[None]):
-    """`mode` is what the status bar calls the view: LIVE, REPLAY, SNAPSHOT. With `tick_s` None one calls tick()."""
+class NettopApp(App[None], inherit_bindings=False):
+    """`mode` is what the status bar calls the view: LIVE, REPLAY, SNAPSHOT. With `tick_s` None one calls tick().
+
+    After the end `failure` is the NettopError that the feed ended with, `crash` the traceback of any other.
+    """
 
     CSS_PATH = "nettop.tcss"
     TITLE = "nettop"
     ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP_KEYS)]
+    HORIZONTAL_BREAKPOINTS = size.WIDTHS
+    VERTICAL_BREAKPOINTS = size.HEIGHTS
 
     def __init__(
         self,
@@ -54,22 +67,33 @@ class NettopApp(App[None]):
         self._tick_s = tick_s
         self._main = MainScreen(chosen or Filter(""))
         self._latest: Snapshot | None = None
-        self._paused: Snapshot | None = None
+        self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
-        self._dns_per_s = 0.0
+        self.failure: NettopError | None = None
         self.crash: str | None = None
 
     @property
     def shown(self) -> Snapshot | None:
         """What the screen shows: the latest, or that of the pause."""
-        return self._paused or self._latest
+        return self._paused[0] if self._paused is not None else self._latest
+
+    def on_load(self) -> None:
+        """Textual's hook, before it touches the terminal."""
+        loop = asyncio.get_running_loop()
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            # A plain handler, which also runs while Textual waits in a write. If that never ends, SIGALRM ends it all.
+            signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+            loop.call_soon_threadsafe(self.exit)
+
+        if not self.is_headless:
+            for number in _ENDING_SIGNALS:
+                signal.signal(number, end)
 
     def on_mount(self) -> None:
         """Textual's hook."""
         self.set_keymap(self._keys)
         self.push_screen(self._main)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
         if self._tick_s is not None:
             self.set_interval(self._tick_s, self.tick)
             self.call_after_refresh(self.tick)
@@ -78,13 +102,16 @@ class NettopApp(App[None]):
         """Show what the feed has, if it is new."""
         if self._feed.error is not None:
             error = self._feed.error
-            self.crash = "".join(traceback.format_exception(error))
+            if isinstance(error, NettopError):
+                self.failure = error
+            else:
+                self.crash = "".join(traceback.format_exception(error))
             self.exit(return_code=1)
             return
         latest = self._feed.latest
         if latest is None or latest is self._latest:
             return
-        self._measure(self._latest, latest)
+        self._traffic.add(latest)
         self._latest = latest
         self.draw()
 
@@ -93,20 +120,15 @@ class NettopApp(App[None]):
         snapshot = self.shown
         if snapshot is None:
             return
-        context = Context(snapshot.captured_at, self._main.state.names, self._traffic.by_process)
+        traffic = self._traffic if self._paused is None else self._paused[1]
+        context = Context(snapshot.captured_at, self._main.state.names, traffic.by_process)
         if self._main.is_mounted:
-            self._main.show(snapshot, context, self._status(snapshot))
-        if isinstance(self.screen, DetailScreen):
-            self.screen.show(snapshot, context)
+            self._main.show(snapshot, context, self._status(snapshot, traffic))
+        for screen in self.screen_stack:
+            if isinstance(screen, DetailScreen) and screen.is_mounted:
+                screen.show(snapshot, context)
 
-    def _measure(self, before: Snapshot | None, latest: Snapshot) -> None:
-        self._traffic.add(latest)
-        if before is not None:
-            seconds = (latest.captured_at - before.captured_at).total_seconds()
-            asked = newest_ids(latest)[0] - newest_ids(before)[0]
-            self._dns_per_s = asked / seconds if seconds > 0 else 0.0
-
-    def _status(self, snapshot: Snapshot) -> Status:
+    def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
         new_rows = sum(newest_ids(latest)) - sum(newest_ids(snapshot))
         ended = self._feed.finished and self._mode == "REPLAY"
@@ -115,9 +137,9 @@ class NettopApp(App[None]):
             paused=self._paused is not None,
             new_rows=new_rows,
             filter=self._main.state.filter,
-            traffic=self._traffic.total,
+            traffic=traffic.total,
             pace=self._feed.pace,
-            dns_per_s=self._dns_per_s,
+            dns_per_s=traffic.dns_per_s,
         )
 
     def on_main_screen_state_changed(self) -> None:
@@ -134,7 +156,10 @@ class NettopApp(App[None]):
 
     def action_pause(self) -> None:
         """Keep the view; a replay stops too."""
-        self._paused = None if self._paused is not None else self._latest
+        if self._paused is not None:
+            self._paused = None
+        elif self._latest is not None:
+            self._paused = self._latest, self._traffic.copy()
         self._feed.hold(self._paused is not None)
         self.draw()
 
@@ -173,30 +198,36 @@ class NettopApp(App[None]):
 
     def _export_to(self, path: str | None) -> None:
         if path is not None:
-            self._export(Path(path).expanduser())
+            self._export(Path(path))
 
     def _export(self, path: Path) -> None:
         if self.shown is None:
             return
         snapshot = msgspec.structs.replace(self.shown, paused=self._paused is not None)
-        chosen = self._main.state.filter
-        self.run_worker(self._write(chosen.apply(snapshot), path), group="export")
+        self.run_worker(self._write(snapshot, self._main.state.filter, path), group="export")
 
-    async def _write(self, snapshot: Snapshot, path: Path) -> None:
+    async def _write(self, snapshot: Snapshot, chosen: Filter, path: Path) -> None:
         try:
-            await asyncio.to_thread(write_snapshot, snapshot, path)
+            written = await asyncio.to_thread(write_snapshot, snapshot, chosen, path)
         except NettopError as error:
-            self._say(f"{error.message} {error.remedy}", failed=True)
+            self._say(f"Not exported. {error.message}", failed=True)
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a NUL, of an unknown ~user
+            self._say(f"Not exported. {path} is no path for a file: {error}.", failed=True)
         else:
-            self._say(f"Wrote {path.absolute()}")
+            self._say(f"Wrote {written}")
 
     def _say(self, sentence: str, failed: bool = False) -> None:
-        self.notify(sentence, severity="error" if failed else "information", markup=False)
+        self.notify(visible(sentence), severity="error" if failed else "information", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The command palette: every key, and the theme."""
-        for key in MAIN_KEYS:
-            yield SystemCommand(key.label, key.meaning, partial(self._main.run_action, key.action))
+        """The command palette: every key of the screen, and the theme."""
+        keys = KEYS_IN_DETAIL if isinstance(screen, DetailScreen) else MAIN_KEYS
+        table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
+        for key in keys:
+            yield SystemCommand(key.label, key.meaning, partial(screen.run_action, key.action))
+        if table is not None:
+            for key in TABLE_KEYS:
+                yield SystemCommand(key.label, key.meaning, partial(table.run_action, key.action))
         for command in super().get_system_commands(screen):
             if command.title == "Theme":
                 yield command
@@ -218,8 +249,13 @@ def _compact(moment: datetime) -> str:
     return moment.strftime("%Y%m%dT%H%M%SZ")
 
 
-def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Under the rules of OutputFile: raises UsageError and RunError."""
+def write_snapshot(snapshot: Snapshot, chosen: Filter, path: Path) -> Path:
+    """The rows that the filter chooses, under the rules of OutputFile; where they are.
+
+    Raises UsageError and RunError, RuntimeError for an unknown `~user`.
+    """
+    path = path.expanduser().absolute()
     with OutputFile(path, overwrite=False) as file:
-        file.write(snapshot_json(snapshot))
+        file.write(snapshot_json(chosen.apply(snapshot)))
         file.commit()
+    return path

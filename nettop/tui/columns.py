@@ -1,8 +1,10 @@
 """The columns of the three panes, declared: what a cell says, how wide it is, how it sorts, when it is dropped."""
 
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 from nettop import format as human
@@ -58,6 +60,16 @@ def _needed(columns: Sequence[Column[RowT]]) -> int:
     return sum(column.cells for column in columns) + GAP_CELLS * (len(columns) - 1)
 
 
+@lru_cache(maxsize=32_768)  # some 5 MB: the addresses of a full connection table
+def _in_order(address: str) -> tuple[int, int]:
+    """What an address sorts by: its number, IPv4 first. What is none comes before."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return 0, 0
+    return parsed.version, int(parsed)
+
+
 def _number(value: int | None) -> str:
     return _DASH if value is None else str(value)
 
@@ -110,7 +122,10 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         "attempts", "TRY", "how often it was sent", 3, 6, lambda r, _: str(r.attempts), lambda r, _: r.attempts,
         "right", descending=True,
     ),
-    Column("server", "SERVER", "where it was sent", 15, 5, _server, lambda r, _: r.server.address, grow=1),
+    Column(
+        "server", "SERVER", "where it was sent", 15, 5, _server,
+        lambda r, _: (_in_order(r.server.address), r.server.port), grow=1,
+    ),
     Column("answers", "ANSWERS", "what came back", 16, 7, _dns_answers, _dns_answers, grow=3),
 )  # fmt: skip
 
@@ -173,21 +188,21 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
         "comm", "COMM", "its name; ? marks an owner known by its listener only", 15, 1,
         lambda r, _: (r.comm or _DASH) + ("?" if r.owner == "listener" else ""), lambda r, _: r.comm,
     ),
-    Column("direction", "DIR", "who opened it", 3, 4, lambda r, _: _ARROWS[r.direction], lambda r, _: r.direction),
+    Column("direction", "DIR", "who opened it", 3, 5, lambda r, _: _ARROWS[r.direction], lambda r, _: r.direction),
     Column(
         "local", "LOCAL", "this end", 15, 8, lambda r, _: endpoint(r.local.address, r.local.port),
-        lambda r, _: (r.local.address, r.local.port), grow=1,
+        lambda r, _: (_in_order(r.local.address), r.local.port), grow=1,
     ),
     Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, remote, grow=3),
-    Column("state", "STATE", "TCP state", 11, 3, lambda r, _: r.state, lambda r, _: r.state),
+    Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, lambda r, _: r.state),
     Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
     Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), lambda r, _: r.tx_bytes, "right",
            descending=True),
     Column("rx", "RX", "payload received", 6, 5, lambda r, _: human.size(r.rx_bytes), lambda r, _: r.rx_bytes, "right",
            descending=True),
-    Column("tx_rate", "TX/s", "payload sent per second", 6, 4, lambda r, _: human.rate(r.tx_bytes_per_s),
+    Column("tx_rate", "TX/s", "payload sent per second", 6, 2, lambda r, _: human.rate(r.tx_bytes_per_s),
            lambda r, _: r.tx_bytes_per_s, "right", descending=True),
-    Column("rx_rate", "RX/s", "payload received per second", 6, 4, lambda r, _: human.rate(r.rx_bytes_per_s),
+    Column("rx_rate", "RX/s", "payload received per second", 6, 2, lambda r, _: human.rate(r.rx_bytes_per_s),
            lambda r, _: r.rx_bytes_per_s, "right", descending=True),
     Column("srtt", "SRTT", "smoothed round-trip time", 7, 7, lambda r, _: human.duration(r.srtt_ms),
            lambda r, _: r.srtt_ms, "right", descending=True),
@@ -217,7 +232,8 @@ def _rates(row: Process, _context: Context) -> float:
 
 PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("pid", "PID", "process id", 7, 2, lambda r, _: str(r.pid), lambda r, _: r.pid, "right"),
-    Column("comm", "COMM", "name of the process", 15, 1, lambda r, _: r.comm, lambda r, _: r.comm, grow=1),
+    Column("comm", "COMM", "its name; x marks one that has ended", 15, 1,
+           lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", lambda r, _: r.comm, grow=1),
     Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid), lambda r, _: r.user or str(r.uid)),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), lambda r, _: r.tx_bytes,
            "right", descending=True),
@@ -244,6 +260,10 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
            lambda r, _: r.tcp.retransmits, "right", descending=True),
+    Column("exited", "EXITED", "when it ended", 8, 8, lambda r, _: human.clock(r.exited_at), lambda r, _: r.exited_at,
+           descending=True),
+    Column("command", "COMMAND", "its command line", 20, 9, lambda r, _: " ".join(r.cmdline or ()) or _DASH,
+           lambda r, _: r.cmdline, grow=8),
 )  # fmt: skip
 
 

@@ -9,22 +9,23 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from nettop.format import visible
 from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
-from nettop.tui.keys import DETAIL_KEYS, MAIN_KEYS, bindings
+from nettop.tui.keys import KEYS_IN_DETAIL, bindings
+from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
-from nettop.tui.view import CONNECTION_PANE, DNS_PANE, sort
+from nettop.tui.view import CONNECTION_PANE, DNS_PANE, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
-_SHARED_KEYS = tuple(key for key in MAIN_KEYS if key.id in ("row.copy", "help", "quit", "pause", "names"))
 
 
 class DetailScreen(Screen[None]):
     """Facts above, the rows that belong to them below."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DETAIL_KEYS), *bindings(_SHARED_KEYS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS_IN_DETAIL)]
 
     def __init__(self, row: AnyRow, snapshot: Snapshot, context: Context) -> None:
         super().__init__()
@@ -33,11 +34,12 @@ class DetailScreen(Screen[None]):
         self._cell_context = context
         self._connections: RowTable[Any] = RowTable(CONNECTION_PANE, "no connections", id="detail-connections")
         self._queries: RowTable[Any] = RowTable(DNS_PANE, "no DNS queries", id="detail-queries")
+        self._sorts = {pane.kind: (pane.sort, pane.descending) for pane in (CONNECTION_PANE, DNS_PANE)}
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         shown = detail(self.row, self._snapshot, self._cell_context)
-        yield Static(Text(shown.title), id="detail-title", markup=False)
+        yield Static(Text(visible(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False)
         with VerticalScroll(id="detail-facts", can_focus=False):
             yield Static(id="facts", markup=False)
         if shown.connections is not None:
@@ -47,6 +49,7 @@ class DetailScreen(Screen[None]):
             yield Static(Text("DNS queries"), classes="detail-heading", markup=False)
             yield self._queries
         yield Footer(compact=True, show_command_palette=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         """Textual's hook."""
@@ -61,14 +64,19 @@ class DetailScreen(Screen[None]):
         for table, rows in ((self._connections, shown.connections), (self._queries, shown.queries)):
             if rows is not None:
                 pane = table.pane
-                ordered = sort(list(rows), pane.column(pane.sort), pane.descending, context)
-                table.show(ordered, context, (pane.sort, pane.descending))
+                key, descending = self._sorts[pane.kind]
+                table.show(sort(list(rows), pane.column(key), descending, context), context, (key, descending))
+
+    @property
+    def table(self) -> RowTable[Any] | None:
+        """The focused one."""
+        focused = self.focused
+        return focused if isinstance(focused, RowTable) else None
 
     @property
     def selected(self) -> AnyRow:
         """What copying copies: the row in the focused table, or the subject itself."""
-        focused = self.focused
-        row = focused.cursor_row if isinstance(focused, RowTable) else None
+        row = self.table.cursor_row if self.table else None
         return self.row if row is None else row
 
     def action_back(self) -> None:
@@ -82,12 +90,34 @@ class DetailScreen(Screen[None]):
         else:
             self.focus_previous()
 
+    def action_sort_next(self) -> None:
+        """The focused table by its next column."""
+        if self.table is not None:
+            column = next_column(self.table.visible_columns(), self._sorts[self.table.pane.kind][0])
+            self._sort(self.table, (column.key, column.descending))
+
+    def action_sort_reverse(self) -> None:
+        """The focused table the other way round."""
+        if self.table is not None:
+            key, descending = self._sorts[self.table.pane.kind]
+            self._sort(self.table, (key, not descending))
+
+    def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
+        """As on the main screen."""
+        message.stop()
+        table = message.table
+        self._sort(table, sort_by(table.pane.column(message.column), self._sorts[table.pane.kind]))
+
+    def _sort(self, table: RowTable[Any], sorted_by: tuple[str, bool]) -> None:
+        self._sorts[table.pane.kind] = sorted_by
+        self.show(self._snapshot, self._cell_context)
+
 
 def facts_text(shown: Detail) -> Text:
     """Labels and values, aligned."""
     text = Text()
     for label, value in shown.facts:
         text.append(f"{label:>{_LABEL_CELLS}}  ", "dim")
-        text.append(f"{value}\n")
+        text.append(f"{visible(value)}\n")
     text.rstrip()
     return text

@@ -12,7 +12,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.tui.columns import Context, age_ms, endpoint, process_key
 from nettop.tui.view import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
 
-_CONTAINER = re.compile(r"(?:^|[/-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
+_CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _UNIT = re.compile(r"(?P<unit>[^/]+\.(?:service|scope|socket|mount|swap|timer))(?:/|$)")
 _CONTAINER_ID_CELLS = 12  # as container tools show it
 
@@ -26,7 +26,7 @@ _OWNERS = {
 
 @dataclass(frozen=True)
 class Detail:
-    """One row in full. `row` is its newest version in the snapshot, None if it is no longer kept."""
+    """One row in full."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
@@ -198,4 +198,5 @@ def _answer_size(row: DnsQuery) -> str:
     if row.response_bytes is None:
         return "none"
     cut = ", truncated" if row.truncated else ""
-    return f"{human.count(row.response_bytes)} bytes, {len(row.answers)} records{cut}"
+    plural = "" if len(row.answers) == 1 else "s"
+    return f"{human.count(row.response_bytes)} bytes, {len(row.answers)} record{plural}{cut}"

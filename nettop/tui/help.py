@@ -5,26 +5,23 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from nettop.model.filter import FILTER_KEYS
-from nettop.tui.keys import DETAIL_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.model import filter as filter_language
+from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key, bindings
+from nettop.tui.size import TooSmall
 from nettop.tui.view import PANES
 
 _KEY_CELLS = 20
 
 
 class HelpScreen(ModalScreen[None]):
-    """Any of the keys that open it, or escape, closes it."""
+    """Everything that one can type."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,q,enter", "dismiss", "Close", id="help.close"),
-        Binding("j,down", "scroll(1)", "Down", show=False, id="help.down"),
-        Binding("k,up", "scroll(-1)", "Up", show=False, id="help.up"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(HELP_KEYS)]
 
     def __init__(self, keymap: dict[str, str]) -> None:
         super().__init__()
@@ -34,6 +31,11 @@ class HelpScreen(ModalScreen[None]):
         """Textual's hook."""
         with VerticalScroll(id="help"):
             yield Static(help_text(self._keymap), markup=False)
+        yield TooSmall()
+
+    def action_close(self) -> None:
+        """Back to where one was."""
+        self.dismiss()
 
     def action_scroll(self, step: int) -> None:
         """One line."""
@@ -44,8 +46,9 @@ def help_text(keymap: dict[str, str]) -> Text:
     """All of it; `keymap` has the keys that the user has changed, by id."""
     text = Text()
     for heading, lines in (
-        ("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS), keymap)),
+        ("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
         ("In a detail", _key_lines(DETAIL_KEYS, keymap)),
+        ("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
         ("Filter", _filter_lines()),
     ):
         _section(text, heading, lines)
@@ -70,7 +73,7 @@ def _key_lines(keys: tuple[Key, ...], keymap: dict[str, str]) -> Iterator[tuple[
 
 
 def _filter_lines() -> Iterator[tuple[str, str]]:
-    for key, meaning in FILTER_KEYS.items():
+    for key, meaning in filter_language.FILTER_KEYS.items():
         yield f"{key}:", meaning
     yield "word", "comm or host contains it; * and ? are wildcards"
     yield "a b", "both"

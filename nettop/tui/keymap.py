@@ -5,10 +5,13 @@ import os
 import pwd
 import tomllib
 from pathlib import Path
+from typing import Any
+
+from textual.binding import Binding
 
 from nettop.errors import UsageError
 from nettop.output_file import invoking_user
-from nettop.tui.keys import ALL_KEYS
+from nettop.tui.keys import ALL_KEYS, TOGETHER
 
 
 def config_path() -> Path:
@@ -31,14 +34,35 @@ def read_keymap(path: Path | None = None) -> dict[str, str]:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Mend its permissions, or remove it.") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise UsageError(f"{path} is not TOML: {error}.", "Mend or remove it.") from error
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: 'keys' is no table.", 'Write [keys], and below it for example "pause" = "p".')
+    keymap = {name: _checked(path, name, keys) for name, keys in table.items()}
+    _refuse_clashes(path, keymap)
+    return keymap
+
+
+def _checked(path: Path, name: str, keys: Any) -> str:
     known = [key.id for key in ALL_KEYS]
-    for name, keys in table.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise UsageError(
-                f"{path}: there is no key binding '{name}'.",
-                f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}.",
-            )
-        if not isinstance(keys, str) or not keys:
-            raise UsageError(f"{path}: the keys of '{name}' are no text.", f'Write for example "{name}" = "f5".')
-    return dict(table)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise UsageError(
+            f"{path}: there is no key binding '{name}'.",
+            f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}.",
+        )
+    if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
+        raise UsageError(f"{path}: the keys of '{name}' are no text.", f'Write for example "{name}" = "f5".')
+    return keys
+
+
+def _refuse_clashes(path: Path, keymap: dict[str, str]) -> None:
+    """One key with two meanings would leave one of them dead."""
+    for keys in TOGETHER:
+        taken: dict[str, str] = {}
+        for key in keys:
+            for binding in Binding.make_bindings([Binding(keymap.get(key.id, key.keys), "")]):
+                other = taken.setdefault(binding.key, key.id)
+                if other != key.id:
+                    raise UsageError(
+                        f"{path}: '{binding.key}' would be the key of both '{other}' and '{key.id}'.",
+                        "Give one of them another key.",
+                    )

@@ -16,6 +16,7 @@ class Key:
     meaning: str  # in the help and the tooltip
     footer: bool = False
     shown_as: str | None = None
+    priority: bool = False  # before whatever has the focus, also where one types
 
     def binding(self) -> Binding:
         """As Textual wants it."""
@@ -27,8 +28,23 @@ class Key:
             key_display=self.shown_as,
             tooltip=self.meaning,
             id=self.id,
+            priority=self.priority,
         )
 
+
+# Everywhere
+APP_KEYS = (
+    Key("leave", "ctrl+c,ctrl+q", "app.quit", "Leave", "Leave nettop, also while typing", shown_as="^c", priority=True),
+    Key(
+        "palette",
+        "ctrl+p",
+        "app.command_palette",
+        "Palette",
+        "Find a command by its name",
+        shown_as="^p",
+        priority=True,
+    ),
+)
 
 # On a table of rows, in every screen
 TABLE_KEYS = (
@@ -42,9 +58,11 @@ TABLE_KEYS = (
 )
 
 MAIN_KEYS = (
+    Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
+    Key("quit", "q", "app.quit", "Quit", "Leave nettop", footer=True),
     Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/"),
-    Key("filter.pid", "f", "filter_pid", "This pid", "Show only the pid of the selected row", footer=True),
-    Key("filter.comm", "c", "filter_comm", "This comm", "Show only the comm of the selected row", footer=True),
+    Key("filter.pid", "f", "filter_pid", "Pid", "Show only the pid of the selected row", footer=True),
+    Key("filter.comm", "c", "filter_comm", "Comm", "Show only the comm of the selected row", footer=True),
     Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
     Key("pause", "space", "app.pause", "Pause", "Pause and resume the view; collecting goes on", footer=True),
     Key("pane.next", "tab", "next_pane(1)", "Next pane", "Go to the next pane"),
@@ -62,8 +80,6 @@ MAIN_KEYS = (
     Key("names", "n", "app.toggle_names", "Names", "Show remote names or addresses"),
     Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),
     Key("pace.slower", "minus", "app.pace(-1)", "Slower", "Longer interval; slower replay", shown_as="-"),
-    Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
-    Key("quit", "q,ctrl+c", "app.quit", "Quit", "Leave nettop", footer=True, shown_as="q"),
 )
 
 DETAIL_KEYS = (
@@ -72,7 +88,37 @@ DETAIL_KEYS = (
     Key("detail.previous", "shift+tab", "next_table(-1)", "Previous table", "Go to the previous table"),
 )
 
-ALL_KEYS = (*MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS)
+FILTER_KEYS = (
+    Key("filter.keep", "enter", "keep", "Keep", "Keep the filter", footer=True),
+    Key("filter.abandon", "escape", "abandon", "Cancel", "Bring the filter before back", footer=True, shown_as="esc"),
+    Key("filter.earlier", "up", "recall(-1)", "Earlier", "An earlier filter", footer=True, shown_as="↑"),
+    Key("filter.later", "down", "recall(1)", "Later", "A later filter", footer=True, shown_as="↓"),
+)
+
+PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Write nothing", shown_as="esc"),)
+
+HELP_KEYS = (
+    Key("help.close", "escape,question_mark,q,enter", "close", "Close", "Close the help", shown_as="esc ? q"),
+    Key("help.up", "up,k", "scroll(-1)", "Up", "Up one line", shown_as="↑ k"),
+    Key("help.down", "down,j", "scroll(1)", "Down", "Down one line", shown_as="↓ j"),
+)
+
+_ALSO_IN_DETAIL = (
+    "row.copy", "help", "quit", "pause", "names", "export", "export.as", "sort.column", "sort.direction",
+    "pace.faster", "pace.slower",
+)  # fmt: skip
+KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
+
+ALL_KEYS = (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *PATH_KEYS, *HELP_KEYS)
+
+# What is bound at the same time, so that no key may mean two things: on each screen, and in what is typed into
+TOGETHER = (
+    (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS),
+    (*APP_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),
+    (*APP_KEYS, *FILTER_KEYS),
+    (*APP_KEYS, *PATH_KEYS),
+    (*APP_KEYS, *HELP_KEYS),
+)
 
 
 def bindings(keys: tuple[Key, ...]) -> list[Binding]:

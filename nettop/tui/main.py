@@ -11,17 +11,16 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from nettop.format import visible
 from nettop.model.filter import AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
 from nettop.tui.columns import Column, Context
 from nettop.tui.keys import MAIN_KEYS, bindings
 from nettop.tui.prompts import FilterBar
+from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RowTable
-from nettop.tui.view import PANES, PaneKind, select, sort
-
-MIN_WIDTH, MIN_HEIGHT = 60, 15
-TALL = 34  # from here on three panes of some rows each fit above one another
+from nettop.tui.view import PANES, PaneKind, next_column, select, sort, sort_by
 
 _EMPTY = {
     "dns": "no DNS queries yet",
@@ -55,6 +54,13 @@ class TabTitle(Static):
     def __init__(self, kind: Kind, classes: str) -> None:
         super().__init__(markup=False, classes=classes)
         self.kind = kind
+        self._said = ""
+
+    def say(self, title: str) -> None:
+        """Show this title; laid out anew only if it is another."""
+        if title != self._said:
+            self._said = title
+            self.update(Text(title, no_wrap=True, overflow="ellipsis"))
 
     def on_click(self) -> None:
         """Textual's hook."""
@@ -80,8 +86,7 @@ class MainScreen(Screen[None]):
     """Draws what show() is given. Keys change the state of the view, or ask the app."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAIN_KEYS)]
-    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-wide-enough")]  # noqa: RUF012 - Textual declares it so
-    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (TALL, "-tall")]  # noqa: RUF012 - Textual declares it so
+    AUTO_FOCUS = ""  # activate() does
 
     class StateChanged(Message):
         """The view is to be drawn anew."""
@@ -103,7 +108,7 @@ class MainScreen(Screen[None]):
             yield from self._panes.values()
         yield FilterBar()
         yield Footer(compact=True, show_command_palette=False)
-        yield Static(Text(f"nettop needs at least {MIN_WIDTH}x{MIN_HEIGHT} cells."), id="too-small", markup=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         """Textual's hook."""
@@ -128,11 +133,13 @@ class MainScreen(Screen[None]):
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
         descending = self.state.sorts[pane.kind.kind][1]
         left_out = self.state.filter.not_applied(pane.kind.kind)
-        note = f" · {' '.join(left_out)} does not apply" if left_out else ""
-        title = f" {pane.kind.title} {shown}/{total} "
-        number = str(list(self._panes).index(pane.kind.kind) + 1)
-        pane.title.update(Text(f"{title}· by {column.title} {'▾' if descending else '▴'}{note}"))
-        self._tabs[pane.kind.kind].update(Text(f" {number}{title}"))
+        note = f" · {visible(' '.join(left_out))} does not apply" if left_out else ""
+        number = list(self._panes).index(pane.kind.kind) + 1
+        title = f" {number} {pane.kind.title} {shown}/{total} "
+        details = f"· by {column.title} {'▾' if descending else '▴'}{note} "
+        pane.title.say(title + details)
+        # of a tab that is not open only the name, so that all three have room
+        self._tabs[pane.kind.kind].say(title + details if self.active == pane.kind.kind else title)
 
     @property
     def table(self) -> RowTable[Any]:
@@ -164,8 +171,10 @@ class MainScreen(Screen[None]):
     def on_descendant_focus(self) -> None:
         """A click into another pane makes it the active one."""
         for kind, pane in self._panes.items():
-            if pane.table.has_focus and kind != self.active:
-                self.activate(kind)
+            if pane.table.has_focus:
+                self.query_one(FilterBar).settle()
+                if kind != self.active:
+                    self.activate(kind)
 
     def on_tab_title_clicked(self, message: TabTitle.Clicked) -> None:
         """A click on a title."""
@@ -186,6 +195,10 @@ class MainScreen(Screen[None]):
         """One pane or all."""
         self.toggle_class("-zoomed")
         self.call_after_refresh(self._changed)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's hook: while one types, a slash is a slash."""
+        return action != "edit_filter" or not self.query_one(FilterBar).has_class("-open")
 
     def action_edit_filter(self) -> None:
         """Open the filter bar."""
@@ -225,28 +238,22 @@ class MainScreen(Screen[None]):
 
     def action_sort_next(self) -> None:
         """By the next column that is seen."""
-        columns = self.table.visible_columns()
-        keys = [column.key for column in columns]
-        current = self.state.sorts[self.active][0]
-        place = keys.index(current) + 1 if current in keys else 0
-        self._sort_by(columns[place % len(columns)])
+        column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
+        self._sort(self.active, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:
         """The other way round."""
         key, descending = self.state.sorts[self.active]
-        self._changed(sorts={**self.state.sorts, self.active: (key, not descending)})
+        self._sort(self.active, (key, not descending))
 
     def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
         """By this column; again: the other way round."""
         kind = message.table.pane.kind
         self.activate(kind)
-        if self.state.sorts[kind][0] == message.column:
-            self.action_sort_reverse()
-        else:
-            self._sort_by(message.table.pane.column(message.column))
+        self._sort(kind, sort_by(message.table.pane.column(message.column), self.state.sorts[kind]))
 
-    def _sort_by(self, column: Column[Any]) -> None:
-        self._changed(sorts={**self.state.sorts, self.active: (column.key, column.descending)})
+    def _sort(self, kind: Kind, sorted_by: tuple[str, bool]) -> None:
+        self._changed(sorts={**self.state.sorts, kind: sorted_by})
 
 
 def exactly(key: str, value: str) -> Filter:

@@ -2,15 +2,19 @@
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from nettop.format import visible
 from nettop.model.filter import KINDS, Filter, FilterError
+from nettop.tui.keys import FILTER_KEYS, PATH_KEYS, bindings
+from nettop.tui.size import TooSmall
 
 MAX_HISTORY = 100
 
@@ -18,11 +22,7 @@ MAX_HISTORY = 100
 class FilterBar(Vertical):
     """The filter, checked with every key. Enter keeps it, escape brings the one before back."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "abandon", "Cancel", show=False, id="filter.abandon"),
-        Binding("up", "recall(-1)", "Earlier", show=False, id="filter.earlier"),
-        Binding("down", "recall(1)", "Later", show=False, id="filter.later"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(FILTER_KEYS)]
 
     class Changed(Message):
         """A filter that can be understood, at each key."""
@@ -39,10 +39,13 @@ class FilterBar(Vertical):
         self._before = Filter("")
         self._history: list[str] = []
         self._place = 0
+        self._draft = ""  # what was typed before going through the history
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        yield Input(placeholder="pid:42 comm:nginx port:443 host:*.example.com dns:failed", compact=True)
+        yield Input(
+            placeholder="pid:42 comm:nginx port:443 host:*.example.com dns:failed", compact=True, select_on_focus=False
+        )
         yield Static(id="filter-message", markup=False)
 
     def open(self, current: Filter) -> None:
@@ -50,11 +53,17 @@ class FilterBar(Vertical):
         self._before = current
         self._place = len(self._history)
         self.add_class("-open")
-        box = self.query_one(Input)
-        box.value = current.text
-        box.cursor_position = len(current.text)
+        self._write(current.text)
         self._check(current.text)
-        box.focus()
+        self.query_one(Input).focus()
+
+    def settle(self) -> None:
+        """Close because something else was clicked: keep what can be understood."""
+        if self.has_class("-open"):
+            try:
+                self._keep(Filter(self.query_one(Input).value))
+            except FilterError:
+                self.action_abandon()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Checked as one types."""
@@ -67,23 +76,40 @@ class FilterBar(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Kept, unless it is wrong."""
         event.stop()
-        chosen = self._check(event.value)
-        if chosen is None:
-            return
-        if chosen.text and chosen.text not in self._history[-1:]:
-            self._history = [*self._history, chosen.text][-MAX_HISTORY:]
-        self._close(chosen)
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        """See on_input_submitted."""
+        chosen = self._check(self.query_one(Input).value)
+        if chosen is not None:
+            self._keep(chosen)
 
     def action_abandon(self) -> None:
         """As it was."""
         self._close(self._before)
 
     def action_recall(self, step: int) -> None:
-        """Through the history."""
-        self._place = max(min(self._place + step, len(self._history)), 0)
+        """Through the history, and back to what was being typed; what stands there already is passed over."""
         box = self.query_one(Input)
-        box.value = self._history[self._place] if self._place < len(self._history) else ""
-        box.cursor_position = len(box.value)
+        if self._place == len(self._history):
+            self._draft = box.value
+        lines = [*self._history, self._draft]
+        place = self._place + step
+        while 0 <= place < len(lines) and lines[place] == box.value:
+            place += step
+        if 0 <= place < len(lines):
+            self._place = place
+            self._write(lines[place])
+
+    def _write(self, text: str) -> None:
+        box = self.query_one(Input)
+        box.value = text
+        box.cursor_position = len(text)
+
+    def _keep(self, chosen: Filter) -> None:
+        if chosen.text and chosen.text not in self._history[-1:]:
+            self._history = [*self._history, chosen.text][-MAX_HISTORY:]
+        self._close(chosen)
 
     def _close(self, chosen: Filter) -> None:
         self.remove_class("-open")
@@ -91,17 +117,34 @@ class FilterBar(Vertical):
         self.post_message(self.Closed())
 
     def _check(self, text: str) -> Filter | None:
-        message = self.query_one("#filter-message", Static)
         try:
             chosen = Filter(text)
         except FilterError as error:
             self.add_class("-wrong")
-            # under the place that is wrong, where the input shows it from its start
-            message.update(Text(f"{' ' * error.start}^ {error.message} {error.remedy}"))
+            self.call_after_refresh(self._mark, error)  # once the input has scrolled to its cursor
             return None
         self.remove_class("-wrong")
-        message.update(Text(_left_out(chosen)))
+        self._say(_left_out(chosen))
         return chosen
+
+    def _mark(self, error: FilterError) -> None:
+        box = self.query_one(Input)
+        if box.value == error.text:
+            self._say(marked(error, box.scroll_offset.x, self.size.width))
+
+    def _say(self, text: str) -> None:
+        self.query_one("#filter-message", Static).update(Text(visible(text), no_wrap=True, overflow="ellipsis"))
+
+
+def marked(error: FilterError, scrolled_cells: int, width: int) -> str:
+    """The error with a ^ under the place, the sentences on the side that has room for them."""
+    place = max(cell_len(error.text[: error.start]) - scrolled_cells, 0)
+    sentences = visible(f"{error.message} {error.remedy}")
+    if place + 2 + cell_len(sentences) > width and place > width // 2:
+        if cell_len(sentences) >= place:
+            sentences = visible(error.message)
+        return f"{sentences} ^".rjust(place + 1)[-max(place + 1, 2) :]
+    return f"{' ' * place}^ {sentences}"
 
 
 def _left_out(chosen: Filter) -> str:
@@ -112,7 +155,7 @@ def _left_out(chosen: Filter) -> str:
 class PathPrompt(ModalScreen[str | None]):
     """Where to export to; None if escaped."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", id="path.cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(PATH_KEYS)]
 
     def __init__(self, proposal: str) -> None:
         super().__init__()
@@ -123,8 +166,13 @@ class PathPrompt(ModalScreen[str | None]):
         with Vertical(id="path-prompt"):
             yield Static(Text("Export the snapshot to"), markup=False)
             yield Input(self._proposal, select_on_focus=False)
+        yield TooSmall()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The path, if there is one."""
         if event.value.strip():
             self.dismiss(event.value.strip())
+
+    def action_cancel(self) -> None:
+        """No path."""
+        self.dismiss(None)

@@ -1,23 +1,31 @@
 """The screen from start to end: the terminal is left as it was found, whatever happens."""
 
 import os
+import signal
 import tempfile
 
 from nettop.collector import Feed
 from nettop.errors import RunError
 from nettop.model.filter import Filter
+from nettop.output_file import invoking_user
 from nettop.tui.app import NettopApp
 from nettop.tui.keymap import read_keymap
 
 
 def run_screen(feed: Feed, mode: str, chosen: Filter) -> int:
-    """Show what the feed brings until the user leaves. Raises RunError after a crash, with the log's path."""
+    """Show what the feed brings until the user leaves.
+
+    Raises what ended the feed if that is a NettopError; RunError after any other crash, with the log's path.
+    """
     try:
         app = NettopApp(feed, mode, chosen, read_keymap())
         feed.start()
         app.run()
     finally:
         feed.stop()
+        signal.setitimer(signal.ITIMER_REAL, 0)  # see NettopApp: the end has been reached in time
+    if app.failure is not None:
+        raise app.failure
     if app.crash is not None:
         raise RunError(
             f"The screen failed; what happened is in {_log(app.crash)}.",
@@ -30,4 +38,7 @@ def _log(text: str) -> str:
     descriptor, path = tempfile.mkstemp(prefix="nettop-crash-", suffix=".log")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        owner = invoking_user()
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
     return path

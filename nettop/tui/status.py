@@ -22,7 +22,7 @@ MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
 class Status:
     """What the bar says, apart from the snapshot."""
 
-    mode: str  # LIVE, REPLAY, ENDED, SNAPSHOT
+    mode: str  # LIVE, REPLAY, END OF RECORDING, SNAPSHOT
     paused: bool
     new_rows: int  # since the pause
     filter: Filter
@@ -37,13 +37,14 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
     open_connections = sum(row.state != "closed" for row in snapshot.connections)
     failed = sum(map(dns_failed, snapshot.dns))
+    over = sum(row.status != "pending" for row in snapshot.dns)
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
         mode,
         (f" {human.duration(snapshot.elapsed_s * 1000)} {status.pace} ", "text"),
         (f" tx {human.size(round(tx))}/s rx {human.size(round(rx))}/s ", "text"),
         (f" conn {human.count(open_connections)} ", "text"),
-        (f" dns {status.dns_per_s:.0f}/s, {human.share(failed, len(snapshot.dns))} failed ", "text"),
+        (f" dns {status.dns_per_s:.0f}/s, {human.share(failed, over)} failed ", "text"),
     ]
     room = width - sum(cell_len(text) for text, _ in parts) - 1
     if room >= MIN_SPARKLINE_CELLS:
@@ -91,5 +92,7 @@ class StatusBar(Widget):
     def render_line(self, y: int) -> Strip:
         """Textual's hook."""
         parts = self._lines[y] if y < len(self._lines) else []
-        strip = Strip([Segment(text, self.get_component_rich_style(f"status--{kind}")) for text, kind in parts])
+        strip = Strip(
+            [Segment(human.visible(text), self.get_component_rich_style(f"status--{kind}")) for text, kind in parts]
+        )
         return strip.adjust_cell_length(self.size.width, self.rich_style)

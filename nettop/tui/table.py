@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from nettop.format import visible
 from nettop.model.filter import AnyRow
 from nettop.tui.columns import GAP_CELLS, Column, Context, fit
 from nettop.tui.keys import TABLE_KEYS, bindings
@@ -30,6 +31,7 @@ _UP, _DOWN = "▴", "▾"
 
 def cell(text: str, cells: int, right: bool) -> str:
     """Text in exactly so many terminal cells; wide characters count two, what is cut ends in an ellipsis."""
+    text = visible(text)
     length = cell_len(text)
     if length > cells:
         return set_cell_size(text, cells - 1) + _ELLIPSIS if cells > 1 else set_cell_size(text, cells)
@@ -175,7 +177,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def _wheel(self, rows: int) -> None:
         self._top = max(min(self._top + rows, len(self._rows) - self._page), 0)
-        self.move_to(max(min(self._cursor, self._top + self._page - 1), self._top))
+        cursor = max(min(self._cursor, self._top + self._page - 1), self._top)
+        if cursor != self._cursor:
+            self.move_to(cursor)
+        self.refresh()
 
     def on_click(self, event: events.Click) -> None:
         """A title sorts, a row is selected, twice is opened."""
@@ -201,6 +206,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         """Another width may hold other columns."""
         self._fit_columns()
         self._clamp()
+        self.refresh()
 
     def _fit_columns(self) -> None:
         self._columns = fit(self.pane.columns, max(self.size.width - _SCROLLBAR_CELLS, 1))
@@ -251,13 +257,14 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     def _header(self) -> list[Segment]:
         segments = []
         for column, cells in self._columns:
-            title, style = column.title, self._style("header")
+            right, style = column.align == "right", self._style("header")
             if self._sorted_by is not None and self._sorted_by[0] == column.key:
-                title = f"{title[: cells - 1]}{_DOWN if self._sorted_by[1] else _UP}"
-                style += self._style("sorted")
-            segments.append(Segment(cell(title, cells, column.align == "right"), style))
-            segments.append(Segment(" " * GAP_CELLS, self._style("header")))
-        return segments[:-1]
+                # the arrow may stand in the gap, so that no title is cut for it
+                title = f"{column.title}{_DOWN if self._sorted_by[1] else _UP}"
+                segments.append(Segment(cell(title, cells + GAP_CELLS, right), style + self._style("sorted")))
+            else:
+                segments.append(Segment(cell(column.title, cells, right) + " " * GAP_CELLS, style))
+        return segments
 
     def _scrollbar(self, y: int) -> str:
         total, page = len(self._rows), self._page

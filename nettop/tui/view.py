@@ -86,15 +86,43 @@ def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Cont
     return [row for _, row in keyed + unknown]
 
 
+def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:
+    """The column after the one with this key, round and round; the first if that is not among them."""
+    keys = [column.key for column in columns]
+    return columns[(keys.index(key) + 1) % len(columns) if key in keys else 0]
+
+
+def sort_by(column: Column[RowT], sorted_by: tuple[str, bool]) -> tuple[str, bool]:
+    """What a click on a column's title makes of the sort: by this column; again, the other way round."""
+    key, descending = sorted_by
+    return (key, not descending) if key == column.key else (column.key, column.descending)
+
+
 class Traffic:
-    """Rates of the last ticks: in all, and per process that moves or did so of late."""
+    """Rates of the last ticks: in all, and per process that moves or did so of late; queries per second."""
 
     def __init__(self) -> None:
         self.total: deque[float] = deque(maxlen=HISTORY_TICKS)
         self.by_process: dict[Any, deque[float]] = {}  # bounded by the processes of a snapshot
+        self.dns_per_s = 0.0
+        self._last: Snapshot | None = None
+
+    def copy(self) -> "Traffic":
+        """As it is now."""
+        twin = Traffic()
+        twin.total = self.total.copy()
+        twin.by_process = {key: history.copy() for key, history in self.by_process.items()}
+        twin.dns_per_s = self.dns_per_s
+        twin._last = self._last
+        return twin
 
     def add(self, snapshot: Snapshot) -> None:
         """Take a tick's rates."""
+        if self._last is not None:
+            seconds = (snapshot.captured_at - self._last.captured_at).total_seconds()
+            asked = newest_ids(snapshot)[0] - newest_ids(self._last)[0]
+            self.dns_per_s = asked / seconds if seconds > 0 else 0.0
+        self._last = snapshot
         total = 0.0
         seen = {}
         for row in snapshot.processes:
