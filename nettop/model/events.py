@@ -4,7 +4,6 @@ Each event carries whole rows, not differences: the last row with an id is the t
 by row and is still a recording that replays.
 """
 
-from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -17,7 +16,7 @@ STREAM_SCHEMA: Final = "nettop.stream/1"
 class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """Base of all; `time` is when it happened, or for counters when they were read."""
 
-    time: datetime
+    time: rows.Time
 
 
 class Start(Event, frozen=True, gc=False, kw_only=True, tag="start"):

@@ -5,10 +5,11 @@ contract is these classes: nettop/export.py encodes them as they are, and the pu
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+Time = Annotated[datetime, Meta(tz=True)]  # with its zone: a recording that leaves it out is refused
 Owner = Literal["exact", "scanned", "listener", "unknown"]
 Family = Literal["ipv4", "ipv6"]
 Direction = Literal["outbound", "inbound", "unknown"]
@@ -64,7 +65,7 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
 
     id: int
     pid: int | None
-    process_start_time: datetime | None
+    process_start_time: Time | None
     comm: str | None
     owner: Owner
     netns: int
@@ -73,9 +74,9 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     local: Endpoint
     remote: RemoteEndpoint
     state: TcpState
-    opened_at: datetime | None
+    opened_at: Time | None
     opened_before_start: bool | None
-    closed_at: datetime | None = None
+    closed_at: Time | None = None
     duration_ms: float | None = None
     connect_ms: float | None = None
     end: End | None = None
@@ -106,9 +107,9 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     """
 
     id: int
-    asked_at: datetime
+    asked_at: Time
     pid: int | None
-    process_start_time: datetime | None
+    process_start_time: Time | None
     comm: str | None
     netns: int
     transport: Literal["udp", "tcp"]
@@ -135,7 +136,7 @@ class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
 
     id: int
     pid: int | None
-    process_start_time: datetime | None
+    process_start_time: Time | None
     comm: str | None
     netns: int
     tx_bytes: int
@@ -147,7 +148,7 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     """Who a process is; start_time tells it from an earlier one with the same pid."""
 
     pid: int
-    start_time: datetime
+    start_time: Time
     comm: str
     cmdline: tuple[str, ...] | None
     uid: int
@@ -155,8 +156,8 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     parent_pid: int | None
     cgroup: str | None
     netns: int
-    first_seen: datetime
-    exited_at: datetime | None = None
+    first_seen: Time
+    exited_at: Time | None = None
 
 
 class TcpTotals(Row, frozen=True, gc=False, kw_only=True):

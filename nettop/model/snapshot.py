@@ -1,12 +1,11 @@
 """The whole of what is known at one moment: what the screen draws, what is exported, what a recording replays to."""
 
-from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import field
 from msgspec.structs import replace
 
-from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope
+from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Time
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -21,8 +20,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
     nettop: str
     host: Host
-    started_at: datetime
-    captured_at: datetime
+    started_at: Time
+    captured_at: Time
     elapsed_s: float
     paused: bool = False
     filter: str | None = None
