@@ -13,6 +13,11 @@ def printable(raw: bytes) -> str:
     return "".join(map(_escaped, text))
 
 
+def printable_text(text: str) -> str:
+    """Text in which what does not print is escaped as above; for what has been decoded already."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
 def _escaped(character: str) -> str:
     if character == "\\":
         return "\\\\"

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from nettop.errors import UsageError
 from nettop.model.events import STREAM_SCHEMA, AnyEvent, End, Start, Tick
 from nettop.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
+from nettop.text import printable_text
 
 MAX_LINE_BYTES = 8 << 20  # a row holds a DNS answer of 64 KB at most; a longer line is no recording
 MAX_SNAPSHOT_BYTES = 1 << 30
@@ -26,6 +27,8 @@ class _Envelope(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(AnyEvent)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _SNAPSHOT = msgspec.json.Decoder(Snapshot)
+# Bytes that are not UTF-8 and nesting without end come from msgspec as these.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class RecordingError(UsageError):
@@ -60,8 +63,8 @@ def read_snapshot(path: Path) -> Snapshot | None:
     if envelope.schema != SNAPSHOT_SCHEMA:
         raise _wrong_schema(path, envelope.schema)
     try:
-        return _SNAPSHOT.decode(whole)
-    except msgspec.DecodeError as error:
+        return _SNAPSHOT.decode(_without_control_characters(whole))
+    except _NOT_JSON as error:
         raise RecordingError(
             f"{path} is not a snapshot of this form: {error}.", "It may come from a newer nettop; try with that."
         ) from error
@@ -70,8 +73,28 @@ def read_snapshot(path: Path) -> Snapshot | None:
 def _envelope(text: bytes) -> _Envelope | None:
     try:
         return _ENVELOPE.decode(text)
-    except msgspec.DecodeError:
+    except _NOT_JSON:
         return None
+
+
+def _without_control_characters(text: bytes) -> bytes:
+    """The same JSON, its strings made printable: a recording may come from a stranger, and its text goes to terminals.
+
+    What nettop wrote is printable, so this seldom does more than look.
+    """
+    if b"\\" not in text and text.decode().replace("\n", "").isprintable():
+        return text
+    return msgspec.json.encode(_printable_strings(msgspec.json.decode(text)))
+
+
+def _printable_strings(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable_text(value)
+    if isinstance(value, list):
+        return [_printable_strings(item) for item in value]
+    if isinstance(value, dict):
+        return {printable_text(key): _printable_strings(item) for key, item in value.items()}
+    return value
 
 
 def _wrong_schema(path: Path, schema: str | None) -> RecordingError:
@@ -111,7 +134,7 @@ def _cut(path: Path, where: str) -> RecordingError:
 
 def _decode(path: Path, line: bytes, number: int) -> AnyEvent:
     try:
-        event: AnyEvent = _EVENT.decode(line)
+        event: AnyEvent = _EVENT.decode(_without_control_characters(line))
     except msgspec.ValidationError as error:
         envelope = _envelope(line)
         if number == 1 and envelope is not None and envelope.schema != STREAM_SCHEMA:
@@ -120,7 +143,7 @@ def _decode(path: Path, line: bytes, number: int) -> AnyEvent:
             f"{path} line {number} is not an event of {STREAM_SCHEMA}: {error}.",
             "The file was changed, or comes from a newer nettop.",
         ) from error
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise RecordingError(
             f"{path} line {number} is not JSON: {error}.", "Give a file that 'nettop stream' wrote, unchanged."
         ) from error
@@ -138,7 +161,9 @@ class RecordingSource:
     def __init__(self, path: Path, partial: bool = False, speed: float | None = None) -> None:
         self._events = read_events(path, partial)
         self._speed = speed
-        self._next: AnyEvent | None = next(self._events)
+        self._next: AnyEvent | None = next(self._events, None)
+        if self._next is None:
+            raise RecordingError(f"{path} is empty.", "Give a file that 'nettop stream' wrote.")
         self._first_time = self._next.time
         self._played_s = 0.0  # of the recording's time
         self._resumed_at = time.monotonic()
