@@ -1,0 +1,361 @@
+"""Recordings and snapshots read back, and what is wrong with those that are not."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nettop.export import event_json, snapshot_json
+from nettop.model import events
+from nettop.model.store import replayed
+from nettop.sources import recording
+from nettop.sources.recording import RecordingError, RecordingSource, read_events, read_snapshot
+from tests.builders import a_recording, at, connection, dns_query, identity, start, tick, told
+
+RECORDED = a_recording()
+WHOLE = b"".join(map(event_json, RECORDED))
+START, END = event_json(start()), event_json(events.End(time=at(4)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "recording"
+
+
+def refused(path: Path, partial: bool = False) -> RecordingError:
+    """What a person gets to hear of the file, who tries it as a snapshot first."""
+
+    def read() -> None:
+        if read_snapshot(path) is None:
+            replayed(read_events(path, partial)).snapshot()
+
+    with pytest.raises(RecordingError) as caught:
+        read()
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_a_stream_replays_to_the_same_snapshot(path: Path) -> None:
+    path.write_bytes(WHOLE)
+    assert read_snapshot(path) is None
+    assert list(read_events(path, partial=False)) == RECORDED
+    assert replayed(read_events(path, partial=False)).snapshot() == replayed(RECORDED).snapshot()
+
+
+def test_a_snapshot_is_read_back(path: Path) -> None:
+    snapshot = replayed(RECORDED).snapshot()
+    path.write_bytes(snapshot_json(snapshot))
+    assert read_snapshot(path) == snapshot
+
+
+def test_a_snapshot_in_one_line_is_read_back(path: Path) -> None:
+    path.write_bytes(
+        b'{"schema":"nettop.snapshot/1"'
+        + b"".join(snapshot_json(replayed(RECORDED).snapshot()).split(b'"nettop.snapshot/1"')[1:]).replace(b"\n", b"")
+    )
+    assert read_snapshot(path) == replayed(RECORDED).snapshot()
+
+
+@pytest.mark.parametrize(
+    ("content", "partial", "message", "remedy"),
+    [
+        (b"", False, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
+        (b"", True, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
+        (b"\n\n", False, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
+        (
+            b"hello\n",
+            False,
+            "{} is not JSON, or not all of it.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+        ),
+        (
+            b"\x7fELF\x02\xff\xfe\0\0",
+            False,
+            "{} is not JSON, or not all of it.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+        ),
+        (
+            b'{"type":"\xff"}\n',
+            False,
+            "{} line 1 is not JSON: 'utf-8' codec can't decode byte 0xff in position 9: invalid start byte.",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (
+            snapshot_json(replayed(RECORDED).snapshot())[:-100],
+            False,
+            "{} is not JSON, or not all of it.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+        ),
+        (
+            b'{"schema": "nettop.snapshot/2"}\n',
+            False,
+            "{} has the schema 'nettop.snapshot/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+        ),
+        (
+            b'{\n  "schema": "nettop.snapshot/2"\n}\n',
+            False,
+            "{} has the schema 'nettop.snapshot/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+        ),
+        (
+            START.replace(b"stream/1", b"stream/2") + END,
+            False,
+            "{} has the schema 'nettop.stream/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+        ),
+        (
+            b"{}\n",
+            False,
+            "{} names no schema; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
+            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+        ),
+        (
+            b'{"schema":"nettop.snapshot/1"}\n',
+            False,
+            "{} is not a snapshot of this form: Object missing required field `nettop`.",
+            "It may come from a newer nettop; try with that.",
+        ),
+        (
+            START + END[:-5],
+            False,
+            "{} was cut: it stops in the middle of line 2.",
+            "Add --partial to take the whole lines that there are.",
+        ),
+        (
+            START,
+            False,
+            "{} was cut: it stops after line 1, without its last line.",
+            "Add --partial to take the whole lines that there are.",
+        ),
+        (
+            START[:-1],
+            True,
+            "{} was cut: it stops in the middle of line 1.",
+            "Add --partial to take the whole lines that there are.",
+        ),
+        (
+            START[:70] + b"\n",
+            False,
+            "{} line 1 is not JSON: JSON is malformed: invalid character (byte 70).",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (START + END + b"\n", False, "{} goes on after its end (line 3).", "Remove what follows the end."),
+        (START + END + START, True, "{} goes on after its end (line 3).", "Remove what follows the end."),
+        (
+            event_json(tick(1)) + END,
+            False,
+            "{} line 1: a recording has one line of type 'start', its first.",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (
+            START + START + END,
+            False,
+            "{} line 2: a recording has one line of type 'start', its first.",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (
+            START + b'{"type":"quake","time":"2026-01-01T00:00:00.5Z"}\n',
+            False,
+            "{} line 2 is not an event of nettop.stream/1: Invalid value 'quake' - at `$.type`.",
+            "The file was changed, or comes from a newer nettop.",
+        ),
+        (
+            START + b'{"type":"tick","time":"2026-01-01T00:00:00.5"}\n',
+            False,
+            "{} line 2 is not an event of nettop.stream/1: "
+            "Expected `datetime` with a timezone component - at `$.time`.",
+            "The file was changed, or comes from a newer nettop.",
+        ),
+        (
+            START + b"what?\n",
+            False,
+            "{} line 2 is not JSON: JSON is malformed: invalid character (byte 0).",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (
+            START + b'{"type":"tick","x":' + b"[" * 100_000 + b"\n",
+            True,
+            "{} line 2 is not JSON: maximum recursion depth exceeded while deserializing an object.",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+        (
+            START + b"\n" + END,
+            False,
+            "{} line 2 is not JSON: Input data was truncated.",
+            "Give a file that 'nettop stream' wrote, unchanged.",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_reason(
+    path: Path, content: bytes, partial: bool, message: str, remedy: str
+) -> None:
+    path.write_bytes(content)
+    error = refused(path, partial)
+    assert (error.message, error.remedy) == (message.format(path), remedy)
+
+
+def test_a_file_that_is_not_there(path: Path) -> None:
+    assert refused(path).message == f"{path} cannot be read: No such file or directory."
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    assert refused(tmp_path).message == f"{tmp_path} cannot be read: Is a directory."
+
+
+def test_a_file_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert refused(path).message == f"{path} cannot be read: Permission denied."
+
+
+def test_a_recording_cut_at_any_byte_is_told_and_as_partial_goes_as_far_as_its_lines(path: Path) -> None:
+    lines = WHOLE.splitlines(keepends=True)
+    for length in range(len(lines[0]), len(WHOLE), 97):
+        path.write_bytes(WHOLE[:length])
+        assert "was cut" in refused(path).message
+        whole_lines = WHOLE[:length].count(b"\n")
+        assert list(read_events(path, partial=True)) == RECORDED[:whole_lines]
+
+
+def test_a_whole_recording_may_be_read_as_partial(path: Path) -> None:
+    path.write_bytes(WHOLE)
+    assert list(read_events(path, partial=True)) == RECORDED
+
+
+def test_a_line_without_end_is_not_read_into_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MAX_LINE_BYTES", 1000)
+    path.write_bytes(START + b'{"type":"tick","x":"' + b"x" * 5000 + b'"}\n')
+    assert refused(path).message == f"{path} was cut: it stops in the middle of line 2."
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b2J", "\\u{9b}2J"),
+        ("\u202egnp", "\\u{202e}gnp"),
+        ("a\nb", "a\\x0ab"),
+        ("back\\\\slash", "back\\\\slash"),
+        ("naïve", "naïve"),
+    ],
+)
+def test_the_text_of_a_stranger_is_made_printable(path: Path, name: str, shown: str) -> None:
+    path.write_bytes(START + event_json(told(connection(comm=name))) + END)
+    (changed,) = [event for event in read_events(path, False) if isinstance(event, events.ConnectionChanged)]
+    assert changed.connection == connection(comm=shown)
+    snapshot = replayed([start(), told(identity(comm=name)), told(dns_query(qname=name)), tick(1)]).snapshot()
+    path.write_bytes(snapshot_json(snapshot))
+    read = read_snapshot(path)
+    assert read is not None
+    assert (read.processes[0].comm, read.dns[0].qname) == (shown, shown)
+
+
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(round(seconds, 6))
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(recording, "time", clock)
+    return clock
+
+
+def types(batch: Sequence[events.AnyEvent]) -> list[str]:
+    return [type(event).__name__ for event in batch]
+
+
+def test_without_a_speed_each_read_is_a_tick(path: Path, clock: Time) -> None:
+    path.write_bytes(WHOLE)
+    source = RecordingSource(path)
+    read = []
+    while not source.finished:
+        read.append(source.read(1.0))
+    assert [types(batch)[-1] for batch in read] == ["Tick", "Tick", "Tick", "End"]
+    assert [event for batch in read for event in batch] == RECORDED
+    assert clock.slept == []
+    assert source.read(1.0) == []
+
+
+def lines(*told_events: events.AnyEvent) -> bytes:
+    return b"".join(event_json(event) for event in told_events)
+
+
+@pytest.mark.parametrize(
+    ("speed", "slept"), [(1.0, [1.0, 1.0, 0.5]), (2.0, [1.0, 0.25]), (0.5, [1.0] * 5), (1000.0, [0.0025])]
+)
+def test_the_pace_is_that_of_the_recording_times_the_speed(
+    path: Path, clock: Time, speed: float, slept: list[float]
+) -> None:
+    # GIVEN a recording whose second batch comes 2.5 s after its first
+    path.write_bytes(lines(start(), tick(0), tick(2.5), events.End(time=at(2.5))))
+    source = RecordingSource(path, speed=speed)
+    assert types(source.read(1.0)) == ["Start", "Tick"]
+    # WHEN it is read, waiting for a second at most
+    batches = [source.read(1.0) for _ in slept]
+    # THEN it waited so long, and no read before the last had anything
+    assert clock.slept == slept
+    assert [types(batch) for batch in batches] == [[]] * (len(slept) - 1) + [["Tick"]]
+    assert types(source.read(1.0)) == ["End"]
+    assert source.finished
+
+
+def test_a_faster_pace_counts_from_where_the_recording_is(path: Path, clock: Time) -> None:
+    path.write_bytes(lines(start(), tick(0), tick(10), events.End(time=at(10))))
+    source = RecordingSource(path, speed=1.0)
+    source.read(1.0)
+    assert source.read(4.0) == []
+    source.adjust(1)
+    assert source.pace == "x2"
+    assert types(source.read(60.0)) == ["Tick"]
+    assert clock.slept == [4.0, 3.0]
+
+
+def test_a_held_recording_stands_still(path: Path, clock: Time) -> None:
+    path.write_bytes(lines(start(), tick(0), tick(2), events.End(time=at(2))))
+    source = RecordingSource(path, speed=1.0)
+    source.read(1.0)
+    source.hold(True)
+    assert source.read(30.0) == []
+    source.hold(False)
+    assert types(source.read(30.0)) == ["Tick"]
+    assert clock.slept == [30.0, 2.0]
+
+
+@pytest.mark.parametrize(("steps", "pace"), [(1, "x2"), (-1, "x0.5"), (30, "x1024"), (-30, "x0.015625")])
+def test_the_pace_has_bounds(path: Path, steps: int, pace: str) -> None:
+    path.write_bytes(WHOLE)
+    source = RecordingSource(path, speed=1.0)
+    source.adjust(steps)
+    assert source.pace == pace
+
+
+def test_an_empty_file_is_no_source(path: Path) -> None:
+    path.touch()
+    with pytest.raises(RecordingError, match="is empty"):
+        RecordingSource(path, partial=True)
+
+
+def test_finish_and_close_end_it(path: Path) -> None:
+    path.write_bytes(WHOLE)
+    source: Any = RecordingSource(path)
+    assert source.finish() == []
+    assert source.finished
+    source.close()
+    assert source.read(1.0) == []
