@@ -204,7 +204,8 @@ def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str) -> Progra
 class Watch:
     """`nettop stream` into a file that is read along. Every line is held against the published schema."""
 
-    def __init__(self, directory: Path, *arguments: str, interval: float = 0.1) -> None:
+    def __init__(self, directory: Path, *arguments: str, interval: float = 0.1, quiet: bool = True) -> None:
+        self._quiet = quiet  # whether stderr must stay empty
         self.recording = directory / f"stream-{next(_numbers)}"
         self._errors = self.recording.with_suffix(".stderr")
         self.events: list[AnyEvent] = []
@@ -281,7 +282,7 @@ class Watch:
         """End by SIGTERM; the whole of what was seen. Nothing may have been lost, unless that is said."""
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(PATIENCE_S) == 0, self._errors.read_text()
-        assert self._errors.read_text() == ""
+        assert self._errors.read_text() == "" or not self._quiet
         self._follow()
         assert self._left == b""
         assert isinstance(self.events[-1], End)
@@ -332,10 +333,10 @@ def nettop(*arguments: str, timeout_s: float = PATIENCE_S, **popen: Any) -> "sub
 
 
 @contextmanager
-def snapshot_running(*arguments: str, **popen: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    """`nettop snapshot` for a long time, once it is attached."""
+def snapshot_running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator["subprocess.Popen[bytes]"]:
+    """`nettop snapshot` for a long time, once it is attached. `prefix` is a command that execs it."""
     process = subprocess.Popen(
-        [*NETTOP, "snapshot", "--for", "600", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen
+        [*prefix, *NETTOP, "snapshot", "--for", "600", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     with process:
         try:

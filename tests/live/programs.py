@@ -293,6 +293,12 @@ def tcp_fail(address: str, port: int, syn_retries: int = 0) -> None:
             say(error.errno)
 
 
+def tcp_fail_often(address: str, port: int, times: int) -> None:
+    """Connect so often where nobody listens."""
+    for _ in range(times):
+        tcp_fail(address, port)
+
+
 def tcp_give_up(address: str, port: int) -> None:
     """Begin to connect, and close before that came to anything."""
     with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
@@ -401,6 +407,28 @@ def udp_sink(address: str, port: int) -> None:
         while received < wanted:
             received += len(udp.recv(65535))
         say(received)
+
+
+# All of it
+
+
+def errand(comm: str, tcp_port: int, udp_port: int) -> None:
+    """When told: a query, a connection with 29 bytes up and 31 down, and 37 bytes of UDP both ways."""
+    rename(comm)
+    say("ready")
+    hear()
+    ask_once("127.0.0.1", 1, f"{comm}.test")
+    with socket.create_connection(("127.0.0.1", tcp_port), timeout=20) as tcp:
+        tcp.sendall((31).to_bytes(8) + bytes(21))
+        tcp.shutdown(socket.SHUT_WR)
+        while tcp.recv(65536):
+            pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.sendto(bytes(37), ("127.0.0.1", udp_port))
+        udp.recv(65535)
+    say("done")
+    hear()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,223 @@
+"""Where nettop runs and where it writes, when that place is not as it should be."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.live import programs
+from tests.live.lab import (
+    NETTOP,
+    PATIENCE_S,
+    Namespace,
+    check_snapshot,
+    nettop,
+    snapshot_running,
+    wait_until,
+)
+
+NOBODY = (
+    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
+)  # fmt: skip
+
+
+def as_nobody(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run nettop as a user without any privilege."""
+    if subprocess.run([*NOBODY, *NETTOP, "--version"], capture_output=True, check=False, cwd="/").returncode != 0:
+        pytest.skip("the tree is in a place that other users may not read")
+    return subprocess.run(
+        [*NOBODY, *NETTOP, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd="/"
+    )
+
+
+@contextmanager
+def tmpfs(where: Path, options: str) -> Iterator[Path]:
+    where.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(where)], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+        where.rmdir()
+
+
+def one_sentence(said: str) -> None:
+    """What happened and what to do: a line, no traceback."""
+    assert said.startswith("nettop: "), said
+    assert said.count("\n") == 1, said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_at_the_end(quiet: Namespace, directory: Path) -> None:
+    with tmpfs(directory / "small", "size=4k") as small:
+        path = small / "full.json"
+        fill(small)
+        done = nettop("snapshot", "--for", "0.1", "--netns", quiet.name, "-o", str(path))
+        assert (done.returncode, done.stdout) == (1, "")
+        one_sentence(done.stderr)
+        assert "No space left on device" in done.stderr
+        assert not path.exists()
+        assert not list(small.glob("*.partial"))
+
+
+def fill(where: Path) -> None:
+    try:
+        with (where / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        pass
+
+
+def test_a_disk_that_fills_up_under_a_recording(quiet: Namespace, directory: Path) -> None:
+    with tmpfs(directory / "filling", "size=16k") as small:
+        path = small / "recording"
+        process = subprocess.Popen(
+            [*NETTOP, "stream", "--netns", quiet.name, "--interval", "0.1", "-o", str(path)],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: any(file.stat().st_size for file in small.iterdir()), "the recording's first line")
+            quiet.play(programs.tcp_fail_often, address="127.0.0.1", port=7999, times=101).end()
+            assert process.stderr is not None
+            assert process.wait(PATIENCE_S) == 1
+            said = process.stderr.read()
+        finally:
+            process.kill()
+            process.communicate()
+        one_sentence(said)
+        assert "No space left on device" in said
+        assert not path.exists()
+        (partial,) = small.glob("*.partial")  # what was recorded until then is kept, and the message says where
+        assert partial.name in said
+        done = nettop("replay", str(partial), "--partial", "--snapshot")
+        assert done.returncode == 0
+        check_snapshot(done.stdout.encode())
+
+
+def test_a_read_only_mount(quiet: Namespace, directory: Path) -> None:
+    with tmpfs(directory / "frozen", "size=64k,ro") as frozen:
+        done = nettop("snapshot", "--for", "60", "--netns", quiet.name, "-o", str(frozen / "snapshot.json"))
+    assert (done.returncode, done.stdout) == (2, "")  # before the watch, not after
+    one_sentence(done.stderr)
+    assert "Read-only file system" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("no-such-directory/snapshot.json", "No such file or directory"),
+        ("there.json", "exists"),
+        ("link.json", "symbolic link"),
+        (".", "directory"),
+    ],
+)
+def test_paths_that_are_refused_at_once(quiet: Namespace, tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "there.json").write_text("mine")
+    (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere")
+    done = nettop("snapshot", "--for", "60", "--netns", quiet.name, "-o", str(tmp_path / path))
+    assert (done.returncode, done.stdout) == (2, "")
+    one_sentence(done.stderr)
+    assert words in done.stderr
+    assert (tmp_path / "there.json").read_text() == "mine"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_directory_that_one_may_not_write_to(quiet: Namespace, tmp_path: Path) -> None:
+    """Root may write anywhere, so this is for a replay by somebody else."""
+    recording = tmp_path / "recording"
+    done = nettop("stream", "--for", "0.1", "--netns", quiet.name, "-o", str(recording))
+    assert done.returncode == 0
+    recording.chmod(0o644)
+    public = Path("/run") / f"{quiet.name}-public"
+    public.mkdir(mode=0o755)
+    try:
+        copy = public / "recording"
+        copy.write_bytes(recording.read_bytes())
+        copy.chmod(0o644)
+        refused = as_nobody("replay", str(copy), "--snapshot", "-o", str(public / "snapshot.json"))
+        plain = as_nobody("replay", str(copy), "--snapshot")
+    finally:
+        for file in public.iterdir():
+            file.unlink()
+        public.rmdir()
+    assert (refused.returncode, refused.stdout) == (2, "")
+    one_sentence(refused.stderr)
+    assert "Permission denied" in refused.stderr
+    assert (plain.returncode, plain.stderr) == (0, "")
+    check_snapshot(plain.stdout.encode())
+
+
+# Privileges
+
+
+@pytest.mark.parametrize("command", [["snapshot"], ["stream"]])
+def test_without_privileges(command: list[str]) -> None:
+    done = as_nobody(*command)
+    assert (done.returncode, done.stdout) == (3, "")
+    one_sentence(done.stderr)
+    assert "CAP_BPF" in done.stderr
+    assert "sudo" in done.stderr
+
+
+def test_doctor() -> None:
+    done = nettop("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    for hook in ("inet_sock_set_state", "egress", "ingress", "sock_release", "bpf_map_elem", "task_file"):
+        assert hook in done.stdout
+    done = nettop("doctor", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["schema"] == "nettop.doctor/1"
+    assert report["can_run"] is True
+    assert {check["status"] for check in report["checks"]} == {"ok"}
+    assert len(report["checks"]) >= 8 + 4
+    for check in report["checks"]:
+        assert set(check) == {"need", "mechanism", "status", "detail", "remedy"}
+
+
+def test_doctor_without_privileges() -> None:
+    done = as_nobody("doctor", "--json")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    report = json.loads(done.stdout)
+    assert report["can_run"] is False
+    (missing,) = [check for check in report["checks"] if check["status"] == "missing"]
+    assert missing["remedy"]
+    assert "CAP_BPF" in missing["detail"]
+
+
+# cgroup2
+
+
+UNMOUNT_CGROUP2 = (
+    "set -e; for at in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/self/mounts); do umount -l $at; done; "
+    "! grep -q ' cgroup2 ' /proc/self/mounts; exec \"$@\""
+)
+
+
+def test_where_cgroup2_is_not_mounted(quiet: Namespace) -> None:
+    """In a mount namespace of its own, the host's mounts stay as they are."""
+    before = Path("/proc/self/mounts").read_text()
+    sink = quiet.play(programs.udp_sink, address="127.0.0.1", port=7017)
+    assert sink.hear() == "bound"
+    with snapshot_running(
+        "--netns",
+        quiet.name,
+        prefix=("unshare", "--mount", "--propagation", "private", "sh", "-c", UNMOUNT_CGROUP2, "sh"),
+    ) as process:
+        sender = quiet.start("bash", "-c", "printf %0101d 0 > /dev/udp/127.0.0.1/7017")
+        sender.end()
+        sink.say(101)
+        assert sink.hear() == 101
+        sink.end()
+        process.terminate()
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (0, b"")
+    snapshot = check_snapshot(output)
+    (row,) = [row for row in snapshot.processes if row.pid == sender.pid]
+    assert row.udp.tx_bytes == 101
+    assert Path("/proc/self/mounts").read_text() == before
