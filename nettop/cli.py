@@ -29,9 +29,10 @@ from nettop.output_file import OutputFile
 from nettop.sources import Source
 from nettop.sources.live import LiveSource
 from nettop.sources.recording import RecordingSource, read_events, read_snapshot
+from nettop.text import printable_text
 
 _READ_TIMEOUT_S = 1.0
-_STDOUT, _STDERR = 1, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stdout_open = _occupy_standard_descriptors()
     debug = "--debug" in (sys.argv if arguments is None else arguments)
     try:
-        options = make_parser(_COMMANDS).parse_args(arguments)
-        if not stdout_open:
+        options = _parsed(arguments, stdout_open)
+        if options is None:
+            return 0
+        if not stdout_open and getattr(options, "output", None) is None:
             raise RunError("Standard output is closed.", "Open it, or write to a file with -o PATH.")
         return int(options.run(options))
     except NettopError as error:
@@ -61,12 +64,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RunError.exit_code
 
 
+def _parsed(arguments: Sequence[str] | None, stdout_open: bool) -> argparse.Namespace | None:
+    """The options; None after --help and --version, which argparse prints. Raises NettopError."""
+    try:
+        with suppress(SystemExit):
+            return make_parser(_COMMANDS).parse_args(arguments)
+        if stdout_open:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), _STDOUT)  # or Python tries again as it leaves
+        raise _not_written(error) from error
+    return None
+
+
 def _complain(error: NettopError, debug: bool) -> None:
-    text = f"nettop: {error.message} {error.remedy}\n"
+    lines = [f"nettop: {error.message} {error.remedy}"]
     if isinstance(error, FilterError):
-        text = f"nettop: {error.message} {error.remedy}\n{error.marked}\n"
+        lines += error.marked.split("\n")
     if debug and error.details:
-        text += error.details.rstrip() + "\n"
+        lines += error.details.rstrip().split("\n")
+    _tell(lines)
+
+
+def _note(sentence: str) -> None:
+    _tell([f"nettop: {sentence}"])
+
+
+def _tell(lines: Sequence[str]) -> None:
+    text = "".join(f"{printable_text(line)}\n" for line in lines)  # names of files are other people's words
     with suppress(OSError):  # where nobody listens there is nobody to tell
         os.write(_STDERR, text.encode(errors="backslashreplace"))
 
@@ -101,10 +126,6 @@ def _scope(options: argparse.Namespace) -> Scope:
     return scope
 
 
-def _note(sentence: str) -> None:
-    sys.stderr.write(f"nettop: {sentence}\n")
-
-
 def _chosen_filter(options: argparse.Namespace) -> Filter:
     chosen = Filter(options.filter)
     for kind in KINDS:
@@ -131,7 +152,7 @@ def _show(feed: Feed, mode: str, chosen: Filter) -> int:
 
 def _require_terminal() -> None:
     remedy = "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'."
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
         raise UsageError("The screen needs a terminal.", remedy)
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError(f"The terminal (TERM={os.environ.get('TERM', '')}) cannot show a screen.", remedy)
@@ -279,18 +300,21 @@ class _StandardOutput:
         try:
             while view:
                 view = view[os.write(_STDOUT, view) :]
-        except BrokenPipeError as error:
-            raise RunError(
-                "Standard output was closed before everything was written.", "Keep the reader open, or use -o PATH."
-            ) from error
         except OSError as error:
-            raise RunError(
-                f"Standard output could not be written: {error.strerror}.",
-                "Make room, or write elsewhere with -o PATH.",
-            ) from error
+            raise _not_written(error) from error
 
     def commit(self) -> None:
         pass
+
+
+def _not_written(error: OSError) -> RunError:
+    if isinstance(error, BrokenPipeError):
+        return RunError(
+            "Standard output was closed before everything was written.", "Keep the reader open, or use -o PATH."
+        )
+    return RunError(
+        f"Standard output could not be written: {error.strerror}.", "Make room, or write elsewhere with -o PATH."
+    )
 
 
 @contextmanager
