@@ -41,7 +41,8 @@ class FilterError(UsageError):
     @property
     def marked(self) -> str:
         """The expression, and under it a mark at the place."""
-        return f"{self.text}\n{' ' * self.start}{'^' * (self.end - self.start)}"
+        shown = "".join(character if character.isprintable() else "?" for character in self.text)
+        return f"{shown}\n{' ' * self.start}{'^' * (self.end - self.start)}"
 
 
 class _Term(NamedTuple):
