@@ -1,0 +1,445 @@
+"""The command line: whatever it is given, one sentence, one remedy, one exit code, and no traceback."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nettop import __version__, cli
+from nettop.cli import main
+from nettop.errors import CannotRunError
+from nettop.export import event_json, snapshot_json
+from nettop.kernel.btf import Btf, BtfError
+from nettop.model.store import replayed
+from tests.builders import a_recording
+
+WHOLE = b"".join(map(event_json, a_recording()))
+NETTOP = (sys.executable, "-m", "nettop")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "recording"
+    path.write_bytes(WHOLE)
+    return path
+
+
+def outcome(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    code = main(list(map(str, arguments)))
+    output = capfd.readouterr()
+    return code, output.out, output.err
+
+
+def run(*arguments: str | Path, prefix: Sequence[str] = NETTOP, redirection: str = "") -> tuple[int, str, str]:
+    """The same of a process of its own, below a shell that redirects."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *prefix, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["snapshot", "--for", "0"], "Argument --for: 0 is not between 0.1 and 604800 seconds."),
+        (["snapshot", "--for", "-1"], "Argument --for: -1 is not between 0.1 and 604800 seconds."),
+        (["snapshot", "--for", "nan"], "Argument --for: nan is not between 0.1 and 604800 seconds."),
+        (["snapshot", "--for", "inf"], "Argument --for: inf is not between 0.1 and 604800 seconds."),
+        (["snapshot", "--for", "1e9"], "Argument --for: 1e9 is not between 0.1 and 604800 seconds."),
+        (["snapshot", "--for", "abc"], "Argument --for: 'abc' is not a number of seconds."),
+        (["snapshot", "--for", ""], "Argument --for: '' is not a number of seconds."),
+        (["snapshot", "--for"], "Argument --for: expected one argument."),
+        (["snapshot", "--interval", "0"], "Argument --interval: 0 is not between 0.1 and 60 seconds."),
+        (["snapshot", "--interval", "61"], "Argument --interval: 61 is not between 0.1 and 60 seconds."),
+        (["snapshot", "--interval", "x"], "Argument --interval: 'x' is not a number of seconds."),
+        (["snapshot", "--pid", "0"], "Argument --pid: '0' is not a pid."),
+        (["snapshot", "--pid", "-5"], "Argument --pid: '-5' is not a pid."),
+        (["snapshot", "--pid", "x"], "Argument --pid: 'x' is not a pid."),
+        (["snapshot", "--pid", "٤٢"], "Argument --pid: '٤٢' is not a pid."),
+        (["snapshot", "--pid", "4194304"], "Argument --pid: '4194304' is not a pid."),
+        (["snapshot", "-o"], "Argument -o/--output: expected one argument."),
+    ],
+)
+def test_a_wrong_value(capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    remedy = f"See 'nettop {arguments[0]} --help'."
+    assert outcome(capfd, *arguments) == (2, "", f"nettop: {message} {remedy}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ["snapshot", "--pid", "4194303"],
+            "There is no process 4194303. Give the pid of a running process; 'pgrep NAME' finds it.",
+        ),
+        (["snapshot", "--comm", ""], "--comm needs a name. Give one as 'ps -o comm' shows it."),
+        (
+            ["snapshot", "--netns", "no-such"],
+            "There is no network namespace 'no-such' (/run/netns/no-such: No such file or directory). Give a name from "
+            "'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
+        ),
+        (
+            ["snapshot", "--netns", "/etc/passwd"],
+            "'/etc/passwd' is no network namespace: /etc/passwd is an ordinary file. Give a name from 'ip netns', a "
+            "path like /proc/PID/ns/net, or the pid of a process inside.",
+        ),
+        (
+            ["replay", "--snapshot", "/no/such"],
+            "/no/such cannot be read: No such file or directory. Give a file that you may read.",
+        ),
+        (
+            ["replay", "--snapshot"],
+            "There is nothing to replay. Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo.",
+        ),
+        (
+            ["replay", "--demo", "file"],
+            "FILE and --demo exclude each other: both say what to replay. Give one of the two.",
+        ),
+        (["snapshot", "--no-such"], "Unrecognized arguments: --no-such. See 'nettop --help'."),
+        (["snapshot", "extra"], "Unrecognized arguments: extra. See 'nettop --help'."),
+        (["snapshot", "--netns", "\x1b[2J"], None),
+        (["replay", "--snapshot", "/no/\x1b[2J\x9b"], None),
+    ],
+)
+def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: list[str], text: str | None) -> None:
+    code, output, error = outcome(capfd, *arguments)
+    assert (code, output) == (2, "")
+    assert error.startswith("nettop: ")
+    assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+    assert text is None or error == f"nettop: {text}\n"
+
+
+def test_an_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
+    code, output, error = outcome(capfd, "watch")
+    assert (code, output) == (2, "")
+    assert error.startswith("nettop: Argument COMMAND: invalid choice: 'watch' (choose from ")
+
+
+def test_more_of_a_kind_than_the_kernel_side_holds(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nettop.kernel.scope.Scope.MAX_ENTRIES", 1)
+    assert outcome(capfd, "snapshot", "--pid", str(os.getpid()), "--pid", str(os.getppid())) == (
+        2,
+        "",
+        "nettop: More than 1 of a kind are too many. Use --filter instead.\n",
+    )
+
+
+@pytest.mark.parametrize("command", [["snapshot"], ["stream"], ["replay", "--demo", "--snapshot"]])
+def test_a_malformed_filter_is_shown_with_the_place(capfd: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert outcome(capfd, *command, "--filter", "comm:a pid:xyz") == (
+        2,
+        "",
+        "nettop: A pid is a whole number, not 'xyz'. Write for example pid:42.\ncomm:a pid:xyz\n           ^^^\n",
+    )
+
+
+def test_a_control_character_in_a_filter_does_not_move_the_mark(capfd: pytest.CaptureFixture[str]) -> None:
+    _, _, error = outcome(capfd, "snapshot", "--filter", "a\x1bb pid:x")
+    assert error.splitlines()[1:] == ["a?b pid:x", "        ^"]
+
+
+@pytest.mark.parametrize("option", ["--pid=1", "--comm=x", "--netns=x"])
+def test_a_recording_has_its_scope(capfd: pytest.CaptureFixture[str], option: str, recording: Path) -> None:
+    code, _, error = outcome(capfd, option, "replay", "--snapshot", recording)
+    assert (code, error) == (
+        2,
+        "nettop: --pid, --comm and --netns choose what is watched; a recording is made. "
+        "Use --filter, for example pid:42.\n",
+    )
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert outcome(capfd, "--version") == (0, f"nettop {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [[], ["snapshot"], ["stream"], ["replay"], ["doctor"]])
+def test_help(capfd: pytest.CaptureFixture[str], command: list[str]) -> None:
+    code, output, error = outcome(capfd, *command, "--help")
+    assert (code, error) == (0, "")
+    assert output.startswith(f"usage: {' '.join(['nettop', *command])} ")
+
+
+# Replays
+
+
+def test_replay_of_a_recording(capfd: pytest.CaptureFixture[str], recording: Path) -> None:
+    expected = snapshot_json(replayed(a_recording()).snapshot()).decode()
+    assert outcome(capfd, "replay", "--snapshot", recording) == (0, expected, "")
+
+
+def test_replay_of_a_snapshot(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = snapshot_json(replayed(a_recording()).snapshot())
+    (tmp_path / "snapshot").write_bytes(text)
+    assert outcome(capfd, "replay", "--snapshot", tmp_path / "snapshot") == (0, text.decode(), "")
+
+
+def test_replay_of_the_demo(capfd: pytest.CaptureFixture[str]) -> None:
+    code, output, error = outcome(capfd, "replay", "--demo", "--snapshot")
+    assert (code, error) == (0, "")
+    assert json.loads(output)["schema"] == "nettop.snapshot/1"
+
+
+def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: Path) -> None:
+    code, output, error = outcome(capfd, "replay", "--snapshot", recording, "--filter", "comm:wget state:closed")
+    snapshot = json.loads(output)
+    assert code == 0
+    assert (snapshot["processes"], snapshot["connections"], snapshot["dns"]) == ([], [], [])
+    assert snapshot["filter"] == "comm:wget state:closed"
+    assert error == (
+        "nettop: the filter term 'state:closed' says nothing about processes; they are not filtered by it.\n"
+        "nettop: the filter term 'state:closed' says nothing about dns; they are not filtered by it.\n"
+    )
+
+
+def test_replay_of_a_recording_that_was_cut(capfd: pytest.CaptureFixture[str], recording: Path) -> None:
+    recording.write_bytes(WHOLE[:-10])
+    code, output, error = outcome(capfd, "replay", "--snapshot", recording)
+    assert (code, output) == (2, "")
+    assert error == (
+        f"nettop: {recording} was cut: it stops in the middle of line {len(a_recording())}. "
+        "Add --partial to take the whole lines that there are.\n"
+    )
+    code, output, error = outcome(capfd, "replay", "--snapshot", "--partial", recording)
+    assert (code, error) == (0, "")
+    assert json.loads(output)["elapsed_s"] == 4.0
+
+
+def test_replay_into_a_file(capfd: pytest.CaptureFixture[str], recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    assert outcome(capfd, "replay", "--snapshot", recording, "-o", path) == (0, "", "")
+    assert path.read_bytes() == snapshot_json(replayed(a_recording()).snapshot())
+
+
+def test_replay_does_not_write_over_what_exists(
+    capfd: pytest.CaptureFixture[str], recording: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    path.write_text("old")
+    assert outcome(capfd, "replay", "--snapshot", recording, "-o", path) == (
+        2,
+        "",
+        f"nettop: {path} exists. Give another path, or --force to replace it.\n",
+    )
+    assert path.read_text() == "old"
+    assert outcome(capfd, "replay", "--snapshot", recording, "-o", path, "--force")[0] == 0
+    assert json.loads(path.read_text())["elapsed_s"] == 4.0
+
+
+def test_a_replay_that_fails_leaves_no_file(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(WHOLE[:-10])
+    code, _, _ = outcome(capfd, "replay", "--snapshot", tmp_path / "bad", "-o", tmp_path / "out")
+    assert code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["bad"]
+
+
+# Standard output and error
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "error"),
+    [
+        (">&-", 1, "nettop: Standard output is closed. Open it, or write to a file with -o PATH.\n"),
+        (
+            ">/dev/full",
+            1,
+            "nettop: Standard output could not be written: No space left on device. "
+            "Make room, or write elsewhere with -o PATH.\n",
+        ),
+        (">/dev/null 2>&-", 0, ""),
+        (">/dev/null 2>/dev/full", 0, ""),
+        (">/dev/null <&-", 0, ""),
+    ],
+)
+def test_where_the_output_goes(recording: Path, redirection: str, code: int, error: str) -> None:
+    arguments: list[str | Path] = ["replay", "--snapshot", recording]
+    if "2>" in redirection:
+        arguments += ["--filter", "port:1"]  # has something to note
+    assert run(*arguments, redirection=redirection) == (code, "", error)
+
+
+def test_a_reader_that_leaves_early(recording: Path) -> None:
+    code, output, error = run("replay", "--snapshot", recording, redirection="| true")
+    assert (code, output) == (0, "")  # that of `true`
+    assert error in (
+        "",
+        "nettop: Standard output was closed before everything was written. Keep the reader open, or use -o PATH.\n",
+    )
+
+
+def test_with_standard_output_closed_a_file_is_still_written(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    assert run("replay", "--snapshot", recording, "-o", path, redirection=">&- 2>&- <&-") == (0, "", "")
+    assert path.read_bytes() == snapshot_json(replayed(a_recording()).snapshot())
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+@pytest.mark.parametrize("buffered", ["", "-u"])
+def test_printing_to_a_full_device(option: str, buffered: str) -> None:
+    prefix = [part for part in (sys.executable, buffered, "-m", "nettop") if part]
+    code, _, error = run(option, prefix=["env", "-u", "PYTHONUNBUFFERED", *prefix], redirection=">/dev/full")
+    assert (code, error) == (
+        1,
+        "nettop: Standard output could not be written: No space left on device. "
+        "Make room, or write elsewhere with -o PATH.\n",
+    )
+
+
+def test_the_screen_needs_a_terminal(recording: Path) -> None:
+    message = (
+        "nettop: The screen needs a terminal. Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'.\n"
+    )
+    for redirection in ("", "<&-", "</dev/null"):
+        assert run("replay", recording, redirection=redirection) == (2, "", message)
+
+
+@pytest.mark.parametrize("name", ["", "dumb"])
+def test_the_screen_needs_a_terminal_that_can(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recording: Path, name: str
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    monkeypatch.setenv("TERM", name)
+    assert outcome(capfd, "replay", recording) == (
+        2,
+        "",
+        f"nettop: The terminal (TERM={name}) cannot show a screen. "
+        "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'.\n",
+    )
+
+
+# Where it cannot run
+
+
+def without_privileges() -> list[str]:
+    """The command without capabilities, but with root's right to read a tree in root's home."""
+    return ["setpriv", "--bounding-set=-all", *NETTOP] if os.geteuid() == 0 else list(NETTOP)
+
+
+@pytest.mark.parametrize("command", [[], ["snapshot"], ["stream"]])
+def test_without_root(command: list[str]) -> None:
+    assert run(*command, prefix=without_privileges()) == (
+        3,
+        "",
+        "nettop: nettop may not watch the network here: it lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF. "
+        "Run it as root: sudo nettop.\n",
+    )
+
+
+def test_without_root_the_doctor_says_what_is_missing() -> None:
+    code, output, error = run("doctor", "--json", prefix=without_privileges())
+    report = json.loads(output)
+    assert (code, error, report["can_run"]) == (3, "", False)
+    first = report["checks"][0]
+    assert (first["mechanism"], first["status"], first["remedy"]) == (
+        "capabilities",
+        "missing",
+        "Run it as root: sudo nettop.",
+    )
+
+
+def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setitem(sys.modules, "bcc", None)
+    code, output, error = outcome(capfd, "snapshot")
+    assert (code, output) == (3, "")
+    assert error.startswith("nettop: The Python module bcc cannot be imported: ")
+    assert "python3-bpfcc (Debian, Ubuntu)" in error
+    assert error.count("\n") == 1
+
+
+def test_with_pypis_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unrelated package of the same name, without the class."""
+    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setitem(sys.modules, "bcc", ModuleType("bcc"))
+    code, _, error = outcome(capfd, "snapshot")
+    assert code == 3
+    assert "PyPI's 'bcc' is an unrelated package; uninstall it if it is there." in error
+
+
+def test_without_bcc_a_stream_leaves_no_file(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setitem(sys.modules, "bcc", None)
+    assert outcome(capfd, "stream", "-o", tmp_path / "out")[0] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_btf(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bcc = ModuleType("bcc")
+    bcc.BPF = object  # type: ignore[attr-defined] # never gets so far
+    without = Btf.of_running_kernel
+    monkeypatch.setattr(Btf, "of_running_kernel", lambda: without(tmp_path / "vmlinux"))
+    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setitem(sys.modules, "bcc", bcc)
+    assert outcome(capfd, "snapshot") == (
+        3,
+        "",
+        f"nettop: This kernel offers no type information (BTF): {tmp_path}/vmlinux: No such file or directory. "
+        "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions ship since 2020-2021.\n",
+    )
+    assert BtfError.exit_code == 3
+
+
+# Failures
+
+
+def test_details_are_for_debugging(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise CannotRunError("It cannot.", "Let it be.", "one\ntwo\x1b\n")
+
+    monkeypatch.setattr(cli, "require_privileges", refuse)
+    assert outcome(capfd, "snapshot") == (3, "", "nettop: It cannot. Let it be.\n")
+    assert outcome(capfd, "--debug", "snapshot") == (3, "", "nettop: It cannot. Let it be.\none\ntwo\\x1b\n")
+    assert outcome(capfd, "snapshot", "--debug") == (3, "", "nettop: It cannot. Let it be.\none\ntwo\\x1b\n")
+
+
+def test_a_defect_is_a_sentence_too(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(cli, "require_privileges", fail)
+    code, output, error = outcome(capfd, "snapshot")
+    assert (code, output) == (1, "")
+    assert error == (
+        "nettop: nettop failed: ZeroDivisionError: division by zero. "
+        "This is a defect: run again with --debug and report it.\n"
+    )
+    assert "Traceback" in outcome(capfd, "snapshot", "--debug")[2]
+
+
+def test_an_interrupt_is_no_failure(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "require_privileges", interrupt)
+    assert outcome(capfd, "snapshot") == (130, "", "")
+
+
+def test_a_terminal_is_recognised_by_its_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own sys.stdin is None where it was closed at the start."""
+    primary, secondary = pty.openpty()
+    try:
+        monkeypatch.setattr(cli, "_STDIN", secondary)
+        monkeypatch.setattr(cli, "_STDOUT", secondary)
+        monkeypatch.setattr(sys, "stdin", None)
+        monkeypatch.setenv("TERM", "xterm")
+        cli._require_terminal()
+    finally:
+        os.close(primary)
+        os.close(secondary)

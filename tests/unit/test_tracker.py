@@ -1,0 +1,147 @@
+"""All trackers together: the order of events, and the scope where the kernel could not decide."""
+
+from typing import Any
+
+import pytest
+from dnslib import DNSRecord
+
+from nettop.kernel import abi
+from nettop.kernel.abi import PROCESS_EXEC
+from nettop.kernel.scope import Scope
+from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, ProcessChanged, UdpChanged
+from nettop.tracking.tracker import Tracker
+from tests.builders import (
+    CLOCK,
+    CURL,
+    NGINX,
+    accepted_record,
+    at,
+    dns_answer,
+    dns_packet,
+    listener_record,
+    ns,
+    process_event,
+    socket_record,
+    udp_record,
+    without_owner,
+)
+
+QUESTION = bytes(DNSRecord.question("www.example.com").pack())
+
+
+def tracker(scope: Scope | None = None) -> Tracker:
+    subject = Tracker(CLOCK, scope or Scope(), lambda _: None, lambda _: None)
+    subject.tick(ns(0.5), complete=False, map_was_full=False)
+    return subject
+
+
+def kinds(events: list[AnyEvent]) -> list[type]:
+    return [type(event) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (dns_packet(QUESTION), DnsChanged),
+        (socket_record(closed=1), ConnectionChanged),
+        (udp_record(), UdpChanged),
+        (udp_record(closed=1), UdpChanged),
+    ],
+)
+def test_a_process_is_told_before_what_it_did_and_once(record: Any, kind: type) -> None:
+    subject = tracker()
+    assert kinds(subject.record(record)) == [ProcessChanged, kind]
+    assert kinds(subject.record(dns_packet(QUESTION, 5.0))) == [DnsChanged]
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (dns_packet(QUESTION, owner_pid=0, owner_start_boot_ns=0), DnsChanged),
+        (socket_record(closed=1, **without_owner()), ConnectionChanged),
+        (udp_record(**without_owner()), UdpChanged),
+        (udp_record(flags=abi.SOCKET_SHARED), UdpChanged),
+    ],
+)
+def test_of_nobody_no_process_is_told(record: Any, kind: type) -> None:
+    assert kinds(tracker().record(record)) == [kind]
+
+
+def test_an_answer_that_nobody_waits_for_makes_no_process() -> None:
+    assert tracker().record(dns_answer(QUESTION)) == []
+
+
+def test_listeners_are_taken_before_their_children() -> None:
+    events = tracker().sockets([accepted_record(), listener_record()], ns(2))
+    assert kinds(events) == [ProcessChanged, ConnectionChanged]
+    assert [event.connection.pid for event in events if isinstance(event, ConnectionChanged)] == [NGINX.pid]
+
+
+def test_the_tick_tells_timeouts_and_ends_that_waited() -> None:
+    subject = tracker()
+    subject.record(dns_packet(QUESTION, 1.0))
+    subject.record(accepted_record(closed=1, time_ns=ns(5)))
+    events = subject.tick(ns(6), complete=False, map_was_full=False)
+    assert kinds(events) == [ConnectionChanged, DnsChanged]
+    assert events[1].time == at(6)
+
+
+def test_after_lost_events_processes_are_looked_up_again() -> None:
+    subject = tracker()
+    subject.record(dns_packet(QUESTION, 1.0))
+    events = subject.tick(ns(2), complete=True, map_was_full=False)
+    assert [event.process.exited_at for event in events if isinstance(event, ProcessChanged)] == [at(2)]
+
+
+@pytest.mark.parametrize(
+    ("scope", "passed"),
+    [
+        (Scope(pids=(CURL.pid,)), True),
+        (Scope(pids=(1,)), False),
+        (Scope(comms=(b"curl",)), True),
+        (Scope(comms=(b"nginx",)), False),
+    ],
+)
+@pytest.mark.parametrize("record", [socket_record(closed=1), udp_record()], ids=["tcp", "udp"])
+def test_the_scope_is_completed_here(scope: Scope, passed: bool, record: Any) -> None:
+    assert bool(tracker(scope).record(record)) is passed
+
+
+@pytest.mark.parametrize(
+    "record", [socket_record(closed=1, **without_owner()), udp_record(**without_owner())], ids=["tcp", "udp"]
+)
+def test_what_nobody_owns_is_in_no_scope_of_processes(record: Any) -> None:
+    assert tracker(Scope(pids=(CURL.pid,))).record(record) == []
+    assert len(tracker(Scope(netns=(1,))).record(record)) == 1
+
+
+def test_a_connection_that_comes_into_scope_with_its_owner_is_told_then() -> None:
+    subject = tracker(Scope(pids=(NGINX.pid,)))
+    assert subject.sockets([accepted_record()], ns(2)) == []
+    subject.tick(ns(2), complete=False, map_was_full=False)
+    later = accepted_record(owner_pid=NGINX.pid, owner_certainty=abi.OWNER_SCANNED, time_ns=ns(3))
+    assert kinds(subject.sockets([later], ns(3))) == [ProcessChanged, ConnectionChanged]
+
+
+def test_a_live_socket_does_not_rename_its_owner_back() -> None:
+    subject = tracker()
+    subject.sockets([socket_record(owner_comm=b"sh".ljust(16, b"\0"))], ns(2))
+    subject.record(process_event(PROCESS_EXEC, 2.5, arguments=b"curl\0"))
+    subject.tick(ns(2.6), complete=False, map_was_full=False)
+    events = subject.sockets([socket_record(owner_comm=b"sh".ljust(16, b"\0"), time_ns=ns(3))], ns(3))
+    assert kinds(events) == [ConnectionChanged]
+
+
+def test_over_tcp_a_query_does_not_rename_its_asker_back() -> None:
+    subject = tracker()
+    subject.record(process_event(PROCESS_EXEC, 2.5, arguments=b"curl\0"))
+    segment = len(QUESTION).to_bytes(2) + QUESTION
+    events = subject.record(dns_packet(segment, 3.0, protocol=6, owner_comm=b"sh".ljust(16, b"\0")))
+    assert [event.process.comm for event in events if isinstance(event, ProcessChanged)] == ["curl"]
+
+
+def test_counters_of_what_was_lost() -> None:
+    subject = tracker()
+    subject.record(dns_packet(b"\0"))
+    assert subject.dns_unparsed == 1
+    assert subject.evicted == {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "names": 0}
