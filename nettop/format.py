@@ -1,18 +1,18 @@
 """Numbers for people: short, and of even width where they stand in a column."""
 
-import re
 from datetime import datetime, timedelta
 
 import humanize
 
-_UNIT = re.compile(r"\s*(day|hour|minute|second)s?(?:,| and)?\s*")
 _SECOND_MS, _MINUTE_MS = 1000.0, 60_000.0
+_SIZE_CELLS = 6
 _DASH = "-"
 
 
 def size(count: float) -> str:
-    """Bytes in at most six cells: `0B`, `999B`, `1.5K`, `23.4M`."""
-    return humanize.naturalsize(count, gnu=True)
+    """Bytes in at most six cells: `0B`, `999B`, `1.5K`, `23.4M`, `1023K`."""
+    text = humanize.naturalsize(count, gnu=True)
+    return text if len(text) <= _SIZE_CELLS else humanize.naturalsize(count, gnu=True, format="%.0f")
 
 
 def rate(bytes_per_s: float) -> str:
@@ -24,25 +24,25 @@ def duration(milliseconds: float | None) -> str:
     """A time span in at most six cells: `0.12ms`, `345ms`, `12.3s`, `4m05s`, `3h12m`, `2d07h`; a dash for unknown."""
     if milliseconds is None:
         return _DASH
-    if milliseconds < 10:
+    if milliseconds < 9.995:
         return f"{milliseconds:.2f}ms"
     if milliseconds < _SECOND_MS - 0.5:
         return f"{milliseconds:.0f}ms"
-    if milliseconds < _MINUTE_MS:
+    if milliseconds < _MINUTE_MS - 50:
         return f"{milliseconds / 1000:.1f}s"
-    parts = _UNIT.sub(lambda match: match[1][0] + " ", long_duration(milliseconds)).split()
-    # "1 hour and 5 seconds" has no minutes: the second part must be the next smaller unit
-    largest = parts[0]
-    following = {"d": "h", "h": "m", "m": "s"}.get(largest[-1], "")
-    smaller = next((part for part in parts[1:] if part.endswith(following)), f"0{following}")
-    return largest + smaller.rjust(3, "0") if following and len(largest) <= 3 else largest
+    minutes, seconds = divmod(round(milliseconds / _SECOND_MS), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h" if days < 100 else f"{days}d"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
 def long_duration(milliseconds: float | None) -> str:
     """A time span in words."""
     if milliseconds is None:
         return "unknown"
-    if milliseconds < _MINUTE_MS:
+    if milliseconds < _MINUTE_MS - 50:
         return duration(milliseconds)
     span = timedelta(milliseconds=milliseconds)
     return humanize.precisedelta(span, minimum_unit="seconds", suppress=["months", "years"], format="%d")

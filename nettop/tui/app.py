@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from textual.app import App, SystemCommand
@@ -219,7 +219,7 @@ class NettopApp(App[None], inherit_bindings=False):
     def _say(self, sentence: str, failed: bool = False) -> None:
         self.notify(visible(sentence), severity="error" if failed else "information", markup=False)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: every key of the screen, and the theme."""
         keys = KEYS_IN_DETAIL if isinstance(screen, DetailScreen) else MAIN_KEYS
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None

@@ -4,6 +4,7 @@ import difflib
 import os
 import pwd
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def config_path() -> Path:
     """The invoking user's config.toml: under sudo theirs, not root's (XDG Base Directory specification)."""
     caller = invoking_user()
     if caller is not None:
-        return Path(pwd.getpwuid(caller[0]).pw_dir) / ".config/nettop/config.toml"
+        with suppress(KeyError):  # nobody has this uid
+            return Path(pwd.getpwuid(caller[0]).pw_dir) / ".config/nettop/config.toml"
     base = os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".config") / "nettop/config.toml"
 

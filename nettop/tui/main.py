@@ -196,7 +196,7 @@ class MainScreen(Screen[None]):
         self.toggle_class("-zoomed")
         self.call_after_refresh(self._changed)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Textual's hook: while one types, a slash is a slash."""
         return action != "edit_filter" or not self.query_one(FilterBar).has_class("-open")
 

@@ -1,0 +1,256 @@
+"""What the tests of the screen look at: a feed in their hands, and snapshots with something of everything."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from textual.pilot import Pilot
+
+from nettop.model import rows
+from nettop.model.filter import Filter
+from nettop.model.snapshot import Snapshot
+from nettop.tui.app import NettopApp
+from nettop.tui.table import RowTable
+from tests import builders
+
+Play = Callable[[Pilot[None]], Awaitable[None]]
+
+
+class FakeFeed:
+    """A Feed that has what a test puts in, and remembers what it was told."""
+
+    def __init__(self, latest: Snapshot | None = None) -> None:
+        self.latest = latest
+        self.error: BaseException | None = None
+        self.finished = False
+        self.pace = "every 1 s"
+        self.told: list[tuple[str, Any]] = []
+
+    def start(self) -> None:
+        self.told.append(("start", None))
+
+    def stop(self) -> None:
+        self.told.append(("stop", None))
+
+    def adjust(self, step: int) -> None:
+        self.told.append(("adjust", step))
+
+    def hold(self, held: bool) -> None:
+        self.told.append(("hold", held))
+
+
+def play(
+    steps: Play,
+    feed: FakeFeed,
+    size: tuple[int, int] = (120, 40),
+    *,
+    keymap: dict[str, str] | None = None,
+    mode: str = "LIVE",
+    chosen: str = "",
+) -> NettopApp:
+    """Run the steps on the screen, which has drawn what the feed has."""
+    app = NettopApp(feed, mode=mode, chosen=Filter(chosen), keymap=keymap, tick_s=None)
+
+    async def run() -> None:
+        async with app.run_test(size=size, notifications=True, tooltips=True) as pilot:
+            await pilot.pause()
+            app.tick()
+            await pilot.pause()
+            await steps(pilot)
+
+    asyncio.run(run())
+    return app
+
+
+async def show(pilot: Pilot[None], latest: Snapshot) -> None:
+    """The feed has a newer snapshot, and the screen looks."""
+    app = the_app(pilot)
+    feed = app._feed
+    assert isinstance(feed, FakeFeed)
+    feed.latest = latest
+    app.tick()
+    await pilot.pause()
+
+
+def the_app(pilot: Pilot[None]) -> NettopApp:
+    assert isinstance(pilot.app, NettopApp)
+    return pilot.app
+
+
+def lines(pilot: Pilot[None]) -> list[str]:
+    """What the topmost screen says, line by line."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+
+
+def text(pilot: Pilot[None]) -> str:
+    return "\n".join(lines(pilot))
+
+
+def table(pilot: Pilot[None], kind: str = "connections") -> RowTable[Any]:
+    """The table of a pane."""
+    found: RowTable[Any] = the_app(pilot)._main.query_one(f"#table-{kind}", RowTable)
+    return found
+
+
+def ids(pilot: Pilot[None], kind: str = "connections") -> list[int]:
+    """Ids of the rows of a pane (pids, of processes), in their order."""
+    return [row.pid if kind == "processes" else row.id for row in table(pilot, kind).shown_rows]
+
+
+def notices(pilot: Pilot[None]) -> list[str]:
+    """What popped up so far."""
+    return [note.message for note in pilot.app._notifications]
+
+
+# Snapshots
+
+
+def snapshot(
+    dns: Sequence[rows.DnsQuery] = (),
+    connections: Sequence[rows.Connection] = (),
+    processes: Sequence[rows.Process] = (),
+    seconds: float = 60.0,
+    **changes: Any,
+) -> Snapshot:
+    """These rows, so many seconds after the start."""
+    fields: dict[str, Any] = {
+        "nettop": "0.1.0",
+        "host": rows.Host(name="host", kernel="6.1.0", arch="x86_64", boot_id="b007"),
+        "started_at": builders.BASE,
+        "captured_at": builders.BASE + timedelta(seconds=seconds),
+        "elapsed_s": seconds,
+        "scope": rows.Scope(),
+        "hooks": {"dns_queries": "cgroup_skb egress"},
+        "losses": rows.Losses(),
+        "processes": tuple(processes),
+        "connections": tuple(connections),
+        "dns": tuple(dns),
+    }
+    return Snapshot(**fields | changes)
+
+
+_PEOPLE = {
+    "curl": (4242, "ada", 1000),
+    "nginx": (900, "www-data", 33),
+    "chromium": (3111, "ada", 1000),
+    "unbound": (612, "unbound", 105),
+    "バックアップ": (5150, "backup", 34),
+    "deploy🚀": (7001, "ci", 1001),
+}
+
+
+def _of(comm: str) -> dict[str, Any]:
+    pid, _, _ = _PEOPLE[comm]
+    return {"pid": pid, "comm": comm, "process_start_time": builders.at(-pid)}
+
+
+def process(comm: str, **changes: Any) -> rows.Process:
+    """One of the cast."""
+    pid, user, uid = _PEOPLE[comm]
+    fields: dict[str, Any] = {
+        "pid": pid, "comm": comm, "user": user, "uid": uid, "start_time": builders.at(-pid), "cmdline": (comm, "--all"),
+        "cgroup": f"/system.slice/{comm}.service",
+    }  # fmt: skip
+    return builders.process(**fields | changes)
+
+
+def query(number: int, comm: str, qname: str, result: str = "NOERROR", **changes: Any) -> rows.DnsQuery:
+    """Asked at so many seconds."""
+    fields: dict[str, Any] = {
+        "id": number,
+        "asked_at": builders.at(number),
+        "qname": qname,
+        "txid": number,
+        **_of(comm),
+    }
+    if result in ("pending", "timeout"):
+        return builders.dns_query(**fields | {"status": result, "attempts": 3 if result == "timeout" else 1} | changes)
+    answer = rows.Answer(name=qname, type="A", ttl=60, data=f"198.51.100.{number}")
+    known: dict[str, Any] = {"rcode": result, "answers": (answer,) if result == "NOERROR" else ()}
+    return builders.answered(**fields | known | changes)
+
+
+def connection(number: int, comm: str, name: str | None, **changes: Any) -> rows.Connection:
+    """Opened at so many seconds, to 198.51.100.NUMBER."""
+    remote = rows.RemoteEndpoint(
+        address=f"198.51.100.{number}", port=443, name=name, name_source="process" if name else None
+    )
+    fields: dict[str, Any] = {
+        "id": number, "opened_at": builders.at(number), "remote": remote, **_of(comm),
+        "local": rows.Endpoint(address=builders.CLIENT_ADDRESS, port=40_000 + number),
+    }  # fmt: skip
+    return builders.connection(**fields | changes)
+
+
+def closed(number: int, comm: str, name: str | None, end: str | None = "normal", **changes: Any) -> rows.Connection:
+    """The same, one second later over."""
+    over = {
+        "state": "closed", "end": end, "closed_at": builders.at(number + 1), "duration_ms": 1000.0,
+        "connect_ms": 25.0 if end in ("normal", None) else None,
+    }  # fmt: skip
+    return connection(number, comm, name, **over | changes)
+
+
+LOSSES = rows.Losses(
+    perf_buffer={"tcp_events": 12, "dns_events": 0},
+    map_full={"sockets": 3},
+    evicted={"dns": 7},
+    dns_unparsed=2,
+    udp_unattributed_bytes=4_096,
+)
+
+
+def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
+    """A bit of everything."""
+    dns = (
+        query(1, "curl", "www.example.com", latency_ms=12.5),
+        query(2, "curl", "ipv6.example.com", qtype="AAAA", latency_ms=0.21),
+        query(3, "chromium", "no-such-name.example.net", "NXDOMAIN", latency_ms=48.0),
+        query(4, "chromium", "a-name-that-is-much-too-long-for-any-column.and-goes-on.example.org"),
+        query(5, "unbound", "broken.example.net", "SERVFAIL", latency_ms=1204.0),
+        query(6, "unbound", "silent.example.net", "timeout"),
+        query(7, "バックアップ", "日本語の名前.example", transport="tcp", truncated=True),
+        query(8, "deploy🚀", "pending.example.com", "pending"),
+        query(9, "curl", "cdn.example.com", server=rows.Endpoint(address="2001:db8::53", port=5353)),
+    )
+    connections = (
+        connection(1, "curl", "www.example.com", tx_bytes=517, rx_bytes=70_321, rx_bytes_per_s=70_000.0, srtt_ms=11.4),
+        closed(2, "curl", None, "refused"),
+        closed(3, "chromium", "gone.example.net", "timeout", retransmits=6),
+        closed(4, "chromium", "cdn.example.com", tx_bytes=1_900, rx_bytes=9_999_999_999),
+        connection(
+            5, "nginx", None, direction="inbound", owner="listener", family="ipv6",
+            local=rows.Endpoint(address="2001:db8::1", port=80),
+            remote=rows.RemoteEndpoint(address="2001:db8:0:1:2:3:4:5", port=50_001), srtt_ms=0.07,
+        ),
+        connection(6, "nginx", None, direction="inbound", tx_bytes=12_000_000, tx_bytes_per_s=1_234_567.0),
+        connection(7, "chromium", "slow.example.org", state="syn-sent", connect_ms=None, retransmits=2),
+        closed(8, "バックアップ", "日本語の名前.example", "reset-by-peer"),
+        connection(9, "deploy🚀", "registry.example.com", opened_before_start=True, opened_at=None, tx_bytes=88_000),
+        closed(10, "curl", None, None),
+    )  # fmt: skip
+    processes = (
+        process(
+            "curl", tx_bytes=2_417, rx_bytes=70_321, rx_bytes_per_s=70_000.0,
+            tcp=rows.TcpTotals(tx_bytes=2_417, rx_bytes=70_321, active=1, opened=3, failed=1),
+            dns=rows.DnsTotals(queries=3, answered=3, latency_ms=rows.Latency(p50=12.5, max=12.5)),
+        ),
+        process(
+            "nginx", tx_bytes=12_000_000, tx_bytes_per_s=1_234_567.0,
+            tcp=rows.TcpTotals(tx_bytes=12_000_000, active=2, accepted=2),
+        ),
+        process(
+            "chromium", rx_bytes=9_999_999_999, tx_bytes=1_900,
+            tcp=rows.TcpTotals(rx_bytes=9_999_999_999, tx_bytes=1_900, active=1, opened=3, failed=1, retransmits=8),
+            dns=rows.DnsTotals(queries=2, answered=2, failed=1),
+        ),
+        process(
+            "unbound", tx_bytes=300, rx_bytes=900, udp=rows.UdpTotals(tx_bytes=300, rx_bytes=900),
+            dns=rows.DnsTotals(queries=2, answered=1, failed=1, timeouts=1),
+        ),
+        process("バックアップ", exited_at=builders.at(30), tcp=rows.TcpTotals(opened=1)),
+        process("deploy🚀", tx_bytes=88_000, tcp=rows.TcpTotals(active=1)),
+    )  # fmt: skip
+    return snapshot(dns, connections, processes, seconds, **changes)

@@ -1,0 +1,201 @@
+"""Columns: what fits, what a cell says, what sorts."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from nettop.model import rows
+from nettop.tui.columns import CONNECTION_COLUMNS, DNS_COLUMNS, GAP_CELLS, PROCESS_COLUMNS, Column, Context, fit
+from nettop.tui.table import cell
+from nettop.tui.view import PANES
+from tests import builders
+from tests.tui.scene import busy
+
+NOW = Context(builders.at(60))
+ALL: list[tuple[Column[Any], ...]] = [DNS_COLUMNS, CONNECTION_COLUMNS, PROCESS_COLUMNS]
+
+
+def said(column: str, row: Any, context: Context = NOW) -> str:
+    columns: tuple[Column[Any], ...] = (
+        DNS_COLUMNS
+        if isinstance(row, rows.DnsQuery)
+        else CONNECTION_COLUMNS
+        if isinstance(row, rows.Connection)
+        else PROCESS_COLUMNS
+    )
+    return next(known for known in columns if known.key == column).text(row, context)
+
+
+@pytest.mark.parametrize("columns", ALL)
+@pytest.mark.parametrize("width", range(1, 300))
+def test_columns_are_never_wider_than_the_terminal(columns: tuple[Column[Any], ...], width: int) -> None:
+    fitted = fit(columns, width)
+    used = sum(cells for _, cells in fitted) + GAP_CELLS * (len(fitted) - 1)
+    assert used <= width
+    assert all(cells >= 1 for _, cells in fitted)
+    if width >= 40:
+        assert used == width  # nothing is left unused
+
+
+@pytest.mark.parametrize("columns", ALL)
+def test_the_less_important_go_first_and_the_order_stays(columns: tuple[Column[Any], ...]) -> None:
+    before = [column.key for column, _ in fit(columns, 400)]
+    assert before == [column.key for column in columns]
+    for width in range(399, 0, -1):
+        now = [column for column, _ in fit(columns, width)]
+        keys = [column.key for column in now]
+        assert keys == [key for key in before if key in keys]
+        dropped = [column for column in columns if column.key not in keys]
+        if dropped:
+            assert max(column.priority for column in now) <= min(column.priority for column in dropped)
+        before = keys
+
+
+def shown_at(columns: tuple[Column[Any], ...], width: int) -> list[str]:
+    return [column.key for column, _ in fit(columns, width - 1)]
+
+
+def test_what_80_cells_show() -> None:
+    assert shown_at(DNS_COLUMNS, 80) == ["time", "pid", "comm", "name", "type", "result", "latency"]
+    assert shown_at(CONNECTION_COLUMNS, 80) == ["pid", "comm", "remote", "age", "tx_rate", "rx_rate", "end"]
+    assert shown_at(PROCESS_COLUMNS, 80) == [
+        "pid", "comm", "tx", "rx", "tx_rate", "rx_rate", "active", "failed", "dns", "dns_failed"
+    ]  # fmt: skip
+
+
+def test_200_cells_show_everything() -> None:
+    for columns in ALL:
+        assert shown_at(columns, 200) == [column.key for column in columns]
+
+
+@pytest.mark.parametrize("columns", ALL)
+def test_every_column_has_a_title_a_meaning_and_a_key_of_its_own(columns: tuple[Column[Any], ...]) -> None:
+    assert len({column.key for column in columns}) == len(columns)
+    for column in columns:
+        assert 0 < len(column.title) <= column.cells
+        assert column.meaning
+
+
+def test_no_column_is_always_empty() -> None:
+    snapshot = busy()
+    context = Context(snapshot.captured_at, traffic={(row.pid, row.start_time): [1.0] for row in snapshot.processes})
+    for pane in PANES:
+        for column in pane.columns:
+            cells = {column.text(row, context).strip() for row in pane.rows(snapshot)}
+            assert cells - {"", "-"}, column.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "pending"),
+        ({"status": "timeout"}, "! TIMEOUT"),
+        ({"status": "answered", "rcode": "NOERROR"}, "NOERROR"),
+        ({"status": "answered", "rcode": "NXDOMAIN"}, "! NXDOMAIN"),
+        ({"status": "answered", "rcode": "SERVFAIL"}, "! SERVFAIL"),
+        ({"status": "answered", "rcode": None}, "?"),
+    ],
+)
+def test_how_a_query_went(changes: dict[str, Any], expected: str) -> None:
+    assert said("result", builders.dns_query(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "198.51.100.7"),
+        ({"answers": ()}, ""),
+        ({"truncated": True}, "(truncated)"),
+        ({"unparsed": "00ff"}, "(could not be parsed)"),
+    ],
+)
+def test_first_answers(changes: dict[str, Any], expected: str) -> None:
+    assert said("answers", builders.answered(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"state": "closed"}, "unseen"),
+        ({"state": "closed", "end": "normal"}, "normal"),
+        ({"state": "closed", "end": "refused"}, "! refused"),
+        ({"state": "closed", "end": "reset-by-peer"}, "! reset-by-peer"),
+    ],
+)
+def test_how_a_connection_ended(changes: dict[str, Any], expected: str) -> None:
+    assert said("end", builders.connection(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "age", "opened"),
+    [
+        ({}, "59.0s", "12:00:01"),
+        ({"state": "closed", "duration_ms": 2500.0}, "2.5s", "12:00:01"),
+        ({"state": "closed", "duration_ms": None}, "-", "12:00:01"),
+        ({"opened_at": None, "opened_before_start": True}, "-", "> start"),
+        ({"opened_at": None, "opened_before_start": None}, "-", "-"),
+        ({"opened_at": builders.at(61)}, "0.00ms", "12:01:01"),
+    ],
+)
+def test_age(changes: dict[str, Any], age: str, opened: str) -> None:
+    row = builders.connection(**changes)
+    assert (said("age", row), said("opened", row)) == (age, opened)
+
+
+def test_the_far_end_by_name_or_address() -> None:
+    row = builders.connection()
+    assert said("remote", row) == "www.example.com:443"
+    assert said("remote", row, Context(builders.at(60), names=False)) == "198.51.100.7:443"
+    other = rows.RemoteEndpoint(address="2001:db8::7", port=443, name="www.example.com", name_source="other-process")
+    assert said("remote", builders.connection(remote=other)) == "~www.example.com:443"
+    nameless = rows.RemoteEndpoint(address="2001:db8::7", port=443)
+    assert said("remote", builders.connection(remote=nameless)) == "[2001:db8::7]:443"
+
+
+def test_marks_of_owner_and_end() -> None:
+    assert said("comm", builders.connection(owner="listener")) == "curl?"
+    assert said("comm", builders.connection(comm=None, pid=None, owner="unknown")) == "-"
+    assert said("comm", builders.process()) == "curl"
+    assert said("comm", builders.process(exited_at=builders.at(9))) == "x curl"
+    assert said("exited", builders.process(exited_at=builders.at(9))) == "12:00:09"
+
+
+def test_addresses_sort_by_number() -> None:
+    def endpoint(address: str, port: int) -> rows.Connection:
+        return builders.connection(local=rows.Endpoint(address=address, port=port))
+
+    in_order = [endpoint("", 1), endpoint("9.0.0.1", 80), endpoint("10.0.0.2", 80), endpoint("10.0.0.2", 443),
+                endpoint("10.0.0.10", 22), endpoint("::1", 22), endpoint("2001:db8::", 1)]  # fmt: skip
+    key = next(column for column in CONNECTION_COLUMNS if column.key == "local").sort
+    shuffled = [*in_order[3:], *in_order[:3]]
+    assert sorted(shuffled, key=lambda row: key(row, NOW)) == in_order
+
+
+@pytest.mark.parametrize(
+    ("text", "cells", "left", "right"),
+    [
+        ("curl", 6, "curl  ", "  curl"),
+        ("curl", 4, "curl", "curl"),
+        ("curl", 3, "cu…", "cu…"),
+        ("curl", 1, "c", "c"),
+        ("日本語", 6, "日本語", "日本語"),
+        ("日本語", 7, "日本語 ", " 日本語"),
+        ("日本語", 5, "日本…", "日本…"),
+        ("日本語", 4, "日 …", "日 …"),
+        ("🚀🚀", 3, "🚀…", "🚀…"),
+        ("e\u0301t\u0301", 3, "e\u0301t\u0301 ", " e\u0301t\u0301"),
+        ("\x1b[0m", 8, "\\x1b[0m ", " \\x1b[0m"),
+        ("", 2, "  ", "  "),
+    ],
+)
+def test_a_cell_has_its_width(text: str, cells: int, left: str, right: str) -> None:
+    assert (cell(text, cells, right=False), cell(text, cells, right=True)) == (left, right)
+
+
+@given(st.text(), st.integers(min_value=1, max_value=40), st.booleans())
+def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool) -> None:
+    assert cell_len(cell(text, cells, right)) == cells

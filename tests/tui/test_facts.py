@@ -1,0 +1,177 @@
+"""What the details say."""
+
+from typing import Any
+
+import pytest
+
+from nettop.model import rows
+from nettop.tui.columns import Context
+from nettop.tui.facts import Detail, detail, newest, unit_or_container
+from tests import builders
+from tests.tui.scene import busy, closed, connection, process, query, snapshot
+
+NOW = Context(builders.at(60))
+ID = "0123456789abcdef" * 4
+POD = "pod8a1c2f6e_1b2c_4d5e_8f90_a1b2c3d4e5f6"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "expected"),
+    [
+        (None, None),
+        ("/", None),
+        ("/user.slice", None),
+        ("/system.slice/nginx.service", "unit nginx.service"),
+        ("/system.slice/system-getty.slice/getty@tty1.service", "unit getty@tty1.service"),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-123.scope", "unit app-firefox-123.scope"),
+        ("/user.slice/user-1000.slice/session-3.scope", "unit session-3.scope"),
+        ("/system.slice/nginx.service/worker", "unit nginx.service"),
+        ("/machine.slice/machine-web.scope/payload", "unit machine-web.scope"),
+        (f"/system.slice/docker-{ID}.scope", "container 0123456789ab"),
+        (f"/docker/{ID}", "container 0123456789ab"),
+        (f"/docker/{ID}/init.scope", "container 0123456789ab"),
+        (f"/system.slice/containerd.service/{POD}.slice:cri-containerd:{ID}", "container 0123456789ab"),
+        (f"/kubepods.slice/kubepods-{POD}.slice/cri-containerd-{ID}.scope", "container 0123456789ab"),
+        (f"/kubepods/besteffort/{POD}/{ID}", "container 0123456789ab"),
+        (f"/kubepods.slice/kubepods-{POD}.slice/crio-{ID}.scope/container", "container 0123456789ab"),
+        (f"/machine.slice/libpod-{ID}.scope/container", "container 0123456789ab"),
+        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", "container 0123456789ab"),
+        (f"/default/{ID}", "container 0123456789ab"),
+        ("/system.slice/0123456789abcdef.service", "unit 0123456789abcdef.service"),
+    ],
+)  # fmt: skip
+def test_unit_or_container(cgroup: str | None, expected: str | None) -> None:
+    assert unit_or_container(cgroup) == expected
+
+
+def facts(shown: Detail) -> dict[str, str]:
+    return dict(shown.facts)
+
+
+def test_a_process() -> None:
+    seen = busy()
+    row = process(
+        "curl", cmdline=("curl", "-H", "a b"), parent_pid=900,
+        tcp=rows.TcpTotals(tx_bytes=1, active=1, opened=3, failed=1),
+        dns=rows.DnsTotals(queries=3, answered=2, failed=1, timeouts=1, latency_ms=rows.Latency(p50=12.5, max=40.0)),
+    )  # fmt: skip
+    shown = detail(row, seen, NOW)
+    assert shown.title == "Process 4242 curl"
+    said = facts(shown)
+    assert said["command"] == "curl -H 'a b'"
+    assert said["user"] == "ada (uid 1000)"
+    assert said["parent"] == "900 nginx"
+    assert said["cgroup"] == "/system.slice/curl.service  (unit curl.service)"
+    assert said["ended"] == "still running"
+    assert said["TCP"] == "tx 1B  rx 0B  1 open, 3 opened, 0 accepted, 1 failed, 0 segments sent again"
+    assert said["DNS"] == "3 queries, 2 answered, 1 with an error, 1 timeouts; latency median 12ms, longest 40ms"
+    assert shown.connections is not None
+    assert shown.queries is not None
+    assert [c.id for c in shown.connections] == [1, 2, 10]
+    assert [q.id for q in shown.queries] == [1, 2, 9]
+
+
+def test_a_process_of_which_little_is_known() -> None:
+    row = builders.process(cmdline=None, user=None, parent_pid=None, cgroup=None, exited_at=builders.at(9))
+    said = facts(detail(row, snapshot(), NOW))
+    assert said["command"] == "unknown"
+    assert said["user"] == "? (uid 1000)"
+    assert said["parent"] == "unknown"
+    assert said["cgroup"] == "unknown"
+    assert said["ended"] == "2026-03-01 12:00:09.123+00:00"
+    assert "latency" not in said["DNS"]
+
+
+def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
+    other = process("curl", start_time=builders.at(1))
+    shown = detail(other, busy(), NOW)
+    assert (shown.connections, shown.queries) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (connection(1, "curl", "www.example.com"), {
+            "process": "4242 curl", "owner is": "seen to connect, send or close", "remote": "198.51.100.1:443",
+            "name": "www.example.com", "opened": "2026-03-01 12:00:01.123+00:00", "connected": "after 25ms",
+            "closed": "-", "duration": "59.0s", "end": "still open", "sent": "0 bytes",
+        }),
+        (closed(2, "curl", None, "refused"), {
+            "name": "nobody was seen to look the address up", "state": "closed", "end": "refused",
+            "closed": "2026-03-01 12:00:03.123+00:00", "connected": "-", "duration": "1.0s",
+        }),
+        (closed(2, "curl", None, None), {"end": "its end was not seen"}),
+        (connection(
+            9, "curl", None, opened_before_start=True, tx_bytes=5_000, tx_bytes_before_start=2_000, opened_at=None,
+        ), {
+            "opened": "before nettop started", "duration": "unknown",
+            "sent": "5,000 bytes, 2,000 of them before nettop started",
+        }),
+        (builders.connection(pid=None, comm=None, owner="unknown"), {"process": "unknown", "owner is": "unknown"}),
+    ],
+)  # fmt: skip
+def test_a_connection(row: rows.Connection, expected: dict[str, str]) -> None:
+    said = facts(detail(row, busy(), NOW))
+    assert {label: said[label] for label in expected} == expected
+
+
+def leads(asked: rows.DnsQuery, opened: rows.Connection) -> bool:
+    """Whether the query is named in the connection's detail; the other way round it must be the same."""
+    seen = snapshot([asked], [opened])
+    named_by = detail(opened, seen, NOW).queries
+    led_to = detail(asked, seen, NOW).connections
+    assert named_by is not None
+    assert led_to is not None
+    assert bool(named_by) == bool(led_to)
+    return bool(named_by)
+
+
+@pytest.mark.parametrize(
+    ("asked", "opened", "expected"),
+    [
+        ({}, {}, True),
+        ({"qname": "other.example.com"}, {}, False),
+        ({"netns": 5}, {}, False),
+        ({"pid": 900}, {}, False),
+        ({"answers": ()}, {}, False),
+        ({"pid": 900}, {"name_source": "other-process"}, True),
+        ({}, {"name_source": "other-process"}, False),
+    ],
+)
+def test_the_query_that_named_a_connection(asked: dict[str, Any], opened: dict[str, Any], expected: bool) -> None:
+    remote = rows.RemoteEndpoint(
+        address=builders.SERVER_ADDRESS, port=443, name="www.example.com", **{"name_source": "process"} | opened
+    )
+    assert leads(builders.answered(**asked), builders.connection(remote=remote)) == expected
+
+
+def test_a_query_with_all_its_answers() -> None:
+    answers = (
+        rows.Answer(name="www.example.com", type="CNAME", ttl=300, data="cdn.example.net"),
+        rows.Answer(name="cdn.example.net", type="A", ttl=60, data="198.51.100.1"),
+    )
+    shown = detail(query(1, "curl", "www.example.com", answers=answers, truncated=True), busy(), NOW)
+    assert shown.title == "DNS query 1"
+    said = facts(shown)
+    assert said["question"] == "www.example.com A"
+    assert said["status"] == "answered: NOERROR"
+    assert said["answer"] == "64 bytes, 2 records, truncated"
+    assert said["CNAME"] == "www.example.com  cdn.example.net  (ttl 300 s)"
+    assert said["server"] == "192.0.2.53:53 over UDP"
+    assert shown.queries is None
+    assert shown.connections is not None
+    assert [row.id for row in shown.connections] == [1]
+
+
+def test_a_query_that_was_never_answered_or_understood() -> None:
+    said = facts(detail(query(6, "curl", "silent.example.net", "timeout"), busy(), NOW))
+    assert (said["status"], said["answer"], said["attempts"]) == ("timeout", "none", "3")
+    said = facts(detail(builders.dns_query(qname=None, qtype=None, unparsed="00ff"), busy(), NOW))
+    assert (said["question"], said["unparsed"]) == ("unknown", "00ff")
+
+
+def test_the_newest_version_of_a_row() -> None:
+    newer = connection(1, "curl", None, tx_bytes=9)
+    assert newest(connection(1, "curl", None), snapshot(connections=[newer])) is newer
+    gone = connection(3, "curl", None)
+    assert newest(gone, snapshot(connections=[newer])) is gone

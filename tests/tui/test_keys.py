@@ -1,0 +1,514 @@
+"""Every declared key does what it says; users can give it another name, and the help then says that."""
+
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Footer, Input
+
+from nettop.tui.app import NettopApp
+from nettop.tui.detail import DetailScreen
+from nettop.tui.help import HelpScreen
+from nettop.tui.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.tui.main import MainScreen
+from nettop.tui.prompts import FilterBar, PathPrompt
+from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app
+
+Case = Callable[[Pilot[None], str], Awaitable[None]]
+CASES: dict[str, Case] = {}
+
+
+def case(*names: str) -> Callable[[Case], Case]:
+    """The proof that the keys with these ids do what they say."""
+
+    def keep(function: Case) -> Case:
+        for name in names:
+            assert name not in CASES
+            CASES[name] = function
+        return function
+
+    return keep
+
+
+def main(pilot: Pilot[None]) -> MainScreen:
+    return the_app(pilot)._main
+
+
+def row_id(pilot: Pilot[None]) -> int:
+    row = table(pilot).cursor_row
+    assert row is not None
+    return int(row.id)
+
+
+async def ended(pilot: Pilot[None]) -> bool:
+    await pilot.pause()
+    return pilot.app._exit
+
+
+def typed(pilot: Pilot[None]) -> str:
+    return main(pilot).query_one(FilterBar).query_one(Input).value
+
+
+@case("quit")
+async def _quit(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert await ended(pilot)
+
+
+@case("leave")
+async def _leave(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("slash", "x", key)
+    assert await ended(pilot)
+
+
+@case("palette")
+async def _palette(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    await pilot.pause(0.2)
+    screen = pilot.app.screen
+    assert type(screen).__name__ == "CommandPalette"
+    for key_of_main in (*MAIN_KEYS, *TABLE_KEYS):
+        assert any(command.title == key_of_main.label for command in the_app(pilot).get_system_commands(main(pilot)))
+    await pilot.press(*"zoom")
+    await pilot.pause(0.5)
+    await pilot.press("enter", "enter")
+    await pilot.pause(0.2)
+    assert main(pilot).has_class("-zoomed")
+
+
+@case("help")
+async def _help(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert isinstance(pilot.app.screen, HelpScreen)
+    assert "Keys" in text(pilot)
+
+
+@case("help.close")
+async def _close_help(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("question_mark", key)
+    assert isinstance(pilot.app.screen, MainScreen)
+    assert not await ended(pilot)
+
+
+@case("help.down", "help.up")
+async def _scroll_help(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("question_mark", "down", "down", "down")
+    await pilot.pause()
+    before = pilot.app.screen.query_one("#help").scroll_y
+    assert before == 3
+    await pilot.press(key)
+    await pilot.pause()
+    assert pilot.app.screen.query_one("#help").scroll_y == before + (1 if key in ("down", "j") else -1)
+
+
+@case("filter.edit")
+async def _edit(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key, *"comm:curl")
+    assert ids(pilot) == [
+        10,
+        2,
+        1,
+    ]
+    await pilot.press(key)
+    assert typed(pilot) == "comm:curl/"  # a slash is a slash while one types
+
+
+@case("filter.pid")
+async def _pid(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert main(pilot).state.filter.text == "pid:4242"
+    assert ids(pilot) == [10, 2, 1]
+    assert ids(pilot, "processes") == [4242]
+
+
+@case("filter.comm")
+async def _comm(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", key)
+    assert main(pilot).state.filter.text == 'comm:"バックアップ"'
+    assert ids(pilot) == [8]
+
+
+@case("filter.clear")
+async def _clear(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("f", key)
+    assert main(pilot).state.filter.text == ""
+    assert len(ids(pilot)) == 10
+
+
+@case("filter.keep")
+async def _keep(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("slash", *"pid:900", key)
+    assert main(pilot).state.filter.text == "pid:900"
+    assert table(pilot).has_focus
+    assert "pid:900" in lines(pilot)[1]
+
+
+@case("filter.abandon")
+async def _abandon(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("f", "slash", "x", key)
+    assert main(pilot).state.filter.text == "pid:4242"
+    assert table(pilot).has_focus
+
+
+@case("filter.earlier")
+async def _earlier(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("slash", *"pid:900", "enter", "escape", "slash", *"pid:612", "enter", "escape", "slash", *"pid:1")
+    await pilot.press(key)
+    assert typed(pilot) == "pid:612"
+    await pilot.press(key, key)
+    assert typed(pilot) == "pid:900"
+    assert ids(pilot, "processes") == [900]
+
+
+@case("filter.later")
+async def _later(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("slash", *"pid:900", "enter", "escape", "slash", *"pid:61")
+    await pilot.press("up", key)
+    assert typed(pilot) == "pid:61"  # what was being typed comes back
+    await pilot.press(key)
+    assert typed(pilot) == "pid:61"
+
+
+@case("pause")
+async def _pause(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert "PAUSED (+0 new)" in lines(pilot)[0]
+    await pilot.press(key)
+    assert "LIVE" in lines(pilot)[0]
+    assert the_app(pilot)._feed.told == [("hold", True), ("hold", False)]  # type: ignore[attr-defined]
+
+
+@case("pane.next")
+async def _next_pane(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("1", key)
+    assert main(pilot).active == "connections"
+    await pilot.press(key, key)
+    assert main(pilot).active == "dns"
+    assert table(pilot, "dns").has_focus
+
+
+@case("pane.previous")
+async def _previous_pane(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("1", key)
+    assert main(pilot).active == "processes"
+
+
+@case("pane.dns", "pane.connections", "pane.processes")
+async def _pane(pilot: Pilot[None], key: str) -> None:
+    for other in "123":
+        await pilot.press(other, key)
+        assert main(pilot).active == {"1": "dns", "2": "connections", "3": "processes"}[key]
+        assert table(pilot, main(pilot).active).has_focus
+
+
+@case("pane.zoom")
+async def _zoom(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    await pilot.pause()
+    assert table(pilot).size.height > 30
+    assert not main(pilot).query_one("#pane-dns").display
+    await pilot.press("1")
+    await pilot.pause()
+    assert len(table(pilot, "dns").shown_rows) == 9
+    await pilot.press(key)
+    await pilot.pause()
+    assert table(pilot).size.height < 15
+
+
+@case("sort.column")
+async def _sort(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert main(pilot).state.sorts["connections"] == ("pid", False)
+    assert ids(pilot)[:2] == [5, 6]  # nginx, 900
+    for _ in table(pilot).visible_columns():
+        await pilot.press(key)
+    assert main(pilot).state.sorts["connections"] == ("pid", False)  # round and round
+
+
+@case("sort.direction")
+async def _reverse(pilot: Pilot[None], key: str) -> None:
+    before = ids(pilot)
+    await pilot.press(key)
+    assert ids(pilot) == [*sorted(before[:-1]), 9]  # unknown stays last
+    assert "OPENED▴" in text(pilot)
+
+
+@case("export")
+async def _export(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    await pilot.pause(0.3)
+    path = Path("nettop-host-20260301T120100Z.json").absolute()
+    assert notices(pilot) == [f"Wrote {path}"]
+    assert len(json.loads(path.read_bytes())["connections"]) == 10
+
+
+@case("export.as")
+async def _export_as(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert isinstance(pilot.app.screen, PathPrompt)
+    box = pilot.app.screen.query_one(Input)
+    assert box.value == "nettop-host-20260301T120100Z.json"
+    box.value = "chosen.json"
+    await pilot.press("enter")
+    await pilot.pause(0.3)
+    assert notices(pilot) == [f"Wrote {Path('chosen.json').absolute()}"]
+    assert json.loads(Path("chosen.json").read_bytes())["schema"] == "nettop.snapshot/1"
+
+
+@case("path.cancel")
+async def _cancel(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("E", key)
+    await pilot.pause(0.1)
+    assert isinstance(pilot.app.screen, MainScreen)
+    assert list(Path().iterdir()) == []
+
+
+@case("row.copy")
+async def _copy(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    row = json.loads(pilot.app.clipboard)
+    assert (row["id"], row["remote"]["address"]) == (10, "198.51.100.10")
+    assert notices(pilot) == ["Copied the row as JSON."]
+
+
+@case("rows.ended")
+async def _ended(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert ids(pilot) == [7, 6, 5, 1, 9]
+    assert 5150 not in ids(pilot, "processes")
+    await pilot.press(key)
+    assert len(ids(pilot)) == 10
+
+
+@case("names")
+async def _names(pilot: Pilot[None], key: str) -> None:
+    assert "www.example.com:443" in text(pilot)
+    await pilot.press(key)
+    assert "www.example.com:443" not in text(pilot)
+    assert "198.51.100.1:443" in text(pilot)
+
+
+@case("pace.faster", "pace.slower")
+async def _pace(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert the_app(pilot)._feed.told == [("adjust", -1 if key == "minus" else 1)]  # type: ignore[attr-defined]
+
+
+@case("row.up", "row.down")
+async def _move(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", "down", key)
+    assert row_id(pilot) == ids(pilot)[3 if key in ("down", "j") else 1]
+
+
+@case("row.page_up", "row.page_down")
+async def _page(pilot: Pilot[None], key: str) -> None:
+    await pilot.resize_terminal(80, 15)
+    await pilot.pause()
+    page = table(pilot).size.height - 1
+    await pilot.press("pagedown", key)
+    assert row_id(pilot) == ids(pilot)[0 if key == "pageup" else min(2 * page, 9)]
+
+
+@case("row.first")
+async def _first(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", "down", key)
+    assert row_id(pilot) == 10
+
+
+@case("row.last")
+async def _last(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert row_id(pilot) == 9
+
+
+@case("row.open")
+async def _open(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", key)
+    await pilot.pause()
+    assert isinstance(pilot.app.screen, DetailScreen)
+    assert lines(pilot)[0].strip() == "Connection 8"
+
+
+@case("detail.back")
+async def _back(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", "enter", key)
+    await pilot.pause()
+    assert isinstance(pilot.app.screen, MainScreen)
+    assert row_id(pilot) == 8
+    assert table(pilot).has_focus
+
+
+@case("detail.next", "detail.previous")
+async def _next_table(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("3", "enter")
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, DetailScreen)
+    assert screen.table is not None
+    before = screen.table.id
+    await pilot.press(key)
+    assert {before, screen.table.id} == {"detail-connections", "detail-queries"}
+
+
+EVERY = [(key.id, name.strip()) for key in ALL_KEYS for name in key.keys.split(",")]
+
+
+@pytest.mark.parametrize(("name", "key"), EVERY, ids=[f"{name}-{key}" for name, key in EVERY])
+def test_a_key_does_what_it_says(name: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await CASES[name](pilot, key)
+
+    play(steps, FakeFeed(busy()))
+
+
+def test_no_case_is_for_a_key_that_does_not_exist() -> None:
+    assert set(CASES) == {key.id for key in ALL_KEYS}
+
+
+def test_a_remapped_key_works_and_the_old_one_is_dead() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("p")
+        assert "PAUSED" in lines(pilot)[0]
+        await pilot.press("space")
+        assert "PAUSED" in lines(pilot)[0]
+        assert "p Pause" in lines(pilot)[-1]
+        await pilot.press("h")  # these two were swapped
+        assert main(pilot).state == main(pilot).state.__class__(
+            main(pilot).state.filter, names=False, sorts=main(pilot).state.sorts
+        )
+        await pilot.press("n")
+        assert not main(pilot).state.show_ended
+        await pilot.press("f1")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        shown = [line.split() for line in lines(pilot)]
+        assert any("Pause" in line and "p" in line for line in shown)
+        assert not any("space" in line for line in shown)
+
+    play(
+        steps, FakeFeed(busy()), (120, 60),
+        keymap={"pause": "p", "names": "h", "rows.ended": "n", "help": "f1, f2"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["f2", "question_mark"])
+def test_a_remapped_key_with_several_names(key: str) -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press(key)
+        assert isinstance(pilot.app.screen, HelpScreen) == (key == "f2")
+
+    play(steps, FakeFeed(busy()), keymap={"help": "f1, f2"})
+
+
+def test_the_footer_shows_the_keys_of_where_one_is() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        footer = lines(pilot)[-1]
+        for label in ("Detail", "Help", "Quit", "/ Filter", "f Pid", "c Comm", "Pause", "Zoom", "Sort", "Export"):
+            assert label in footer
+        await pilot.press("slash")
+        await pilot.pause()
+        await pilot.pause()
+        footer = lines(pilot)[-1]
+        assert "/ Filter" not in footer
+        assert "esc Cancel" in footer
+        await pilot.press("escape", "enter")
+        await pilot.pause()
+        await pilot.pause()
+        assert "esc Back" in lines(pilot)[-1]
+
+    play(steps, FakeFeed(busy()), (80, 24))
+
+
+def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    feed = FakeFeed(busy())
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("3", "enter")
+        await pilot.pause()
+        screen = pilot.app.screen
+        assert isinstance(screen, DetailScreen)
+        await pilot.press("space")
+        assert the_app(pilot)._paused is not None
+        await pilot.press("n", "plus", "minus")
+        assert not main(pilot).state.names
+        assert feed.told == [("hold", True), ("adjust", 1), ("adjust", -1)]
+        await pilot.press("s")
+        assert screen._sorts["connections"] == ("pid", False)
+        await pilot.press("S")
+        assert screen._sorts["connections"] == ("pid", True)
+        await pilot.press("y")
+        assert json.loads(pilot.app.clipboard)["pid"] == 900
+        await pilot.press("e")
+        await pilot.pause(0.3)
+        assert len(list(tmp_path.iterdir())) == 1
+        await pilot.press("E", "escape", "question_mark", "q")
+        assert pilot.app.screen is screen
+        await pilot.press("q")
+        assert await ended(pilot)
+
+    play(steps, feed)
+    assert {key.id for key in KEYS_IN_DETAIL} == {
+        "pause", "names", "pace.faster", "pace.slower", "sort.column", "sort.direction", "row.copy", "export",
+        "export.as", "help", "quit", "detail.back", "detail.next", "detail.previous",
+    }  # fmt: skip
+
+
+def test_the_palette_runs_actions_of_the_pane() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        for command in the_app(pilot).get_system_commands(main(pilot)):
+            if command.title == "Down":
+                result = command.callback()
+                if result is not None:
+                    await result
+        await pilot.pause()
+        assert row_id(pilot) == 8
+
+    play(steps, FakeFeed(busy()))
+
+
+def test_copying_goes_to_the_terminal_in_base64_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    async def steps(pilot: Pilot[None]) -> None:
+        driver = pilot.app._driver
+        assert driver is not None
+        monkeypatch.setattr(driver, "write", written.append)
+        await pilot.press("y")
+        (osc,) = [chunk for chunk in written if chunk.startswith("\x1b]52")]
+        assert json.loads(base64.b64decode(osc.removeprefix("\x1b]52;c;").removesuffix("\a")))["id"] == 10
+
+    play(steps, FakeFeed(busy()))
+
+
+def test_keys_that_need_a_row_do_no_harm_without_one() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("down", "up", "G", "g", "pagedown", "pageup", "enter", "f", "c", "y", "s", "S", "h", "n", "z")
+        assert isinstance(pilot.app.screen, MainScreen)
+        assert notices(pilot) == ["There is no row to copy."]
+        await show(pilot, busy())
+        assert len(ids(pilot)) == 5
+
+    play(steps, FakeFeed())
+
+
+def test_before_the_first_snapshot_nothing_can_be_exported_or_paused() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("e", "E", "space")
+        assert isinstance(pilot.app.screen, MainScreen)
+        await show(pilot, busy())
+        assert "LIVE" in lines(pilot)[0]
+
+    play(steps, FakeFeed())
+
+
+def test_every_screen_has_one_footer() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        assert len(pilot.app.screen.query(Footer)) == 1
+
+    app = play(steps, FakeFeed(busy()))
+    assert isinstance(app, NettopApp)

@@ -1,0 +1,150 @@
+"""What a pane shows of a snapshot, in which order."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nettop.model import rows
+from nettop.model.filter import Filter
+from nettop.tui.columns import Context
+from nettop.tui.view import (
+    CONNECTION_PANE,
+    DNS_PANE,
+    HISTORY_TICKS,
+    PANES,
+    PROCESS_PANE,
+    Traffic,
+    losses,
+    newest_ids,
+    next_column,
+    select,
+    sort,
+    sort_by,
+)
+from tests import builders
+from tests.tui.scene import LOSSES, busy, connection, process, query, snapshot
+
+NOW = Context(builders.at(60))
+
+
+def sorted_ids(values: list[float | None], descending: bool) -> list[int]:
+    """Ids of connections with these round trips."""
+    made = [builders.connection(id=number, srtt_ms=value) for number, value in enumerate(values)]
+    return [row.id for row in sort(made, CONNECTION_PANE.column("srtt"), descending, NOW)]
+
+
+@pytest.mark.parametrize(("descending", "expected"), [(False, [2, 0, 4, 1, 3]), (True, [0, 4, 2, 1, 3])])
+def test_what_is_unknown_is_last_in_either_direction(descending: bool, expected: list[int]) -> None:
+    assert sorted_ids([2.0, None, 1.0, None, 2.0], descending) == expected
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 3).map(float))), st.booleans())
+def test_sorting_is_stable_and_loses_nothing(values: list[float | None], descending: bool) -> None:
+    order = sorted_ids(values, descending)
+    assert sorted(order) == list(range(len(values)))
+    for before, after in pairwise(order):
+        one, other = values[before], values[after]
+        if one == other:
+            assert before < after
+        elif other is not None:
+            assert one is not None
+            assert (one > other) == descending
+
+
+@pytest.mark.parametrize("pane", PANES)
+@pytest.mark.parametrize("descending", [False, True])
+def test_every_column_sorts_all_there_is(pane: Any, descending: bool) -> None:
+    seen = busy()
+    for column in pane.columns:
+        assert len(sort(list(pane.rows(seen)), column, descending, NOW)) == len(pane.rows(seen))
+
+
+def test_selecting_by_filter_and_end() -> None:
+    seen = busy()
+    assert len(select(CONNECTION_PANE, seen.connections, Filter(""), show_ended=True)) == 10
+    live = select(CONNECTION_PANE, seen.connections, Filter(""), show_ended=False)
+    assert {row.state for row in live} == {"established", "syn-sent"}
+    assert [row.id for row in select(DNS_PANE, seen.dns, Filter("dns:failed"), show_ended=False)] == [3, 5, 6]
+    # a term that says nothing about a pane is left out there
+    assert len(select(PROCESS_PANE, seen.processes, Filter("dns:failed"), show_ended=True)) == 6
+    assert [row.pid for row in select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=True)] == [5150]
+    assert select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=False) == []
+
+
+def test_emphasis() -> None:
+    seen = busy()
+    assert {row.id: CONNECTION_PANE.emphasis(row) for row in seen.connections} == {
+        1: "normal", 2: "failed", 3: "failed", 4: "ended", 5: "normal", 6: "normal", 7: "normal", 8: "failed",
+        9: "normal", 10: "ended",
+    }  # fmt: skip
+    assert [row.id for row in seen.dns if DNS_PANE.emphasis(row) == "failed"] == [3, 5, 6]
+    assert [row.pid for row in seen.processes if PROCESS_PANE.emphasis(row) == "ended"] == [5150]
+
+
+def test_the_next_column_goes_round_those_that_are_seen() -> None:
+    shown = [CONNECTION_PANE.column(key) for key in ("pid", "remote", "end")]
+    assert next_column(shown, "pid").key == "remote"
+    assert next_column(shown, "end").key == "pid"
+    assert next_column(shown, "srtt").key == "pid"
+
+
+def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
+    size = CONNECTION_PANE.column("tx")
+    assert sort_by(size, ("pid", False)) == ("tx", True)
+    assert sort_by(size, ("tx", True)) == ("tx", False)
+
+
+def test_losses_in_words() -> None:
+    assert losses(rows.Losses(perf_buffer={"a": 0}, evicted={"dns": 0})) == []
+    assert losses(LOSSES) == ["12 lost", "3 map full", "7 evicted", "2 unparsed"]
+    assert losses(rows.Losses(missed_runs={"a": 2}, perf_buffer={"b": 1})) == ["3 lost"]
+
+
+def test_newest_ids() -> None:
+    assert newest_ids(snapshot()) == (0, 0)
+    assert newest_ids(busy()) == (9, 10)
+
+
+class TestTraffic:
+    def test_sums_and_history_per_process(self) -> None:
+        traffic = Traffic()
+        for rate in (0.0, 10.0, 0.0):
+            traffic.add(snapshot(processes=[process("curl", rx_bytes_per_s=rate), process("nginx")]))
+        assert list(traffic.total) == [0.0, 10.0, 0.0]
+        ((key, history),) = traffic.by_process.items()
+        assert key[0] == 4242
+        assert list(history) == [10.0, 0.0]
+
+    def test_what_has_been_still_for_long_or_is_gone_is_forgotten(self) -> None:
+        traffic = Traffic()
+        traffic.add(snapshot(processes=[process("curl", rx_bytes_per_s=1.0), process("nginx", rx_bytes_per_s=1.0)]))
+        for _ in range(HISTORY_TICKS * 2):
+            traffic.add(snapshot(processes=[process("curl")]))
+        assert traffic.by_process == {}
+        assert len(traffic.total) == HISTORY_TICKS
+
+    def test_queries_per_second(self) -> None:
+        traffic = Traffic()
+        traffic.add(snapshot(dns=[query(4, "curl", "a.example")], seconds=1))
+        assert traffic.dns_per_s == 0.0
+        traffic.add(snapshot(dns=[query(4, "curl", "a.example"), query(24, "curl", "b.example")], seconds=3))
+        assert traffic.dns_per_s == 10.0
+        traffic.add(snapshot(dns=[query(24, "curl", "b.example")], seconds=3))
+        assert traffic.dns_per_s == 0.0
+
+    def test_a_copy_stands_still(self) -> None:
+        traffic = Traffic()
+        traffic.add(snapshot(processes=[process("curl", rx_bytes_per_s=1.0)]))
+        twin = traffic.copy()
+        traffic.add(snapshot(processes=[process("curl", rx_bytes_per_s=2.0)]))
+        assert list(twin.total) == [1.0]
+        assert [list(history) for history in twin.by_process.values()] == [[1.0]]
+
+
+def test_a_row_keeps_its_key_when_it_changes() -> None:
+    before, after = connection(1, "curl", None), connection(1, "curl", "www.example.com", tx_bytes=9)
+    assert CONNECTION_PANE.key(before) == CONNECTION_PANE.key(after)
+    assert PROCESS_PANE.key(process("curl")) != PROCESS_PANE.key(process("curl", start_time=builders.at(3)))
