@@ -6,9 +6,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from types import FrameType
@@ -24,6 +23,7 @@ from nettop.model import events
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store, replayed
+from nettop.model.stream_filter import StreamFilter
 from nettop.options import Commands, make_parser
 from nettop.output_file import OutputFile
 from nettop.sources import Source
@@ -179,7 +179,7 @@ def _run_stream(options: argparse.Namespace) -> int:
     require_privileges()
     with _stop_signals() as stopped, _output(options, keep_partial=True) as output:
         source = _live(options, scope)
-        passes = _event_test(chosen)
+        passes = StreamFilter(chosen).passes
         try:
             for event in _events(source, options.seconds, stopped):
                 if passes(event):
@@ -247,29 +247,6 @@ def _events(source: Source, seconds: float | None, stopped: list[int]) -> Iterat
             break
         yield from source.read(min(left, _READ_TIMEOUT_S))
     yield from source.finish()
-
-
-def _event_test(chosen: Filter) -> Callable[[events.AnyEvent], bool]:
-    """Which events of a stream pass: those of rows that do, UDP sockets with their process, and what frames them."""
-    process_test, connection_test, dns_test = map(chosen.test, KINDS)
-    passing: set[tuple[int | None, datetime | None]] = set()
-
-    def passes(event: events.AnyEvent) -> bool:
-        match event:
-            case events.DnsChanged():
-                return dns_test is None or dns_test(event.dns)
-            case events.ConnectionChanged():
-                return connection_test is None or connection_test(event.connection)
-            case events.ProcessChanged() if process_test is not None:
-                if process_test(event.process):
-                    passing.add((event.process.pid, event.process.start_time))
-                return (event.process.pid, event.process.start_time) in passing
-            case events.UdpChanged() if process_test is not None:
-                return (event.udp.pid, event.udp.process_start_time) in passing
-            case _:
-                return True
-
-    return passes
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""A filtered stream tells whole stories."""
+
+import pytest
+from msgspec.structs import replace
+
+from nettop.model import events, rows, stream_filter
+from nettop.model.filter import Filter
+from nettop.model.stream_filter import StreamFilter
+from tests.builders import answered, at, connection, dns_query, identity, tick, udp_socket
+
+
+def changed(row: rows.Connection) -> events.ConnectionChanged:
+    return events.ConnectionChanged(time=at(1), connection=row)
+
+
+def test_a_row_that_has_passed_is_told_to_its_end() -> None:
+    passes = StreamFilter(Filter("state:established")).passes
+    row = connection(state="established")
+    assert passes(changed(row))
+    assert passes(changed(replace(row, state="fin-wait-1")))
+    assert passes(changed(replace(row, state="closed", end="normal")))
+
+
+def test_a_row_that_never_passed_is_not_told() -> None:
+    passes = StreamFilter(Filter("state:established")).passes
+    assert not passes(changed(connection(state="syn-sent")))
+    assert not passes(changed(connection(state="closed", end="refused")))
+
+
+def test_a_query_that_timed_out_is_told_when_it_is_answered_late() -> None:
+    passes = StreamFilter(Filter("dns:timeout")).passes
+    row = dns_query(status="timeout")
+    assert not passes(events.DnsChanged(time=at(1), dns=replace(row, status="pending")))
+    assert passes(events.DnsChanged(time=at(6), dns=row))
+    late = answered(id=row.id)
+    assert passes(events.DnsChanged(time=at(7), dns=late))
+    assert not passes(events.DnsChanged(time=at(8), dns=answered(id=row.id + 1)))
+
+
+def test_a_udp_socket_passes_with_its_process() -> None:
+    passes = StreamFilter(Filter("user:www-data")).passes
+    mine, other = identity(user="www-data"), identity(pid=2, user="root")
+    for process in (mine, other):
+        told = passes(events.ProcessChanged(time=at(1), process=process))
+        assert told == (process is mine)
+        socket = udp_socket(pid=process.pid, process_start_time=process.start_time)
+        assert passes(events.UdpChanged(time=at(2), udp=socket)) == (process is mine)
+
+
+def test_what_frames_the_stream_always_passes() -> None:
+    passes = StreamFilter(Filter("pid:1")).passes
+    assert passes(tick(1))
+    assert passes(events.End(time=at(2)))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_filter, "MAX_ROWS", 5)
+    filtered = StreamFilter(Filter("state:established"))
+    for number in range(1, stream_filter.MAX_ROWS + 3):
+        filtered.passes(changed(connection(id=number, state="established")))
+    assert not filtered.passes(changed(connection(id=1, state="close-wait")))
+    assert filtered.passes(changed(connection(id=3, state="close-wait")))
