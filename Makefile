@@ -12,7 +12,7 @@ PREFIX := /opt/nettop
 LAUNCHER := /usr/local/bin/nettop
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base iproute2 procps
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps
 
 .PHONY: help
 help: ## Show this list
@@ -32,14 +32,22 @@ test: lint ## Set up and run every check; without root, all that needs none
 
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports
-	$(BIN)/ruff check nettop tests
-	$(BIN)/ruff format --check nettop tests
+	$(BIN)/ruff check nettop tests screenshots
+	$(BIN)/ruff format --check nettop tests screenshots
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 .PHONY: schema
 schema: setup ## Write the JSON Schemas anew from the rows
 	$(BIN)/python -m nettop.export
+
+.PHONY: demo
+demo: $(VENV)/.test ## Record anew what 'nettop replay --demo' plays, in network namespaces of its own
+	$(SUDO) $(BIN)/python -m tests.demo.record
+
+.PHONY: screenshots
+screenshots: $(VENV)/.test ## Draw the pictures in screenshots/ anew from that recording
+	$(BIN)/python -m screenshots.make
 
 .PHONY: install
 install: ## Install for every user: a root-owned copy in /opt/nettop, and the command nettop

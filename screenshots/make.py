@@ -1,0 +1,172 @@
+"""Draws the pictures of the main states, as SVG and PNG, from the recording that ships: `make screenshots`.
+
+They show what the live screen of the recorded host showed at a moment. The same bytes every time: events up to a fixed
+tick, a fixed zone, fixed names inside the SVG, one font.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+
+import resvg_py
+from textual.pilot import Pilot
+
+from nettop.model.events import AnyEvent, Start, Tick
+from nettop.model.filter import Filter
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import Store
+from nettop.sources.recording import read_events
+from nettop.tui.app import NettopApp
+
+HERE = Path(__file__).parent
+FONT_FILES = tuple(  # of Debian's fonts-dejavu-core; this font has every character of the screen
+    f"/usr/share/fonts/truetype/dejavu/DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")
+)
+FONT_FAMILY = "DejaVu Sans Mono"
+# Rich's lines are 24.4 px apart; in this size a full block of DejaVu is as high, so that bars and borders join. The
+# width of each text is given in the SVG, so cells stay where they are.
+FONT_PX = 24.4 / ((1901 + 483) / 2048)
+WIDE, NARROW = (120, 40), (80, 24)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One state: how far the recording has gone, the terminal's size, and the keys that lead there."""
+
+    name: str
+    at_s: float
+    size: tuple[int, int] = WIDE
+    keys: tuple[str, ...] = ()
+    filter: str = ""
+    then_s: float | None = None  # after the keys the recording goes on until here
+
+
+PICTURES = (
+    Picture("overview", 34.5),
+    Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
+    Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),
+    Picture("connection", 37.5, keys=("enter",), filter="comm:api-server host:payments.example.net state:established"),
+    Picture("paused", 43.5, keys=("space",), then_s=50.5),
+    Picture("help", 34.5, keys=("question_mark",)),
+    Picture("narrow", 50.5, size=NARROW),
+)
+
+
+class DemoFeed:
+    """A Feed that goes on when told to: by ticks of the recording, not by the clock."""
+
+    error = None
+    finished = False
+    pace = "every 1 s"
+
+    def __init__(self, events: Sequence[AnyEvent]) -> None:
+        self.latest: Snapshot | None = None
+        self._events = list(events)
+        self._store = Store()
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to release."""
+
+    def adjust(self, step: int) -> None:
+        """The pictures set the pace."""
+
+    def hold(self, held: bool) -> None:
+        """The pictures hold it."""
+
+    def play(self, app: NettopApp, until_s: float) -> None:
+        """Go on, with every tick shown to the app, whose rates and sparklines are made of them."""
+        start = self._events[0] if self.latest is None else None
+        if isinstance(start, Start):
+            self._begin = start.time
+        while self._events and self._events[0].time - self._begin <= timedelta(seconds=until_s):
+            event = self._events.pop(0)
+            self._store.apply(event)
+            if isinstance(event, Tick):
+                self.latest = self._store.snapshot()
+                app.tick()
+
+
+def drawn(picture: Picture, events: Sequence[AnyEvent]) -> str:
+    """The state as SVG, in the zone UTC and in full colour whatever the environment says."""
+    before = {name: os.environ.get(name) for name in ("TZ", "NO_COLOR")}
+    os.environ["TZ"] = "UTC"
+    os.environ.pop("NO_COLOR", None)
+    time.tzset()
+    try:
+        return asyncio.run(_draw(picture, events))
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        time.tzset()
+
+
+async def _draw(picture: Picture, events: Sequence[AnyEvent]) -> str:
+    feed = DemoFeed(events)
+    app = NettopApp(feed, "LIVE", Filter(picture.filter), tick_s=None)
+    async with app.run_test(size=picture.size) as pilot:
+        app.theme = "textual-dark"  # whatever TEXTUAL_THEME says
+        await pilot.pause()
+        feed.play(app, picture.at_s)
+        await pilot.pause()
+        await press(pilot, picture.keys)
+        if picture.then_s is not None:
+            feed.play(app, picture.then_s)
+            app.draw()
+            await pilot.pause()
+        return same_every_time(app.export_screenshot(title="nettop"), picture.name)
+
+
+async def press(pilot: Pilot[None], keys: Sequence[str]) -> None:
+    """Press keys, each after the screen has settled."""
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+def same_every_time(svg: str, name: str) -> str:
+    """With names of our own instead of generated ones, and no font from the Internet."""
+    svg = re.sub(r"terminal-\d+", f"nettop-{name}", svg)
+    svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = svg.replace("font-family: Fira Code, monospace", f"font-family: '{FONT_FAMILY}', Menlo, Consolas, monospace")
+    svg = svg.replace("font-family: arial", f"font-family: '{FONT_FAMILY}', Menlo, Consolas, monospace")
+    return svg.replace("font-size: 20px", f"font-size: {FONT_PX:.3f}px")
+
+
+def png(svg: str) -> bytes:
+    """The SVG as PNG, with one font and none of the system's others."""
+    return bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=svg, skip_system_fonts=True, font_files=list(FONT_FILES), monospace_family=FONT_FAMILY
+        )
+    )
+
+
+def main() -> None:
+    """Draw all, or those named on the command line."""
+    missing = [path for path in FONT_FILES if not Path(path).exists()]
+    if missing:
+        sys.exit(f"{missing[0]} is missing: install the font (Debian: fonts-dejavu-core).")
+    with resources.as_file(resources.files("nettop") / "demo" / "demo.jsonl") as path:
+        events = list(read_events(path, partial=False))
+    for picture in PICTURES:
+        if len(sys.argv) > 1 and picture.name not in sys.argv[1:]:
+            continue
+        svg = drawn(picture, events)
+        (HERE / f"{picture.name}.svg").write_text(svg)
+        (HERE / f"{picture.name}.png").write_bytes(png(svg))
+
+
+if __name__ == "__main__":
+    main()

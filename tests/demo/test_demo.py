@@ -1,0 +1,161 @@
+"""The recording that ships: whole, of nobody real, and with everything in it that a picture or a first look needs."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from nettop.model import rows
+from nettop.model.events import AnyEvent, End
+from nettop.sources.recording import RecordingSource, read_events
+from screenshots import make as pictures
+from tests.demo.publish import BEGIN, HOST, strangers
+
+PACKAGE = Path(str(resources.files("nettop")))
+RECORDING = PACKAGE / "demo" / "demo.jsonl"
+MAX_BYTES = 640_000  # it ships in every wheel
+# replay must not need bcc, which not every machine has
+WITHOUT_BCC = "import sys; sys.modules['bcc'] = None; from nettop.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads((PACKAGE / "schema" / f"{name}.schema.json").read_text()))
+
+
+def nettop(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", WITHOUT_BCC, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def events() -> Sequence[AnyEvent]:
+    return list(read_events(RECORDING, partial=False))
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Any:
+    run = nettop("replay", "--demo", "--snapshot")
+    assert (run.returncode, run.stderr) == (0, "")
+    document = json.loads(run.stdout)
+    validator("snapshot").validate(document)
+    return document
+
+
+# The recording
+
+
+def test_every_line_is_valid() -> None:
+    valid = validator("stream")
+    for number, line in enumerate(RECORDING.read_text().splitlines(), 1):
+        errors = [error.message for error in valid.iter_errors(json.loads(line))]
+        assert errors == [], f"line {number}"
+
+
+def test_it_names_nobody_real(events: Sequence[AnyEvent]) -> None:
+    assert strangers(events) == []
+
+
+def test_it_is_small_and_a_minute_long(events: Sequence[AnyEvent]) -> None:
+    assert RECORDING.stat().st_size < MAX_BYTES
+    assert events[0].time == BEGIN
+    assert timedelta(seconds=60) <= events[-1].time - BEGIN <= timedelta(seconds=90)
+
+
+# What it shows
+
+
+def test_the_host_is_made_up_and_nothing_is_missing(snapshot: Any) -> None:
+    assert snapshot["host"] == {"name": HOST.name, "kernel": HOST.kernel, "arch": HOST.arch, "boot_id": HOST.boot_id}
+    tables = [value for value in snapshot["losses"].values() if isinstance(value, dict)]
+    assert not any(count for table in tables for count in table.values())
+
+
+def test_dns_of_every_kind(snapshot: Any) -> None:
+    queries = snapshot["dns"]
+    assert {query["rcode"] for query in queries} == {"NOERROR", "NXDOMAIN", "SERVFAIL", None}
+    assert {query["status"] for query in queries} >= {"answered", "timeout"}
+    assert {query["qtype"] for query in queries} >= {"A", "AAAA", "HTTPS", "MX", "PTR", "TXT"}
+    assert {query["transport"] for query in queries} == {"udp", "tcp"}
+    assert any(query["truncated"] for query in queries)
+    assert {query["attempts"] for query in queries if query["status"] == "answered"} >= {1, 3}
+    chains = [[answer["type"] for answer in query["answers"]] for query in queries]
+    assert ["CNAME", "CNAME", "A"] in chains
+
+
+def test_connections_of_every_kind(snapshot: Any) -> None:
+    connections = snapshot["connections"]
+    assert {connection["end"] for connection in connections} == {None, *get_args(rows.End)} - {"other"}
+    assert {connection["direction"] for connection in connections} >= {"inbound", "outbound"}
+    assert {connection["family"] for connection in connections} == {"ipv4", "ipv6"}
+    assert {connection["owner"] for connection in connections} >= {"exact", "scanned"}
+    assert any(connection["opened_before_start"] for connection in connections)
+    assert any(connection["retransmits"] for connection in connections)
+    assert any(connection["tx_bytes_per_s"] > 10_000 for connection in connections if connection["end"] is None)
+    names = Counter(connection["remote"]["name"] for connection in connections)
+    assert names["payments.example.net"] > 5
+
+
+def test_processes_of_every_kind(snapshot: Any) -> None:
+    processes = snapshot["processes"]
+    assert len({process["comm"] for process in processes}) > 10
+    assert {process["user"] for process in processes} >= {"root", "www-data", "postgres", "nobody"}
+    short = [process for process in processes if process["exited_at"] and process["comm"] in ("curl", "dig")]
+    assert len(short) > 5
+    assert all(process["cmdline"] and process["cgroup"] for process in processes)
+
+
+# The command
+
+
+def test_a_filter_applies_to_it() -> None:
+    run = nettop("replay", "--demo", "--snapshot", "--filter", "dns:failed")
+    assert run.returncode == 0
+    queries = json.loads(run.stdout)["dns"]
+    assert queries
+    assert all(query["status"] == "timeout" or query["rcode"] != "NOERROR" for query in queries)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("replay",), "There is nothing to replay."),
+        (("replay", "--demo", "file.jsonl"), "FILE and --demo exclude each other"),
+    ],
+)
+def test_file_or_demo(arguments: Sequence[str], sentence: str) -> None:
+    run = nettop(*arguments, "--snapshot")
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert sentence in run.stderr
+
+
+def test_it_plays_faster_than_it_was_made(events: Sequence[AnyEvent]) -> None:
+    source = RecordingSource(RECORDING, speed=1024)
+    played: list[AnyEvent] = []
+    begin = time.monotonic()
+    while not source.finished:
+        played += source.read(1.0)
+    assert isinstance(played[-1], End)
+    assert played == list(events)
+    assert time.monotonic() - begin < 30
+
+
+# The pictures
+
+
+@pytest.mark.parametrize("picture", pictures.PICTURES, ids=lambda picture: str(picture.name))
+def test_a_picture_is_the_same_every_time(picture: pictures.Picture, events: Sequence[AnyEvent]) -> None:
+    first, second = pictures.drawn(picture, events), pictures.drawn(picture, events)
+    assert first == second
+    assert "http://" not in first.replace("http://www.w3.org/", "")
+    assert "https://" not in first.replace("https://www.textualize.io", "")
+    assert pictures.png(first) == pictures.png(second)
