@@ -76,7 +76,7 @@ define packages
 		echo "Install what your distribution calls:$$missing" >&2; exit 1; \
 	fi; \
 	echo "Installing:$$missing"; \
-	$(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) -E apt-get install -q -y --no-install-recommends $$missing
+	$(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 endef
 
 $(VENV)/.run: pyproject.toml
