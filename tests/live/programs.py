@@ -254,7 +254,7 @@ def _hold(connection: socket.socket) -> None:
             pass
 
 
-def tcp_client(address: str, port: int, sizes: list[list[int]], comm: str = "talker") -> None:
+def tcp_client(address: str, port: int, sizes: list[list[int]], comm: str = "talker", pause_s: float = 0.0) -> None:
     """For each [up, down] a connection that sends so much (8 bytes at least) and receives so much; says its ports."""
     rename(comm)
     ports = []
@@ -268,6 +268,7 @@ def tcp_client(address: str, port: int, sizes: list[list[int]], comm: str = "tal
                 received += len(chunk)
             if received != down:
                 raise AssertionError(f"{received} of {down} bytes came back")
+        time.sleep(pause_s)
     say(ports)
 
 
