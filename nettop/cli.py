@@ -152,7 +152,7 @@ def _show(feed: Feed, mode: str, chosen: Filter) -> int:
 
 def _require_terminal() -> None:
     remedy = "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'."
-    if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
+    if not all(map(os.isatty, (_STDIN, _STDOUT, _STDERR))):  # Textual draws on stderr
         raise UsageError("The screen needs a terminal.", remedy)
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError(f"The terminal (TERM={os.environ.get('TERM', '')}) cannot show a screen.", remedy)
