@@ -62,7 +62,13 @@ class LossesChanged(Event, frozen=True, gc=False, kw_only=True, tag="losses"):
 
 
 class Tick(Event, frozen=True, gc=False, kw_only=True, tag="tick"):
-    """All that happened until `time` has been told; rates and snapshots are made here."""
+    """All that happened until `time` has been told; snapshots are made here, and rates unless `rates` is false.
+
+    The last tick comes when the watch ends, maybe a moment after the one before: rates over that moment would say
+    nothing, so those of the last whole interval stand.
+    """
+
+    rates: bool = True
 
 
 class End(Event, frozen=True, gc=False, kw_only=True, tag="end"):

@@ -110,7 +110,7 @@ class Store:
                 self._losses = event.losses
                 self.generation += 1
             case events.Tick():
-                self._tick(event.time)
+                self._tick(event)
             case events.Start():
                 self._start = event
             case events.End():
@@ -225,14 +225,14 @@ class Store:
         totals.connects_failed += sign * share.failed
         totals.retransmits += sign * share.retransmits
 
-    def _tick(self, now: datetime) -> None:
-        since = self._last_tick or (self._start.time if self._start else now)
-        seconds = (now - since).total_seconds()
-        self._last_tick = now
+    def _tick(self, tick: events.Tick) -> None:
+        since = self._last_tick or (self._start.time if self._start else tick.time)
+        seconds = (tick.time - since).total_seconds()
         if self._changed or self._moving:
             self.generation += 1
-        if seconds <= 0:
+        if not tick.rates or seconds <= 0:
             return
+        self._last_tick = tick.time
         moving = self._changed | self._moving
         self._moving = set()
         for key in moving:

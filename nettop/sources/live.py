@@ -44,7 +44,7 @@ class LiveSource:
         self._next_rescan_ns = 0
         self.finished = False
         now_ns = time.monotonic_ns()
-        self._next_tick_ns = now_ns
+        self._next_tick_ns = self._last_tick_ns = now_ns
         self._start = Start(
             time=self._clock.wall(now_ns),
             nettop=__version__,
@@ -121,6 +121,8 @@ class LiveSource:
         return [event for record in records for event in self._tracker.record(record)]
 
     def _tick(self, hold_back: bool) -> list[AnyEvent]:
+        # Half an interval is the least that says something of a rate: the first tick and the last may come sooner.
+        rates = time.monotonic_ns() - self._last_tick_ns >= self._interval_ns // 2
         losses = self._program.losses()
         complete = self._lost_ends(losses)
         pass_ns = time.monotonic_ns()
@@ -139,8 +141,10 @@ class LiveSource:
         for socket in self._tracker.ghosts(records):
             self._program.forget(socket)
         events = self._told(perf_records)
-        events += self._tracker.sockets(records, pass_ns)
-        events += self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0)
+        if rates:
+            self._last_tick_ns = pass_ns
+        events += self._tracker.sockets(records, pass_ns, rates)
+        events += self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
         told = rows.Losses(
             perf_buffer=losses.perf_buffer,
             map_full=losses.map_full,
@@ -153,7 +157,7 @@ class LiveSource:
         if told != self._losses:
             self._losses = told
             events.append(LossesChanged(time=now, losses=told))
-        events.append(Tick(time=now))
+        events.append(Tick(time=now, rates=rates))
         return events
 
     def _lost_ends(self, losses: Losses) -> bool:

@@ -116,8 +116,8 @@ class ConnectionTracker:
             return before
         return [*before, self._end(record, known)]
 
-    def live(self, record: SocketRecord, pass_ns: int) -> list[Observed]:
-        """A connection as the iterator found it in the pass that began at pass_ns."""
+    def live(self, record: SocketRecord, pass_ns: int, rates: bool = True) -> list[Observed]:
+        """A connection as the iterator found it in the pass that began at pass_ns; new rates only with `rates`."""
         known = self._live.get(record.socket)
         if known is not None and known.seen_ns != record.seen_ns:
             self._set_aside(record.socket, pass_ns)
@@ -128,19 +128,21 @@ class ConnectionTracker:
             return self._vanished(self._live.pop(record.socket, None), record.time_ns)
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
-        row = self._with_rates(self._with_counters(record, row), known, pass_ns)
+        row = self._with_counters(record, row)
+        if rates:
+            row = self._with_rates(row, known, pass_ns)
         self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
         return [self._observed(record.time_ns, row, owned, record.netns)]
 
-    def finish_pass(self, pass_ns: int, complete: bool) -> list[Observed]:
+    def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
 
         `complete` says that the pass reported every socket, changed or not.
         """
         output = []
-        for socket in list(self._moving):
+        for socket in list(self._moving) if rates else ():
             known = self._live.get(socket)
             if known is not None and known.pass_ns == pass_ns:
                 continue
@@ -156,7 +158,8 @@ class ConnectionTracker:
         if complete:
             for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
                 self._set_aside(socket, pass_ns)
-        self._last_pass_ns = pass_ns
+        if rates or not self._last_pass_ns:
+            self._last_pass_ns = pass_ns
         return output
 
     def ghosts(self, records: Iterable[SocketRecord]) -> list[int]:

@@ -54,8 +54,8 @@ class Tracker:
             return self._told(self._connections.ended(record))
         return self._udp_record(record)
 
-    def sockets(self, records: Sequence[SocketRecord], pass_ns: int) -> list[AnyEvent]:
-        """Records of the iterator, from a pass that began at pass_ns."""
+    def sockets(self, records: Sequence[SocketRecord], pass_ns: int, rates: bool = True) -> list[AnyEvent]:
+        """Records of the iterator, from a pass that began at pass_ns; without `rates` those of the last stand."""
         events: list[AnyEvent] = []
         for record in records:  # first, so that accepted connections find theirs
             if record.flags & abi.SOCKET_LISTENER:
@@ -64,18 +64,18 @@ class Tracker:
             if record.protocol != _TCP:
                 events.extend(self._udp_record(record))
             elif not record.flags & abi.SOCKET_LISTENER:
-                events.extend(self._told(self._connections.live(record, pass_ns)))
+                events.extend(self._told(self._connections.live(record, pass_ns, rates)))
         return events
 
     def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:
         """Keys of map entries whose end was missed, to be removed from the kernel's map."""
         return self._connections.ghosts(records)
 
-    def tick(self, pass_ns: int, complete: bool, map_was_full: bool) -> list[AnyEvent]:
+    def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = map_was_full
-        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete))
+        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
         events.extend(self._dns.tick(now))
         if complete:
             events.extend(self._processes.check_alive(now))

@@ -369,6 +369,15 @@ def test_rates_are_those_of_the_last_interval() -> None:
     assert (second.tx_bytes_per_s, second.rx_bytes_per_s) == (25.0, 1500.0)
 
 
+def test_a_pass_without_rates_leaves_those_of_the_last_interval() -> None:
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=100), PASS)
+    subject.finish_pass(PASS, complete=False)
+    row = only(subject.live(socket_record(tx_bytes=150), PASS + 1_000_000, rates=False))
+    assert (row.tx_bytes, row.tx_bytes_per_s) == (150, 100.0)
+    assert subject.finish_pass(PASS + 1_000_000, complete=False, rates=False) == []
+
+
 def test_rates_return_to_zero_when_a_connection_stands_still() -> None:
     subject = tracker()
     subject.live(socket_record(tx_bytes=100), PASS)

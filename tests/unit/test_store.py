@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nettop.model import store as store_module
-from nettop.model.events import AnyEvent, End, LossesChanged
+from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals
 from nettop.model.store import Store, replayed
 from tests.builders import (
@@ -324,6 +324,12 @@ def test_rates_return_to_zero() -> None:
 
 def test_between_ticks_the_rates_stand() -> None:
     subject = store(told(connection(tx_bytes=100)), tick(1), told(connection(tx_bytes=300), 1.5))
+    assert (curl(subject).tx_bytes_per_s, curl(subject).tx_bytes) == (100.0, 300)
+
+
+def test_a_tick_without_rates_leaves_those_of_the_last_interval() -> None:
+    subject = store(told(connection(tx_bytes=100)), tick(1), told(connection(tx_bytes=300), 1.5))
+    subject.apply(Tick(time=at(1.6), rates=False))
     assert (curl(subject).tx_bytes_per_s, curl(subject).tx_bytes) == (100.0, 300)
 
 
