@@ -435,8 +435,8 @@ def test_a_terminal_is_recognised_by_its_descriptor(monkeypatch: pytest.MonkeyPa
     """Python's own sys.stdin is None where it was closed at the start."""
     primary, secondary = pty.openpty()
     try:
-        monkeypatch.setattr(cli, "_STDIN", secondary)
-        monkeypatch.setattr(cli, "_STDOUT", secondary)
+        for descriptor in ("_STDIN", "_STDOUT", "_STDERR"):
+            monkeypatch.setattr(cli, descriptor, secondary)
         monkeypatch.setattr(sys, "stdin", None)
         monkeypatch.setenv("TERM", "xterm")
         cli._require_terminal()
