@@ -13,6 +13,7 @@ LAUNCHER := /usr/local/bin/nettop
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
 TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps
+MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 
 .PHONY: help
 help: ## Show this list
@@ -29,6 +30,11 @@ run: setup ## Set up and open the live screen
 test: lint ## Set up and run every check; without root, all that needs none
 	@[ "$$(id -u)" = 0 ] || echo "NOT ROOT: every test that reads real traffic through the kernel is left out."
 	$(BIN)/pytest
+
+.PHONY: matrix
+matrix: $(VENV)/.test ## Run nettop on every kernel from 5.10 on, in virtual machines; CASES="5.10 newest" for some
+	$(call packages,$(MATRIX_PACKAGES))
+	$(BIN)/python -m tests.kernels.matrix $(CASES)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports

@@ -1,0 +1,142 @@
+"""Packages of other Debian suites, from the archive that this machine's apt is configured with already.
+
+Each suite has apt directories of its own, so that the system's lists, packages and settings stay as they are. Mirror,
+proxies, credentials and certificates are the system's.
+"""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_LISTS_MAX_AGE_S = 86_400
+_TARGET_FORMAT = "$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(REPO_URI)"
+# 'URI' file size hash: what `apt-get --print-uris` says of each package
+_FILE = re.compile(r"^'[^']+' (\S+\.deb) \d+ \S+$", re.MULTILINE)
+
+
+class ArchiveError(Exception):
+    """The archive cannot be used, in one sentence."""
+
+
+class Archive:
+    """One suite. `directory` keeps apt's lists of it from run to run."""
+
+    def __init__(self, suite: str, directory: Path) -> None:
+        self._directory = directory / suite
+        self._configuration = self._directory / "apt.conf"
+        self._prepare(suite)
+        self._update()
+
+    def names(self, prefix: str) -> list[str]:
+        """Every package whose name begins so."""
+        return self._run("apt-cache", "pkgnames", prefix).split()
+
+    def files(self, packages: Sequence[str], dependencies: bool) -> tuple[str, ...]:
+        """The names of the files, with their versions, that fetch() would bring; sorted."""
+        return tuple(sorted(_FILE.findall(self._run(*self._fetching(packages, dependencies), "--print-uris"))))
+
+    def fetch(self, packages: Sequence[str], dependencies: bool, into: Path) -> None:
+        """Download these packages, and all that they depend on if wanted, into a folder."""
+        (into / "partial").mkdir(parents=True, exist_ok=True)
+        self._run(*self._fetching(packages, dependencies), "-o", f"Dir::Cache::archives={into}", cwd=into)
+
+    def _fetching(self, packages: Sequence[str], dependencies: bool) -> list[str]:
+        what = ["install", "--download-only", "--no-install-recommends"] if dependencies else ["download"]
+        return ["apt-get", "-qq", *what, *packages]
+
+    def _prepare(self, suite: str) -> None:
+        (self._directory / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        status = self._directory / "status"
+        status.touch()  # no package is installed: every dependency is fetched
+        signed_by = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+        sources = self._directory / "sources.list"
+        sources.write_text(f"deb {signed_by}{_debian_archive()} {suite} main\n")
+        settings = {
+            "Dir::State": self._directory,
+            "Dir::State::status": status,
+            "Dir::Cache": self._directory,
+            "Dir::Etc::sourcelist": sources,
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "APT::Sandbox::User": "root",  # the user _apt cannot write into a home directory
+        }
+        self._configuration.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
+
+    def _update(self) -> None:
+        stamp = self._directory / "updated"
+        if stamp.exists() and time.time() - stamp.stat().st_mtime < _LISTS_MAX_AGE_S:
+            return
+        self._run("apt-get", "-qq", "update")
+        stamp.touch()
+
+    def _run(self, *command: str, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | {"APT_CONFIG": str(self._configuration)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ArchiveError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def _debian_archive() -> str:
+    """Where this machine gets Debian's main archive from."""
+    try:
+        listed = subprocess.run(
+            ["apt-get", "indextargets", "--format", _TARGET_FORMAT], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ArchiveError(f"apt does not say where its packages come from: {error}") from error
+    for line in listed.splitlines():
+        created_by, origin, label, uri = line.split("|")
+        if (created_by, origin, label) == ("Packages", "Debian", "Debian"):
+            return uri
+    raise ArchiveError("No Debian archive is among apt's sources, or 'apt-get update' has not run yet.")
+
+
+def unpack(files: Sequence[Path], root: Path, only: Sequence[str] = ()) -> None:
+    """Lay the content of packages, or what matches these patterns, over a tree. Their scripts do not run."""
+    for file in files:
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", file], stdout=subprocess.PIPE) as packed:
+            # /bin and /lib are links in the tree and directories in older packages
+            command = [
+                "tar",
+                "-x",
+                "-C",
+                str(root),
+                "--keep-directory-symlink",
+                *(["--wildcards", *only] if only else []),
+            ]
+            done = subprocess.run(command, stdin=packed.stdout, capture_output=True, text=True, check=False)
+        if packed.returncode != 0 or (done.returncode != 0 and not only):  # a pattern may match nothing
+            raise ArchiveError(f"{file.name} cannot be unpacked: {done.stderr.strip()}")
+
+
+def newest_per_series(names: Sequence[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """The highest version among the names that match, by their group "series"."""
+    newest: dict[str, str] = {}
+    for name, series in _matches(names, pattern):
+        if series not in newest or version_key(name) > version_key(newest[series]):
+            newest[series] = name
+    return newest
+
+
+def _matches(names: Sequence[str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match:
+            yield name, match["series"]
+
+
+def version_key(text: str) -> list[int]:
+    """The numbers in a text, so that 6.12.107 comes after 6.12.94."""
+    return [int(number) for number in re.findall(r"\d+", text)]

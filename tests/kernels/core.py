@@ -1,0 +1,237 @@
+"""The laboratory's core, as each kernel of the matrix must pass it: every number nettop gives, at least once.
+
+Named so that pytest collects it only when asked for by name. Traffic crosses a veth pair whose neighbours are unknown
+at first; nettop watches the whole machine, on which nothing else talks.
+"""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nettop.model.rows import Connection, UdpTotals
+from nettop.model.snapshot import Snapshot
+from tests.live import dns_server, programs
+from tests.live.lab import (
+    FAR_IPV4,
+    NETTOP,
+    Namespace,
+    Program,
+    Watch,
+    assert_nothing_lost,
+    attached,
+    check_snapshot,
+    connections_of,
+    dns_of,
+    process_of,
+    two_namespaces,
+    wait_until,
+)
+
+PATIENCE_S = 90.0  # for an emulated machine whose host is busy
+ANSWER, RESET, HOLD, ECHO, CLOSED = 7001, 7002, 7004, 7007, 7999
+OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
+SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
+
+
+@dataclass
+class Lab:
+    near: Namespace
+    watch: Watch
+    servers: dict[str, Program]
+    old: Program
+    snapshot: "subprocess.Popen[bytes]"
+    snapshot_path: Path
+
+    def settled(self, program: Program, dns: int = 0, connections: int = 0) -> Snapshot:
+        return self.watch.settled(program, dns, connections, PATIENCE_S)
+
+
+def started(program: Program, word: str) -> Program:
+    assert program.hear(PATIENCE_S) == word
+    return program
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    directory = tmp_path_factory.mktemp("core")
+    with two_namespaces(directory) as (near, far):
+        servers = {
+            mode: started(far.play(programs.tcp_server, address=FAR_IPV4, port=port, mode=mode), "listening")
+            for mode, port in (("answer", ANSWER), ("reset", RESET), ("hold", HOLD))
+        }
+        servers["echo"] = started(far.play(programs.udp_echo, address=FAR_IPV4, port=ECHO), "bound")
+        servers["dns"] = started(far.play(dns_server.serve, addresses=[FAR_IPV4]), "serving")
+        old = near.play(programs.tcp_stay, address=FAR_IPV4, port=HOLD, up=OLD_UP, down=OLD_DOWN)
+        started(old, "exchanged")
+        near.ip("neigh", "flush", "all")
+        snapshot_path = directory / "snapshot.json"
+        snapshot = subprocess.Popen([*NETTOP, "snapshot", "--for", "600", "-o", str(snapshot_path)])
+        watch = Watch(directory, interval=0.5)
+        try:
+            wait_until(lambda: attached(snapshot.pid), "nettop snapshot to attach", PATIENCE_S)
+            wait_until(lambda: watch.recording.stat().st_size > 0, "the stream's first line", PATIENCE_S)
+            with watch:
+                yield Lab(near, watch, servers, old, snapshot, snapshot_path)
+        finally:
+            watch.kill()
+            snapshot.kill()
+            snapshot.wait()
+
+
+def only(rows: list[Connection]) -> Connection:
+    (row,) = rows
+    return row
+
+
+def test_dns_over_udp(lab: Lab) -> None:
+    questions = [[11, "www.core.test", 1], [12, "servfail-a.test", 1], [13, "refused-a.test", 28]]
+    client = lab.near.play(programs.ask_udp, server=FAR_IPV4, questions=questions)
+    told = client.hear(PATIENCE_S)
+    client.end(PATIENCE_S)
+    rows = dns_of(lab.settled(client, dns=3), client)
+    assert [(row.txid, row.qname, row.qtype, row.rcode) for row in rows] == [
+        (11, "www.core.test", "A", "NOERROR"),
+        (12, "servfail-a.test", "A", "SERVFAIL"),
+        (13, "refused-a.test", "AAAA", "REFUSED"),
+    ]
+    for row, (client_ns, size) in zip(rows, told, strict=True):
+        assert (row.comm, row.transport, row.status, row.attempts) == ("asker", "udp", "answered", 1)
+        assert (row.server.address, row.server.port, row.netns) == (FAR_IPV4, 53, lab.near.inode)
+        assert row.response_bytes == size
+        assert row.latency_ms is not None
+        assert 0 < row.latency_ms <= client_ns / 1e6
+    assert [answer.data for answer in rows[0].answers] == ["192.0.2.1"]
+
+
+def test_dns_over_tcp(lab: Lab) -> None:
+    qnames = ["pipe-2-a.test", "pipe-2-b.test"]
+    client = lab.near.play(programs.ask_tcp, server=FAR_IPV4, qnames=qnames, pieces=[1, 20])
+    client.end(PATIENCE_S)
+    rows = dns_of(lab.settled(client, dns=2, connections=1), client)
+    assert [(row.qname, row.qtype, row.rcode, row.transport) for row in rows] == [
+        (qname, "TXT", "NOERROR", "tcp") for qname in qnames
+    ]
+    assert {row.comm for row in rows} == {"python"}
+
+
+def test_opened_and_accepted(lab: Lab) -> None:
+    client = lab.near.play(programs.tcp_client, address=FAR_IPV4, port=ANSWER, sizes=SIZES)
+    ports = client.hear(PATIENCE_S)
+    client.end(PATIENCE_S)
+    lab.settled(client, connections=len(SIZES))
+    snapshot = lab.settled(lab.servers["answer"], connections=len(SIZES))
+    opened = connections_of(snapshot, client)
+    accepted = {row.remote.port: row for row in connections_of(snapshot, lab.servers["answer"])}
+    for row, port, (up, down) in zip(opened, ports, SIZES, strict=True):
+        assert (row.comm, row.owner, row.direction, row.end) == ("talker", "exact", "outbound", "normal")
+        assert (row.local.port, row.remote.port) == (port, ANSWER)
+        assert (row.tx_bytes, row.rx_bytes) == (up, down)
+        assert (row.opened_before_start, row.srtt_ms is not None) == (False, True)
+        other = accepted[port]
+        assert (other.owner, other.direction, other.end) == ("exact", "inbound", "normal")
+        assert (other.tx_bytes, other.rx_bytes) == (down, up)
+
+
+def test_refused(lab: Lab) -> None:
+    client = lab.near.play(programs.tcp_fail, address=FAR_IPV4, port=CLOSED)
+    client.end(PATIENCE_S)
+    row = only(connections_of(lab.settled(client, connections=1), client))
+    assert (row.owner, row.end, row.tx_bytes, row.rx_bytes) == ("exact", "refused", 0, 0)
+
+
+def test_reset_by_the_server(lab: Lab) -> None:
+    client = lab.near.play(programs.tcp_be_reset, address=FAR_IPV4, port=RESET, sent=13)
+    client.end(PATIENCE_S)
+    row = only(connections_of(lab.settled(client, connections=1), client))
+    assert (row.end, row.tx_bytes) == ("reset-by-peer", 13)
+    row = only(connections_of(lab.settled(lab.servers["reset"], connections=1), lab.servers["reset"]))
+    assert (row.end, row.rx_bytes) == ("reset-by-us", 13)
+
+
+def test_older_than_nettop(lab: Lab) -> None:
+    def row_is(up: int) -> bool:
+        rows = connections_of(lab.watch.store.snapshot(), lab.old)
+        return [(row.tx_bytes, row.state) for row in rows] == [(up, "established")]
+
+    lab.watch.until(lambda _: row_is(OLD_UP), "the connection that was there before", PATIENCE_S)
+    lab.old.say(OLD_MORE)
+    started(lab.old, "sent")
+    snapshot = lab.watch.until(lambda _: row_is(OLD_UP + OLD_MORE), "its bytes while it lives", PATIENCE_S)
+    row = only(connections_of(snapshot, lab.old))
+    assert (row.owner, row.opened_before_start, row.opened_at) == ("scanned", True, None)
+    assert (row.tx_bytes_before_start, row.rx_bytes_before_start, row.rx_bytes) == (OLD_UP, OLD_DOWN, OLD_DOWN)
+    holder = only(connections_of(snapshot, lab.servers["hold"]))
+    assert (holder.owner, holder.rx_bytes, holder.local.port) == ("scanned", OLD_UP + OLD_MORE, HOLD)
+    lab.old.say("close")
+    lab.old.end(PATIENCE_S)
+    row = only(connections_of(lab.settled(lab.old, connections=1), lab.old))
+    assert (row.end, row.tx_bytes, row.rx_bytes) == ("normal", OLD_UP + OLD_MORE, OLD_DOWN)
+
+
+def test_owner_of_an_accepted_connection_that_lives(lab: Lab) -> None:
+    client = lab.near.play(programs.tcp_stay, address=FAR_IPV4, port=HOLD, up=101, down=103)
+    started(client, "exchanged")
+
+    def accepted() -> list[Connection]:
+        rows = connections_of(lab.watch.store.snapshot(), lab.servers["hold"])
+        return [row for row in rows if row.state == "established" and row.owner == "scanned"]
+
+    lab.watch.until(lambda _: [row.rx_bytes for row in accepted()] == [101], "the accepted one", PATIENCE_S)
+    assert [(row.tx_bytes, row.direction) for row in accepted()] == [(103, "inbound")]
+    client.say("close")
+    client.end(PATIENCE_S)
+    lab.settled(client, connections=1)
+    lab.settled(lab.servers["hold"], connections=2)
+
+
+def test_udp_bytes(lab: Lab) -> None:
+    total = UdpTotals(tx_bytes=13 * 331, rx_bytes=13 * 331)
+    client = lab.near.play(programs.udp_client, address=FAR_IPV4, port=ECHO, sizes=[331] * 13, stay=True)
+    started(client, "exchanged")
+
+    def udp_of(program: Program) -> UdpTotals | None:
+        known = [row for row in lab.watch.store.snapshot().processes if row.pid == program.pid]
+        return known[0].udp if known else None
+
+    both = (client, lab.servers["echo"])
+    lab.watch.until(lambda _: [*map(udp_of, both)] == [total, total], "UDP bytes of sockets that live", PATIENCE_S)
+    client.say("close")
+    client.end(PATIENCE_S)
+    snapshot = lab.watch.until(
+        lambda snapshot: any(row.pid == client.pid and row.exited_at for row in snapshot.processes),
+        "the client's end",
+        PATIENCE_S,
+    )
+    assert (process_of(snapshot, client).comm, process_of(snapshot, client).udp) == ("pinger", total)
+
+
+def test_every_scope_loads(lab: Lab) -> None:
+    """The kernel programs are others with a scope."""
+    scope = ["--netns", lab.near.name, "--pid", str(lab.servers["echo"].pid), "--comm", "python"]
+    done = subprocess.run([*NETTOP, "snapshot", "--for", "0.1", *scope], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert check_snapshot(done.stdout).dns == ()
+
+
+def test_nothing_lost_and_nothing_invented(lab: Lab) -> None:
+    """The stream's end, and a snapshot of the same time by another nettop."""
+    streamed = lab.watch.stop()
+    assert {row.pid for row in streamed.dns} < lab.watch.expected_pids()
+    assert len(streamed.dns) == 5
+    assert {row.owner for row in streamed.connections} <= {"exact", "scanned"}
+    lab.snapshot.send_signal(signal.SIGINT)
+    assert lab.snapshot.wait(PATIENCE_S) == 0
+    seen = check_snapshot(lab.snapshot_path.read_bytes())
+    assert_nothing_lost(seen.losses)
+    assert sorted(map(what_of, seen.connections)) == sorted(map(what_of, streamed.connections))
+    assert [(row.pid, row.qname, row.rcode) for row in seen.dns] == [
+        (row.pid, row.qname, row.rcode) for row in streamed.dns
+    ]
+
+
+def what_of(row: Connection) -> tuple[int, ...]:
+    return (row.pid or 0, row.local.port, row.remote.port, row.tx_bytes, row.rx_bytes)

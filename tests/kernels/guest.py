@@ -1,0 +1,114 @@
+"""A virtual machine under QEMU without KVM that runs tests/kernels/inside.py and tells how each step went."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.kernels.kernels import Kernel
+from tests.kernels.userland import ROOT, Userland
+
+_HERE = Path(__file__).parent
+_TREE = ("nettop", "bpf", "tests", "pyproject.toml")
+_MEMORY = "1536M"
+_TIMEOUT_S = 420.0
+_BOOT_TRIES = 3
+_PROCESSORS = 2
+_APPEND = "console=ttyS0 loglevel=4 panic=-1 mitigations=off nokaslr clocksource=acpi_pm"
+_QEMU = (
+    "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    # thread=single: with a thread per processor the guest's kernel oopses while it patches its own code
+    "-accel", "tcg,thread=single", "-smp", str(_PROCESSORS), "-m", _MEMORY,
+    # cx16=off: QEMU 7.2 spoils the flags around cmpxchg16b when an interrupt comes, which kills 6.12's slab allocator
+    "-cpu", "max,cx16=off",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was tried in the guest."""
+
+    name: str
+    passed: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a guest: its steps, everything they said, and the end of the console if it died."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    output: str = ""
+    seconds: float = 0.0
+    died: str | None = None
+
+
+def run_guest(kernel: Kernel, userland: Userland) -> Run:
+    """Boot, run the steps, and clean up. A guest that dies before its first step is booted again."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="nettop-guest-") as directory:
+        work = Path(directory)
+        _make_initramfs(kernel, work)
+        for _ in range(_BOOT_TRIES):
+            died = _boot(kernel, userland, work)
+            steps = _results(work / "results")
+            if steps:
+                break
+        output = (work / "output").read_text(errors="replace")
+        return Run(steps, output, time.monotonic() - started, died)
+
+
+def _boot(kernel: Kernel, userland: Userland, work: Path) -> str | None:
+    """Run QEMU to its end; the end of the console if the guest did not get to its own."""
+    command = [*_QEMU, "-kernel", str(kernel.image), "-initrd", str(work / "initramfs"), "-append", _APPEND]
+    command += ["-drive", f"file={userland.image},if=none,id=disk,format=raw,snapshot=on"]
+    command += ["-device", "nvme,drive=disk,serial=userland"]
+    for name in ("console", "output", "results"):
+        (work / name).unlink(missing_ok=True)
+        command += ["-chardev", f"file,id={name},path={work / name}", "-serial", f"chardev:{name}"]
+    end = "the guest ended without having run every step"
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        end = f"the guest did not end within {_TIMEOUT_S:g} s"
+    if "end" in _results(work / "results"):
+        return None
+    console = (work / "console").read_text(errors="replace").splitlines()
+    return "\n".join([*console[-40:], end])
+
+
+def _results(file: Path) -> dict[str, Step]:
+    """The lines of JSON that inside.py wrote."""
+    steps = {}
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
+        try:
+            step = Step(**json.loads(line))
+        except (ValueError, TypeError):  # cut by the guest's end
+            continue
+        steps[step.name] = step
+    return steps
+
+
+def _make_initramfs(kernel: Kernel, work: Path) -> None:
+    root = work / "initramfs.d"
+    for name in ("bin", "proc", "sys", "dev", "userland", "modules", "tree"):
+        (root / name).mkdir(parents=True)
+    shutil.copy2("/bin/busybox", root / "bin/busybox")
+    shutil.copy2(_HERE / "init", root / "init")
+    for module in kernel.modules:
+        shutil.copy2(module, root / "modules")
+    for name in _TREE:
+        source, target = ROOT / name, root / "tree" / name
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy2(source, target)
+    names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    with (work / "initramfs").open("wb") as packed:
+        subprocess.run(
+            ["cpio", "--create", "--format=newc", "--quiet"], cwd=root, input=names.encode(), stdout=packed, check=True
+        )
+    shutil.rmtree(root)

@@ -1,0 +1,135 @@
+"""`make matrix`: nettop on every kernel from 5.10 to the newest, in virtual machines without KVM; then a table."""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kernels.archive import Archive, ArchiveError
+from tests.kernels.guest import Run, run_guest
+from tests.kernels.kernels import NEWEST, SUITES, Kernel, provide_kernel, suite_of
+from tests.kernels.userland import Userland, provide_userland
+
+STEPS = ("doctor", "core", "screen")
+_GUESTS = 2  # at a time, by default
+_USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One guest: which kernel, and whose Python and BCC."""
+
+    series: str
+    userland: str = _USERLAND
+
+    @property
+    def name(self) -> str:
+        """As the command line takes it."""
+        return self.series if self.userland == _USERLAND else f"{self.series}/{self.userland}"
+
+
+CASES = (*map(Case, (*SUITES, NEWEST)), Case("6.12", _NEWER_USERLAND))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases; 0 if all passed, 1 if any failed, 2 if they cannot run here."""
+    parser = argparse.ArgumentParser(prog="matrix", description=__doc__)
+    names = [case.name for case in CASES]
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"only these: {', '.join(names)}")
+    parser.add_argument("--guests", type=int, default=_GUESTS, help=f"how many at a time (default {_GUESTS})")
+    parser.add_argument("--verbose", action="store_true", help="show what the guests say also where all went well")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.cases) - set(names):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    cases = [case for case in CASES if not options.cases or case.name in options.cases]
+    try:
+        return run(cases, options.guests, options.verbose)
+    except ArchiveError as error:
+        _say(f"The kernels cannot be had: {error}")
+        return 2
+
+
+def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
+    """Fetch what is missing, boot every case, print the table."""
+    if platform.machine() != "x86_64":
+        raise ArchiveError("the guests are x86_64, and this machine is not.")
+    begun = time.monotonic()
+    cache = _cache()
+    archives = {suite: Archive(suite, cache / "archive") for suite in sorted(_suites(cases))}
+    kernels = {
+        series: provide_kernel(series, archives[suite_of(series)], cache)
+        for series in dict.fromkeys(case.series for case in cases)
+    }
+    userlands = {
+        suite: provide_userland(suite, archives[suite], cache)
+        for suite in dict.fromkeys(case.userland for case in cases)
+    }
+    _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
+
+    def boot(case: Case) -> Run:
+        done = run_guest(kernels[case.series], userlands[case.userland])
+        _report(case, done, verbose)
+        return done
+
+    with ThreadPoolExecutor(max_workers=guests) as pool:
+        runs = dict(zip(cases, pool.map(boot, cases), strict=True))
+    _say(table(runs, kernels, userlands))
+    passed = all(_passed(done) for done in runs.values())
+    _say(f"{'all passed' if passed else 'FAILED'} in {time.monotonic() - begun:.0f} s")
+    return 0 if passed else 1
+
+
+def table(runs: dict[Case, Run], kernels: dict[str, Kernel], userlands: dict[str, Userland]) -> str:
+    """A line for each guest: how its steps went, and the seconds that they took."""
+    lines: list[tuple[str, ...]] = [("kernel", "userland", *STEPS, "seconds")]
+    for case, done in runs.items():
+        release = kernels[case.series].release.removesuffix("-cloud-amd64")
+        cells = (_cell(done, name) for name in STEPS)
+        lines.append((release, userlands[case.userland].suite, *cells, f"{done.seconds:.0f}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _cell(done: Run, name: str) -> str:
+    step = done.steps.get(name)
+    if step is None:
+        return "not run"
+    return f"{'ok' if step.passed else 'FAILED'} {step.seconds:.0f} s"
+
+
+def _passed(done: Run) -> bool:
+    return done.died is None and all(name in done.steps and done.steps[name].passed for name in STEPS)
+
+
+def _report(case: Case, done: Run, verbose: bool) -> None:
+    passed = _passed(done)
+    _say(f"{case.name}: {'passed' if passed else 'FAILED'} after {done.seconds:.0f} s")
+    if verbose or not passed:
+        _say(done.output)
+    if done.died is not None:
+        _say(done.died)
+
+
+def _suites(cases: Sequence[Case]) -> set[str]:
+    return {suite_of(case.series) for case in cases} | {case.userland for case in cases}
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(base) / "nettop" / "kernels"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
