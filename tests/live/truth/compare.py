@@ -1,0 +1,260 @@
+"""A snapshot against the truth: each row that was made is paired with the row that shows it, and what remains is wrong.
+
+Pure: rows in, a Score out. The figures are the lists that it holds; what is asserted of them is the tests' business.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from nettop.model import rows
+from nettop.model.snapshot import Snapshot
+from tests.live.truth.rows import Connection, Process, Query, Truth
+
+
+@dataclass
+class Score:
+    """What became of one scenario. Errors are nettop's figure less the true one."""
+
+    made: int = 0
+    seen: int = 0
+    matched: int = 0
+    pids_right: int = 0
+    byte_errors: list[int] = field(default_factory=list)
+    latency_errors_ms: list[float] = field(default_factory=list)
+    duration_errors_ms: list[float] = field(default_factory=list)
+    mismatches: list[str] = field(default_factory=list)
+
+    @property
+    def recall(self) -> float:
+        """Of what was made, what was seen."""
+        return self.matched / self.made if self.made else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Of what was seen, what was made."""
+        return self.matched / self.seen if self.seen else 1.0
+
+    @property
+    def pid_accuracy(self) -> float:
+        """Of what was seen and made, what has its process."""
+        return self.pids_right / self.matched if self.matched else 1.0
+
+    @property
+    def byte_error(self) -> int | None:
+        """Bytes too many and too few, added up; None where nobody counted."""
+        return sum(map(abs, self.byte_errors)) if self.byte_errors else None
+
+    @property
+    def latency_error_ms(self) -> float | None:
+        """The median; None where nobody measured."""
+        return _median(self.latency_errors_ms)
+
+    @property
+    def duration_error_ms(self) -> float | None:
+        """The median; None where nobody measured."""
+        return _median(self.duration_errors_ms)
+
+    def line(self) -> str:
+        """All figures."""
+        return (
+            f"recall {self.recall:.2%}, precision {self.precision:.2%}, pid {self.pid_accuracy:.2%}, "
+            f"bytes off {_shown(self.byte_error)}, latency off {_shown(self.latency_error_ms)} ms, "
+            f"duration off {_shown(self.duration_error_ms)} ms, of {self.made} made"
+        )
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}" if isinstance(figure, float) else str(figure)
+
+
+def _median(errors: Sequence[float]) -> float | None:
+    return statistics.median(map(abs, errors)) if errors else None
+
+
+def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Callable[[int], datetime]) -> Score:
+    """The score of what a snapshot says about these network namespaces. `wall` turns CLOCK_MONOTONIC to wall time."""
+    score = Score()
+    for query, row in _paired(
+        score,
+        truth.queries,
+        [row for row in snapshot.dns if row.netns in netns],
+        key_of_made=lambda true: (true.qname.lower(), true.qtype, true.transport, true.server),
+        key_of_seen=lambda row: ((row.qname or "").lower(), row.qtype, row.transport, row.server.address),
+        time_of_made=lambda true: _at(true.asked_ns, wall),
+        time_of_seen=lambda row: row.asked_at,
+    ):
+        _compare_query(score, query, row)
+    connections = [row for row in snapshot.connections if row.netns in netns]
+    for connection, shown in _paired_connections(score, truth.connections, connections, wall):
+        _compare_connection(score, connection, shown)
+    _compare_processes(score, truth, [row for row in snapshot.processes if row.netns in netns])
+    return score
+
+
+def _at(monotonic_ns: int | None, wall: Callable[[int], datetime]) -> datetime | None:
+    return None if monotonic_ns is None else wall(monotonic_ns)
+
+
+def _paired_connections(
+    score: Score, made: Iterable[Connection], seen: list[rows.Connection], wall: Callable[[int], datetime]
+) -> list[tuple[Connection, rows.Connection]]:
+    """Some programs never learn their own port: theirs are paired last, by the far end only."""
+    ports = {(row.remote.address, row.remote.port, row.local.port) for row in seen}
+    exact = [true for true in made if (*true.remote, true.local[1]) in ports]
+    others = [true for true in made if (*true.remote, true.local[1]) not in ports]
+    known = {(*true.remote, true.local[1]) for true in exact}
+    mine = [row for row in seen if (row.remote.address, row.remote.port, row.local.port) in known]
+    rest = [row for row in seen if (row.remote.address, row.remote.port, row.local.port) not in known]
+
+    def opened(true: Connection) -> datetime | None:
+        return _at(true.opened_ns, wall)
+
+    return [
+        *_paired(
+            score,
+            exact,
+            mine,
+            key_of_made=lambda true: (*true.remote, true.local[1]),
+            key_of_seen=lambda row: (row.remote.address, row.remote.port, row.local.port),
+            time_of_made=opened,
+            time_of_seen=lambda row: row.opened_at,
+        ),
+        *_paired(
+            score,
+            others,
+            rest,
+            key_of_made=lambda true: (*true.remote, true.direction),
+            key_of_seen=lambda row: (row.remote.address, row.remote.port, row.direction),
+            time_of_made=opened,
+            time_of_seen=lambda row: row.opened_at,
+        ),
+    ]
+
+
+class _HasPid(Protocol):
+    @property
+    def pid(self) -> int | None:
+        """Whose row it is."""
+
+
+_True = TypeVar("_True", bound=_HasPid)
+_Seen = TypeVar("_Seen", bound=_HasPid)
+
+
+def _paired(
+    score: Score,
+    made: Iterable[_True],
+    seen: Iterable[_Seen],
+    *,
+    key_of_made: Callable[[_True], Hashable],
+    key_of_seen: Callable[[_Seen], Hashable],
+    time_of_made: Callable[[_True], datetime | None],
+    time_of_seen: Callable[[_Seen], datetime | None],
+) -> list[tuple[_True, _Seen]]:
+    """Each true row with the one that shows it: of those with its key the one of its process, then the nearest."""
+    candidates: dict[Hashable, list[_Seen]] = defaultdict(list)
+    for row in seen:
+        candidates[key_of_seen(row)].append(row)
+        score.seen += 1
+    pairs = []
+    for true in made:
+        score.made += 1
+        pid, at, key = true.pid, time_of_made(true), key_of_made(true)
+
+        def distance(row: _Seen, pid: int | None = pid, at: datetime | None = at) -> tuple[bool, float]:
+            shown_at = time_of_seen(row)
+            return row.pid != pid, abs((at - shown_at).total_seconds()) if at and shown_at else 0.0
+
+        best = min(candidates[key], key=distance, default=None)
+        if best is None:
+            score.mismatches.append(f"made and not seen: {true}")
+            continue
+        candidates[key].remove(best)
+        score.matched += 1
+        pairs.append((true, best))
+    score.mismatches.extend(f"seen and not made: {row}" for left in candidates.values() for row in left)
+    return pairs
+
+
+def _compare_query(score: Score, true: Query, row: rows.DnsQuery) -> None:
+    score.pids_right += row.pid == true.pid
+    data = tuple(sorted(answer.data for answer in row.answers))
+    facts: list[tuple[object, object]] = [
+        (true.pid, row.pid),
+        (true.comm, row.comm),
+        (true.status, row.status),
+        (true.rcode, row.rcode),
+        (true.attempts, row.attempts),
+        (None if true.answers is None else tuple(sorted(true.answers)), None if true.answers is None else data),
+    ]
+    _hold(score, true, row, facts)
+    if true.asked_ns is not None and true.answered_ns is not None and row.latency_ms is not None:
+        score.latency_errors_ms.append(row.latency_ms - (true.answered_ns - true.asked_ns) / 1e6)
+
+
+def _compare_connection(score: Score, true: Connection, row: rows.Connection) -> None:
+    score.pids_right += row.pid == true.pid
+    old = row.opened_before_start and row.direction == "unknown"  # who opened it, the kernel does not keep
+    facts: list[tuple[object, object]] = [
+        (true.pid, row.pid),
+        (true.comm, row.comm),
+        (true.local[0], row.local.address),
+        (true.direction, true.direction if old else row.direction),
+        (true.end, row.end),
+    ]
+    for true_bytes, shown_bytes in ((true.tx_bytes, row.tx_bytes), (true.rx_bytes, row.rx_bytes)):
+        if true_bytes is not None:
+            score.byte_errors.append(shown_bytes - true_bytes)
+            facts.append((true_bytes, shown_bytes))
+    _hold(score, true, row, facts)
+    if true.opened_ns is not None and true.over_ns is not None and row.duration_ms is not None:
+        score.duration_errors_ms.append(row.duration_ms - (true.over_ns - true.opened_ns) / 1e6)
+
+
+def _compare_processes(score: Score, truth: Truth, seen: list[rows.Process]) -> None:
+    shown: dict[int, list[rows.Process]] = defaultdict(list)
+    for row in seen:
+        shown[row.pid].append(row)
+    made = {process.pid for process in truth.processes}
+    counted: set[int] = set()
+    strangers = [row for pid, found in shown.items() if pid not in made | truth.bystanders for row in found]
+    score.mismatches.extend(f"seen and not made: {row}" for row in strangers)
+    score.seen += len(strangers)
+    for true in truth.processes:
+        score.made += 1
+        found = shown[true.pid]
+        if true.pid not in counted:
+            counted.add(true.pid)
+            score.seen += len(found)
+        # one after the other, where a pid was used again
+        best = min(found, key=lambda row, comm=true.comm: row.comm != comm, default=None)  # type: ignore[misc]
+        if best is None:
+            score.mismatches.append(f"made and not seen: {true}")
+            continue
+        row = best
+        found.remove(row)
+        score.matched += 1
+        score.pids_right += 1
+        facts: list[tuple[object, object]] = [(true.comm, row.comm)]
+        for true_bytes, shown_bytes in (
+            (true.tcp_tx_bytes, row.tcp.tx_bytes),
+            (true.tcp_rx_bytes, row.tcp.rx_bytes),
+            (true.udp_tx_bytes, row.udp.tx_bytes),
+            (true.udp_rx_bytes, row.udp.rx_bytes),
+        ):
+            if true_bytes is not None:
+                score.byte_errors.append(shown_bytes - true_bytes)
+                facts.append((true_bytes, shown_bytes))
+        _hold(score, true, row, facts)
+    for pid in made:
+        score.mismatches.extend(f"seen and not made: {row}" for row in shown[pid])
+
+
+def _hold(score: Score, true: Query | Connection | Process, row: rows.Row, facts: list[tuple[object, object]]) -> None:
+    wrong = [f"{expected!r} is shown as {got!r}" for expected, got in facts if expected != got]
+    if wrong:
+        score.mismatches.append(f"{', '.join(wrong)}\n  made: {true}\n  seen: {row}")

@@ -1,0 +1,109 @@
+"""What a scenario is, and how many of them are played under one watch.
+
+A scenario is a generator function: what stands before its one `yield` happens before nettop starts.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nettop.model.snapshot import Snapshot
+from nettop.tracking.clock import Clock
+from nettop.tracking.dns import TIMEOUT
+from tests.live.lab import PATIENCE_S, check_snapshot, snapshot_running
+from tests.live.truth.compare import Score, compare
+from tests.live.truth.place import Place, place
+from tests.live.truth.rows import Truth
+
+Play = Callable[[Place], Iterator[None]]
+AT_ONCE = 4  # two per core: most of a scenario is waiting
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`invisible` says why nettop cannot see what is made, where that is so (README, What nettop cannot see)."""
+
+    subject: str
+    name: str
+    play: Play
+    far: bool = False
+    alone: bool = False  # needs a watch of its own
+    invisible: str = ""
+
+
+SCENARIOS: list[Scenario] = []
+
+
+def scenario(
+    subject: str, name: str, *, far: bool = False, alone: bool = False, invisible: str = ""
+) -> Callable[[Play], Play]:
+    """Register one, under the words of the laboratory's list."""
+
+    def register(play: Play) -> Play:
+        SCENARIOS.append(Scenario(subject, name, play, far, alone, invisible))
+        return play
+
+    return register
+
+
+@dataclass
+class Outcome:
+    """A scenario that was played, with what its namespaces' rows are worth; `error` if it could not be played."""
+
+    scenario: Scenario
+    truth: Truth = field(default_factory=Truth)
+    score: Score = field(default_factory=Score)
+    error: BaseException | None = None
+
+
+def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome], Snapshot]:
+    """Play them several at a time under one `nettop snapshot` with its default interval; the snapshot too."""
+    with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+        places = [stack.enter_context(place(directory, each.far)) for each in scenarios]
+        plays = [each.play(where) for each, where in zip(scenarios, places, strict=True)]
+        outcomes = [Outcome(each) for each in scenarios]
+        _forward(pool, plays, outcomes)
+        netns = [name for where in places for name in where.names]
+        with snapshot_running(*(part for name in netns for part in ("--netns", name))) as nettop:
+            _forward(pool, plays, outcomes)
+            truths = [where.truth() for where in places]
+            _await_timeouts(truths)
+            snapshot = _stop(nettop)
+        clock = Clock.now()
+        for outcome, truth, where in zip(outcomes, truths, places, strict=True):
+            outcome.truth = truth
+            outcome.score = compare(truth, snapshot, where.netns, clock.wall)
+        return outcomes, snapshot
+
+
+def _forward(pool: ThreadPoolExecutor, plays: list[Iterator[None]], outcomes: list[Outcome]) -> None:
+    """Each to its yield, or to its end."""
+
+    def forward(one: tuple[Iterator[None], Outcome]) -> None:
+        play, outcome = one
+        if outcome.error is None:
+            try:
+                next(play, None)
+            except Exception as error:  # noqa: BLE001 - the others go on, the test of this one tells of it
+                outcome.error = error
+
+    list(pool.map(forward, zip(plays, outcomes, strict=True)))
+
+
+def _await_timeouts(truths: list[Truth]) -> None:
+    """A query without an answer is pending for so long."""
+    asked = [query.asked_ns for truth in truths for query in truth.queries if query.status == "timeout"]
+    if asked:
+        last = max(filter(None, asked), default=time.monotonic_ns()) / 1e9
+        time.sleep(max(0.0, last + TIMEOUT.total_seconds() + 0.1 - time.monotonic()))
+
+
+def _stop(nettop: "subprocess.Popen[bytes]") -> Snapshot:
+    nettop.terminate()
+    output, errors = nettop.communicate(timeout=PATIENCE_S)
+    assert (nettop.returncode, errors) == (0, b"")
+    return check_snapshot(output)

@@ -1,0 +1,41 @@
+"""Every scenario, and what nettop shows of it."""
+
+import statistics
+
+import pytest
+
+from tests.live.conftest import Figures
+from tests.live.truth.registry import SCENARIOS
+from tests.live.truth.scenario import Outcome, Scenario, play_all
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    together = [each for each in SCENARIOS if not each.alone]
+    played, _ = play_all(together, tmp_path_factory.mktemp("truth"))
+    return {outcome.scenario.name: outcome for outcome in played}
+
+
+@pytest.mark.parametrize("scenario", [pytest.param(each, id=f"{each.subject}: {each.name}") for each in SCENARIOS])
+def test_truth(scenario: Scenario, outcomes: dict[str, Outcome], figures: Figures) -> None:
+    outcome = outcomes[scenario.name]
+    if outcome.error is not None:
+        raise outcome.error
+    score = outcome.score
+    figures.tell(f"{scenario.subject}: {scenario.name}: {score.line()}")
+    assert not score.mismatches, "\n".join(score.mismatches)
+    assert score.made > 0
+    assert (score.recall, score.precision, score.pid_accuracy) == (1.0, 1.0, 1.0)
+    assert score.byte_error in (0, None)
+    # The clock is read before the question and after the answer, so nettop's time lies within; a rounding each.
+    assert max(score.latency_errors_ms, default=0.0) <= 0.002
+
+
+def test_times(outcomes: dict[str, Outcome], figures: Figures) -> None:
+    """Half of all rows: a busy machine may wake a program late at any time, and it knows the time only then."""
+    latency = [abs(error) for outcome in outcomes.values() for error in outcome.score.latency_errors_ms]
+    duration = [abs(error) for outcome in outcomes.values() for error in outcome.score.duration_errors_ms]
+    figures.tell(f"median error of {len(latency)} latencies {statistics.median(latency):.3f} ms")
+    figures.tell(f"median error of {len(duration)} durations {statistics.median(duration):.3f} ms")
+    assert statistics.median(latency) <= 1.0
+    assert statistics.median(duration) <= 2.0
