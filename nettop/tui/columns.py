@@ -180,7 +180,7 @@ def _end(row: Connection, _context: Context) -> str:
 
 CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
     Column(
-        "opened", "OPENED", "when it was opened; > before nettop started", 8, 6, _opened, lambda r, _: r.opened_at,
+        "opened", "OPENED", "when it was opened; > before nettop started", 8, 9, _opened, lambda r, _: r.opened_at,
         descending=True,
     ),
     Column("pid", "PID", "process that owns it", 7, 2, lambda r, _: _number(r.pid), lambda r, _: r.pid, "right"),

@@ -60,7 +60,8 @@ TABLE_KEYS = (
 MAIN_KEYS = (
     Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
     Key("quit", "q", "app.quit", "Quit", "Leave nettop", footer=True),
-    Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/"),
+    # with priority, so that what is typed right behind it is text and no keys
+    Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/", priority=True),
     Key("filter.pid", "f", "filter_pid", "Pid", "Show only the pid of the selected row", footer=True),
     Key("filter.comm", "c", "filter_comm", "Comm", "Show only the comm of the selected row", footer=True),
     Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),

@@ -226,7 +226,8 @@ class MainScreen(Screen[None]):
 
     def on_filter_bar_closed(self) -> None:
         """Keys go to the pane again."""
-        self.table.focus()
+        self.set_focus(self.table)
+        self.query_one(FilterBar).close()
 
     def action_toggle_ended(self) -> None:
         """Connections that closed and processes that exited."""

@@ -32,7 +32,7 @@ class FilterBar(Vertical):
             self.chosen = chosen
 
     class Closed(Message):
-        """Enter or escape."""
+        """Enter or escape: whoever gets this moves the focus, then calls close()."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,11 @@ class FilterBar(Vertical):
         self.add_class("-open")
         self._write(current.text)
         self._check(current.text)
-        self.query_one(Input).focus()
+        self.screen.set_focus(self.query_one(Input))  # now, not later as focus() would
+
+    def close(self) -> None:
+        """Vanish: not before the keys go elsewhere, or the next one would be lost in here."""
+        self.remove_class("-open")
 
     def settle(self) -> None:
         """Close because something else was clicked: keep what can be understood."""
@@ -112,7 +116,6 @@ class FilterBar(Vertical):
         self._close(chosen)
 
     def _close(self, chosen: Filter) -> None:
-        self.remove_class("-open")
         self.post_message(self.Changed(chosen))
         self.post_message(self.Closed())
 
@@ -167,6 +170,10 @@ class PathPrompt(ModalScreen[str | None]):
             yield Static(Text("Export the snapshot to"), markup=False)
             yield Input(self._proposal, select_on_focus=False)
         yield TooSmall()
+
+    def on_mount(self) -> None:
+        """Textual's hook; its own way to the focus is a moment slower than the eye."""
+        self.set_focus(self.query_one(Input))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The path, if there is one."""

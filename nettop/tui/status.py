@@ -53,14 +53,13 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
 
 
 def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
-    """The second line: what is missing, loud; the filter; nothing if all is well and everything is shown."""
+    """The second line: what is missing, loud; the filter and the scope, if not everything is shown."""
     parts = []
     missing = view.losses(snapshot.losses)
     unattributed = snapshot.losses.udp_unattributed_bytes + snapshot.losses.tcp_unattributed_bytes
     if unattributed:
         missing.append(f"{human.size(unattributed)} unattributed")
-    if missing:
-        parts.append((f" ! {', '.join(missing)} ", "losses"))
+    parts.append((f" ! {', '.join(missing)} ", "losses") if missing else (" nothing lost ", "quiet"))
     if status.filter.text:
         parts.append((" filter ", "label"))
         parts.append((f"{status.filter.text} ", "filter"))
@@ -68,7 +67,7 @@ def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
     scoped = [*(f"pid {pid}" for pid in scope.pid), *scope.comm, *(f"netns {netns}" for netns in scope.netns)]
     if scoped:
         parts.append((f" only {', '.join(scoped)} ", "label"))
-    return parts or [(" nothing lost", "quiet")]
+    return parts
 
 
 class StatusBar(Widget):
