@@ -29,7 +29,7 @@ from nettop.model.store import Store
 
 NETTOP = (str(Path(sys.executable).with_name("nettop")),)
 SCHEMAS = Path(__file__).resolve().parents[2] / "nettop" / "schema"
-PATIENCE_S = 20.0  # for what takes milliseconds: only a defect makes anybody wait so long
+PATIENCE_S = 60.0  # for what takes milliseconds: only a defect makes anybody wait so long, on a loaded machine too
 
 _numbers = itertools.count(1)
 _EVENT = msgspec.json.Decoder(AnyEvent)
