@@ -1,6 +1,7 @@
 """Where nettop runs and where it writes, when that place is not as it should be."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,7 @@ def test_a_directory_that_one_may_not_write_to(quiet: Namespace, tmp_path: Path)
         copy = public / "recording"
         copy.write_bytes(recording.read_bytes())
         copy.chmod(0o644)
+        os.chown(public, 1, 1)  # neither the one nor the other who may be asked to write
         refused = as_nobody("replay", str(copy), "--snapshot", "-o", str(public / "snapshot.json"))
         plain = as_nobody("replay", str(copy), "--snapshot")
     finally:
