@@ -42,6 +42,7 @@ class LiveSource:
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
         self._next_rescan_ns = 0
+        self._unseen_ends = 0
         self.finished = False
         now_ns = time.monotonic_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
@@ -138,8 +139,10 @@ class LiveSource:
         perf_records = self._perf_records(hold_back)
         ended = {(record.socket, record.seen_ns) for record in perf_records if isinstance(record, SocketRecord)}
         records = [record for record in records if (record.socket, record.seen_ns) not in ended]
-        for socket in self._tracker.ghosts(records):
+        ghosts = self._tracker.ghosts(records)
+        for socket in ghosts:
             self._program.forget(socket)
+        self._unseen_ends += len(ghosts)
         events = self._told(perf_records)
         if rates:
             self._last_tick_ns = pass_ns
@@ -148,7 +151,8 @@ class LiveSource:
         told = rows.Losses(
             perf_buffer=losses.perf_buffer,
             map_full=losses.map_full,
-            missed_runs=losses.missed_runs,
+            # a kernel may leave a program out without counting that; every end that was not shown is found here
+            missed_runs={**losses.missed_runs, "tcp_state": max(losses.missed_runs["tcp_state"], self._unseen_ends)},
             evicted=self._tracker.evicted,
             dns_unparsed=self._tracker.dns_unparsed,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
