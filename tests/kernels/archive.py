@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -119,24 +119,3 @@ def unpack(files: Sequence[Path], root: Path, only: Sequence[str] = ()) -> None:
             done = subprocess.run(command, stdin=packed.stdout, capture_output=True, text=True, check=False)
         if packed.returncode != 0 or (done.returncode != 0 and not only):  # a pattern may match nothing
             raise ArchiveError(f"{file.name} cannot be unpacked: {done.stderr.strip()}")
-
-
-def newest_per_series(names: Sequence[str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """The highest version among the names that match, by their group "series"."""
-    newest: dict[str, str] = {}
-    for name, series in _matches(names, pattern):
-        if series not in newest or version_key(name) > version_key(newest[series]):
-            newest[series] = name
-    return newest
-
-
-def _matches(names: Sequence[str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match:
-            yield name, match["series"]
-
-
-def version_key(text: str) -> list[int]:
-    """The numbers in a text, so that 6.12.107 comes after 6.12.94."""
-    return [int(number) for number in re.findall(r"\d+", text)]

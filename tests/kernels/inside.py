@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 _NETTOP = Path(sys.executable).with_name("nettop")
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short")
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q", "--tb=short")
 _TREE = Path(__file__).resolve().parents[2]
-_TIMEOUT_S = 180.0
+_TIMEOUT_S = 280.0
 _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
     "core": (*_PYTEST, "tests/kernels/core.py"),

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernels.archive import Archive, ArchiveError, newest_per_series, unpack, version_key
+from tests.kernels.archive import Archive, ArchiveError, unpack
 
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "6.18": "trixie-backports"}
 NEWEST = "newest"
@@ -32,14 +32,12 @@ def suite_of(series: str) -> str:
 def provide_kernel(series: str, archive: Archive, cache: Path) -> Kernel:
     """The latest kernel of a series like "6.12", or of all; downloaded unless the cache has it."""
     names = archive.names("linux-image-") + archive.names("linux-binary-")
-    latest = newest_per_series(names, _RELEASE)
+    latest = _latest_releases(names)
     if series == NEWEST:
-        series = max(latest, key=version_key)
+        series = max(latest, key=_numbers)
     if series not in latest:
         raise ArchiveError(f"The archive has no cloud kernel {series}.")
-    match = _RELEASE.fullmatch(latest[series])
-    assert match is not None
-    release = match["release"]
+    release = latest[series]
     # up to 6.18 one package has all; later the image lies in linux-binary-* and linux-image-* is empty
     packages = [f"linux-binary-{release}", f"linux-modules-{release}"]
     if packages[0] not in names:
@@ -53,8 +51,22 @@ def provide_kernel(series: str, archive: Archive, cache: Path) -> Kernel:
     return Kernel(release, folder / "vmlinuz", tuple(sorted(folder.glob("*.ko"))))
 
 
+def _latest_releases(names: list[str]) -> dict[str, str]:
+    """By series, among all names of packages."""
+    latest: dict[str, str] = {}
+    for match in filter(None, map(_RELEASE.fullmatch, names)):
+        if _numbers(match["release"]) > _numbers(latest.get(match["series"], "")):
+            latest[match["series"]] = match["release"]
+    return latest
+
+
+def _numbers(text: str) -> list[int]:
+    """So that 6.12.107 comes after 6.12.94."""
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
 def _unpack(archive: Archive, packages: list[str], folder: Path) -> None:
-    work = folder.with_suffix(".partial")
+    work = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     archive.fetch(packages, dependencies=False, into=work / "packages")
     root = work / "root"

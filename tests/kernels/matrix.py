@@ -1,12 +1,14 @@
 """`make matrix`: nettop on every kernel from 5.10 to the newest, in virtual machines without KVM; then a table."""
 
 import argparse
+import fcntl
 import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,15 +62,16 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         raise ArchiveError("the guests are x86_64, and this machine is not.")
     begun = time.monotonic()
     cache = _cache()
-    archives = {suite: Archive(suite, cache / "archive") for suite in sorted(_suites(cases))}
-    kernels = {
-        series: provide_kernel(series, archives[suite_of(series)], cache)
-        for series in dict.fromkeys(case.series for case in cases)
-    }
-    userlands = {
-        suite: provide_userland(suite, archives[suite], cache)
-        for suite in dict.fromkeys(case.userland for case in cases)
-    }
+    with _locked(cache):
+        archives = {suite: Archive(suite, cache / "archive") for suite in sorted(_suites(cases))}
+        kernels = {
+            series: provide_kernel(series, archives[suite_of(series)], cache)
+            for series in dict.fromkeys(case.series for case in cases)
+        }
+        userlands = {
+            suite: provide_userland(suite, archives[suite], cache)
+            for suite in dict.fromkeys(case.userland for case in cases)
+        }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
 
     def boot(case: Case) -> Run:
@@ -108,7 +111,8 @@ def _passed(done: Run) -> bool:
 
 def _report(case: Case, done: Run, verbose: bool) -> None:
     passed = _passed(done)
-    _say(f"{case.name}: {'passed' if passed else 'FAILED'} after {done.seconds:.0f} s")
+    boots = f", {done.boots} boots" if done.boots > 1 else ""
+    _say(f"{case.name}: {'passed' if passed else 'FAILED'} after {done.seconds:.0f} s{boots}")
     if verbose or not passed:
         _say(done.output)
     if done.died is not None:
@@ -124,6 +128,14 @@ def _cache() -> Path:
     cache = Path(base) / "nettop" / "kernels"
     cache.mkdir(parents=True, exist_ok=True)
     return cache
+
+
+@contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """One matrix at a time fills the cache."""
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _say(text: str) -> None:
