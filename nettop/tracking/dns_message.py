@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dnslib import OPCODE, QTYPE, RCODE, RR, DNSBuffer, DNSHeader, DNSLabel, DNSQuestion
+from dnslib import HTTPS, OPCODE, QTYPE, RCODE, RDMAP, RR, DNSBuffer, DNSHeader, DNSLabel, DNSQuestion
 
 from nettop.model.rows import Answer
 
@@ -13,6 +13,8 @@ _CACHED_BYTES = 512  # longer messages are answers, which seldom come twice: kee
 _NAME_BYTES = 255  # RFC 1035 section 2.3.4
 _NAME_POINTERS = 127  # more than a name can have labels
 _NAME_ONLY = ("CNAME", "NS", "PTR", "DNAME")
+
+RDMAP.setdefault("SVCB", HTTPS)  # one format for both (RFC 9460 section 2.2), of which dnslib 0.9 reads the one only
 
 
 class DnsMessage(NamedTuple):

@@ -72,12 +72,13 @@ def test_data_in_presentation_format(qtype: str, rdata: object, text: str) -> No
     assert parsed(message).answers == (Answer(name="x.example.com", type=qtype, ttl=5, data=text),)
 
 
-def test_https_record() -> None:
-    answer = DNSRecord.question("example.com", "HTTPS").reply()
-    answer.add_answer(*RR.fromZone("example.com. 300 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1"))
+@pytest.mark.parametrize("qtype", ["HTTPS", "SVCB"])
+def test_service_binding(qtype: str) -> None:
+    answer = DNSRecord.question("example.com", qtype).reply()
+    answer.add_answer(*RR.fromZone(f"example.com. 300 {qtype} 1 . alpn=h2,h3 ipv4hint=192.0.2.1"))
     result = parsed(answer)
-    assert result.qtype == "HTTPS"
-    assert [(row.type, row.data) for row in result.answers] == [("HTTPS", "1 . alpn=h2,h3 ipv4hint=192.0.2.1")]
+    assert result.qtype == qtype
+    assert [(row.type, row.data) for row in result.answers] == [(qtype, "1 . alpn=h2,h3 ipv4hint=192.0.2.1")]
 
 
 def test_cname_chain_in_order() -> None:
