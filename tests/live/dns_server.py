@@ -1,7 +1,8 @@
 """A DNS server that misbehaves as the first label of a question says; dnsmasq is the one for ordinary answers.
 
 Run by lab.Namespace.play(). `hold-N-*` answers after N ms, `silent-*` never, `drop-*` the second time only, `size-N-*`
-with a message of N bytes, `servfail-*` and `refused-*` with these codes, `ids-*` is answered with a wrong id first.
+with a message of N bytes, `servfail-*` and `refused-*` with these codes, `ids-*` is answered with a wrong id first,
+`cut-*` is truncated over UDP.
 Others at once: A with 192.0.2.1, AAAA with 2001:db8::1, TXT with the nanoseconds between question and answer.
 Over TCP, `pipe-N-*` waits for N questions and answers them in reverse order in one segment, and `split-*` is answered
 in three segments that cut the length in two.
@@ -65,6 +66,9 @@ def answer_datagrams(sockets: list[socket.socket]) -> None:
                 number += 1
                 due = came_ns / 1e9 + int(rest.partition("-")[0]) / 1e3
                 heapq.heappush(waiting, (due, number, (udp, client, question, came_ns)))
+                continue
+            if kind == "cut":
+                udp.sendto(bytes(DNSRecord(DNSHeader(id=question.header.id, qr=1, tc=1), q=question.q).pack()), client)
                 continue
             if kind == "ids":
                 udp.sendto(answer(question, came_ns, id_offset=1), client)

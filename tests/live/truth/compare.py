@@ -202,9 +202,11 @@ def _compare_connection(score: Score, true: Connection, row: rows.Connection) ->
     facts: list[tuple[object, object]] = [
         (true.pid, row.pid),
         (true.comm, row.comm),
-        (true.local[0], row.local.address),
+        (true.local[0] or row.local.address, row.local.address),
         (true.direction, true.direction if old else row.direction),
         (true.end, row.end),
+        (true.tx_before, row.tx_bytes_before_start),
+        (true.rx_before, row.rx_bytes_before_start),
     ]
     for true_bytes, shown_bytes in ((true.tx_bytes, row.tx_bytes), (true.rx_bytes, row.rx_bytes)):
         if true_bytes is not None:
@@ -239,7 +241,7 @@ def _compare_processes(score: Score, truth: Truth, seen: list[rows.Process]) -> 
         found.remove(row)
         score.matched += 1
         score.pids_right += 1
-        facts: list[tuple[object, object]] = [(true.comm, row.comm)]
+        facts: list[tuple[object, object]] = [(true.comm, row.comm), (true.cgroup or row.cgroup, row.cgroup)]
         for true_bytes, shown_bytes in (
             (true.tcp_tx_bytes, row.tcp.tx_bytes),
             (true.tcp_rx_bytes, row.tcp.rx_bytes),

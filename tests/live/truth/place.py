@@ -1,8 +1,13 @@
 """Where a scenario plays: namespaces of its own, a ledger that its programs write to, and what comes of it."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,13 @@ import msgspec
 from msgspec.structs import replace
 
 from tests.live import dns_server
-from tests.live.lab import Namespace, Program, namespace, two_namespaces
+from tests.live.lab import Namespace, Program, namespace, two_namespaces, wait_until
+from tests.live.programs import DNS_PORT
 from tests.live.truth import talk
 from tests.live.truth.rows import Connection, Fact, Process, Query, Truth
 
 _FACT = msgspec.json.Decoder(Fact)
-PYTHON = "python"  # comm of a program that does not rename itself
+PYTHON = Path(sys.executable).name  # comm of a program that does not rename itself
 
 
 class Place:
@@ -28,6 +34,8 @@ class Place:
         self.ledger = directory / f"ledger-{near.name}"
         self._added: list[Fact] = []
         self._bystanders: set[int] = set()
+        self._at_end: list[Callable[[], None]] = []
+        self._servers: dict[str, Program] = {}  # by address: those that keep no ledger
 
     @property
     def far(self) -> Namespace:
@@ -64,7 +72,9 @@ class Place:
         program.end()
         return program
 
-    def serve(self, address: str, port: int, steps: list[list[Any]], how: str = "alone", far: bool = False) -> Program:
+    def serve(
+        self, address: str, port: int, steps: list[list[Any]], *, how: str = "alone", far: bool = False
+    ) -> Program:
         """A server of talk.py that listens."""
         server = self.play(talk.serve, far=far, address=address, port=port, steps=steps, how=how)
         assert server.hear() == "listening"
@@ -74,6 +84,7 @@ class Place:
         """The server that misbehaves as it is asked to."""
         server = self.play(dns_server.serve, far=far, addresses=list(addresses))
         assert server.hear() == "serving"
+        self._servers.update(dict.fromkeys(addresses, server))
         return server
 
     def add(self, *facts: Query | Connection | Process) -> None:
@@ -87,17 +98,58 @@ class Place:
                 case Process():
                     self._added.append(Fact(process=fact))
 
+    def at_end(self, remove: Callable[[], None]) -> None:
+        """What has to be removed once all programs are gone."""
+        self._at_end.append(remove)
+
+    def end(self) -> None:
+        """Kill whoever is still there, children of programs among them, and remove it."""
+        for name in self.names:
+            listed = subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True, text=True).stdout
+            for pid in map(int, listed.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            wait_until(partial(_is_empty, name), f"the end of everybody in {name}")
+        for remove in self._at_end:
+            remove()
+
+    def written(self, connections: int) -> None:
+        """Wait until the ledger has so many ends of connections: a server writes its own a little later."""
+        wait_until(lambda: self._lines(b'"connection"') >= connections, f"{connections} connections to be told")
+
+    def _lines(self, kind: bytes) -> int:
+        return self.ledger.read_bytes().count(kind) if self.ledger.exists() else 0
+
     def truth(self) -> Truth:
         """All of it, once the scenario is over."""
         written = self.ledger.read_bytes().splitlines() if self.ledger.exists() else []
         facts = [*map(_FACT.decode, written), *self._added]
-        connections = paired([fact.connection for fact in facts if fact.connection])
+        ends = [fact.connection for fact in [*facts, *self._other_ends(facts)] if fact.connection]
         return Truth(
             queries=tuple(fact.query for fact in facts if fact.query),
-            connections=tuple(connections),
+            connections=tuple(paired(ends)),
             processes=tuple(totals(facts)),
             bystanders=frozenset(self._bystanders),
         )
+
+    def _other_ends(self, facts: list[Fact]) -> list[Fact]:
+        """What a DNS server would write down if it kept a ledger."""
+        output = []
+        for fact in facts:
+            end = fact.connection
+            if end is not None and end.remote[1] == DNS_PORT and end.local[1] is not None:
+                mirrored = replace(
+                    end, pid=self._servers[end.remote[0]].pid, comm=PYTHON, direction="inbound", local=end.remote,
+                    remote=(end.local[0], end.local[1]), tx_bytes=end.rx_bytes, rx_bytes=end.tx_bytes, opened_ns=None,
+                )  # fmt: skip
+                output.append(Fact(connection=mirrored))
+        return output
+
+
+def _is_empty(name: str) -> bool:
+    """Whether nobody is left in a namespace; those that wait to be collected by their parent are not."""
+    listed = subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True, text=True).stdout
+    return not listed.split()
 
 
 def paired(ends: list[Connection]) -> list[Connection]:
@@ -130,8 +182,9 @@ def totals(facts: list[Fact]) -> list[Process]:
             sums[1] += fact.datagrams.rx_bytes
             comms[fact.datagrams.pid] = fact.datagrams.comm
         if fact.connection is not None:
-            streams[fact.connection.pid][0].append(fact.connection.tx_bytes)
-            streams[fact.connection.pid][1].append(fact.connection.rx_bytes)
+            end = fact.connection
+            streams[end.pid][0].append(None if end.tx_bytes is None else end.tx_bytes - end.tx_before)
+            streams[end.pid][1].append(None if end.rx_bytes is None else end.rx_bytes - end.rx_before)
             comms[fact.connection.pid] = fact.connection.comm
         if fact.query is not None:
             comms[fact.query.pid] = fact.query.comm
@@ -152,9 +205,12 @@ def totals(facts: list[Fact]) -> list[Process]:
 @contextmanager
 def place(directory: Path, far: bool) -> Iterator[Place]:
     """Namespaces for one scenario."""
-    if far:
-        with two_namespaces(directory) as (near, other):
-            yield Place(directory, near, other)
-    else:
-        with namespace(directory) as near:
-            yield Place(directory, near, None)
+    with ExitStack() as stack:
+        near: Namespace
+        if far:
+            near, other = stack.enter_context(two_namespaces(directory))
+            made = Place(directory, near, other)
+        else:
+            made = Place(directory, stack.enter_context(namespace(directory)), None)
+        stack.callback(made.end)
+        yield made

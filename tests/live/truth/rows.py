@@ -31,6 +31,7 @@ class Query(Struct, frozen=True, kw_only=True):
 class Connection(Struct, frozen=True, kw_only=True):
     """One end of a connection, as the process knows it that has this end.
 
+    `tx_before` and `rx_before` are what it had carried before nettop started.
     `over_ns` is when this end had sent its FIN and read the other's, or was told of the failure; a connection is over
     when both of its ends are.
     """
@@ -38,10 +39,12 @@ class Connection(Struct, frozen=True, kw_only=True):
     pid: int
     comm: str
     direction: Literal["outbound", "inbound"]
-    local: tuple[str, int | None]
+    local: tuple[str | None, int | None]
     remote: tuple[str, int]
     tx_bytes: int | None = None
     rx_bytes: int | None = None
+    tx_before: int = 0
+    rx_before: int = 0
     opened_ns: int | None = None
     established_ns: int | None = None
     over_ns: int | None = None
@@ -66,6 +69,7 @@ class Process(Struct, frozen=True, kw_only=True):
     tcp_rx_bytes: int | None = None
     udp_tx_bytes: int | None = None
     udp_rx_bytes: int | None = None
+    cgroup: str | None = None
 
 
 class Fact(Struct, frozen=True, kw_only=True):

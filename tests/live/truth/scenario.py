@@ -14,7 +14,7 @@ from pathlib import Path
 from nettop.model.snapshot import Snapshot
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import TIMEOUT
-from tests.live.lab import PATIENCE_S, check_snapshot, snapshot_running
+from tests.live.lab import PATIENCE_S, check_snapshot, snapshot_running, wait_until
 from tests.live.truth.compare import Score, compare
 from tests.live.truth.place import Place, place
 from tests.live.truth.rows import Truth
@@ -31,20 +31,17 @@ class Scenario:
     name: str
     play: Play
     far: bool = False
-    alone: bool = False  # needs a watch of its own
     invisible: str = ""
 
 
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(
-    subject: str, name: str, *, far: bool = False, alone: bool = False, invisible: str = ""
-) -> Callable[[Play], Play]:
+def scenario(subject: str, name: str, *, far: bool = False, invisible: str = "") -> Callable[[Play], Play]:
     """Register one, under the words of the laboratory's list."""
 
     def register(play: Play) -> Play:
-        SCENARIOS.append(Scenario(subject, name, play, far, alone, invisible))
+        SCENARIOS.append(Scenario(subject, name, play, far, invisible))
         return play
 
     return register
@@ -69,6 +66,7 @@ def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome],
         _forward(pool, plays, outcomes)
         netns = [name for where in places for name in where.names]
         with snapshot_running(*(part for name in netns for part in ("--netns", name))) as nettop:
+            wait_until(lambda: _rests(nettop.pid), "nettop to have looked at the sockets that there are")
             _forward(pool, plays, outcomes)
             truths = [where.truth() for where in places]
             _await_timeouts(truths)
@@ -78,6 +76,18 @@ def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome],
             outcome.truth = truth
             outcome.score = compare(truth, snapshot, where.netns, clock.wall)
         return outcomes, snapshot
+
+
+def _rests(pid: int) -> bool:
+    """Whether it has used no processor time for a while: it attaches first and then looks at what is older."""
+    before = _ticks(pid)
+    time.sleep(0.1)
+    return _ticks(pid) == before
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
 
 
 def _forward(pool: ThreadPoolExecutor, plays: list[Iterator[None]], outcomes: list[Outcome]) -> None:

@@ -22,6 +22,8 @@ from tests.live.programs import DNS_PORT, RESET_ON_CLOSE, family_of, hear, query
 QTYPES = {1: "A", 6: "SOA", 12: "PTR", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS"}
 PATIENCE_S = 20
 MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60  # include/linux/socket.h, include/uapi/asm-generic/socket.h
+MAPPED = "::ffff:"  # IPv4 in IPv6, RFC 4291 section 2.5.5.2
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SYS_CLONE3, SIGCHLD = 435, 17
 
 
@@ -32,6 +34,11 @@ def tell(ledger: str, kind: str, **fact: object) -> None:
     descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line)
     os.close(descriptor)
+
+
+def end_with_parent() -> None:
+    """A worker is killed with its server."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def watch_the_clock() -> None:
@@ -169,6 +176,9 @@ def ask_stream(ledger: str, server: str, qnames: list[str], pieces: list[int], c
             while len(said) >= 2 and len(said) >= 2 + (size := int.from_bytes(said[:2])):
                 answered[int.from_bytes(said[2:4])] = time.monotonic_ns()
                 said = said[2 + size :]
+        tcp.shutdown(socket.SHUT_WR)
+        tcp.recv(1)
+        over_ns = time.monotonic_ns()
     for txid, qname in enumerate(qnames, 1):
         tell(
             ledger, "query", qname=qname, qtype="A", server=server, transport="tcp",
@@ -177,7 +187,8 @@ def ask_stream(ledger: str, server: str, qnames: list[str], pieces: list[int], c
         )  # fmt: skip
     tell(
         ledger, "connection", direction="outbound", local=local, remote=(server, DNS_PORT), tx_bytes=len(whole),
-        rx_bytes=received, opened_ns=opened_ns, established_ns=established_ns, end="normal",
+        rx_bytes=received, opened_ns=opened_ns, established_ns=established_ns, over_ns=over_ns,
+        end="normal",
     )  # fmt: skip
 
 
@@ -278,6 +289,10 @@ class Talk:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def mark(self) -> None:
+        """What is carried so far is older than nettop."""
+        self.fact |= {"tx_before": self.fact["tx_bytes"], "rx_before": self.fact["rx_bytes"]}
+
     def say(self, word: str) -> None:
         say(word)
 
@@ -299,9 +314,9 @@ class Talk:
 
 def closes_after_exec(ledger: str, descriptor: int, fact: dict[str, Any]) -> None:
     """The rest of a conversation in another program."""
-    rename("after-exec")
     os.close(descriptor)
     tell(ledger, "connection", **fact, over_ns=time.monotonic_ns())
+    tell(ledger, "datagrams")  # none, but under the name that the process has now
 
 
 def connect(
@@ -324,7 +339,7 @@ def connect(
             opened_ns = time.monotonic_ns()
             tcp.connect((address, port))
             talk.fact |= {"opened_ns": opened_ns, "established_ns": time.monotonic_ns()}
-            talk.fact |= {"local": tcp.getsockname()[:2], "remote": (address, port)}
+            talk.fact |= {"local": plain(tcp), "remote": (address.removeprefix(MAPPED), port)}
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             talk.follow(steps)
 
@@ -383,6 +398,7 @@ def serve(
         if how == "pool":
             for _ in range(3):
                 if os.fork() == 0:
+                    end_with_parent()
                     while True:
                         answer(ledger, listener.accept()[0], steps)
         hand_on = _worker(ledger, steps) if how == "passing" else HANDLERS.get(how, answer)
@@ -411,6 +427,7 @@ def _worker(ledger: str, steps: list[list[Any]]) -> Callable[[str, socket.socket
     """Passes what was accepted to a process that exists already."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if os.fork() == 0:
+        end_with_parent()
         ours.close()
         work_on_passed(ledger, theirs, steps)
         os._exit(0)
@@ -439,18 +456,25 @@ def answer(ledger: str, tcp: socket.socket, steps: list[list[Any]]) -> None:
     with tcp:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         talk = Talk(ledger, tcp, "inbound")
-        local, remote = tcp.getsockname()[:2], tcp.getpeername()[:2]
-        talk.fact |= {"local": (plain(local[0]), local[1]), "remote": (plain(remote[0]), remote[1])}
+        remote = tcp.getpeername()
+        talk.fact |= {"local": plain(tcp), "remote": (remote[0].removeprefix(MAPPED), remote[1])}
         talk.follow(steps)
 
 
-def plain(address: str) -> str:
-    """IPv4 of a dual-stack socket is IPv4 to a person."""
-    return address.removeprefix("::ffff:")
+def plain(tcp: socket.socket) -> tuple[str, int]:
+    """The local end; IPv4 on a dual-stack socket is IPv4 to a person."""
+    address, port, *_ = tcp.getsockname()
+    return address.removeprefix(MAPPED), port
+
+
+def connect_under_names(ledger: str, address: str, port: int, steps: list[list[Any]], comms: list[str]) -> None:
+    """A connection and a query's worth of time under each name."""
+    for comm in comms:
+        connect(ledger, address, port, steps, comm=comm)
 
 
 def hold_many(ledger: str, address: str, port: int, connections: int, up: int) -> None:
-    """Connections that stay while this process is told to; each sends `up` bytes at first and again at the end."""
+    """Connections that stay; each sends `up` bytes at first and, once told, again."""
     rename("crowd")
     opened = []
     for _ in range(connections):
@@ -460,29 +484,33 @@ def hold_many(ledger: str, address: str, port: int, connections: int, up: int) -
     say("holding")
     hear()
     for tcp in opened:
-        local = tcp.getsockname()[:2]
         tcp.sendall(bytes(up))
-        tcp.shutdown(socket.SHUT_WR)
-        tcp.recv(1)
-        tcp.close()
         tell(
-            ledger, "connection", direction="outbound", local=local, remote=(address, port), tx_bytes=2 * up,
-            rx_bytes=0, end="normal",
+            ledger, "connection", direction="outbound", local=plain(tcp), remote=(address, port), tx_bytes=2 * up,
+            rx_bytes=0, tx_before=up,
         )  # fmt: skip
+    say("sent")
+    hear()
 
 
-def serve_many(ledger: str, address: str, port: int, connections: int) -> None:
-    """Accept so many, then read each to its end."""
+def accept_many(ledger: str, address: str, port: int, connections: int, up: int) -> None:
+    """The other end of those."""
     rename("host")
     with socket.socket(family_of(address), socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(4096)
         say("listening")
         accepted = [listener.accept()[0] for _ in range(connections)]
+    say("accepted")
     for tcp in accepted:
-        answer(ledger, tcp, [["eof"], ["close"]])
-    say("served")
+        received = 0
+        while received < 2 * up:
+            received += len(tcp.recv(2 * up))
+        tell(
+            ledger, "connection", direction="inbound", local=(address, port), remote=tcp.getpeername()[:2], tx_bytes=0,
+            rx_bytes=received, rx_before=up,
+        )  # fmt: skip
+    say("received")
     hear()
 
 
@@ -493,12 +521,16 @@ class _Vector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):  # struct mmsghdr, sendmmsg(2)
+class _Header(ctypes.Structure):  # struct msghdr, sendmsg(2)
     _fields_ = (
         ("name", ctypes.c_void_p), ("name_bytes", ctypes.c_uint32), ("vectors", ctypes.POINTER(_Vector)),
         ("vector_count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_bytes", ctypes.c_size_t),
-        ("flags", ctypes.c_int), ("sent", ctypes.c_uint),
+        ("flags", ctypes.c_int),
     )  # fmt: skip
+
+
+class _Message(ctypes.Structure):  # struct mmsghdr, sendmmsg(2)
+    _fields_ = (("header", _Header), ("sent", ctypes.c_uint))
 
 
 def _sendmmsg(to: socket.socket, size: int) -> int:
@@ -506,8 +538,8 @@ def _sendmmsg(to: socket.socket, size: int) -> int:
     each = [size // count + (number < size % count) for number in range(count)]
     messages = (_Message * count)()
     for message, length in zip(messages, each, strict=True):
-        message.vectors = ctypes.pointer(_Vector(bytes(length), length))
-        message.vector_count = 1
+        message.header.vectors = ctypes.pointer(_Vector(bytes(length), length))
+        message.header.vector_count = 1
     done = ctypes.CDLL(None, use_errno=True).sendmmsg(to.fileno(), messages, count, 0)
     if done != count:
         raise AssertionError(f"sendmmsg sent {done} of {count}: errno {ctypes.get_errno()}")
@@ -565,13 +597,16 @@ SENDERS: dict[str, Callable[[socket.socket, int], int]] = {
 }  # fmt: skip
 
 
-def send_datagrams(ledger: str, address: str, port: int, *, size: int, way: str, comm: str = "sender") -> None:
+def send_datagrams(
+    ledger: str, address: str, port: int, *, size: int, way: str, comm: str = "sender", stay_s: float = 0
+) -> None:
     """So many bytes to somebody who only listens."""
     rename(comm)
     with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
         udp.connect((address, port))
         sent = SENDERS[way](udp, size)
         tell(ledger, "datagrams", tx_bytes=sent)
+        time.sleep(stay_s)
 
 
 def receive_datagrams(ledger: str, address: str, port: int, size: int, peek: bool = False) -> None:

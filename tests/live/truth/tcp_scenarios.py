@@ -1,26 +1,232 @@
 """TCP: every way of opening, serving and ending a connection."""
 
+import errno
 from collections.abc import Iterator
+from typing import Any
 
+from tests.live.lab import BLACKHOLE_IPV4, FAR_IPV4, NEAR_IPV4, NO_NEIGHBOUR_IPV4
 from tests.live.truth import talk
 from tests.live.truth.place import Place
 from tests.live.truth.scenario import scenario
 
 LOCAL, PORT = "127.0.0.1", 7001
 UP, DOWN = 1009, 503
+ALIVE, CROWD = 101, 10_000
+
+Steps = list[list[Any]]
+ASK: Steps = [["send", UP], ["recv", DOWN]]
+REPLY: Steps = [["recv", UP], ["send", DOWN]]
+LEAVE: Steps = [["shutdown"], ["eof"], ["close"]]  # first
+FOLLOW: Steps = [["eof"], ["close"]]
+
+
+def converse(place: Place, client: Steps, server: Steps, *, how: str = "alone", times: int = 7) -> None:
+    """A client and a server of the same namespace, to the client's end."""
+    place.serve(LOCAL, PORT, server, how=how)
+    place.run(talk.connect, address=LOCAL, port=PORT, steps=client, times=times)
 
 
 @scenario("TCP", "client closes first")
 def client_first(place: Place) -> Iterator[None]:
-    place.serve(LOCAL, PORT, [["recv", UP], ["send", DOWN], ["eof"], ["close"]])
     yield
-    steps = [["send", UP], ["recv", DOWN], ["shutdown"], ["eof"], ["close"]]
-    place.run(talk.connect, address=LOCAL, port=PORT, steps=steps, times=31)
+    converse(place, ASK + LEAVE, REPLY + FOLLOW, times=31)
 
 
 @scenario("TCP", "server closes first")
 def server_first(place: Place) -> Iterator[None]:
-    place.serve(LOCAL, PORT, [["recv", UP], ["send", DOWN], ["shutdown"], ["eof"], ["close"]])
     yield
-    steps = [["send", UP], ["recv", DOWN], ["eof"], ["close"]]
-    place.run(talk.connect, address=LOCAL, port=PORT, steps=steps, times=31)
+    converse(place, ASK + FOLLOW, REPLY + LEAVE, times=31)
+
+
+@scenario("TCP", "both at once", far=True)
+def both_at_once(place: Place) -> Iterator[None]:
+    leave: Steps = [["say", "exchanged"], ["hear"], ["shutdown"], ["say", "shut"], ["eof"], ["close"]]
+    server = place.serve(FAR_IPV4, PORT, REPLY + leave, far=True)
+    yield
+    client = place.play(talk.connect, address=FAR_IPV4, port=PORT, steps=ASK + leave)
+    for end in (client, server):
+        assert end.hear() == "exchanged"
+    # each FIN is on its way when the other end sends its own: nobody hears them at first
+    for side, neighbour in ((place.near, FAR_IPV4), (place.far, NEAR_IPV4)):
+        side.ip("neigh", "replace", neighbour, "lladdr", "02:00:00:00:00:99", "dev", "veth0", "nud", "permanent")
+    for end in (client, server):
+        end.say("now")
+        assert end.hear() == "shut"
+    for side, neighbour in ((place.near, FAR_IPV4), (place.far, NEAR_IPV4)):
+        side.ip("neigh", "del", neighbour, "dev", "veth0")
+    client.end()
+    place.written(connections=2)
+
+
+@scenario("TCP", "reset by the client")
+def reset_by_client(place: Place) -> Iterator[None]:
+    yield
+    converse(place, [*ASK, ["reset"]], REPLY + FOLLOW)
+
+
+@scenario("TCP", "reset by the server")
+def reset_by_server(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + FOLLOW, [*REPLY, ["reset"]])
+
+
+@scenario("TCP", "refused")
+def refused(place: Place) -> Iterator[None]:
+    yield
+    for address in (LOCAL, "::1"):
+        client = place.play(talk.connect_in_vain, address=address, port=7999, end="refused")
+        assert client.hear() == errno.ECONNREFUSED
+        client.end()
+
+
+@scenario("TCP", "timed out", far=True)
+def timed_out(place: Place) -> Iterator[None]:
+    place.near.sysctl("net.ipv4.tcp_syn_retries", 1)
+    place.near.sysctl("net.ipv4.tcp_syn_linear_timeouts", 0)
+    yield
+    client = place.play(talk.connect_in_vain, address=BLACKHOLE_IPV4, port=80, end="timeout")
+    assert client.hear() == errno.ETIMEDOUT
+    client.end()
+
+
+@scenario("TCP", "unreachable (nobody has the address)", far=True)
+def no_neighbour(place: Place) -> Iterator[None]:
+    yield
+    client = place.play(talk.connect_in_vain, address=NO_NEIGHBOUR_IPV4, port=80, end="unreachable")
+    assert client.hear() == errno.EHOSTUNREACH
+    client.end()
+
+
+@scenario("TCP", "unreachable (a router says so)", far=True)
+def icmp_unreachable(place: Place) -> Iterator[None]:
+    place.far.sysctl("net.ipv4.ip_forward", 1)
+    place.far.ip("route", "add", "unreachable", "10.99.0.0/16")
+    yield
+    client = place.play(talk.connect_in_vain, address=BLACKHOLE_IPV4, port=80, end="unreachable")
+    assert client.hear() == errno.EHOSTUNREACH
+    client.end()
+
+
+@scenario("TCP", "unreachable (no route)", invisible="the kernel makes no state change")
+def no_route(place: Place) -> Iterator[None]:
+    yield
+    client = place.play(talk.connect_in_vain, address="192.0.2.7", port=80, end="unreachable")
+    assert client.hear() == errno.ENETUNREACH
+    client.end()
+
+
+@scenario("TCP", "given up by the program", far=True)
+def given_up(place: Place) -> Iterator[None]:
+    yield
+    place.run(talk.connect_in_vain, address=BLACKHOLE_IPV4, port=80, end="given-up", give_up_s=0.05)
+
+
+@scenario("TCP", "half-closed for long")
+def half_closed(place: Place) -> Iterator[None]:
+    yield
+    server: Steps = [["recv", UP], ["eof"], ["sleep", 2.0], ["send", DOWN], ["close"]]
+    converse(place, [["send", UP], ["shutdown"], ["recv", DOWN], ["eof"], ["close"]], server, times=2)
+
+
+@scenario("TCP", "accepted by a forking server")
+def forking(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + LEAVE, REPLY + FOLLOW, how="fork")
+
+
+@scenario("TCP", "accepted by a threaded server")
+def threaded(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + LEAVE, REPLY + FOLLOW, how="thread")
+
+
+@scenario("TCP", "accepted by a worker that got the descriptor passed")
+def passed(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + LEAVE, REPLY + FOLLOW, how="passing")
+
+
+@scenario("TCP", "accepted by a pre-fork pool")
+def pool(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + LEAVE, REPLY + FOLLOW, how="pool", times=31)
+
+
+@scenario("TCP", "accepted by a pre-fork pool, server closes first")
+def pool_first(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + FOLLOW, REPLY + LEAVE, how="pool", times=31)
+
+
+@scenario("TCP", "IPv4-mapped")
+def mapped(place: Place) -> Iterator[None]:
+    yield
+    place.serve("::", PORT, REPLY + FOLLOW)
+    for address in (LOCAL, "::ffff:127.0.0.1", "::1"):
+        place.run(talk.connect, address=address, port=PORT, steps=ASK + LEAVE, times=3)
+
+
+@scenario("TCP", "exec between connect and close")
+def exec_between(place: Place) -> Iterator[None]:
+    yield
+    place.serve(LOCAL, PORT, REPLY + FOLLOW)
+    for _ in range(3):
+        place.run(talk.connect, address=LOCAL, port=PORT, steps=[*ASK, ["execute"]])
+    place.written(connections=6)
+
+
+@scenario("TCP", "owner killed by -9")
+def killed(place: Place) -> Iterator[None]:
+    yield
+    place.serve(LOCAL, PORT, REPLY + FOLLOW)
+    client = place.play(talk.connect, address=LOCAL, port=PORT, steps=[*ASK, ["tell"], ["say", "exchanged"], ["hear"]])
+    assert client.hear() == "exchanged"
+    client.stop()
+    place.written(connections=2)
+
+
+@scenario("TCP", "alive before nettop starts, ended after")
+def alive_before(place: Place) -> Iterator[None]:
+    wait: Steps = [["mark"], ["say", "exchanged"], ["hear"]]
+    place.serve(LOCAL, PORT, [*REPLY, ["mark"], *REPLY, *FOLLOW], how="thread")
+    clients = [place.play(talk.connect, address=LOCAL, port=PORT, steps=ASK + wait + ASK + LEAVE) for _ in range(7)]
+    for client in clients:
+        assert client.hear() == "exchanged"
+    yield
+    for client in clients:
+        client.say("now")
+    for client in clients:
+        client.end()
+
+
+@scenario("TCP", "10,000 connections alive before nettop starts")
+def crowd(place: Place) -> Iterator[None]:
+    server = place.play(talk.accept_many, address=LOCAL, port=PORT, connections=CROWD, up=13)
+    assert server.hear() == "listening"
+    client = place.play(talk.hold_many, address=LOCAL, port=PORT, connections=CROWD, up=13)
+    assert client.hear() == "holding"
+    assert server.hear() == "accepted"
+    yield
+    client.say("again")
+    assert client.hear() == "sent"
+    assert server.hear() == "received"
+
+
+@scenario("TCP", "connections shorter than a millisecond")
+def short(place: Place) -> Iterator[None]:
+    yield
+    converse(place, [["send", 8], *LEAVE], [["recv", 8], *FOLLOW], times=503)
+
+
+@scenario("TCP", "zero bytes")
+def zero_bytes(place: Place) -> Iterator[None]:
+    yield
+    converse(place, LEAVE, FOLLOW)
+
+
+@scenario("TCP", "megabytes both ways")
+def megabytes(place: Place) -> Iterator[None]:
+    yield
+    converse(
+        place, [["send", 3_000_017], ["recv", 2_000_003], *LEAVE], [["recv", 3_000_017], ["send", 2_000_003], *FOLLOW]
+    )
