@@ -12,7 +12,7 @@ PREFIX := /opt/nettop
 LAUNCHER := /usr/local/bin/nettop
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps tcpdump
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 
 .PHONY: help
