@@ -208,7 +208,7 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
            lambda r, _: r.srtt_ms, "right", descending=True),
     Column("retransmits", "RTX", "segments sent again", 4, 6, lambda r, _: _nonzero(r.retransmits),
            lambda r, _: r.retransmits, "right", descending=True),
-    Column("end", "END", "how it ended; ! marks a failure", 15, 2, _end, lambda r, _: r.end),
+    Column("end", "END", "how it ended; ! marks a failure", 15, 1, _end, lambda r, _: r.end),
 )  # fmt: skip
 
 

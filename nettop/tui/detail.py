@@ -26,6 +26,7 @@ class DetailScreen(Screen[None]):
     """Facts above, the rows that belong to them below."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS_IN_DETAIL)]
+    AUTO_FOCUS = "RowTable"
 
     def __init__(self, row: AnyRow, snapshot: Snapshot, context: Context) -> None:
         super().__init__()
@@ -61,11 +62,17 @@ class DetailScreen(Screen[None]):
         self.row = newest(self.row, snapshot)
         shown = detail(self.row, snapshot, context)
         self.query_one("#facts", Static).update(facts_text(shown))
+        self.call_after_refresh(self._let_facts_scroll)
         for table, rows in ((self._connections, shown.connections), (self._queries, shown.queries)):
             if rows is not None:
                 pane = table.pane
                 key, descending = self._sorts[pane.kind]
                 table.show(sort(list(rows), pane.column(key), descending, context), context, (key, descending))
+
+    def _let_facts_scroll(self) -> None:
+        """By the keys, after tab; where nothing is hidden tab has no business there."""
+        facts = self.query_one("#detail-facts")
+        facts.can_focus = facts.max_scroll_y > 0
 
     @property
     def table(self) -> RowTable[Any] | None:
@@ -117,7 +124,7 @@ def facts_text(shown: Detail) -> Text:
     """Labels and values, aligned."""
     text = Text()
     for label, value in shown.facts:
-        text.append(f"{label:>{_LABEL_CELLS}}  ", "dim")
+        text.append(f"{visible(label):>{_LABEL_CELLS}}  ", "dim")
         text.append(f"{visible(value)}\n")
     text.rstrip()
     return text

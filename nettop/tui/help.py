@@ -29,7 +29,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        with VerticalScroll(id="help"):
+        with VerticalScroll(id="help", can_focus=False):
             yield Static(help_text(self._keymap), markup=False)
         yield TooSmall()
 
@@ -40,6 +40,11 @@ class HelpScreen(ModalScreen[None]):
     def action_scroll(self, step: int) -> None:
         """One line."""
         self.query_one("#help").scroll_relative(y=step, animate=False)
+
+    def action_page(self, step: int) -> None:
+        """One page."""
+        text = self.query_one("#help")
+        text.scroll_relative(y=step * text.size.height, animate=False)
 
 
 def help_text(keymap: dict[str, str]) -> Text:

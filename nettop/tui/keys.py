@@ -85,7 +85,7 @@ MAIN_KEYS = (
 
 DETAIL_KEYS = (
     Key("detail.back", "escape,backspace", "back", "Back", "Go back", footer=True, shown_as="esc"),
-    Key("detail.next", "tab", "next_table(1)", "Next table", "Go to the next table"),
+    Key("detail.next", "tab", "next_table(1)", "Next table", "Go to the next table, or to facts that do not fit"),
     Key("detail.previous", "shift+tab", "next_table(-1)", "Previous table", "Go to the previous table"),
 )
 
@@ -102,6 +102,8 @@ HELP_KEYS = (
     Key("help.close", "escape,question_mark,q,enter", "close", "Close", "Close the help", shown_as="esc ? q"),
     Key("help.up", "up,k", "scroll(-1)", "Up", "Up one line", shown_as="↑ k"),
     Key("help.down", "down,j", "scroll(1)", "Down", "Down one line", shown_as="↓ j"),
+    Key("help.page_up", "pageup", "page(-1)", "Page up", "Up one page"),
+    Key("help.page_down", "pagedown,space", "page(1)", "Page down", "Down one page", shown_as="pagedown space"),
 )
 
 _ALSO_IN_DETAIL = (

@@ -59,8 +59,9 @@ class TabTitle(Static):
     def say(self, title: str) -> None:
         """Show this title; laid out anew only if it is another."""
         if title != self._said:
+            layout = len(title) != len(self._said)
             self._said = title
-            self.update(Text(title, no_wrap=True, overflow="ellipsis"))
+            self.update(Text(title, no_wrap=True, overflow="ellipsis"), layout=layout)
 
     def on_click(self) -> None:
         """Textual's hook."""
@@ -89,7 +90,11 @@ class MainScreen(Screen[None]):
     AUTO_FOCUS = ""  # activate() does
 
     class StateChanged(Message):
-        """The view is to be drawn anew."""
+        """The view is to be drawn anew, once for all changes that wait."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Textual's hook."""
+            return isinstance(message, MainScreen.StateChanged)
 
     def __init__(self, chosen: Filter) -> None:
         super().__init__()
@@ -259,6 +264,6 @@ class MainScreen(Screen[None]):
 
 def exactly(key: str, value: str) -> Filter:
     """The filter for just this value, whatever characters it has."""
-    # a bracket makes a wildcard of the filter language literal; a quotation mark cannot be written, any character can
+    # a bracket makes a wildcard of the filter language literal; what cannot be written there may be any character
     literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
-    return Filter(f'{key}:"{literal.replace(chr(34), "?")}"')
+    return Filter(f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in literal)}"')

@@ -19,6 +19,14 @@ from nettop.tui.size import TooSmall
 MAX_HISTORY = 100
 
 
+class Line(Input):
+    """An Input that takes only what prints: Textual writes its value to the terminal as it is."""
+
+    def validate_value(self, value: str) -> str:
+        """Textual's hook."""
+        return "".join(filter(str.isprintable, value))
+
+
 class FilterBar(Vertical):
     """The filter, checked with every key. Enter keeps it, escape brings the one before back."""
 
@@ -43,7 +51,7 @@ class FilterBar(Vertical):
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        yield Input(
+        yield Line(
             placeholder="pid:42 comm:nginx port:443 host:*.example.com dns:failed", compact=True, select_on_focus=False
         )
         yield Static(id="filter-message", markup=False)
@@ -168,7 +176,7 @@ class PathPrompt(ModalScreen[str | None]):
         """Textual's hook."""
         with Vertical(id="path-prompt"):
             yield Static(Text("Export the snapshot to"), markup=False)
-            yield Input(self._proposal, select_on_focus=False)
+            yield Line(self._proposal, select_on_focus=False)
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -77,13 +77,11 @@ def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, sho
 
 def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
     """The rows by one column, what is unknown last in either direction; rows that tie keep their order."""
-    keyed: list[tuple[Any, RowT]] = []
-    unknown: list[tuple[Any, RowT]] = []
-    for row in rows:
-        value = column.sort(row, context)
-        (unknown if value is None else keyed).append((value, row))
-    keyed.sort(key=lambda pair: pair[0], reverse=descending)
-    return [row for _, row in keyed + unknown]
+    # indices, not pairs: thousands of new tuples with every tick would keep the garbage collector busy
+    values = [column.sort(row, context) for row in rows]
+    known = [index for index, value in enumerate(values) if value is not None]
+    known.sort(key=values.__getitem__, reverse=descending)
+    return [*(rows[index] for index in known), *(row for row, value in zip(rows, values, strict=True) if value is None)]
 
 
 def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:

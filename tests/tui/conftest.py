@@ -29,6 +29,9 @@ def same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One time zone, and nothing of this terminal."""
     for name in ("NO_COLOR", "COLORTERM", "TERM_PROGRAM", "XDG_CONFIG_HOME", "SUDO_UID", "SUDO_GID"):
         monkeypatch.delenv(name, raising=False)
+    # a pilot looks 50 times a second whether the screen has settled after a key; that would be half of the tests' time
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 250)
+    monkeypatch.setattr("textual._wait.SLEEP_IDLE", 1 / 500)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

@@ -95,13 +95,30 @@ async def _close_help(pilot: Pilot[None], key: str) -> None:
 
 @case("help.down", "help.up")
 async def _scroll_help(pilot: Pilot[None], key: str) -> None:
-    await pilot.press("question_mark", "down", "down", "down")
-    await pilot.pause()
+    await pilot.press("question_mark")
+    await pilot.pause(0.1)
+    await pilot.press("down", "down", "down")
+    await pilot.pause(0.1)
     before = pilot.app.screen.query_one("#help").scroll_y
     assert before == 3
     await pilot.press(key)
-    await pilot.pause()
+    await pilot.pause(0.1)
     assert pilot.app.screen.query_one("#help").scroll_y == before + (1 if key in ("down", "j") else -1)
+
+
+@case("help.page_down", "help.page_up")
+async def _page_help(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("question_mark")
+    await pilot.pause(0.1)
+    await pilot.press("pagedown", "down")
+    await pilot.pause(0.1)
+    help_text = pilot.app.screen.query_one("#help")
+    before = help_text.scroll_y
+    assert before == help_text.size.height + 1
+    await pilot.press(key)
+    await pilot.pause(0.1)
+    step = -help_text.size.height if key == "pageup" else help_text.size.height
+    assert help_text.scroll_y == min(before + step, help_text.max_scroll_y)
 
 
 @case("filter.edit")
@@ -233,7 +250,7 @@ async def _reverse(pilot: Pilot[None], key: str) -> None:
     before = ids(pilot)
     await pilot.press(key)
     assert ids(pilot) == [*sorted(before[:-1]), 9]  # unknown stays last
-    assert "OPENED▴" in text(pilot)
+    assert "by OPENED ▴" in text(pilot)
 
 
 @case("export")

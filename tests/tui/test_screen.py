@@ -1,0 +1,627 @@
+"""The screen as its users meet it: the cursor, the mouse, the filter bar, pausing, exporting, details."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from nettop.model import rows
+from nettop.model.snapshot import Snapshot
+from nettop.tui.app import export_name
+from nettop.tui.detail import DetailScreen
+from nettop.tui.main import MainScreen
+from nettop.tui.prompts import FilterBar, marked
+from nettop.tui.table import RowTable
+from tests import builders
+from tests.live.lab import check_snapshot
+from tests.tui.scene import (
+    FakeFeed,
+    busy,
+    closed,
+    connection,
+    ids,
+    lines,
+    notices,
+    play,
+    process,
+    query,
+    show,
+    snapshot,
+    table,
+    text,
+    the_app,
+)
+
+
+def only(numbers: Sequence[int], seconds: float = 60.0) -> Snapshot:
+    """Connections with these ids, opened in their order."""
+    return snapshot(connections=[connection(number, "curl", None) for number in numbers], seconds=seconds)
+
+
+def cursor(pilot: Pilot[None]) -> int:
+    row = table(pilot).cursor_row
+    assert row is not None
+    return int(row.id)
+
+
+def cursor_line(pilot: Pilot[None]) -> int:
+    """Where on the screen the cursor is."""
+    return table(pilot)._cursor - table(pilot)._top
+
+
+async def write(pilot: Pilot[None], expression: str) -> None:
+    """Into the open filter bar, at once."""
+    box = the_app(pilot)._main.query_one(FilterBar).query_one(Input)
+    box.value = expression
+    box.cursor_position = len(expression)
+    await pilot.pause()
+    await pilot.pause()
+
+
+class TestCursor:
+    def test_follows_the_top_until_it_is_moved(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            assert cursor(pilot) == 3
+            await show(pilot, only([1, 2, 3, 4]))
+            assert cursor(pilot) == 4
+            await pilot.press("down")
+            await show(pilot, only([1, 2, 3, 4, 5, 6]))
+            assert cursor(pilot) == 3
+            await pilot.press("g")
+            assert cursor(pilot) == 6
+            await show(pilot, only([1, 7]))
+            assert cursor(pilot) == 7
+
+        play(steps, FakeFeed(only([1, 2, 3])))
+
+    def test_stays_on_its_row_through_sort_filter_and_names(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("down", "down", "down")
+            assert cursor(pilot) == 6
+            for key in ("s", "s", "S", "n", "h", "z", "z", "h"):
+                await pilot.press(key)
+                assert cursor(pilot) == 6
+            await pilot.press("f")
+            assert (cursor(pilot), set(ids(pilot))) == (6, {5, 6})
+            await pilot.press("escape")
+            assert cursor(pilot) == 6
+            await show(pilot, busy(61))
+            assert cursor(pilot) == 6
+
+        play(steps, FakeFeed(busy()))
+
+    def test_stays_on_its_line_while_rows_come_above(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press(*["down"] * 20)
+            before = cursor_line(pilot)
+            assert cursor(pilot) == 80
+            await show(pilot, only(range(1, 151)))
+            assert (cursor(pilot), cursor_line(pilot)) == (80, before)
+
+        play(steps, FakeFeed(only(range(1, 101))))
+
+    def test_goes_to_the_next_row_when_its_own_disappears(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("down", "down")
+            assert cursor(pilot) == 3
+            await show(pilot, only([1, 2, 4, 5]))
+            assert cursor(pilot) == 2
+            await show(pilot, only([4, 5]))
+            assert cursor(pilot) == 4
+            await show(pilot, only([]))
+            assert table(pilot).cursor_row is None
+            await show(pilot, only([8, 9]))
+            assert cursor(pilot) == 9
+
+        play(steps, FakeFeed(only([1, 2, 3, 4, 5])))
+
+    def test_is_always_seen(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            for key in ("G", "k", "pageup", "pagedown", "g", "pagedown", "pagedown", "j"):
+                await pilot.press(key)
+                await pilot.pause()
+                assert 0 <= cursor_line(pilot) < table(pilot).size.height - 1
+            await pilot.resize_terminal(80, 15)
+            await pilot.pause()
+            assert 0 <= cursor_line(pilot) < table(pilot).size.height - 1
+
+        play(steps, FakeFeed(only(range(1, 501))))
+
+
+class TestMouse:
+    def test_a_click_selects_and_two_open(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.click("#table-dns", offset=(10, 3))
+            assert the_app(pilot)._main.active == "dns"
+            row = table(pilot, "dns").cursor_row
+            assert row is not None
+            assert row.id == 7
+            await pilot.click("#table-dns", offset=(10, 20))  # below the last row
+            assert table(pilot, "dns").cursor_row is row
+            await pilot.click("#table-connections", offset=(10, 1), times=2)
+            await pilot.pause()
+            assert lines(pilot)[0].strip() == "Connection 10"
+
+        play(steps, FakeFeed(busy()), (120, 60))
+
+    def test_a_click_on_a_title_sorts_and_again_turns_round(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            x = (
+                text(pilot)
+                .splitlines()[[line.startswith(" 2 Conn") for line in lines(pilot)].index(True) + 1]
+                .index("TX/s")
+            )
+            await pilot.click("#table-connections", offset=(x, 0))
+            assert the_app(pilot)._main.state.sorts["connections"] == ("tx_rate", True)
+            assert ids(pilot)[0] == 6
+            await pilot.click("#table-connections", offset=(x, 0))
+            assert the_app(pilot)._main.state.sorts["connections"] == ("tx_rate", False)
+            await pilot.click("#table-dns", offset=(1, 0))
+            assert the_app(pilot)._main.active == "dns"
+            assert the_app(pilot)._main.state.sorts["dns"] == ("time", False)
+
+        play(steps, FakeFeed(busy()))
+
+    def test_the_wheel_scrolls_and_the_cursor_stays_in_sight(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            rows_table = table(pilot)
+            await pilot._post_mouse_events([events.MouseScrollUp], "#table-connections")
+            assert rows_table._cursor_key is None  # nothing moved: the top is still followed
+            await pilot._post_mouse_events([events.MouseScrollDown], "#table-connections")
+            assert rows_table._top == 3
+            assert cursor(pilot) == 97
+            await pilot._post_mouse_events([events.MouseScrollUp], "#table-connections")
+            assert rows_table._top == 0
+            assert cursor(pilot) == 97
+
+        play(steps, FakeFeed(only(range(1, 101))))
+
+    def test_a_click_on_a_tab_goes_there(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.click(the_app(pilot)._main._tabs["processes"])
+            await pilot.pause()
+            assert the_app(pilot)._main.active == "processes"
+            assert "nginx" in text(pilot)
+
+        play(steps, FakeFeed(busy()), (80, 24))
+
+    def test_a_title_in_a_detail_sorts_too(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("3", "enter")
+            await pilot.pause()
+            screen = pilot.app.screen
+            assert isinstance(screen, DetailScreen)
+            await pilot.click("#detail-connections", offset=(5, 0))
+            assert screen._sorts["connections"] == ("pid", False)
+            assert the_app(pilot)._main.state.sorts["connections"] == ("opened", True)
+
+        play(steps, FakeFeed(busy()))
+
+
+class TestFilterBar:
+    def test_filters_while_one_types_and_escape_restores(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("f", "slash")
+            await write(pilot, "comm:nginx")
+            assert ids(pilot) == [6, 5]
+            await write(pilot, "comm:nginx pid:")  # not understood: the last one that was stays
+            assert ids(pilot) == [6, 5]
+            await pilot.press("enter")  # which does not close it
+            assert the_app(pilot)._main.query_one(FilterBar).has_class("-open")
+            await pilot.press("escape")
+            assert ids(pilot) == [10, 2, 1]
+            assert not the_app(pilot)._main.query_one(FilterBar).has_class("-open")
+
+        play(steps, FakeFeed(busy()))
+
+    @pytest.mark.parametrize(
+        ("expression", "place", "message"),
+        [
+            ("pidd:4", 0, "There is no filter key 'pidd'."),
+            ("comm:curl pid:x", 14, "A pid is a whole number"),
+            ("comm:curl  |", 11, "There is nothing after the last '|'."),
+            ("日本 port:x", 10, "A port is a whole number"),
+        ],
+    )
+    def test_an_error_is_shown_under_its_place(self, expression: str, place: int, message: str) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            await write(pilot, expression)
+            shown = lines(pilot)
+            (at,) = [number for number, line in enumerate(shown) if message in line]
+            assert shown[at].index("^") == place
+            assert shown[at - 1].startswith(expression[:3])
+
+        play(steps, FakeFeed(busy()))
+
+    def test_an_error_far_to_the_right_is_said_on_its_left(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            expression = "comm:a" + " | comm:a" * 6 + " pid:x"
+            await write(pilot, expression)
+            (line,) = [line for line in lines(pilot) if "A pid is a whole number" in line]
+            assert line.endswith("^")
+            assert len(line) - 1 == expression.index("x")
+            await write(pilot, "comm:a" + " | comm:a" * 20 + " pid:x")
+            (line,) = [line for line in lines(pilot) if "A pid is a whole number" in line]
+            (typed,) = [shown for shown in lines(pilot) if shown.endswith("pid:x")]
+            assert len(line) == len(typed)  # the input has scrolled
+
+        play(steps, FakeFeed(busy()), (80, 24))
+
+    def test_a_term_that_does_not_apply_is_said(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            await write(pilot, "dns:failed")
+            assert "dns:failed does not apply to processes; dns:failed does not apply to connections" in text(pilot)
+            await pilot.press("enter")
+            await pilot.pause()
+            assert "2 Connections 10/10 · by OPENED ▾ · dns:failed does not apply" in text(pilot)
+
+        play(steps, FakeFeed(busy()))
+
+    def test_a_click_elsewhere_keeps_what_is_understood(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            await write(pilot, "comm:nginx")
+            await pilot.click("#table-dns", offset=(5, 1))
+            await pilot.pause()
+            assert not the_app(pilot)._main.query_one(FilterBar).has_class("-open")
+            assert the_app(pilot)._main.state.filter.text == "comm:nginx"
+            assert the_app(pilot)._main.active == "dns"
+
+        play(steps, FakeFeed(busy()))
+
+    def test_the_history_keeps_its_bounds_and_no_repetition(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            bar = the_app(pilot)._main.query_one(FilterBar)
+            for number in (1, 2, 2, *range(3, 120)):
+                bar._keep(type(bar._before)(f"pid:{number}"))
+            assert len(bar._history) == 100
+            assert bar._history[-1] == "pid:119"
+            await pilot.pause()
+
+        play(steps, FakeFeed(busy()))
+
+    def test_a_filter_from_the_command_line(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            assert ids(pilot) == [6, 5]
+            assert "filter comm:nginx" in lines(pilot)[1]
+
+        play(steps, FakeFeed(busy()), chosen="comm:nginx")
+
+    @pytest.mark.parametrize("comm", ['a"b', "a*b", "[x]", "a?c", "-minus", "pid:1", "a|b", "日本"])
+    def test_the_comm_of_a_row_finds_that_row_whatever_it_is(self, comm: str) -> None:
+        seen = snapshot(connections=[builders.connection(id=1, comm=comm), builders.connection(id=2, comm="other")])
+
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("S", "g", "c")
+            assert ids(pilot) == [1] if cursor(pilot) == 1 else [2]
+            await pilot.press("escape", "down", "c")
+            assert len(ids(pilot)) == 1
+
+        play(steps, FakeFeed(seen))
+
+
+def test_marks_never_go_beyond_the_line() -> None:
+    from nettop.model.filter import Filter, FilterError  # noqa: PLC0415
+
+    for expression in ("x:1 pid:y", "a " * 60 + "pid:z", "pid:" + "w" * 300, '"' * 3):
+        with pytest.raises(FilterError) as caught:
+            Filter(expression)
+        for width in (60, 80, 200):
+            for scrolled in (0, 40, 400):
+                line = marked(caught.value, scrolled, width)
+                assert "^" in line
+                assert len(line[: line.index("^")]) <= max(len(expression) - scrolled, 0) or scrolled
+
+
+class TestPause:
+    def test_the_view_stands_still_while_the_feed_goes_on(self) -> None:
+        feed = FakeFeed(busy())
+
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("space")
+            before = lines(pilot)[1:]
+            later = busy(70)
+            more = snapshot(
+                [*later.dns, query(10, "curl", "new.example.com")],
+                [*later.connections, connection(11, "curl", None), connection(12, "curl", None)],
+                [process("curl", rx_bytes_per_s=9e9)],
+                seconds=70,
+            )
+            await show(pilot, more)
+            assert "PAUSED (+3 new)" in lines(pilot)[0]
+            assert "68.4K/s" in lines(pilot)[0]
+            assert lines(pilot)[1:] == before
+            await pilot.press("s", "S")  # one may look around
+            assert len(ids(pilot)) == 10
+            await pilot.press("space")
+            assert len(ids(pilot)) == 12
+            assert "LIVE" in lines(pilot)[0]
+            assert feed.told == [("hold", True), ("hold", False)]
+
+        play(steps, feed)
+
+    def test_a_recording_that_has_ended_says_so(self) -> None:
+        feed = FakeFeed(busy())
+
+        async def steps(pilot: Pilot[None]) -> None:
+            assert " REPLAY " in lines(pilot)[0]
+            feed.finished = True
+            await show(pilot, busy(61))
+            assert " END OF RECORDING " in lines(pilot)[0]
+
+        play(steps, feed, mode="REPLAY")
+
+
+class TestExport:
+    @pytest.fixture(autouse=True)
+    def somewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def test_the_paused_view_and_the_filter(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("space")
+            await show(pilot, only([77]))
+            await pilot.press("f", "e")
+            await pilot.pause(0.3)
+            (file,) = Path().iterdir()
+            written = check_snapshot(file.read_bytes())
+            assert (written.paused, written.filter) == (True, "pid:4242")
+            assert [row.id for row in written.connections] == [1, 2, 10]
+            assert [row.id for row in written.dns] == [1, 2, 9]
+            assert written.captured_at == busy().captured_at
+
+        play(steps, FakeFeed(busy()))
+
+    def test_what_is_live_and_unfiltered(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("h", "e")  # what is hidden is exported nevertheless: the contract knows a filter only
+            await pilot.pause(0.3)
+            (file,) = Path().iterdir()
+            written = json.loads(file.read_bytes())
+            assert (written["paused"], written["filter"], len(written["connections"])) == (False, None, 10)
+            assert file.stat().st_mode & 0o777 == 0o600
+
+        play(steps, FakeFeed(busy()))
+
+    @pytest.mark.parametrize(
+        ("path", "reason"),
+        [
+            ("there.json", "there.json exists."),
+            ("nowhere/x.json", "cannot be used: No such file or directory."),
+            ("x" * 300, "File name too long"),
+            ("~nobody-of-this-name/x", "is no path for a file"),
+            ("a\0b", "null byte"),
+            ("/", "is a directory."),
+            ("link.json", "is a symbolic link."),
+        ],
+    )
+    def test_a_failure_is_told_and_ends_nothing(self, path: str, reason: str) -> None:
+        Path("there.json").write_text("mine")
+        Path("link.json").symlink_to("there.json")
+
+        async def steps(pilot: Pilot[None]) -> None:
+            the_app(pilot)._export_to(path)
+            await pilot.pause(0.3)
+            (notice,) = notices(pilot)
+            assert notice.startswith("Not exported.")
+            assert reason in notice
+            assert isinstance(pilot.app.screen, MainScreen)
+
+        play(steps, FakeFeed(busy()))
+        assert Path("there.json").read_text() == "mine"
+        assert sorted(os.listdir()) == ["link.json", "there.json"]  # noqa: PTH208
+
+    def test_the_name_holds_host_and_time_and_no_directory(self) -> None:
+        host = rows.Host(name="../we ird\x1b", kernel="", arch="", boot_id=None)
+        assert export_name(busy(host=host)) == "nettop-.._we_ird_-20260301T120100Z.json"
+
+
+class TestDetail:
+    @pytest.mark.parametrize(
+        ("keys", "titles"),
+        [
+            (["1"], ["DNS query 9"]),
+            (["2", "G"], ["Connection 9"]),
+            (["3"], ["Process 900 nginx", "Connection 6"]),
+            (["1", "G"], ["DNS query 1", "Connection 1", "DNS query 1", "Connection 1"]),
+        ],
+    )
+    def test_deeper_and_back_again(self, keys: list[str], titles: list[str]) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press(*keys)
+            where = the_app(pilot)._main.selected
+            for title in titles:
+                await pilot.press("enter")
+                await pilot.pause()
+                assert lines(pilot)[0].strip() == title
+            for title in titles[-2::-1]:
+                await pilot.press("escape")
+                await pilot.pause()
+                assert lines(pilot)[0].strip() == title
+            await pilot.press("escape")
+            await pilot.pause()
+            assert isinstance(pilot.app.screen, MainScreen)
+            assert the_app(pilot)._main.selected is where
+
+        play(steps, FakeFeed(busy()))
+
+    def test_follows_what_happens(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("G", "k", "enter")
+            await pilot.pause()
+            assert "still open" in text(pilot)
+            await show(pilot, snapshot(connections=[closed(1, "curl", "www.example.com", "reset-by-peer")]))
+            assert "reset-by-peer" in text(pilot)
+            await show(pilot, snapshot())  # no longer kept: as it was last
+            assert "reset-by-peer" in text(pilot)
+            assert lines(pilot)[0].strip() == "Connection 1"
+
+        play(steps, FakeFeed(busy()))
+
+    def test_what_lies_below_follows_too(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("3", "j", "enter")
+            await pilot.pause()
+            await pilot.press("question_mark")
+            newer = snapshot(processes=[process("curl", exited_at=builders.at(61))], seconds=62)
+            await show(pilot, newer)
+            await pilot.press("escape")
+            await pilot.pause()
+            assert "2026-03-01 12:01:01" in text(pilot)
+
+        play(steps, FakeFeed(busy()))
+
+    def test_all_the_answers_of_a_query_can_be_read(self) -> None:
+        answers = tuple(
+            rows.Answer(name="a.example", type="A", ttl=1, data=f"192.0.2.{number}") for number in range(60)
+        )
+
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("1", "enter")
+            await pilot.pause(0.1)
+            assert "192.0.2.59" not in text(pilot)
+            await pilot.press("tab", "end")
+            await pilot.wait_for_scheduled_animations()  # Textual scrolls smoothly
+            await pilot.pause(0.1)
+            assert "192.0.2.59" in text(pilot)
+
+        play(steps, FakeFeed(snapshot([query(1, "curl", "a.example", answers=answers)])), (80, 24))
+
+
+class TestSize:
+    @pytest.mark.parametrize("keys", [[], ["enter"], ["question_mark"], ["E"], ["slash"]])
+    def test_too_small_is_a_sentence(self, keys: list[str]) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press(*keys)
+            await pilot.pause(0.3)
+            before = lines(pilot)
+            for width, height in ((59, 40), (120, 14), (20, 5), (1, 1), (8, 30)):
+                await pilot.resize_terminal(width, height)
+                await pilot.pause(0.1)
+                assert "nettop needs" in text(pilot) or width < 12
+                assert not any(word in text(pilot) for word in ("LIVE", "PID", "Export", "Close"))
+            await pilot.resize_terminal(120, 40)
+            await pilot.pause(0.5)
+            assert lines(pilot) == before
+
+        play(steps, FakeFeed(busy()))
+
+    def test_the_smallest_screen_shows_one_pane(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            assert "2 Connections 10/10 · by OPENED ▾" in text(pilot)
+            assert [line for line in lines(pilot) if "reset-by-peer" in line]
+            assert "1 DNS 9/9" in text(pilot)
+
+        play(steps, FakeFeed(busy()), (60, 15))
+
+
+HOSTILE = [
+    "[/",
+    "[/foo]",
+    "[@click=app.quit]x[/]",
+    "\x1b[31m",
+    "\u202egnp",
+    "a\nb",
+    "\x9b2J",
+    "[red]",
+    "\x00",
+    "\u200b",
+]
+
+
+def hostile(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection, rows.Process]:
+    """One row of each kind, of which every text is this."""
+    endpoint = rows.Endpoint(address=evil, port=1)
+    remote = rows.RemoteEndpoint(address=evil, port=1, name=evil, name_source="process")
+    answer = rows.Answer(name=evil, type=evil, ttl=1, data=evil)
+    texts = {"comm": evil, "pid": number}
+    asked = builders.answered(
+        id=number, qname=evil, qtype=evil, rcode=evil, server=endpoint, client=endpoint, answers=(answer,), **texts
+    )
+    paths = {"cmdline": (evil, evil), "cgroup": f"/{evil}/{evil}.service", "user": evil}
+    return (
+        asked,
+        builders.connection(id=number, local=endpoint, remote=remote, **texts),
+        builders.process(**texts, **paths),
+    )
+
+
+def test_hostile_text_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dns, connections, processes = zip(*(hostile(number, evil) for number, evil in enumerate(HOSTILE, 1)), strict=True)
+    everything = "".join(HOSTILE)
+    seen = snapshot(
+        dns, connections, processes, scope=rows.Scope(comm=tuple(HOSTILE)),
+        host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
+    )  # fmt: skip
+    shown: list[str] = []
+
+    async def steps(pilot: Pilot[None]) -> None:
+        shown.append(text(pilot))
+        for pane in "123":
+            await pilot.press(pane)
+            for _ in HOSTILE:
+                await pilot.press("enter")
+                await pilot.pause()
+                shown.append(text(pilot))
+                await pilot.press("escape", "c")
+                await pilot.pause()
+                assert the_app(pilot)._main.selected is not None
+                assert "filter comm:" in text(pilot)
+                shown.append(text(pilot))
+                await pilot.press("escape", "down")
+        await pilot.press("slash")
+        for evil in HOSTILE:
+            for expression in (f'host:"{evil}"', f'pid:"{evil}"'):
+                await write(pilot, expression)
+                shown.append(text(pilot))
+        await pilot.press("escape", "y", "e", "E")
+        shown.append(text(pilot))
+        await pilot.press("escape")
+        for evil in HOSTILE:
+            the_app(pilot)._export_to(f"nowhere/{evil}")
+        await pilot.pause(0.3)
+        shown.append(text(pilot))
+        assert isinstance(pilot.app.screen, MainScreen)
+
+    play(steps, FakeFeed(seen), (200, 50))
+    assert [line for screen in shown for line in screen.split("\n") if not line.isprintable()] == []
+    assert all(evil in shown[0] for evil in HOSTILE if evil.isprintable())
+
+
+def test_an_error_of_the_feed_ends_the_screen_with_its_traceback() -> None:
+    feed = FakeFeed(busy())
+
+    async def steps(pilot: Pilot[None]) -> None:
+        try:
+            raise ValueError("[/boom]")
+        except ValueError as error:
+            feed.error = error
+        the_app(pilot).tick()
+        await pilot.pause()
+
+    app = play(steps, feed)
+    assert app.crash is not None
+    assert "Traceback (most recent call last)" in app.crash
+    assert "ValueError: [/boom]" in app.crash
+    assert app.failure is None
+
+
+def test_what_is_drawn_twice_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    async def steps(pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(RowTable, "show", lambda *_: drawn.append(1))
+        the_app(pilot).tick()
+        the_app(pilot).tick()
+
+    play(steps, FakeFeed(busy()))
+    assert drawn == []
