@@ -97,7 +97,8 @@ def _dns_answers(row: DnsQuery, _context: Context) -> str:
         return "(could not be parsed)"
     if row.truncated:
         return "(truncated)"
-    return " ".join(answer.data for answer in row.answers) if row.answers else ""
+    addresses_first = sorted(row.answers, key=lambda answer: answer.type not in ("A", "AAAA"))  # before their CNAMEs
+    return " ".join(answer.data for answer in addresses_first)
 
 
 def _server(row: DnsQuery, _context: Context) -> str:

@@ -39,12 +39,12 @@ class HelpScreen(ModalScreen[None]):
 
     def action_scroll(self, step: int) -> None:
         """One line."""
-        self.query_one("#help").scroll_relative(y=step, animate=False)
+        self.query_one("#help").scroll_relative(y=step, animate=False, immediate=True)
 
     def action_page(self, step: int) -> None:
         """One page."""
         text = self.query_one("#help")
-        text.scroll_relative(y=step * text.size.height, animate=False)
+        text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
 
 def help_text(keymap: dict[str, str]) -> Text:

@@ -1,6 +1,7 @@
 """What the tests of the screen look at: a feed in their hands, and snapshots with something of everything."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -71,6 +72,14 @@ async def show(pilot: Pilot[None], latest: Snapshot) -> None:
     feed.latest = latest
     app.tick()
     await pilot.pause()
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Where one pause is not enough: a screen that opens, Textual's smooth scrolling."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, text(pilot)
+        await pilot.pause(0.01)
 
 
 def the_app(pilot: Pilot[None]) -> NettopApp:

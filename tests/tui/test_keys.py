@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Footer, Input
 
 from nettop.tui.app import NettopApp
@@ -15,7 +16,7 @@ from nettop.tui.help import HelpScreen
 from nettop.tui.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import FilterBar, PathPrompt
-from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app
+from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app, until
 
 Case = Callable[[Pilot[None], str], Awaitable[None]]
 CASES: dict[str, Case] = {}
@@ -93,32 +94,33 @@ async def _close_help(pilot: Pilot[None], key: str) -> None:
     assert not await ended(pilot)
 
 
+async def opened_help(pilot: Pilot[None]) -> Widget:
+    """What scrolls in it."""
+    await pilot.press("question_mark")
+    await until(
+        pilot, lambda: len(pilot.app.screen.query("#help")) and pilot.app.screen.query_one("#help").max_scroll_y
+    )
+    return pilot.app.screen.query_one("#help")
+
+
 @case("help.down", "help.up")
 async def _scroll_help(pilot: Pilot[None], key: str) -> None:
-    await pilot.press("question_mark")
-    await pilot.pause(0.1)
+    shown = await opened_help(pilot)
     await pilot.press("down", "down", "down")
-    await pilot.pause(0.1)
-    before = pilot.app.screen.query_one("#help").scroll_y
-    assert before == 3
+    await until(pilot, lambda: shown.scroll_y == 3)
     await pilot.press(key)
-    await pilot.pause(0.1)
-    assert pilot.app.screen.query_one("#help").scroll_y == before + (1 if key in ("down", "j") else -1)
+    await until(pilot, lambda: shown.scroll_y == (4 if key in ("down", "j") else 2))
 
 
 @case("help.page_down", "help.page_up")
 async def _page_help(pilot: Pilot[None], key: str) -> None:
-    await pilot.press("question_mark")
-    await pilot.pause(0.1)
+    shown = await opened_help(pilot)
     await pilot.press("pagedown", "down")
-    await pilot.pause(0.1)
-    help_text = pilot.app.screen.query_one("#help")
-    before = help_text.scroll_y
-    assert before == help_text.size.height + 1
+    before = shown.size.height + 1
+    await until(pilot, lambda: shown.scroll_y == before)
     await pilot.press(key)
-    await pilot.pause(0.1)
-    step = -help_text.size.height if key == "pageup" else help_text.size.height
-    assert help_text.scroll_y == min(before + step, help_text.max_scroll_y)
+    after = 1 if key == "pageup" else min(before + shown.size.height, shown.max_scroll_y)
+    await until(pilot, lambda: shown.scroll_y == after)
 
 
 @case("filter.edit")

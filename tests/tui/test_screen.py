@@ -35,6 +35,7 @@ from tests.tui.scene import (
     table,
     text,
     the_app,
+    until,
 )
 
 
@@ -489,9 +490,7 @@ class TestDetail:
             await pilot.pause(0.1)
             assert "192.0.2.59" not in text(pilot)
             await pilot.press("tab", "end")
-            await pilot.wait_for_scheduled_animations()  # Textual scrolls smoothly
-            await pilot.pause(0.1)
-            assert "192.0.2.59" in text(pilot)
+            await until(pilot, lambda: "192.0.2.59" in text(pilot))
 
         play(steps, FakeFeed(snapshot([query(1, "curl", "a.example", answers=answers)])), (80, 24))
 
@@ -505,12 +504,10 @@ class TestSize:
             before = lines(pilot)
             for width, height in ((59, 40), (120, 14), (20, 5), (1, 1), (8, 30)):
                 await pilot.resize_terminal(width, height)
-                await pilot.pause(0.1)
-                assert "nettop needs" in text(pilot) or width < 12
+                await until(pilot, lambda: "nettop needs" in text(pilot) or len(lines(pilot)[0]) < 12)
                 assert not any(word in text(pilot) for word in ("LIVE", "PID", "Export", "Close"))
             await pilot.resize_terminal(120, 40)
-            await pilot.pause(0.5)
-            assert lines(pilot) == before
+            await until(pilot, lambda: lines(pilot) == before)
 
         play(steps, FakeFeed(busy()))
 
