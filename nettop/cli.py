@@ -4,11 +4,12 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -141,6 +142,8 @@ def _run_screen(options: argparse.Namespace) -> int:
     chosen, scope = _chosen_filter(options), _scope(options)
     require_privileges()
     _require_terminal()
+    # Textual takes as long to import as the kernel programs to compile, which happens outside Python's lock
+    threading.Thread(target=import_module, args=("nettop.tui.run",), daemon=True).start()
     return _show(Collector(_live(options, scope)), "LIVE", chosen)
 
 
