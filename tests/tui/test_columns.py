@@ -103,11 +103,18 @@ def test_how_a_query_went(changes: dict[str, Any], expected: str) -> None:
     assert said("result", builders.dns_query(**changes)) == expected
 
 
+CHAIN = (
+    rows.Answer(name="www.example.com", type="CNAME", ttl=60, data="lb.example.net"),
+    rows.Answer(name="lb.example.net", type="A", ttl=60, data="192.0.2.7"),
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, "198.51.100.7"),
         ({"answers": ()}, ""),
+        ({"answers": CHAIN}, "192.0.2.7 lb.example.net"),
         ({"truncated": True}, "(truncated)"),
         ({"unparsed": "00ff"}, "(could not be parsed)"),
     ],
