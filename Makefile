@@ -14,6 +14,7 @@ LAUNCHER := /usr/local/bin/nettop
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
 TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps tcpdump
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
+TRUTH_PACKAGES := bpfcc-tools nethogs# whom nettop is compared with
 
 .PHONY: help
 help: ## Show this list
@@ -35,6 +36,11 @@ test: lint ## Set up and run every check; without root, all that needs none
 matrix: $(VENV)/.test ## Run nettop on every kernel from 5.10 on, in virtual machines; CASES="5.10 newest" for some
 	$(call packages,$(MATRIX_PACKAGES))
 	$(BIN)/python -m tests.kernels.matrix $(CASES)
+
+.PHONY: truth
+truth: $(VENV)/.test ## Show how right nettop is, scenario by scenario, beside tcplife, nethogs and gethostlatency
+	$(call packages,$(TRUTH_PACKAGES))
+	@$(SUDO) $(BIN)/python -m tests.live.truth
 
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports

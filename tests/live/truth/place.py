@@ -47,6 +47,11 @@ class Place:
         return [each.name for each in (self.near, self._far) if each is not None]
 
     @property
+    def device(self) -> str:
+        """Where its packets pass."""
+        return "lo" if self._far is None else "veth0"
+
+    @property
     def netns(self) -> frozenset[int]:
         return frozenset(each.inode for each in (self.near, self._far) if each is not None)
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,25 +57,56 @@ class Outcome:
     error: BaseException | None = None
 
 
-def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome], Snapshot]:
-    """Play them several at a time under one `nettop snapshot` with its default interval; the snapshot too."""
+class Stage:
+    """Scenarios in their places, several of them going on at a time."""
+
+    def __init__(self, scenarios: list[Scenario], places: list[Place], pool: ThreadPoolExecutor) -> None:
+        self.places = places
+        self.outcomes = [Outcome(each) for each in scenarios]
+        self._plays = [each.play(where) for each, where in zip(scenarios, places, strict=True)]
+        self._pool = pool
+
+    def forward(self) -> None:
+        """Each to its yield, then to its end, of which its truth comes."""
+        list(self._pool.map(self._forward_one, range(len(self._plays))))
+
+    def _forward_one(self, index: int) -> None:
+        outcome = self.outcomes[index]
+        if outcome.error is None:
+            try:
+                next(self._plays[index], None)
+            except Exception as error:  # noqa: BLE001 - the others go on, the test of this one tells of it
+                outcome.error = error
+
+    def take_truths(self) -> None:
+        """Once all are over."""
+        for outcome, where in zip(self.outcomes, self.places, strict=True):
+            outcome.truth = where.truth()
+
+
+@contextmanager
+def stage(scenarios: list[Scenario], directory: Path) -> Iterator[Stage]:
+    """Places for all of these, at their yields."""
     with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
-        places = [stack.enter_context(place(directory, each.far)) for each in scenarios]
-        plays = [each.play(where) for each, where in zip(scenarios, places, strict=True)]
-        outcomes = [Outcome(each) for each in scenarios]
-        _forward(pool, plays, outcomes)
-        netns = [name for where in places for name in where.names]
+        made = Stage(scenarios, [stack.enter_context(place(directory, each.far)) for each in scenarios], pool)
+        made.forward()
+        yield made
+
+
+def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome], Snapshot]:
+    """Play them under one `nettop snapshot` with its default interval; the snapshot too."""
+    with stage(scenarios, directory) as playing:
+        netns = [name for where in playing.places for name in where.names]
         with snapshot_running(*(part for name in netns for part in ("--netns", name))) as nettop:
             wait_until(lambda: _rests(nettop.pid), "nettop to have looked at the sockets that there are")
-            _forward(pool, plays, outcomes)
-            truths = [where.truth() for where in places]
-            _await_timeouts(truths)
+            playing.forward()
+            playing.take_truths()
+            _await_timeouts([outcome.truth for outcome in playing.outcomes])
             snapshot = _stop(nettop)
         clock = Clock.now()
-        for outcome, truth, where in zip(outcomes, truths, places, strict=True):
-            outcome.truth = truth
-            outcome.score = compare(truth, snapshot, where.netns, clock.wall)
-        return outcomes, snapshot
+        for outcome, where in zip(playing.outcomes, playing.places, strict=True):
+            outcome.score = compare(outcome.truth, snapshot, where.netns, clock.wall)
+        return playing.outcomes, snapshot
 
 
 def _rests(pid: int) -> bool:
@@ -88,20 +119,6 @@ def _rests(pid: int) -> bool:
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
-
-
-def _forward(pool: ThreadPoolExecutor, plays: list[Iterator[None]], outcomes: list[Outcome]) -> None:
-    """Each to its yield, or to its end."""
-
-    def forward(one: tuple[Iterator[None], Outcome]) -> None:
-        play, outcome = one
-        if outcome.error is None:
-            try:
-                next(play, None)
-            except Exception as error:  # noqa: BLE001 - the others go on, the test of this one tells of it
-                outcome.error = error
-
-    list(pool.map(forward, zip(plays, outcomes, strict=True)))
 
 
 def _await_timeouts(truths: list[Truth]) -> None:
