@@ -252,7 +252,7 @@ def unresolved_neighbour(place: Place) -> Iterator[None]:
 def retries(place: Place) -> Iterator[None]:
     place.dns_server(SERVER)
     yield
-    place.run(talk.ask, server=SERVER, questions=[["drop-1.test", 1], ["drop-2.test", 28]], patience_s=0.3, tries=2)
+    place.run(talk.ask, server=SERVER, questions=[["drop-1.test", 1], ["drop-2.test", 28]], patience_s=0.5, tries=2)
 
 
 @scenario("DNS", "late answers")

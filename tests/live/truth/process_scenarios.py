@@ -19,7 +19,7 @@ LOCAL, PORT = "127.0.0.1", 7007
 SIZE = 50_021
 CHILDREN = 101
 UDP_WAYS = ("send", "sendmsg", "sendmmsg", "sendfile", "splice", "zerocopy")
-TCP_WAYS = ("send", "sendmsg", "sendfile", "splice", "zerocopy")
+TCP_WAYS = ("send", "sendmsg", "sendmmsg", "sendfile", "splice", "zerocopy")
 
 _numbers = itertools.count(1)
 

@@ -100,16 +100,18 @@ def _ask_on(
             attempts += 1
             sent += udp.send(message) if connected else udp.sendto(message, (server, DNS_PORT))
             try:
-                while answer[:2] != message[:2]:
-                    answer = udp.recv(65535)
+                while not answer:
+                    said = udp.recv(65535)
                     fact["answered_ns"] = time.monotonic_ns()
-                    received += len(answer)
+                    received += len(said)
+                    if said[:2] == message[:2]:
+                        answer = said
             except TimeoutError:
                 pass
-        outcome = {} if answer else {"status": "timeout", "rcode": None}
+        outcome = {} if answer else {"status": "timeout", "rcode": None, "answered_ns": None}
         if not timed:
             del fact["asked_ns"], fact["answered_ns"]
-        tell(ledger, "query", **fact, attempts=attempts, **outcome, **expected)
+        tell(ledger, "query", **(fact | outcome | expected), attempts=attempts)
     tell(ledger, "datagrams", tx_bytes=sent, rx_bytes=received)
 
 
