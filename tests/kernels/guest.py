@@ -48,12 +48,21 @@ class Run:
     died: str | None = None
 
 
-def run_guest(kernel: Kernel, userland: Userland) -> Run:
+def copy_tree(to: Path) -> None:
+    """What a guest needs of the working tree, so that all guests run the same, whoever is editing."""
+    for name in _TREE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("*.pyc.*"))  # half written
+        else:
+            shutil.copy2(ROOT / name, to / name)
+
+
+def run_guest(kernel: Kernel, userland: Userland, tree: Path) -> Run:
     """Boot, run the steps, and clean up. A guest that dies before its first step is booted again."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nettop-guest-") as directory:
         work = Path(directory)
-        _make_initramfs(kernel, work)
+        _make_initramfs(kernel, tree, work)
         boots = 0
         steps: dict[str, Step] = {}
         while not steps and boots < _BOOT_TRIES:
@@ -99,20 +108,15 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _make_initramfs(kernel: Kernel, work: Path) -> None:
+def _make_initramfs(kernel: Kernel, tree: Path, work: Path) -> None:
     root = work / "initramfs.d"
-    for name in ("bin", "proc", "sys", "dev", "userland", "modules", "tree"):
+    for name in ("bin", "proc", "sys", "dev", "userland", "modules"):
         (root / name).mkdir(parents=True)
     shutil.copy2("/bin/busybox", root / "bin/busybox")
     shutil.copy2(_HERE / "init", root / "init")
     for module in kernel.modules:
         shutil.copy2(module, root / "modules")
-    for name in _TREE:
-        source, target = ROOT / name, root / "tree" / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))  # byte code half written
-        else:
-            shutil.copy2(source, target)
+    shutil.copytree(tree, root / "tree")
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     with (work / "initramfs").open("wb") as packed:
         subprocess.run(

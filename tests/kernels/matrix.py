@@ -5,6 +5,7 @@ import fcntl
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kernels.archive import Archive, ArchiveError
-from tests.kernels.guest import Run, run_guest
+from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.userland import Userland, provide_userland
 
@@ -74,13 +75,16 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
 
-    def boot(case: Case) -> Run:
-        done = run_guest(kernels[case.series], userlands[case.userland])
-        _report(case, done, verbose)
-        return done
+    with tempfile.TemporaryDirectory(prefix="nettop-tree-") as tree:
+        copy_tree(Path(tree))
 
-    with ThreadPoolExecutor(max_workers=guests) as pool:
-        runs = dict(zip(cases, pool.map(boot, cases), strict=True))
+        def boot(case: Case) -> Run:
+            done = run_guest(kernels[case.series], userlands[case.userland], Path(tree))
+            _report(case, done, verbose)
+            return done
+
+        with ThreadPoolExecutor(max_workers=guests) as pool:
+            runs = dict(zip(cases, pool.map(boot, cases), strict=True))
     _say(table(runs, kernels, userlands))
     passed = all(_passed(done) for done in runs.values())
     _say(f"{'all passed' if passed else 'FAILED'} in {time.monotonic() - begun:.0f} s")
