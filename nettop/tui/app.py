@@ -130,7 +130,7 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
-        new_rows = sum(newest_ids(latest)) - sum(newest_ids(snapshot))
+        new_rows = sum(max(new - seen, 0) for new, seen in zip(newest_ids(latest), newest_ids(snapshot), strict=True))
         ended = self._feed.finished and self._mode == "REPLAY"
         return Status(
             mode="END OF RECORDING" if ended else self._mode,

@@ -38,6 +38,7 @@ class Column(Generic[RowT]):
     align: Literal["left", "right"] = "left"
     grow: int = 0
     descending: bool = False  # the direction that one wants first
+    keeps_port: bool = False  # what follows the last colon stays where the text is cut
 
 
 def fit(columns: Sequence[Column[RowT]], width: int) -> list[tuple[Column[RowT], int]]:
@@ -192,9 +193,10 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
     Column("direction", "DIR", "who opened it", 3, 5, lambda r, _: _ARROWS[r.direction], lambda r, _: r.direction),
     Column(
         "local", "LOCAL", "this end", 15, 8, lambda r, _: endpoint(r.local.address, r.local.port),
-        lambda r, _: (_in_order(r.local.address), r.local.port), grow=1,
+        lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps_port=True,
     ),
-    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, remote, grow=3),
+    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, remote, grow=3,
+           keeps_port=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, lambda r, _: r.state),
     Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
     Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), lambda r, _: r.tx_bytes, "right",

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -41,7 +42,8 @@ class DetailScreen(Screen[None]):
         """Textual's hook."""
         shown = detail(self.row, self._snapshot, self._cell_context)
         yield Static(Text(visible(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False)
-        with VerticalScroll(id="detail-facts", can_focus=False):
+        two_tables = shown.connections is not None and shown.queries is not None
+        with VerticalScroll(id="detail-facts", classes="-two-tables" if two_tables else "", can_focus=False):
             yield Static(id="facts", markup=False)
         if shown.connections is not None:
             yield Static(Text("Connections"), classes="detail-heading", markup=False)
@@ -120,11 +122,11 @@ class DetailScreen(Screen[None]):
         self.show(self._snapshot, self._cell_context)
 
 
-def facts_text(shown: Detail) -> Text:
-    """Labels and values, aligned."""
-    text = Text()
+def facts_text(shown: Detail) -> Table:
+    """Labels and values, aligned; what is too long goes on below its beginning."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim", width=_LABEL_CELLS, overflow="ellipsis", no_wrap=True)
+    table.add_column(overflow="fold")
     for label, value in shown.facts:
-        text.append(f"{visible(label):>{_LABEL_CELLS}}  ", "dim")
-        text.append(f"{visible(value)}\n")
-    text.rstrip()
-    return text
+        table.add_row(Text(visible(label)), Text(visible(value)))
+    return table

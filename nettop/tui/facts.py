@@ -138,7 +138,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("end", end),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
         ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
-        ("now", f"tx {human.rate(row.tx_bytes_per_s)}/s  rx {human.rate(row.rx_bytes_per_s)}/s"),
+        ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
         ("round trip", human.duration(row.srtt_ms)),
         ("retransmits", f"{row.retransmits} segments"),
     ]

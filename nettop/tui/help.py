@@ -1,8 +1,10 @@
 """The help: keys, columns and filter language, from their declarations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -15,7 +17,7 @@ from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_
 from nettop.tui.size import TooSmall
 from nettop.tui.view import PANES
 
-_KEY_CELLS = 20
+_KEY_CELLS = 18
 
 
 class HelpScreen(ModalScreen[None]):
@@ -47,28 +49,31 @@ class HelpScreen(ModalScreen[None]):
         text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
 
-def help_text(keymap: dict[str, str]) -> Text:
+def help_text(keymap: dict[str, str]) -> Group:
     """All of it; `keymap` has the keys that the user has changed, by id."""
-    text = Text()
-    for heading, lines in (
-        ("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
-        ("In a detail", _key_lines(DETAIL_KEYS, keymap)),
-        ("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
-        ("Filter", _filter_lines()),
-    ):
-        _section(text, heading, lines)
-    for pane in PANES:
-        _section(text, f"Columns of {pane.title}", ((column.title, column.meaning) for column in pane.columns))
-    text.rstrip()
-    return text
+    return Group(
+        *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
+        *_section("In a detail", _key_lines(DETAIL_KEYS, keymap)),
+        *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
+        *_section("Filter", _filter_lines()),
+        *(
+            part
+            for pane in PANES
+            for part in _section(
+                f"Columns of {pane.title}", ((column.title, column.meaning) for column in pane.columns)
+            )
+        ),
+    )
 
 
-def _section(text: Text, heading: str, lines: Iterator[tuple[str, str]]) -> None:
-    text.append(f"{heading}\n", "bold")
+def _section(heading: str, lines: Iterable[tuple[str, str]]) -> tuple[Text, Table]:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=_KEY_CELLS, style="bold")
+    table.add_column()
     for left, right in lines:
-        text.append(f"  {left:<{_KEY_CELLS}}", "bold")
-        text.append(f"{right}\n")
-    text.append("\n")
+        table.add_row(Text(f"  {left}"), Text(right))
+    table.add_row()
+    return Text(heading, "bold underline"), table
 
 
 def _key_lines(keys: tuple[Key, ...], keymap: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -69,6 +69,13 @@ class FilterBar(Vertical):
         """Vanish: not before the keys go elsewhere, or the next one would be lost in here."""
         self.remove_class("-open")
 
+    def _show_cursor(self) -> None:
+        """The input scrolls to it when it moves, but not to where there was no text when it was last drawn."""
+        box = self.query_one(Input)
+        position = box.cursor_position
+        box.cursor_position = 0
+        box.cursor_position = position
+
     def settle(self) -> None:
         """Close because something else was clicked: keep what can be understood."""
         if self.has_class("-open"):
@@ -117,6 +124,7 @@ class FilterBar(Vertical):
         box = self.query_one(Input)
         box.value = text
         box.cursor_position = len(text)
+        self.call_after_refresh(self._show_cursor)
 
     def _keep(self, chosen: Filter) -> None:
         if chosen.text and chosen.text not in self._history[-1:]:
@@ -141,26 +149,21 @@ class FilterBar(Vertical):
     def _mark(self, error: FilterError) -> None:
         box = self.query_one(Input)
         if box.value == error.text:
-            self._say(marked(error, box.scroll_offset.x, self.size.width))
+            self._say(marked(error, box.scroll_offset.x))
 
     def _say(self, text: str) -> None:
-        self.query_one("#filter-message", Static).update(Text(visible(text), no_wrap=True, overflow="ellipsis"))
+        self.query_one("#filter-message", Static).update(Text(text))
 
 
-def marked(error: FilterError, scrolled_cells: int, width: int) -> str:
-    """The error with a ^ under the place, the sentences on the side that has room for them."""
-    place = max(cell_len(error.text[: error.start]) - scrolled_cells, 0)
-    sentences = visible(f"{error.message} {error.remedy}")
-    if place + 2 + cell_len(sentences) > width and place > width // 2:
-        if cell_len(sentences) >= place:
-            sentences = visible(error.message)
-        return f"{sentences} ^".rjust(place + 1)[-max(place + 1, 2) :]
-    return f"{' ' * place}^ {sentences}"
+def marked(error: FilterError, scrolled_cells: int) -> str:
+    """A line that marks the place, and below it what is wrong."""
+    start, end = (max(cell_len(error.text[:place]) - scrolled_cells, 0) for place in (error.start, error.end))
+    return f"{' ' * start}{'^' * max(end - start, 1)}\n{visible(f'{error.message} {error.remedy}')}"
 
 
 def _left_out(chosen: Filter) -> str:
     parts = [f"{', '.join(terms)} does not apply to {kind}" for kind in KINDS if (terms := chosen.not_applied(kind))]
-    return "; ".join(parts) or "enter keeps it, escape brings the one before back"
+    return visible("; ".join(parts)) or "enter keeps it, escape brings the one before back"
 
 
 class PathPrompt(ModalScreen[str | None]):

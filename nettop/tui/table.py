@@ -29,12 +29,19 @@ _ELLIPSIS = "…"
 _UP, _DOWN = "▴", "▾"
 
 
-def cell(text: str, cells: int, right: bool) -> str:
-    """Text in exactly so many terminal cells; wide characters count two, what is cut ends in an ellipsis."""
+def cell(text: str, cells: int, right: bool, keeps_port: bool = False) -> str:
+    """Text in exactly so many terminal cells; wide characters count two, what is cut ends in an ellipsis.
+
+    With `keeps_port` it is cut before its last colon, where there is room for what follows that.
+    """
     text = visible(text)
     length = cell_len(text)
     if length > cells:
-        return set_cell_size(text, cells - 1) + _ELLIPSIS if cells > 1 else set_cell_size(text, cells)
+        port = text[text.rfind(":") :] if keeps_port and ":" in text else ""
+        kept = cells - 1 - cell_len(port)
+        if kept < 1:
+            port, kept = "", cells - 1
+        return f"{set_cell_size(text, kept)}{_ELLIPSIS}{port}" if kept else set_cell_size(text, cells)
     padding = " " * (cells - length)
     return padding + text if right else text + padding
 
@@ -248,7 +255,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
             style += self._style("cursor")
         gap = " " * GAP_CELLS
         text = gap.join(
-            cell(column.text(row, self._cell_context), cells, column.align == "right")
+            cell(column.text(row, self._cell_context), cells, column.align == "right", column.keeps_port)
             for column, cells in self._columns
         )
         line = Strip([Segment(text, style)]).adjust_cell_length(width - _SCROLLBAR_CELLS, style)

@@ -203,6 +203,22 @@ def test_a_cell_has_its_width(text: str, cells: int, left: str, right: str) -> N
     assert (cell(text, cells, right=False), cell(text, cells, right=True)) == (left, right)
 
 
-@given(st.text(), st.integers(min_value=1, max_value=40), st.booleans())
-def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool) -> None:
-    assert cell_len(cell(text, cells, right)) == cells
+@pytest.mark.parametrize(
+    ("text", "cells", "shown"),
+    [
+        ("www.example.com:443", 19, "www.example.com:443"),
+        ("www.example.com:443", 12, "www.exa…:443"),
+        ("[2001:db8::1]:8080", 10, "[200…:8080"),
+        ("www.example.com:443", 6, "w…:443"),
+        ("www.example.com:443", 5, "www.…"),
+        ("no colon here", 5, "no c…"),
+        ("日本語の名前:443", 9, "日本…:443"),
+    ],
+)
+def test_a_port_is_not_cut_away(text: str, cells: int, shown: str) -> None:
+    assert cell(text, cells, right=False, keeps_port=True) == shown
+
+
+@given(st.text(), st.integers(min_value=1, max_value=40), st.booleans(), st.booleans())
+def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool, keeps_port: bool) -> None:
+    assert cell_len(cell(text, cells, right, keeps_port)) == cells
