@@ -4,12 +4,11 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -142,8 +141,6 @@ def _run_screen(options: argparse.Namespace) -> int:
     chosen, scope = _chosen_filter(options), _scope(options)
     require_privileges()
     _require_terminal()
-    # Textual takes as long to import as the kernel programs to compile, which happens outside Python's lock
-    threading.Thread(target=import_module, args=("nettop.tui.run",), daemon=True).start()
     return _show(Collector(_live(options, scope)), "LIVE", chosen)
 
 
