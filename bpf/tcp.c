@@ -61,6 +61,10 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	record.closed = 1;
 	READ(record.owned, sk, OFFSET_sock_sk_lock_owned);
 	read_tcp_counters(&record, sk);
+	if (!entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
+		record.entry.kept_tx_bytes = record.tx_bytes;
+		record.entry.kept_rx_bytes = record.rx_bytes;
+	}
 	if (tcp_events.perf_submit(ctx, &record, sizeof(record)))
 		count_loss(LOST_TCP_EVENTS, 1);
 }
