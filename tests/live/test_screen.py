@@ -157,9 +157,11 @@ def test_leaving_by_signal(lab: Namespace, number: signal.Signals) -> None:
 def test_a_stopped_nettop_gives_the_terminal_back_and_comes_again(lab: Namespace) -> None:
     with running(lab) as terminal:
         terminal.send(signal.SIGTSTP)
+        stat_file = Path(f"/proc/{terminal.pid}/stat")
+        terminal.until(lambda: stat_file.read_text().rpartition(")")[2].split()[0] == "T", "nettop to stop")
         terminal.until(lambda: not terminal.modes()[1049], "the alternate screen to be left")
         terminal.send(signal.SIGCONT)
-        terminal.until(lambda: terminal.modes()[1049], "the alternate screen to come back")
+        terminal.until(lambda: b"nothing lost" in terminal.raw.rpartition(b"\x1b[?1049h")[2], "the screen to come back")
         terminal.press("q")
         assert terminal.ends() == 0
         terminal.assert_as_found()

@@ -24,7 +24,7 @@ def pressing(*keys: str) -> Prepare:
     async def prepare(pilot: Pilot[None]) -> None:
         for key in keys:
             await pilot.press(key)
-            await pilot.pause(0.05)
+            await pilot.pause(0.02)
 
     return prepare
 
@@ -86,7 +86,7 @@ def picture(
         await prepare(pilot)
         for box in app.screen.query(Input):
             box.cursor_blink = False
-        await pilot.pause(0.2)
+        await pilot.pause(0.05)
 
     return compare(app, terminal_size=size, run_before=run_before)
 
