@@ -86,6 +86,8 @@ class OutputFile:
             existing = os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return
+        except OSError as error:  # a name that is too long
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
                 f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows none."

@@ -313,3 +313,9 @@ def test_who_called_sudo(
     monkeypatch.setenv("SUDO_UID", uid)
     monkeypatch.setenv("SUDO_GID", gid)
     assert invoking_user() == who
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    error = refused(UsageError, tmp_path / ("a" * 300))
+    assert error.message.endswith("cannot be written: File name too long.")
+    assert list(tmp_path.iterdir()) == []
