@@ -315,7 +315,7 @@ def test_who_called_sudo(
     assert invoking_user() == who
 
 
-def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+def test_a_final_name_that_is_too_long(tmp_path: Path) -> None:
     error = refused(UsageError, tmp_path / ("a" * 300))
     assert error.message.endswith("cannot be written: File name too long.")
     assert list(tmp_path.iterdir()) == []
