@@ -69,9 +69,6 @@ class _Share(NamedTuple):
     retransmits: int = 0
 
 
-_NO_SHARE = _Share()
-
-
 class Store:
     """Single-threaded. A snapshot shares the rows that have not changed since the one before."""
 

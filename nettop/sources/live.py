@@ -172,18 +172,17 @@ class LiveSource:
 
     def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
         """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
-        without = self._without_owner
+        due = bool(self._without_owner) and now_ns >= self._next_rescan_ns
+        if now_ns >= self._next_rescan_ns:
+            # Those that are gone with them, or a busy server's would add up; the living come again with a change.
+            self._without_owner.clear()
+            self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)
         fresh = False
         for record in records:
             key = (record.socket, record.seen_ns)
             if record.owner_certainty != abi.OWNER_UNKNOWN:
-                without.discard(key)
-            elif key not in without:
-                without.add(key)
+                self._without_owner.discard(key)
+            elif key not in self._without_owner:
+                self._without_owner.add(key)
                 fresh = True
-        if not fresh and (not without or now_ns < self._next_rescan_ns):
-            return False
-        if not fresh:
-            without.clear()  # those that are gone; the living come again with their next change
-        self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)
-        return True
+        return fresh or due
