@@ -17,6 +17,7 @@ from nettop.errors import CannotRunError
 from nettop.kernel import abi, syscalls
 from nettop.kernel.btf import Btf
 from nettop.kernel.scope import Scope
+from nettop.kernel.trust import require_trusted_sources
 
 DNS_PORT = 53
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
@@ -29,6 +30,17 @@ _BUFFERS = {
     "process_events": (64, 64),
 }
 _SOURCES = ("common.c", "tcp.c", "packets.c", "process.c", "iterators.c")
+# Where clang and BCC would look for what to compile besides what they are given.
+_FOREIGN_SOURCES = (
+    "BCC_KERNEL_MODULES_SUFFIX",
+    "BCC_LINUX_VERSION_CODE",
+    "COMPILER_PATH",
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "RC_DEBUG_OPTIONS",
+    "SDKROOT",
+)
 _OFFSETS = {
     "task_struct": ("group_leader", "cred", "tgid", "start_boottime", "comm", "mm", "signal"),
     "cred": ("uid",),
@@ -115,8 +127,11 @@ class KernelProgram:
     def __init__(self, scope: Scope) -> None:
         bpf_class = import_bcc()
         directory = source_directory()
+        require_trusted_sources(directory)
+        for name in _FOREIGN_SOURCES:
+            os.environ.pop(name, None)
         os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
-        flags = [*_defines(Btf.of_running_kernel(), scope), f"-I{directory}", "-Wno-everything"]
+        flags = [*_defines(Btf.of_running_kernel(), scope), f"-I{directory}", "-nostdinc", "-Wno-everything"]
         with _captured_stderr() as captured:
             try:
                 self._bpf = bpf_class(text=_joined_source(directory).encode(), cflags=flags)
