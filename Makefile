@@ -15,6 +15,7 @@ RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
 TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps tcpdump
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# whom nettop is compared with
+BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nginx wrk
 
 .PHONY: help
 help: ## Show this list
@@ -41,6 +42,11 @@ matrix: $(VENV)/.test ## Run nettop on every kernel from 5.10 on, in virtual mac
 truth: $(VENV)/.test ## Show how right nettop is, scenario by scenario, beside tcplife, nethogs and gethostlatency
 	$(call packages,$(TRUTH_PACKAGES))
 	@$(SUDO) $(BIN)/python -m tests.live.truth
+
+.PHONY: bench
+bench: $(VENV)/.test ## Show how fast and light nettop is, beside others; CASES="start memory", QUICK=1, OUT=rows.json
+	$(call packages,$(BENCH_PACKAGES))
+	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(CASES)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports

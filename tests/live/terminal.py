@@ -64,18 +64,20 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def read(self, wait_s: float = 0.01) -> bool:
-        """Take what the program wrote; whether there was something."""
+    def take(self, wait_s: float = 0.01) -> bytes:
+        """What the program wrote, not drawn; empty if that is nothing."""
         ready, _, _ = select.select([self._master], [], [], wait_s)
-        if not ready:
-            return False
         try:
-            chunk = os.read(self._master, 1 << 20)
+            return os.read(self._master, 1 << 20) if ready else b""
         except OSError:
-            return False
+            return b""
+
+    def read(self, wait_s: float = 0.01) -> bool:
+        """Draw what the program wrote; whether there was something."""
+        chunk = self.take(wait_s)
         self.raw += chunk
         self._stream.feed(_NOT_FOR_PYTE.sub(b"", chunk))
-        return True
+        return bool(chunk)
 
     @property
     def lines(self) -> list[str]:
