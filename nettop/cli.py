@@ -19,6 +19,7 @@ from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
+from nettop.limits import require_room
 from nettop.model import events
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.model.snapshot import Snapshot
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except MemoryError:
+        _complain(RunError("nettop ran out of memory.", "Allow it more: ulimit -v, or its cgroup's memory.max."), debug)
+        return RunError.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence instead of a traceback
         if debug:
             traceback.print_exc()
@@ -235,6 +239,7 @@ def _run_doctor(options: argparse.Namespace) -> int:
 
 
 def _live(options: argparse.Namespace, scope: Scope) -> Source:
+    require_room()
     return LiveSource(scope, options.interval, options.filter.strip() or None)
 
 

@@ -13,6 +13,7 @@ from nettop.kernel import program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import Scope
+from nettop.limits import require_room
 from nettop.model.rows import Row
 
 _NEEDS = {
@@ -82,6 +83,7 @@ def report_text(report: Report) -> str:
 def _checks() -> Iterator[Check]:
     basics = [
         _check("permission to load programs into the kernel", "capabilities", _privileges),
+        _check("room for files and memory", "resource limits", _room),
         _check("a processor that nettop knows", "bpf(2)", _architecture),
         _check("a way to compile and load programs", "the Python module bcc", _bcc),
         _check("the layout of the kernel's structures", f"BTF, {VMLINUX}", _btf),
@@ -105,6 +107,11 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
 def _privileges() -> str:
     require_privileges()
     return "root" if os.geteuid() == 0 else "given"
+
+
+def _room() -> str:
+    require_room()
+    return "enough"
 
 
 def _architecture() -> str:

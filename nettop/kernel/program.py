@@ -5,7 +5,6 @@ Everything it holds in the kernel hangs on file descriptors of this process, so 
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import string_at
@@ -356,7 +355,7 @@ def _defines(btf: Btf, scope: Scope) -> Iterator[str]:
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Keep what libbcc and clang print on stderr; they offer no other way to their words."""
-    with tempfile.TemporaryFile() as capture:
+    with os.fdopen(os.memfd_create("stderr"), "rb") as capture:  # needs no disk, which may be full or read-only
         saved = os.dup(2)
         os.dup2(capture.fileno(), 2)
 

@@ -29,11 +29,20 @@ def run_screen(feed: Feed, mode: str, chosen: Filter) -> int:
     if app.failure is not None:
         raise app.failure
     if app.crash is not None:
-        raise RunError(
-            f"The screen failed; what happened is in {_log(app.crash)}.",
-            "This is a defect: please report it with that file.",
-        )
+        raise _crashed(app.crash)
     return 0
+
+
+def _crashed(text: str) -> RunError:
+    try:
+        path = _log(text)
+    except OSError:  # no directory for temporary files can be written to
+        return RunError(
+            "The screen failed.", "This is a defect: please run again with --debug and report what that shows.", text
+        )
+    return RunError(
+        f"The screen failed; what happened is in {path}.", "This is a defect: please report it with that file."
+    )
 
 
 def _log(text: str) -> str:

@@ -108,6 +108,25 @@ def test_a_read_only_mount(quiet: Namespace, directory: Path) -> None:
     assert "Read-only file system" in done.stderr
 
 
+NOWHERE_TO_WRITE = (
+    "cd /; mount -o remount,bind,ro / && for at in /tmp /var/tmp; do mount --bind $at $at && "
+    'mount -o remount,bind,ro $at; done; exec "$@"'
+)
+
+
+def test_where_nothing_can_be_written(quiet: Namespace) -> None:
+    """In a mount namespace of its own: as after an error of the root disk."""
+    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", NOWHERE_TO_WRITE, "sh"]
+    probe = subprocess.run([*inside, "touch", "/tmp/x"], capture_output=True, text=True, check=False)
+    assert "Read-only file system" in probe.stderr
+    done = subprocess.run(
+        [*inside, *NETTOP, "snapshot", "--for", "0.1", "--netns", quiet.name],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    check_snapshot(done.stdout.encode())
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
