@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PREFIX := /opt/nettop
 LAUNCHER := /usr/local/bin/nettop
+CACHE := /var/cache/nettop# nettop.kernel.image_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
 TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps tcpdump
@@ -75,8 +76,8 @@ install: ## Install for every user: a root-owned copy in /opt/nettop, and the co
 	$(SUDO) ln -sfn $(PREFIX)/bin/nettop $(LAUNCHER)
 
 .PHONY: uninstall
-uninstall: ## Remove what install put there
-	$(SUDO) rm -rf $(PREFIX)
+uninstall: ## Remove what install put there, and the compiled programs
+	$(SUDO) rm -rf $(PREFIX) $(CACHE)
 	$(SUDO) rm -f $(LAUNCHER)
 
 .PHONY: clean

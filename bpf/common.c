@@ -2,8 +2,8 @@
 /*
  * Constants, maps and helpers that every program below uses.
  *
- * nettop/kernel/program.py joins the .c files of this folder into one BCC program, this one first. OFFSET_* come from
- * the running kernel's BTF, SCOPE_* and *_ENTRIES from the command line's scope and nettop's bounds: all as -D.
+ * nettop/kernel/compiler.py joins the .c files of this folder into one BCC program, this one first. OFFSET_* come from
+ * the running kernel's BTF, SCOPE_* from the command line's scope: all as -D.
  */
 #include "abi.h"
 
@@ -26,7 +26,7 @@
 	bpf_probe_read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
 #define HOST_ORDER(port) ((__u16)__builtin_bswap16((__u16)(port)))
 
-BPF_HASH(sockets, u64, struct socket_entry, SOCKETS_ENTRIES);
+BPF_HASH(sockets, u64, struct socket_entry, 1); /* how many it holds is said when it is loaded */
 BPF_ARRAY(losses, u64, LOSS_COUNTERS);
 BPF_PERF_OUTPUT(tcp_events);
 BPF_PERF_OUTPUT(udp_events);

@@ -9,7 +9,7 @@ import msgspec
 
 from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
-from nettop.kernel import program, syscalls
+from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import Scope
@@ -123,7 +123,7 @@ def _architecture() -> str:
 
 
 def _bcc() -> str:
-    return program.bcc_version()
+    return compiler.bcc_version()
 
 
 def _btf() -> str:
@@ -138,7 +138,7 @@ def _cgroup2() -> str:
 
 def _hooks() -> Iterator[Check]:
     try:
-        kernel = program.KernelProgram(Scope())
+        kernel = program.KernelProgram(Scope(), compiler.compile_apart(program.defines(Scope())))
         cgroup = program.open_cgroup2()
     except NettopError as error:
         yield Check(need="compiling", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy)

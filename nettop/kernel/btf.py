@@ -9,7 +9,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _HEADER = struct.Struct("<HBBIIIII")  # btf_header: magic, version, flags, hdr_len, type off+len, string off+len
 _MAGIC = 0xEB9F
-_STRUCT, _UNION = 4, 5
+_STRUCT, _UNION, _FUNCTION = 4, 5, 12
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: their `type` is what they name
 # Words after the 3-word btf_type, per kind: a fixed number and a number per member (vlen).
 _FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
@@ -59,12 +59,9 @@ class Btf:
         bits, _ = self._locate(structure, member)
         return bits // 8, 1 << bits % 8
 
-    def parameters(self, function_type: str) -> int:
-        """Number of parameters of the function type that a typedef names, like `btf_trace_sched_process_exit`."""
-        typedef = self._find(function_type, 8)
-        pointer = self._words[self._types[typedef] + 2]
-        prototype = self._words[self._types[pointer] + 2]
-        return self._words[self._types[prototype] + 1] & 0xFFFF
+    def function(self, name: str) -> int:
+        """Type id of a kernel function."""
+        return self._find(name, _FUNCTION)
 
     def _index(self) -> list[int]:
         """Word index of each type, by type id; id 0 is void."""

@@ -1,25 +1,36 @@
-"""The system calls that BCC 0.26 has no API for: BPF links, iterators, program counters, a cgroup2 mount of our own."""
+"""The system calls around bpf(2): maps, programs, links, iterators, program counters, a cgroup2 mount of our own."""
 
 import ctypes
 import os
 import platform
+import resource
+import signal
 import struct
 from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _BPF_NUMBER = {"x86_64": 321, "aarch64": 280}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
 
 # enum bpf_cmd, include/uapi/linux/bpf.h
-_MAP_LOOKUP, _MAP_DELETE, _PROG_TEST_RUN, _OBJ_GET_INFO = 1, 3, 10, 15
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 0, 1, 2, 3, 5, 10, 15
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 17, 28, 33
-_TRACE_ITER = 28  # enum bpf_attach_type
+# enum bpf_prog_type
+CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, TRACING = 8, 9, 17, 26
+# enum bpf_attach_type
+CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, TRACE_ITER, CGROUP_INET_SOCK_RELEASE = 0, 1, 28, 34
+PERF_EVENT_ARRAY = 4  # enum bpf_map_type
 
-CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_RELEASE = 0, 1, 34
+_MAP_SHAPE = struct.Struct("<I4xIIII")  # the beginning of struct bpf_map_info, without the id
 
 _RECURSION_MISSES_AT = 208  # offset in struct bpf_prog_info; Linux 5.12 and later fill it
 _PROG_INFO_BYTES = 216
 _ITERATOR_READ_BYTES = 1 << 20
+_VERIFIER_LOG_BYTES = 1 << 20
+_CPUS = Path("/sys/devices/system/cpu")
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def supported_architecture() -> bool:
@@ -41,6 +52,77 @@ def _bpf(command: int, attributes: bytes) -> int:
     return _check(_LIBC.syscall(_BPF_NUMBER[platform.machine()], command, buffer, size))
 
 
+class MapShape(NamedTuple):
+    """What BPF_MAP_CREATE wants and struct bpf_map_info says of a map; sizes in bytes."""
+
+    type: int
+    key_bytes: int
+    value_bytes: int
+    entries: int
+    flags: int
+
+
+class VerifierError(OSError):
+    """The kernel does not load a program; `words` are the verifier's."""
+
+    def __init__(self, number: int, words: str) -> None:
+        super().__init__(number, os.strerror(number))
+        self.words = words
+
+
+def map_shape(map_fd: int) -> MapShape:
+    """Raises OSError."""
+    information = ctypes.create_string_buffer(_MAP_SHAPE.size)
+    _bpf(_OBJ_GET_INFO, struct.pack("<IIQ", map_fd, _MAP_SHAPE.size, ctypes.addressof(information)))
+    return MapShape(*_MAP_SHAPE.unpack(information.raw))
+
+
+def create_map(name: str, shape: MapShape) -> int:
+    """Make a map; returns its descriptor. Raises OSError."""
+    return _bpf(_MAP_CREATE, struct.pack("<IIIII8x15sx", *shape, name.encode()))
+
+
+def allow_locked_memory() -> None:
+    """Lift the limit that Linux before 5.11 holds maps against, where this process may."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: int, instructions: bytes) -> int:
+    """Load a program under the GPL, whose helpers it calls; returns its descriptor. Raises VerifierError."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    gpl = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
+    for log_level in (0, 1):  # words cost time: only when there is something to say
+        log_fields = (log_level, _VERIFIER_LOG_BYTES, ctypes.addressof(log)) if log_level else (0, 0, 0)
+        attributes = struct.pack(
+            "<IIQQIIQII15sxII36xI",
+            program_type,
+            len(instructions) // 8,
+            ctypes.addressof(code),
+            ctypes.addressof(gpl),
+            *log_fields,
+            0,
+            0,
+            name.encode(),
+            0,
+            attach_type,
+            attach_btf_id,
+        )
+        try:
+            return _bpf(_PROG_LOAD, attributes)
+        except OSError as error:
+            refusal = error
+    raise VerifierError(refusal.errno or 0, log.value.decode(errors="replace"))
+
+
+def update(map_fd: int, key: bytes, value: bytes) -> None:
+    """Set one element of a map. Raises OSError."""
+    at = ctypes.create_string_buffer(key, len(key))
+    element = ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), ctypes.addressof(element), 0))
+
+
 def link_raw_tracepoint(program_fd: int, name: str) -> int:
     """Attach to a raw tracepoint; returns the descriptor that keeps it attached. Raises OSError."""
     text = ctypes.create_string_buffer(name.encode())
@@ -55,9 +137,9 @@ def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:
 def link_iterator(program_fd: int, map_fd: int | None = None) -> int:
     """Make an iterator, over a map if one is given; returns the link's descriptor. Raises OSError."""
     if map_fd is None:
-        return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, 0, _TRACE_ITER, 0))
+        return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
     target = ctypes.create_string_buffer(struct.pack("<I", map_fd), 16)
-    attributes = struct.pack("<IIIIQI", program_fd, 0, _TRACE_ITER, 0, ctypes.addressof(target), 16)
+    attributes = struct.pack("<IIIIQI", program_fd, 0, TRACE_ITER, 0, ctypes.addressof(target), 16)
     return _bpf(_LINK_CREATE, attributes)
 
 
@@ -142,3 +224,26 @@ def return_free_memory() -> None:
     """Give what the C library holds but does not use back to the system; only glibc can."""
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
+
+
+def online_cpus() -> list[int]:
+    """The numbers of the CPUs that run now."""
+    return _cpu_list("online")
+
+
+def possible_cpus() -> int:
+    """One more than the highest number that a CPU can have."""
+    return _cpu_list("possible")[-1] + 1
+
+
+def _cpu_list(name: str) -> list[int]:
+    numbers: list[int] = []
+    for part in (_CPUS / name).read_text().strip().split(","):  # 0-3,8: Documentation/admin-guide/cputopology.rst
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the thread that forked it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

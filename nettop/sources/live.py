@@ -8,7 +8,8 @@ from operator import itemgetter
 from nettop import __version__
 from nettop.kernel import abi
 from nettop.kernel.abi import KernelRecord, SocketRecord
-from nettop.kernel.program import HOOKS, KernelProgram, Losses, open_cgroup2
+from nettop.kernel.image_cache import image_for
+from nettop.kernel.program import HOOKS, KernelProgram, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
@@ -27,7 +28,7 @@ class LiveSource:
     """Attaches on construction: from then on nothing in scope is missed. Raises CannotRunError."""
 
     def __init__(self, scope: Scope, interval_s: float, filter_text: str | None = None) -> None:
-        self._program = KernelProgram(scope)
+        self._program = KernelProgram(scope, image_for(defines(scope)))
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)

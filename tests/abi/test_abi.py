@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from nettop.kernel import abi
-from nettop.kernel.program import import_bcc, source_directory
+from nettop.kernel.compiler import import_bcc, source_directory
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
 
@@ -45,7 +45,7 @@ def leaves() -> Iterator[dict[str, Any]]:
     directory = source_directory()
     os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
     text = '#include "abi.h"\n' + "".join(f"BPF_ARRAY(one_{name}, struct {name}, 1);\n" for name in STRUCTS)
-    bpf = import_bcc()(text=text.encode(), cflags=[f"-I{directory}", "-Wno-everything"])
+    bpf = import_bcc().BPF(text=text.encode(), cflags=[f"-I{directory}", "-Wno-everything"])
     yield {name: bpf[f"one_{name}".encode()].Leaf for name in STRUCTS}
     bpf.cleanup()
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nettop import __version__
-from nettop.kernel.program import bcc_version
+from nettop.kernel.compiler import bcc_version
 
 PEERS = ("bpfcc-tools", "bpftrace", "nethogs", "tcpdump")
 TRAFFIC = ("dnsperf", "dnsmasq-base", "iperf3", "nginx", "wrk")

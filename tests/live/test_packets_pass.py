@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from nettop.kernel import syscalls
-from nettop.kernel.program import HOOKS, KernelProgram
+from nettop.kernel.compiler import compile_apart
+from nettop.kernel.program import HOOKS, KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live import dns_server, programs
 from tests.live.conftest import Figures
@@ -145,7 +146,7 @@ def random_packets() -> Iterator[tuple[int, bytes]]:
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[KernelProgram]:
-    made = KernelProgram(Scope())
+    made = KernelProgram(Scope(), compile_apart(defines(Scope())))
     yield made
     made.close()
 

@@ -7,8 +7,9 @@ import pytest
 
 from nettop.kernel.btf import Btf, BtfError
 
-INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, CONST, FUNC_PROTO = 1, 2, 3, 4, 5, 6, 8, 10, 13
+INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, CONST, FUNC, FUNC_PROTO = 1, 2, 3, 4, 5, 6, 8, 10, 12, 13
 VAR, DATASEC, TYPE_TAG, ENUM64 = 14, 15, 18, 19
+ITERATOR_ID = 19
 
 
 class Blob:
@@ -79,7 +80,8 @@ def kernel() -> Btf:
         bitfields=True,
     )
     prototype = blob.add(FUNC_PROTO, "", 0, 0, pointer, 0, pointer, 0, pointer, vlen=3)
-    blob.add(TYPEDEF, "btf_trace_event", blob.add(PTR, "", prototype))
+    blob.add(TYPEDEF, "bpf_iter_task_file", prototype)  # of the same name, and no function
+    assert blob.add(FUNC, "bpf_iter_task_file", prototype) == ITERATOR_ID
     return Btf(blob.bytes())
 
 
@@ -109,8 +111,8 @@ def test_bits(member: str, place: tuple[int, int]) -> None:
     assert kernel().bit("flags", member) == place
 
 
-def test_parameters_of_a_tracepoint() -> None:
-    assert kernel().parameters("btf_trace_event") == 3
+def test_type_id_of_a_function() -> None:
+    assert kernel().function("bpf_iter_task_file") == ITERATOR_ID
 
 
 @pytest.mark.parametrize(

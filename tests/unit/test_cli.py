@@ -16,7 +16,9 @@ from nettop.cli import main
 from nettop.errors import CannotRunError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
+from nettop.kernel.compiler import compile_apart
 from nettop.model.store import replayed
+from nettop.sources import live
 from tests.builders import a_recording
 
 WHOLE = b"".join(map(event_json, a_recording()))
@@ -352,8 +354,14 @@ def test_without_root_the_doctor_says_what_is_missing() -> None:
     )
 
 
-def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allowed, and with nothing in the cache."""
     monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setattr(live, "image_for", compile_apart)
+
+
+def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    as_on_a_first_start(monkeypatch)
     monkeypatch.setitem(sys.modules, "bcc", None)
     code, output, error = outcome(capfd, "snapshot")
     assert (code, output) == (3, "")
@@ -364,7 +372,7 @@ def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 
 def test_with_pypis_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An unrelated package of the same name, without the class."""
-    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    as_on_a_first_start(monkeypatch)
     monkeypatch.setitem(sys.modules, "bcc", ModuleType("bcc"))
     code, _, error = outcome(capfd, "snapshot")
     assert code == 3
@@ -374,7 +382,7 @@ def test_with_pypis_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.M
 def test_without_bcc_a_stream_leaves_no_file(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    as_on_a_first_start(monkeypatch)
     monkeypatch.setitem(sys.modules, "bcc", None)
     assert outcome(capfd, "stream", "-o", tmp_path / "out")[0] == 3
     assert list(tmp_path.iterdir()) == []
@@ -382,10 +390,10 @@ def test_without_bcc_a_stream_leaves_no_file(
 
 def test_without_btf(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bcc = ModuleType("bcc")
-    bcc.BPF = object  # type: ignore[attr-defined] # never gets so far
+    bcc.BPF = bcc.libbcc = object  # type: ignore[attr-defined] # never gets so far
     without = Btf.of_running_kernel
     monkeypatch.setattr(Btf, "of_running_kernel", lambda: without(tmp_path / "vmlinux"))
-    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    as_on_a_first_start(monkeypatch)
     monkeypatch.setitem(sys.modules, "bcc", bcc)
     assert outcome(capfd, "snapshot") == (
         3,

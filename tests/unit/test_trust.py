@@ -6,7 +6,7 @@ import pytest
 
 from nettop.errors import CannotRunError
 from nettop.kernel import trust
-from nettop.kernel.program import source_directory
+from nettop.kernel.compiler import source_directory
 
 OWNERS = {0, os.geteuid()}
 SOMEBODY = 54_321

@@ -1,0 +1,193 @@
+"""bpf/ to an Image, through BCC: in a process of its own, because a compiler takes 100 MB and never gives them back."""
+
+import os
+import signal
+from collections.abc import Iterator
+from ctypes import c_char_p, c_size_t, c_void_p
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nettop.errors import CannotRunError
+from nettop.kernel import syscalls
+from nettop.kernel.btf import Btf
+from nettop.kernel.image import Image, unlinked
+from nettop.kernel.perf_buffers import BCC_PACKAGE
+from nettop.kernel.trust import require_trusted_sources
+
+_SOURCES = ("common.c", "tcp.c", "packets.c", "process.c", "iterators.c")
+# Where clang and BCC would look for what to compile besides what they are given.
+_FOREIGN_SOURCES = (
+    "BCC_KERNEL_MODULES_SUFFIX",
+    "BCC_LINUX_VERSION_CODE",
+    "COMPILER_PATH",
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "RC_DEBUG_OPTIONS",
+    "SDKROOT",
+)
+_OFFSETS = {
+    "task_struct": ("group_leader", "cred", "tgid", "start_boottime", "comm", "mm", "signal"),
+    "cred": ("uid",),
+    "mm_struct": ("arg_start", "arg_end"),
+    "signal_struct": ("live",),
+    "net": ("ns.inum",),
+    "sock_common": (
+        "skc_family",
+        "skc_state",
+        "skc_dport",
+        "skc_daddr",
+        "skc_rcv_saddr",
+        "skc_v6_daddr",
+        "skc_v6_rcv_saddr",
+        "skc_net",
+        "skc_flags",
+    ),
+    "sock": ("sk_protocol", "sk_err", "sk_lock.owned"),
+    "inet_sock": ("inet_sport",),
+    "tcp_sock": ("bytes_sent", "bytes_retrans", "bytes_received", "srtt_us", "total_retrans"),
+    "file": ("f_inode", "private_data"),
+    "inode": ("i_mode",),
+    "socket": ("sk",),
+}
+_BITS = {"sock": ("sk_kern_sock",)}
+_ITERATOR_TARGETS = ("bpf_map_elem", "task_file")
+
+
+class _Failure(msgspec.Struct, frozen=True, tag="failure"):
+    message: str
+    remedy: str
+    details: str
+
+
+def ingredients() -> Iterator[str]:
+    """Everything that goes into an image beside the kernel and the -D."""
+    directory = source_directory()
+    for file in sorted(directory.rglob("*.[ch]")):
+        yield str(file.relative_to(directory))
+        yield file.read_text()
+    yield repr((_SOURCES, _OFFSETS, _BITS, _ITERATOR_TARGETS))
+
+
+def compile_apart(defines: tuple[str, ...]) -> Image:
+    """compile_here() in a child process that ends with it. Raises CannotRunError."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _answer(theirs, defines)
+    os.close(theirs)
+    try:
+        with os.fdopen(ours, "rb") as pipe:
+            raw = pipe.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
+    if status:
+        raise CannotRunError(
+            f"The compiler of the kernel programs ended with status {status}.",
+            "Look for a lack of memory ('dmesg'), and run 'nettop doctor'.",
+        )
+    outcome = msgspec.msgpack.decode(raw, type=Image | _Failure)
+    if isinstance(outcome, _Failure):
+        raise CannotRunError(outcome.message, outcome.remedy, outcome.details)
+    return outcome
+
+
+def compile_here(defines: tuple[str, ...]) -> Image:
+    """Compile with these -D besides the running kernel's offsets. Raises CannotRunError; may print on stderr."""
+    bcc = import_bcc()
+    directory = source_directory()
+    require_trusted_sources(directory)
+    for name in _FOREIGN_SOURCES:
+        os.environ.pop(name, None)
+    os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
+    btf = Btf.of_running_kernel()
+    flags = [*defines, *_offsets(btf), f"-I{directory}", "-nostdinc", "-Wno-everything"]
+    module = bcc.BPF(text=joined_source(directory).encode(), cflags=flags)
+    library = bcc.libbcc.lib
+    library.bpf_table_name.restype = c_char_p
+    library.bpf_table_name.argtypes = library.bpf_table_fd_id.argtypes = (c_void_p, c_size_t)
+    map_names = {
+        library.bpf_table_fd_id(module.module, index): library.bpf_table_name(module.module, index).decode()
+        for index in range(library.bpf_num_tables(module.module))
+    }
+    programs = [library.bpf_function_name(module.module, n) for n in range(library.bpf_num_functions(module.module))]
+    return Image(
+        maps={name: syscalls.map_shape(descriptor) for descriptor, name in map_names.items()},
+        programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
+        iterator_functions={target: btf.function(f"bpf_iter_{target}") for target in _ITERATOR_TARGETS},
+    )
+
+
+def _answer(pipe: int, defines: tuple[str, ...]) -> None:
+    """The child: compile, write the outcome, end without any of the parent's clean-up."""
+    try:
+        syscalls.die_with_parent()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the parent decides, who may want to write what there is
+        said = os.memfd_create("compiler")  # libbcc and clang offer no other way to their words
+        os.dup2(said, 2)
+        try:
+            outcome: Image | _Failure = compile_here(defines)
+        except CannotRunError as error:
+            outcome = _Failure(error.message, error.remedy, error.details)
+        except Exception as error:  # noqa: BLE001 - BCC raises nothing else
+            outcome = _Failure(
+                "The kernel programs could not be compiled or their maps not be made.",
+                "Run as root, and run 'nettop doctor'; --debug shows what the compiler and the kernel said.",
+                f"{error}\n{Path('/proc/self/fd/2').read_text(errors='replace')}",
+            )
+        with os.fdopen(pipe, "wb") as file:
+            file.write(msgspec.msgpack.encode(outcome))
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def bcc_version() -> str:
+    """The version of BCC. Raises CannotRunError if it is not there."""
+    return str(getattr(import_bcc(), "__version__", "version unknown"))
+
+
+def import_bcc() -> Any:
+    """The module bcc. Raises CannotRunError if the distribution's is not there."""
+    try:
+        import bcc  # noqa: PLC0415 - slow and large, and mostly not needed
+
+        _ = bcc.BPF, bcc.libbcc
+    except (ImportError, AttributeError) as error:
+        raise CannotRunError(
+            f"The Python module bcc cannot be imported: {error}.",
+            f"{BCC_PACKAGE} PyPI's 'bcc' is an unrelated package; uninstall it if it is there.",
+        ) from error
+    return bcc
+
+
+def source_directory() -> Path:
+    """Where the BPF sources are: inside the installed package, or beside it in the tree."""
+    package = Path(__file__).resolve().parent.parent
+    for directory in (package / "bpf", package.parent / "bpf"):
+        if (directory / "abi.h").is_file():
+            return directory
+    raise CannotRunError("The BPF sources that belong to nettop are missing.", "Install nettop again.")
+
+
+def joined_source(directory: Path) -> str:
+    """One translation unit, because BCC rewrites map accesses in the main file only; #line keeps messages true."""
+    parts = [f'#line 1 "{name}"\n{(directory / name).read_text()}' for name in _SOURCES]
+    return "\n".join(parts)
+
+
+def _offsets(btf: Btf) -> Iterator[str]:
+    for structure, members in _OFFSETS.items():
+        for member in members:
+            yield f"-DOFFSET_{structure}_{member.replace('.', '_')}={btf.offset(structure, member)}"
+    for structure, members in _BITS.items():
+        for member in members:
+            offset, mask = btf.bit(structure, member)
+            yield f"-DOFFSET_{structure}_{member}={offset}"
+            yield f"-DMASK_{structure}_{member}={mask}"

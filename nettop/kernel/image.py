@@ -1,0 +1,43 @@
+"""The compiled kernel side as a value: the compiler makes it, the cache keeps it, `program.py` loads it."""
+
+import msgspec
+
+from nettop.kernel.syscalls import MapShape
+
+
+class Program(msgspec.Struct, frozen=True, gc=False):
+    """One BPF program."""
+
+    instructions: bytes
+    map_references: tuple[tuple[int, str], ...]  # byte offset of an instruction that takes a map's descriptor, its name
+
+    def linked(self, map_fds: dict[str, int]) -> bytes:
+        """The instructions with the descriptors of maps that were made."""
+        code = bytearray(self.instructions)
+        for at, name in self.map_references:
+            code[at + _IMMEDIATE_AT : at + _IMMEDIATE_AT + 4] = map_fds[name].to_bytes(4, "little")
+        return bytes(code)
+
+
+class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
+    """All maps and programs for one kernel and one shape of the scope."""
+
+    maps: dict[str, MapShape]
+    programs: dict[str, Program]
+    iterator_functions: dict[str, int]  # BTF type id of what an iterator's program attaches to, by target
+
+
+_LOAD_64, _MAP_FD = 0x18, 1  # BPF_LD | BPF_DW | BPF_IMM; BPF_PSEUDO_MAP_FD, include/uapi/linux/bpf.h
+_IMMEDIATE_AT = 4  # in struct bpf_insn
+
+
+def unlinked(code: bytes, map_names: dict[int, str]) -> Program:
+    """The reverse of linked(), given the names of the maps whose descriptors stand in the code."""
+    references = []
+    plain = bytearray(code)
+    for at in range(0, len(code), 8):
+        if code[at] == _LOAD_64 and code[at + 1] >> 4 == _MAP_FD:
+            immediate = slice(at + _IMMEDIATE_AT, at + 8)
+            references.append((at, map_names[int.from_bytes(code[immediate], "little")]))
+            plain[immediate] = bytes(4)
+    return Program(bytes(plain), tuple(references))

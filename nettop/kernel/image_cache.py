@@ -1,0 +1,100 @@
+"""Images kept between runs: compiling takes most of a start, and only another kernel or another nettop needs it again.
+
+What lies here is loaded into the kernel, so nothing is taken but from a directory and a file of root's that nobody else
+can write to. A directory that cannot be used is no error: nettop compiles each time.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from nettop.kernel.btf import VMLINUX
+from nettop.kernel.compiler import compile_apart, ingredients
+from nettop.kernel.image import Image
+from nettop.kernel.trust import weakness_of
+
+DIRECTORY = Path("/var/cache/nettop")
+_KEPT = 16  # files of 20 KB: two kernels with every kind of scope
+_DIGEST_BYTES = 32
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def image_for(defines: tuple[str, ...], directory: Path = DIRECTORY) -> Image:
+    """The kernel side for the running kernel and these -D, from the cache or compiled. Raises CannotRunError."""
+    try:
+        name = _name(defines)
+    except OSError:  # no BTF: the compiler says so in a sentence
+        return compile_apart(defines)
+    with suppress(OSError, _UnfitError, msgspec.MsgspecError), _opened(directory) as cache:
+        return _read(cache, name)
+    image = compile_apart(defines)
+    if os.geteuid() == 0:
+        with suppress(OSError, _UnfitError):
+            directory.mkdir(0o755, exist_ok=True)
+            with _opened(directory) as cache:
+                _write(cache, name, image)
+                _remove_old(cache)
+    return image
+
+
+class _UnfitError(Exception):
+    """Not root's, or not whole."""
+
+
+def _name(defines: tuple[str, ...]) -> str:
+    """From all that an image depends on. BTF stands for the kernel: layouts change where versions stay the same."""
+    identity = hashlib.sha256(VMLINUX.read_bytes())
+    for part in (platform.machine(), *defines, *ingredients()):
+        identity.update(part.encode() + b"\0")
+    return f"{identity.hexdigest()}.image"
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, _READ | os.O_DIRECTORY)
+    try:
+        _require_roots(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _require_roots(descriptor: int) -> None:
+    if weakness_of(os.fstat(descriptor), owners={0}) is not None:
+        raise _UnfitError
+
+
+def _read(cache: int, name: str) -> Image:
+    with os.fdopen(os.open(name, _READ, dir_fd=cache), "rb") as file:
+        _require_roots(file.fileno())
+        digest, encoded = file.read(_DIGEST_BYTES), file.read()
+    if hashlib.sha256(encoded).digest() != digest:
+        raise _UnfitError
+    return msgspec.msgpack.decode(encoded, type=Image)
+
+
+def _write(cache: int, name: str, image: Image) -> None:
+    """Whole under its name or not there, however this ends: two may write at once, a disk may be full."""
+    encoded = msgspec.msgpack.encode(image)
+    partial = f"{name}.{os.getpid()}.partial"
+    with os.fdopen(os.open(partial, _WRITE, 0o644, dir_fd=cache), "wb") as file:
+        try:
+            file.write(hashlib.sha256(encoded).digest() + encoded)
+            file.flush()
+            os.rename(partial, name, src_dir_fd=cache, dst_dir_fd=cache)
+        except OSError:
+            os.unlink(partial, dir_fd=cache)
+            raise
+
+
+def _remove_old(cache: int) -> None:
+    """All but the latest, and what a killed writer left."""
+    by_age = sorted(os.listdir(cache), key=lambda name: os.stat(name, dir_fd=cache, follow_symlinks=False).st_mtime_ns)
+    for name in by_age[:-_KEPT]:
+        os.unlink(name, dir_fd=cache)

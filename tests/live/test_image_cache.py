@@ -1,0 +1,169 @@
+"""What is loaded into the kernel from a file: root's own and whole, or compiled anew."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nettop.kernel import image_cache
+from nettop.kernel.compiler import compile_apart
+from nettop.kernel.image import Image
+from nettop.kernel.program import HOOKS, KernelProgram, defines
+from nettop.kernel.scope import Scope
+from tests.live.lab import kernel_ids
+
+pytestmark = pytest.mark.live
+
+NOBODY = 65534
+PLAIN = defines(Scope())
+
+
+class Compiler:
+    """Counts how often it is asked; the answer is always the same."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.image = Image(maps={}, programs={}, iterator_functions={"task_file": 1})
+
+    def __call__(self, _defines: tuple[str, ...]) -> Image:
+        self.asked += 1
+        return self.image
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    fake = Compiler()
+    monkeypatch.setattr(image_cache, "compile_apart", fake)
+    return fake
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def files(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
+def test_the_second_start_does_not_compile(compiler: Compiler, directory: Path) -> None:
+    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiler.asked == 1
+    assert [file.suffix for file in files(directory)] == [".image"]
+
+
+def test_another_shape_of_scope_is_another_image(compiler: Compiler, directory: Path) -> None:
+    for scope in (Scope(), Scope(pids=(1,)), Scope(pids=(2,)), Scope(comms=(b"a",))):
+        image_cache.image_for(defines(scope), directory)
+    assert compiler.asked == len(files(directory)) == 3
+
+
+def test_another_kernel_is_another_image(
+    compiler: Compiler, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_cache.image_for(PLAIN, directory)
+    btf = tmp_path / "vmlinux"
+    btf.write_bytes(b"another")
+    monkeypatch.setattr(image_cache, "VMLINUX", btf)
+    image_cache.image_for(PLAIN, directory)
+    assert compiler.asked == 2
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def flip(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+
+
+def link(file: Path) -> None:
+    file.rename(file.with_suffix(".elsewhere"))
+    file.symlink_to(file.with_suffix(".elsewhere"))
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+UNFIT: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": cut,
+    "one bit": flip,
+    "another's": lambda file: os.chown(file, NOBODY, NOBODY),
+    "writable by all": lambda file: file.chmod(0o646),
+    "writable by the group": lambda file: file.chmod(0o664),
+    "a link": link,
+    "a pipe": pipe,
+    "another's directory": lambda file: os.chown(file.parent, NOBODY, NOBODY),
+    "a directory that all may write to": lambda file: file.parent.chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("spoil", UNFIT.values(), ids=UNFIT)
+def test_what_is_not_roots_own_and_whole_is_not_loaded(
+    spoil: Callable[[Path], object], compiler: Compiler, directory: Path
+) -> None:
+    image_cache.image_for(PLAIN, directory)
+    spoil(files(directory)[0])
+    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiler.asked == 2
+
+
+def test_a_damaged_image_is_replaced(compiler: Compiler, directory: Path) -> None:
+    image_cache.image_for(PLAIN, directory)
+    flip(files(directory)[0])
+    for _ in range(2):
+        image_cache.image_for(PLAIN, directory)
+    assert compiler.asked == 2
+
+
+def test_a_directory_that_cannot_be_made_is_no_error(compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "file" / "cache", tmp_path / "not" / "there", tmp_path / "file"):
+        assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiler.asked == 3
+
+
+def test_old_images_and_what_a_killed_writer_left_are_removed(compiler: Compiler, directory: Path) -> None:
+    directory.mkdir(mode=0o755)
+    (directory / "dead.image.1.partial").write_text("")
+    os.utime(directory / "dead.image.1.partial", (0, 0))
+    for number in range(20):
+        image_cache.image_for((f"-DNUMBER={number}",), directory)
+    assert len(files(directory)) == 16
+    assert not list(directory.glob("*.partial"))
+    image_cache.image_for(("-DNUMBER=19",), directory)
+    assert compiler.asked == 20
+
+
+def test_an_image_from_the_cache_loads_and_attaches(directory: Path) -> None:
+    """The compiler's own, without a stand-in: every program passes the verifier, from the file as from the compiler."""
+    compiled = image_cache.image_for(PLAIN, directory)
+    kept = image_cache.image_for(PLAIN, directory)
+    assert kept == compiled == compile_apart(PLAIN)
+    kernel = KernelProgram(Scope(), kept)
+    try:
+        for hook in HOOKS:
+            kernel.load(hook)
+        assert len(kernel_ids(os.getpid())["prog"]) == len(HOOKS)
+    finally:
+        kernel.close()
+    assert not kernel_ids(os.getpid())["prog"]
+
+
+def test_compiling_leaves_no_process_and_no_descriptor() -> None:
+    before = descriptors()
+    compile_apart(PLAIN)
+    assert descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def descriptors() -> list[str]:
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
