@@ -68,13 +68,6 @@ def timestamp(moment: datetime | None) -> str:
     return moment.astimezone().isoformat(" ", "milliseconds") if moment else "unknown"
 
 
-def visible(text: str) -> str:
-    """Text with what does not print as escapes: a file that is shown may hold what no row of the kernel does."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
 _BARS = "▁▂▃▄▅▆▇█"
 
 

@@ -1,4 +1,22 @@
-"""Text that strangers choose, made printable once, where bytes are decoded."""
+"""Text that strangers choose, made printable once, where bytes are decoded.
+
+Printable is what str.isprintable() says, which leaves out control, format (bidi, zero-width), private and unassigned
+characters, surrogates, and every space but the one; without what Unicode prints as nothing; and with no more marks on a
+character than scripts need. It says nothing about markup: no parser of any may see such text.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+MAX_MARKS = 8  # on one character. Tibetan stacks five; what is meant to run over other lines takes dozens
+# Default_Ignorable_Code_Point (DerivedCoreProperties.txt) among the printable ones, and the empty Braille cell.
+_INVISIBLE_RANGES = (
+    *((0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800)),
+    *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+)
+_INVISIBLE = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
+# Drawn upon what stands before, though no marks: medial and final Hangul letters, skin tones.
+_JOINING = ((0x1161, 0x11FF), (0xD7B0, 0xD7FB), (0x1F3FB, 0x1F3FF))
 
 
 def printable(raw: bytes) -> str:
@@ -8,27 +26,53 @@ def printable(raw: bytes) -> str:
     one that is not UTF-8, \u{N} for any other character that does not print (C1 and bidi controls, zero-width ones).
     """
     text = raw.decode("utf-8", "surrogateescape")
-    if text.isprintable() and "\\" not in text:
+    if text.isascii() and text.isprintable() and "\\" not in text:
         return text
-    return "".join(map(_escaped, text))
+    return "".join(_pieces(text, also_escaped="\\"))
 
 
 def printable_text(text: str) -> str:
     """Text in which what does not print is escaped as above; for what has been decoded already."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text if text.isascii() and text.isprintable() else "".join(_pieces(text))
 
 
-def _escaped(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte code - 0xDC00
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
+def printing(text: str) -> str:
+    """Text without what does not print, for what somebody types."""
+    return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)
 
 
 def comm_text(raw: bytes) -> str:
     """A task's comm, NUL-terminated in TASK_COMM_LEN bytes, as printable text."""
     return printable(raw.split(b"\0", 1)[0])
+
+
+def _pieces(text: str, also_escaped: str = "") -> Iterator[str]:
+    marks_left = 0  # on nothing there is no mark, nor on a space or an escape
+    for character in text:
+        if not character.isprintable() or character in _INVISIBLE or character in also_escaped:
+            marks_left = 0
+            yield _escape(character)
+        elif not _is_mark(character):
+            marks_left = MAX_MARKS if character != " " else 0
+            yield character
+        elif marks_left:
+            marks_left -= 1
+            yield character
+        else:
+            yield _escape(character)
+
+
+def _is_mark(character: str) -> bool:
+    if character.isascii():
+        return False
+    code = ord(character)
+    return unicodedata.category(character)[0] == "M" or any(first <= code <= last for first, last in _JOINING)
+
+
+def _escape(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte code - 0xDC00
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"

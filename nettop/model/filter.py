@@ -18,6 +18,7 @@ from nettop.errors import UsageError
 from nettop.model import rows
 from nettop.model.rows import Connection, DnsQuery, ProcessIdentity
 from nettop.model.snapshot import Snapshot
+from nettop.text import printable_text
 
 Kind = Literal["processes", "connections", "dns"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -41,7 +42,7 @@ class FilterError(UsageError):
     @property
     def marked(self) -> str:
         """The expression, and under it a mark at the place."""
-        shown = "".join(character if character.isprintable() else "?" for character in self.text)
+        shown = "".join(character if printable_text(character) == character else "?" for character in self.text)
         return f"{shown}\n{' ' * self.start}{'^' * (self.end - self.start)}"
 
 
@@ -98,6 +99,11 @@ def _negatable(test: _Test, negated: bool) -> _Test:
 
 
 def _parse(text: str) -> list[list[_Term]]:
+    stray = re.search("[\ud800-\udfff]", text)
+    if stray is not None:  # as Python reads an argument of other bytes
+        raise FilterError(
+            "The filter is not UTF-8.", "Write ? for what cannot be written.", text, stray.start(), stray.end()
+        )
     if text.count('"') % 2:
         raise FilterError(
             "The quotation mark is never closed.", 'Close it: comm:"my program".', text, text.rindex('"'), len(text)
@@ -289,7 +295,7 @@ _KEYS: dict[str, _FilterKey] = {
     "host": _FilterKey(_host, "*.example.com", "name or address of either end, name asked for, or answer"),
     "state": _FilterKey(_state, "established", "TCP state"),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
-    "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, failed"),
+    "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, forgotten, failed"),
     "type": _FilterKey(_type, "AAAA", "DNS record type asked for"),
 }
 

@@ -53,7 +53,12 @@ def this_host() -> Host:
         boot_id: str | None = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         boot_id = None
-    return Host(name=platform.node(), kernel=platform.release(), arch=platform.machine(), boot_id=boot_id)
+    return Host(
+        name=printable(os.fsencode(platform.node())),
+        kernel=platform.release(),
+        arch=platform.machine(),
+        boot_id=boot_id,
+    )
 
 
 def _read(directory: int, name: str) -> bytes:

@@ -19,10 +19,10 @@ from textual.screen import Screen
 from nettop.collector import Feed
 from nettop.errors import NettopError
 from nettop.export import snapshot_json
-from nettop.format import visible
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.output_file import OutputFile
+from nettop.text import printable_text
 from nettop.tui import size
 from nettop.tui.columns import Context
 from nettop.tui.detail import DetailScreen
@@ -217,7 +217,7 @@ class NettopApp(App[None], inherit_bindings=False):
             self._say(f"Wrote {written}")
 
     def _say(self, sentence: str, failed: bool = False) -> None:
-        self.notify(visible(sentence), severity="error" if failed else "information", markup=False)
+        self.notify(printable_text(sentence), severity="error" if failed else "information", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: every key of the screen, and the theme."""

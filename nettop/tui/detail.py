@@ -10,9 +10,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from nettop.format import visible
 from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
+from nettop.text import printable_text
 from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
 from nettop.tui.keys import KEYS_IN_DETAIL, bindings
@@ -41,7 +41,9 @@ class DetailScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         shown = detail(self.row, self._snapshot, self._cell_context)
-        yield Static(Text(visible(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False)
+        yield Static(
+            Text(printable_text(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False
+        )
         two_tables = shown.connections is not None and shown.queries is not None
         with VerticalScroll(id="detail-facts", classes="-two-tables" if two_tables else "", can_focus=False):
             yield Static(id="facts", markup=False)
@@ -128,5 +130,5 @@ def facts_text(shown: Detail) -> Table:
     table.add_column(justify="right", style="dim", width=_LABEL_CELLS, overflow="ellipsis", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in shown.facts:
-        table.add_row(Text(visible(label)), Text(visible(value)))
+        table.add_row(Text(printable_text(label)), Text(printable_text(value)))
     return table

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from nettop.model import filter as filter_language
+from nettop.text import printable_text
 from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key, bindings
 from nettop.tui.size import TooSmall
 from nettop.tui.view import PANES
@@ -71,7 +72,7 @@ def _section(heading: str, lines: Iterable[tuple[str, str]]) -> tuple[Text, Tabl
     table.add_column(width=_KEY_CELLS, style="bold")
     table.add_column()
     for left, right in lines:
-        table.add_row(Text(f"  {left}"), Text(right))
+        table.add_row(Text(f"  {printable_text(left)}"), Text(right))
     table.add_row()
     return Text(heading, "bold underline"), table
 

@@ -11,9 +11,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from nettop.format import visible
 from nettop.model.filter import AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
+from nettop.text import printable_text
 from nettop.tui.columns import Column, Context
 from nettop.tui.keys import MAIN_KEYS, bindings
 from nettop.tui.prompts import FilterBar
@@ -138,7 +138,7 @@ class MainScreen(Screen[None]):
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
         descending = self.state.sorts[pane.kind.kind][1]
         left_out = self.state.filter.not_applied(pane.kind.kind)
-        note = f" · {visible(' '.join(left_out))} does not apply" if left_out else ""
+        note = f" · {printable_text(' '.join(left_out))} does not apply" if left_out else ""
         number = list(self._panes).index(pane.kind.kind) + 1
         title = f" {number} {pane.kind.title} {shown}/{total} "
         details = f"· by {column.title} {'▾' if descending else '▴'}{note} "

@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from nettop.format import visible
 from nettop.model.filter import KINDS, Filter, FilterError
+from nettop.text import printable_text, printing
 from nettop.tui.keys import FILTER_KEYS, PATH_KEYS, bindings
 from nettop.tui.size import TooSmall
 
@@ -24,7 +24,7 @@ class Line(Input):
 
     def validate_value(self, value: str) -> str:
         """Textual's hook."""
-        return "".join(filter(str.isprintable, value))
+        return printing(value)
 
 
 class FilterBar(Vertical):
@@ -158,12 +158,12 @@ class FilterBar(Vertical):
 def marked(error: FilterError, scrolled_cells: int) -> str:
     """A line that marks the place, and below it what is wrong."""
     start, end = (max(cell_len(error.text[:place]) - scrolled_cells, 0) for place in (error.start, error.end))
-    return f"{' ' * start}{'^' * max(end - start, 1)}\n{visible(f'{error.message} {error.remedy}')}"
+    return f"{' ' * start}{'^' * max(end - start, 1)}\n{printable_text(f'{error.message} {error.remedy}')}"
 
 
 def _left_out(chosen: Filter) -> str:
     parts = [f"{', '.join(terms)} does not apply to {kind}" for kind in KINDS if (terms := chosen.not_applied(kind))]
-    return visible("; ".join(parts)) or "enter keeps it, escape brings the one before back"
+    return printable_text("; ".join(parts)) or "enter keeps it, escape brings the one before back"
 
 
 class PathPrompt(ModalScreen[str | None]):

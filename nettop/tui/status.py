@@ -12,6 +12,7 @@ from textual.widget import Widget
 from nettop import format as human
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
+from nettop.text import printable_text
 from nettop.tui import view
 from nettop.tui.columns import dns_failed
 
@@ -37,7 +38,7 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
     open_connections = sum(row.state != "closed" for row in snapshot.connections)
     failed = sum(map(dns_failed, snapshot.dns))
-    over = sum(row.status != "pending" for row in snapshot.dns)
+    over = sum(row.status in ("answered", "timeout") for row in snapshot.dns)
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
         mode,
@@ -92,6 +93,6 @@ class StatusBar(Widget):
         """Textual's hook."""
         parts = self._lines[y] if y < len(self._lines) else []
         strip = Strip(
-            [Segment(human.visible(text), self.get_component_rich_style(f"status--{kind}")) for text, kind in parts]
+            [Segment(printable_text(text), self.get_component_rich_style(f"status--{kind}")) for text, kind in parts]
         )
         return strip.adjust_cell_length(self.size.width, self.rich_style)

@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from nettop.format import visible
 from nettop.model.filter import AnyRow
+from nettop.text import printable_text
 from nettop.tui.columns import GAP_CELLS, Column, Context, fit
 from nettop.tui.keys import TABLE_KEYS, bindings
 from nettop.tui.view import PaneKind
@@ -34,7 +34,7 @@ def cell(text: str, cells: int, right: bool, keeps_port: bool = False) -> str:
 
     With `keeps_port` it is cut before its last colon, where there is room for what follows that.
     """
-    text = visible(text)
+    text = printable_text(text)
     length = cell_len(text)
     if length > cells:
         port = text[text.rfind(":") :] if keeps_port and ":" in text else ""

@@ -91,20 +91,3 @@ def test_times_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_sparklines(values: list[float], width: int, text: str) -> None:
     assert human.sparkline(values, width) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("", ""), ("curl", "curl"), ("日本 🚀 é", "日本 🚀 é"), ("\\x1b", "\\x1b"), ("\x1b[31m", "\\x1b[31m"),
-        ("a\nb\0", "a\\nb\\x00"), ("\x9b31m", "\\x9b31m"), ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("\u200b", "\\u200b"), ("\U000e0041", "\\U000e0041"), ("\ud800", "\\ud800"),
-    ],
-)  # fmt: skip
-def test_what_does_not_print_becomes_visible(text: str, shown: str) -> None:
-    assert human.visible(text) == shown
-
-
-@given(st.text(st.characters()))
-def test_what_is_visible_prints(text: str) -> None:
-    assert human.visible(text).isprintable()

@@ -1,12 +1,13 @@
 """Text that strangers choose becomes printable, and nothing of it is lost."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nettop.text import comm_text, printable
+from nettop.text import MAX_MARKS, comm_text, printable, printable_text, printing
 
 
 @pytest.mark.parametrize(
@@ -29,10 +30,53 @@ from nettop.text import comm_text, printable
         ("\U000e0041".encode(), "\\u{e0041}"),
         (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),
         (b"[/foo]", "[/foo]"),
+        ("e\u0301".encode(), "e\u0301"),
+        (b"e" + "\u0301".encode() * 10, "e" + "\u0301" * 8 + "\\u{301}" * 2),
+        ("\u0301e".encode(), "\\u{301}e"),
+        ("a \u0336b".encode(), "a \\u{336}b"),
+        ("\x1b\u0336".encode(), "\\x1b\\u{336}"),
+        ("x\u034f\u3164\ufe0f\u2800".encode(), "x\\u{34f}\\u{3164}\\u{fe0f}\\u{2800}"),
+        ("👍🏽".encode(), "👍🏽"),
+        ("한".encode(), "한"),
     ],
 )
 def test_bytes_become_printable_text(raw: bytes, text: str) -> None:
     assert printable(raw) == text
+
+
+HOSTILE_CHARACTERS = st.characters() | st.sampled_from(
+    "\x00\x1b\x7f\x9b\u200b\u202e\u2066\ufeff\u0301\u20dd\u3164\U000e0101\\{}xu"
+)
+
+
+@given(st.text(HOSTILE_CHARACTERS))
+def test_text_that_is_printable_stays_as_it_is(text: str) -> None:
+    shown = printable_text(text)
+    assert shown.isprintable()
+    assert printable_text(shown) == shown
+    assert printable_text(printable(text.encode("utf-8", "surrogatepass"))) == printable(
+        text.encode("utf-8", "surrogatepass")
+    )
+
+
+@given(st.text(HOSTILE_CHARACTERS | st.sampled_from("\u0301\u0302")))
+def test_no_character_carries_more_marks_than_scripts_need(text: str) -> None:
+    for shown in (printable_text(text), printing(text)):
+        categories = "".join(unicodedata.category(character)[0] for character in shown)
+        assert "M" * (MAX_MARKS + 1) not in categories
+        assert not categories.startswith("M")
+        assert " " not in {before for before, kind in zip(shown, categories[1:], strict=False) if kind == "M"}
+
+
+@given(st.text(HOSTILE_CHARACTERS))
+def test_what_is_typed_keeps_only_what_prints(text: str) -> None:
+    typed = printing(text)
+    assert printable_text(typed) == typed
+
+
+def test_an_accent_that_is_typed_stays() -> None:
+    assert printing("cafe\u0301") == "cafe\u0301"
+    assert printing("a\tb\u202ec\x1b[2J") == "abc[2J"
 
 
 @given(st.binary())
