@@ -27,7 +27,7 @@ TcpState = Literal[
     "closing",
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
-DnsStatus = Literal["pending", "answered", "timeout"]
+DnsStatus = Literal["pending", "answered", "timeout", "forgotten"]
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -102,8 +102,11 @@ class Answer(Row, frozen=True, gc=False, kw_only=True):
 class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     """One DNS question of one process, from the first time it was sent until its answer or timeout.
 
-    `attempts` counts how often it was sent. `unparsed` holds the message (hexadecimal, at most 512 bytes) that could
-    not be parsed: the query, or the answer if there is a qname.
+    "forgotten" are queries for whose answers nettop has stopped waiting, for want of room or because the same socket
+    used the same id for another question: whether an answer came is not known. `attempts` counts how often it was sent.
+    `answers_cut` are the records of the answer that are not among `answers`, because those are bounded to some 8 KB.
+    `unparsed` holds the message (hexadecimal, at most 512 bytes) that could not be parsed: the query, or the answer if
+    there is a qname.
     """
 
     id: int
@@ -124,6 +127,7 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     attempts: int = 1
     truncated: bool = False
     answers: tuple[Answer, ...] = ()
+    answers_cut: int = 0
     response_bytes: int | None = None
     unparsed: str | None = None
 

@@ -25,7 +25,7 @@ class StreamFilter:
         """Whether to tell this event."""
         match event:
             case events.DnsChanged(dns=row):
-                return _passes(self._dns_test, self._queries, row.id, row, row.status == "answered")
+                return _passes(self._dns_test, self._queries, row.id, row, row.status in ("answered", "forgotten"))
             case events.ConnectionChanged(connection=row):
                 return _passes(self._connection_test, self._connections, row.id, row, row.state == "closed")
             case events.ProcessChanged(process=row):

@@ -20,6 +20,7 @@ TIMEOUT = timedelta(seconds=5)  # glibc's and dig's own default for one attempt
 LATE_ANSWERS = timedelta(seconds=30)  # how long after its timeout an answer still counts
 MAX_OPEN_QUERIES = 65_536  # pending and timed out: 10 s of 6,000 unanswered queries/s; about 60 MB if it ever fills
 MAX_STREAMS = 4096  # directions of DNS-over-TCP connections; resolvers hold a few at a time
+MAX_STREAM_BYTES = 64 << 20  # of all of them that wait to become messages: a thousand of the longest
 UNPARSED_BYTES = 512  # of a message that could not be parsed, kept for the person
 _TCP = 6
 
@@ -47,23 +48,15 @@ class DnsTracker:
         self._open: OrderedDict[_Key, _Open] = OrderedDict()  # in order of their last attempt
         self._late: OrderedDict[_Key, _Open] = OrderedDict()  # in order of their timeout
         self._streams: OrderedDict[tuple[int, int], DnsStream] = OrderedDict()
+        self._stream_bytes = 0
         self._last_id = 0
         self.unparsed = 0
-        self.evicted = {"dns_open": 0, "dns_late": 0, "dns_streams": 0}
+        self.evicted = {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "dns_answers": 0}
 
     def packet(self, packet: DnsPacket) -> list[DnsChanged]:
         """A DNS packet left for a server or came from one."""
-        messages = [packet.payload]
-        if packet.protocol == _TCP:
-            output = self._stream(packet).segment(packet.tcp_seq, packet.payload, packet.payload_bytes)
-            messages = output.messages
-            self.unparsed += output.lost
-        events = []
-        for message in messages:
-            event = self._message(packet, message)
-            if event is not None:
-                events.append(event)
-        return events
+        messages = self._stream_messages(packet) if packet.protocol == _TCP else [packet.payload]
+        return [event for message in messages for event in self._message(packet, message)]
 
     def tick(self, now: datetime) -> list[DnsChanged]:
         """Turn what has waited too long into timeouts, and forget what has waited much too long."""
@@ -85,24 +78,26 @@ class DnsTracker:
             self.evicted["dns_late"] += not too_old
         return events
 
-    def _stream(self, packet: DnsPacket) -> DnsStream:
+    def _stream_messages(self, packet: DnsPacket) -> list[bytes]:
         key = (packet.socket_cookie, packet.query)
-        stream = self._streams.get(key)
-        if stream is None:
-            stream = self._streams[key] = DnsStream()
-            if len(self._streams) > MAX_STREAMS:
-                self._streams.popitem(last=False)
-                self.evicted["dns_streams"] += 1
+        stream = self._streams.setdefault(key, DnsStream())
         self._streams.move_to_end(key)
-        return stream
+        held_before = stream.held_bytes
+        output = stream.segment(packet.tcp_seq, packet.payload, packet.payload_bytes)
+        self.unparsed += output.lost
+        self._stream_bytes += stream.held_bytes - held_before
+        while len(self._streams) > MAX_STREAMS or self._stream_bytes > MAX_STREAM_BYTES:
+            self._stream_bytes -= self._streams.popitem(last=False)[1].held_bytes
+            self.evicted["dns_streams"] += 1
+        return output.messages
 
-    def _message(self, packet: DnsPacket, message: bytes) -> DnsChanged | None:
+    def _message(self, packet: DnsPacket, message: bytes) -> list[DnsChanged]:
         parsed = parse(message)
         if parsed is None:
             parsed = NOT_A_MESSAGE._replace(response=not packet.query)
         # A server that asks from port 53 sends and receives both kinds through both hooks.
         if parsed.response == bool(packet.query):
-            return None
+            return []
         if not parsed.parsed:
             self.unparsed += 1
         key = _Key(packet.socket_cookie, int.from_bytes(message[:2]))
@@ -110,28 +105,29 @@ class DnsTracker:
             self._asked(packet, message, parsed, key) if packet.query else self._answered(packet, message, parsed, key)
         )
 
-    def _asked(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> DnsChanged:
+    def _asked(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> list[DnsChanged]:
         now = self._clock.wall(packet.time_ns)
         question = _question(parsed)
         known = self._open.get(key) or self._late.get(key)
         if known is not None and known.question == question:
             self._forget(key)
             row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
-            self._await(key, known._replace(row=row, last_attempt=now))
-            return DnsChanged(time=now, dns=row)
+            return self._await(key, known._replace(row=row, last_attempt=now))
         # The same id for another question on the same socket: the older one can no longer be told from it.
+        mistakable = self._open.get(key)
         self._forget(key)
         row = self._new_row(packet, key.txid, now, parsed.qname, parsed.qtype)
         if not parsed.parsed:
             row = replace(row, unparsed=message[:UNPARSED_BYTES].hex())
-        self._await(key, _Open(row, ProcessKey(packet.owner_pid, packet.owner_start_boot_ns), question, now))
-        return DnsChanged(time=now, dns=row)
+        asker = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
+        events = self._await(key, _Open(row, asker, question, now))
+        return events if mistakable is None else [*events, _forgotten(mistakable, now)]
 
-    def _answered(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> DnsChanged | None:
+    def _answered(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> list[DnsChanged]:
         known = self._open.get(key) or self._late.get(key)
         # REFUSED and FORMERR may come back without the question; of a query that could not be parsed it is not known.
         if known is None or (known.question and parsed.qname is not None and known.question != _question(parsed)):
-            return None
+            return []
         self._forget(key)
         now = self._clock.wall(packet.time_ns)
         row = replace(
@@ -141,12 +137,14 @@ class DnsTracker:
             latency_ms=milliseconds(known.row.asked_at, now),
             truncated=parsed.truncated,
             answers=parsed.answers,
+            answers_cut=parsed.answers_cut,
             response_bytes=len(message) if packet.protocol == _TCP else packet.payload_bytes,
             unparsed=known.row.unparsed if parsed.parsed or known.row.unparsed else message[:UNPARSED_BYTES].hex(),
         )
+        self.evicted["dns_answers"] += row.answers_cut
         if row.qname is not None:
             self._names.learn(known.process, packet.netns, row.qname, row.answers)
-        return DnsChanged(time=now, dns=row)
+        return [DnsChanged(time=now, dns=row)]
 
     def _new_row(self, packet: DnsPacket, txid: int, now: datetime, qname: str | None, qtype: str | None) -> DnsQuery:
         self._last_id += 1
@@ -166,15 +164,21 @@ class DnsTracker:
             qtype=qtype,
         )
 
-    def _await(self, key: _Key, query: _Open) -> None:
+    def _await(self, key: _Key, query: _Open) -> list[DnsChanged]:
         self._open[key] = query
+        events = [DnsChanged(time=query.last_attempt, dns=query.row)]
         if len(self._open) > MAX_OPEN_QUERIES:
-            self._open.popitem(last=False)
+            events.append(_forgotten(self._open.popitem(last=False)[1], query.last_attempt))
             self.evicted["dns_open"] += 1
+        return events
 
     def _forget(self, key: _Key) -> None:
         self._open.pop(key, None)
         self._late.pop(key, None)
+
+
+def _forgotten(query: _Open, now: datetime) -> DnsChanged:
+    return DnsChanged(time=now, dns=replace(query.row, status="forgotten"))
 
 
 def _question(parsed: DnsMessage) -> tuple[str, str] | None:

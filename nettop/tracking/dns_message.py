@@ -1,24 +1,41 @@
-"""DNS messages off the wire, through dnslib and never trusted: whatever it says of them, nothing raises."""
+"""DNS messages off the wire, never trusted: whatever they say, nothing raises, and the cost of each is bounded.
 
+The frame (header, names, sections) is read here, because dnslib took 9 s for one 64 KB answer of compressed names; what
+is inside a record's RDATA is dnslib's to know.
+"""
+
+import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dnslib import HTTPS, OPCODE, QTYPE, RCODE, RDMAP, RR, DNSBuffer, DNSHeader, DNSLabel, DNSQuestion
+from dnslib import CAA, HTTPS, NAPTR, OPCODE, QTYPE, RCODE, RD, RDMAP, TXT, DNSBuffer, DNSLabel
 
 from nettop.model.rows import Answer
 
 HEADER_BYTES = 12  # RFC 1035 section 4.1.1
+MAX_ANSWER_BYTES = 8192  # kept of one message's answers: some forty addresses, and 10,000 such rows are 80 MB
+ANSWER_OVERHEAD_BYTES = 200  # what Python needs for an Answer besides its text
 _CACHED_MESSAGES = 4096  # hosts ask the same few names over and over: a query costs 1 us instead of 15
 _CACHED_BYTES = 512  # longer messages are answers, which seldom come twice: keeps the cache below 10 MB
 _NAME_BYTES = 255  # RFC 1035 section 2.3.4
+_LABEL_BYTES = 63
+_POINTER = 0xC0  # the two upper bits of what is no label's length: RFC 1035 section 4.1.4
 _NAME_POINTERS = 127  # more than a name can have labels
-_NAME_ONLY = ("CNAME", "NS", "PTR", "DNAME")
+_MESSAGE_POINTERS = 8192  # in all names that are read: 2 ms
+_HEADER = struct.Struct("!HBBHHHH")
+_QUESTION = struct.Struct("!HH")
+_RECORD = struct.Struct("!HHIH")
+# Names in these may be compressed (RFC 3597 section 4), so that the same data need not be packed to the same bytes.
+_COMPRESSIBLE = frozenset({"CNAME", "NS", "PTR", "DNAME", "MX", "SOA", "SRV", "RP", "NAPTR"})
 
 RDMAP.setdefault("SVCB", HTTPS)  # one format for both (RFC 9460 section 2.2), of which dnslib 0.9 reads the one only
 
 
 class DnsMessage(NamedTuple):
-    """What nettop uses of a message. `qname` is None where there is no question or it could not be parsed."""
+    """What nettop uses of a message. `qname` is None where there is no question or it could not be parsed.
+
+    `answers_cut` counts the records of the answer section beyond MAX_ANSWER_BYTES.
+    """
 
     response: bool
     rcode: str
@@ -27,6 +44,7 @@ class DnsMessage(NamedTuple):
     qtype: str | None
     answers: tuple[Answer, ...]
     parsed: bool
+    answers_cut: int = 0
 
 
 NOT_A_MESSAGE = DnsMessage(False, "NOERROR", False, None, None, (), False)
@@ -39,21 +57,34 @@ def parse(message: bytes) -> DnsMessage | None:
     return (_parse_cached if len(message) <= _CACHED_BYTES else _parse)(message[2:])
 
 
-class _Buffer(DNSBuffer):  # type: ignore[misc] # dnslib ships no types
-    """dnslib's, but for names: of any bytes (RFC 2181 section 11), and bounded in length and in what they cost.
+class _Label(DNSLabel):  # type: ignore[misc] # dnslib ships no types
+    """A name that dnslib's record types show as nettop shows every name."""
 
-    With dnslib's own, one 64 KB answer whose names are long chains of pointers took 9 s.
+    def __str__(self) -> str:
+        return name_text(self.label)
+
+
+class _Buffer(DNSBuffer):  # type: ignore[misc]
+    """A message; its names may be of any bytes (RFC 2181 section 11), and are bounded in length and in what they cost.
+
+    Every method raises ValueError, IndexError or struct.error where the message does not hold what it promises.
     """
 
+    data: bytes
     offset: int
 
-    def decode_name(self, last: int = -1) -> DNSLabel:  # noqa: ARG002 - dnslib's signature
-        """The name at the offset, which moves behind it. Raises ValueError."""
+    def __init__(self, data: bytes, offset: int) -> None:
+        super().__init__(data)
+        self.offset = offset
+        self._pointers = 0
+
+    def decode_name(self, last: int = -1) -> _Label:  # noqa: ARG002 - dnslib's signature
+        """The name at the offset, which moves behind it."""
         labels: list[bytes] = []
         name_bytes, pointers, end = 1, 0, 0
         at = self.offset
         while length := self.data[at]:
-            if length >= 0xC0:
+            if length >= _POINTER:
                 end = end or at + 2
                 pointers += 1
                 target = (length & 0x3F) << 8 | self.data[at + 1]
@@ -62,36 +93,84 @@ class _Buffer(DNSBuffer):  # type: ignore[misc] # dnslib ships no types
                 at = target
                 continue
             name_bytes += 1 + length
-            if length > 63 or name_bytes > _NAME_BYTES:
+            if length > _LABEL_BYTES or name_bytes > _NAME_BYTES:
                 raise ValueError("a name that is too long")
-            labels.append(bytes(self.data[at + 1 : at + 1 + length]))
+            labels.append(self.data[at + 1 : at + 1 + length])
             at += 1 + length
         self.offset = end or at + 1
-        return DNSLabel(labels)
+        self._pointers += pointers
+        if self._pointers > _MESSAGE_POINTERS:
+            raise ValueError("names that point too often")
+        return _Label(labels)
+
+    def skip_name(self) -> None:
+        """Move behind a name without reading what it points to."""
+        at = self.offset
+        while length := self.data[at]:
+            if length >= _POINTER:
+                at += 1
+                break
+            if length > _LABEL_BYTES:
+                raise ValueError("a label that is too long")
+            at += 1 + length
+        self.offset = at + 1
+
+    def record(self) -> tuple[int, int, int, int]:
+        """What follows a record's name: its type, TTL, and where its RDATA starts and ends."""
+        kind, _, ttl, size = _RECORD.unpack_from(self.data, self.offset)
+        start = self.offset + _RECORD.size
+        if start + size > len(self.data):
+            raise ValueError("a record that is longer than the message")
+        return kind, ttl, start, start + size
 
 
 def _parse(after_id: bytes) -> DnsMessage:
-    response, truncated, rcode = bool(after_id[0] & 0x80), bool(after_id[0] & 0x02), after_id[1] & 0x0F
+    message = b"\0\0" + after_id
+    _, flags, code, questions, answers, authorities, additionals = _HEADER.unpack_from(message)
+    response, truncated, rcode = bool(flags & 0x80), bool(flags & 0x02), code & 0x0F
     try:
-        buffer = _Buffer(b"\0\0" + after_id)
-        header = DNSHeader.parse(buffer)
-        if header.get_opcode() != OPCODE.QUERY or header.q > 1:
+        if flags >> 3 & 0x0F != OPCODE.QUERY or questions > 1:
             raise ValueError("not an ordinary query")
-        qname, qtype = None, None
-        if header.q:
-            question = DNSQuestion.parse(buffer)
-            qname, qtype = name_text(question.qname.label), _type_text(question.qtype)
-        records = [RR.parse(buffer) for _ in range(header.a + header.auth + header.ar)]
-        for record in records[header.a + header.auth :]:
-            if record.rtype == QTYPE.OPT:
-                rcode |= record.ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
-        answers = tuple(map(_answer, records[: header.a]))
-        return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, answers, True)
-    except Exception:  # noqa: BLE001 - dnslib raises whatever its parts raise, and strangers choose the bytes
+        buffer = _Buffer(message, HEADER_BYTES)
+        qname, qtype = _question(buffer) if questions else (None, None)
+        kept, cut = _answers(buffer, answers)
+        for _ in range(authorities + additionals):
+            buffer.skip_name()
+            kind, ttl, _, buffer.offset = buffer.record()
+            if kind == QTYPE.OPT:
+                rcode |= ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
+        return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, kept, True, cut)
+    except (ValueError, IndexError, struct.error):
         return DnsMessage(response, _rcode_text(rcode), truncated, None, None, (), False)
 
 
 _parse_cached = lru_cache(maxsize=_CACHED_MESSAGES)(_parse)
+
+
+def _question(buffer: _Buffer) -> tuple[str, str]:
+    name = str(buffer.decode_name())
+    kind, _ = _QUESTION.unpack_from(buffer.data, buffer.offset)
+    buffer.offset += _QUESTION.size
+    return name, _type_text(kind)
+
+
+def _answers(buffer: _Buffer, count: int) -> tuple[tuple[Answer, ...], int]:
+    """The answers that there is room for, and how many there is none for."""
+    kept = []
+    room = MAX_ANSWER_BYTES
+    for _ in range(count):
+        name_at = buffer.offset
+        buffer.skip_name()
+        kind, ttl, start, end = buffer.record()
+        if room >= ANSWER_OVERHEAD_BYTES + end - start:
+            buffer.offset = name_at
+            name = str(buffer.decode_name())
+            answer = Answer(name=name, type=_type_text(kind), ttl=ttl, data=_rdata_text(buffer, kind, start, end))
+            room -= ANSWER_OVERHEAD_BYTES + len(answer.name) + len(answer.data)
+            if room >= 0:
+                kept.append(answer)
+        buffer.offset = end
+    return tuple(kept), count - len(kept)
 
 
 def name_text(labels: tuple[bytes, ...]) -> str:
@@ -99,13 +178,24 @@ def name_text(labels: tuple[bytes, ...]) -> str:
 
     RFC 1035 section 5.1 and RFC 4343 section 2.1. The root is a single dot.
     """
-    return ".".join("".join(map(_label_character, label)) for label in labels) or "."
+    return ".".join("".join(map(_NAME_CHARACTERS.__getitem__, label)) for label in labels) or "."
 
 
-def _label_character(code: int) -> str:
-    if code in b".\\":
-        return "\\" + chr(code)
-    return chr(code) if 0x21 <= code <= 0x7E else f"\\{code:03d}"
+def _presented(also_plain: str, backslashed: str) -> list[str]:
+    """How each byte is written in presentation format."""
+    plain = {*map(chr, range(0x21, 0x7F)), *also_plain} - {*backslashed}
+    return [
+        chr(code) if chr(code) in plain else f"\\{chr(code)}" if chr(code) in backslashed else f"\\{code:03d}"
+        for code in range(256)
+    ]
+
+
+_NAME_CHARACTERS = _presented("", ".\\")
+_QUOTED_CHARACTERS = _presented(" ", '"\\')
+
+
+def _quoted(raw: bytes) -> str:
+    return f'"{"".join(map(_QUOTED_CHARACTERS.__getitem__, raw))}"'
 
 
 def _rcode_text(rcode: int) -> str:
@@ -116,28 +206,52 @@ def _type_text(number: int) -> str:
     return str(QTYPE.forward.get(number, f"TYPE{number}"))  # RFC 3597 section 5
 
 
-def _answer(record: Any) -> Answer:
-    return Answer(
-        name=name_text(record.rname.label),
-        type=_type_text(record.rtype),
-        ttl=record.ttl,
-        data=_rdata_text(record),
-    )
+def _rdata_text(buffer: _Buffer, number: int, start: int, end: int) -> str:
+    """RDATA in presentation format, different for different data; as RFC 3597 section 5 has it where that fails."""
+    kind = _type_text(number)
+    buffer.offset = start
+    try:
+        rdata = RDMAP.get(kind, RD).parse(buffer, end - start)
+        text = _FORMATS.get(type(rdata), str)(rdata)
+        if buffer.offset == end and text.isprintable() and _is_whole(kind, rdata, buffer.data[start:end]):
+            return text
+    except Exception:  # noqa: BLE001, S110 - dnslib raises whatever its parts raise, and strangers choose the bytes
+        pass
+    return f"\\# {end - start} {buffer.data[start:end].hex().upper()}".rstrip()
 
 
-def _rdata_text(record: Any) -> str:
-    kind = _type_text(record.rtype)
-    if kind in _NAME_ONLY:
-        return name_text(record.rdata.label.label)
-    if kind == "TXT":
-        return " ".join('"' + "".join(map(_quoted_character, part)) + '"' for part in record.rdata.data)
-    text = str(record.rdata)
-    if text.isprintable():
-        return text
-    return "".join(part if part.isprintable() else "".join(f"\\{b:03d}" for b in part.encode()) for part in text)
+def _is_whole(kind: str, rdata: Any, raw: bytes) -> bool:
+    """Whether the parsed data stands for these bytes alone."""
+    if kind in _COMPRESSIBLE:
+        return True
+    packed = DNSBuffer()
+    rdata.pack(packed)
+    return bytes(packed.data) == raw
 
 
-def _quoted_character(code: int) -> str:
-    if code in b'"\\':
-        return "\\" + chr(code)
-    return chr(code) if 0x20 <= code <= 0x7E else f"\\{code:03d}"
+def _txt(rdata: Any) -> str:
+    return " ".join(map(_quoted, rdata.data))
+
+
+def _caa(rdata: Any) -> str:
+    return f"{rdata.flags} {_quoted(rdata.tag.encode())[1:-1]} {_quoted(rdata.value.encode())}"
+
+
+def _naptr(rdata: Any) -> str:
+    strings = " ".join(map(_quoted, (rdata.flags, rdata.service, rdata.regexp)))
+    return f"{rdata.order} {rdata.preference} {strings} {rdata.replacement}"
+
+
+def _service(rdata: Any) -> str:
+    parameters = (_service_parameter(rdata, key, value) for key, value in rdata.params)
+    return " ".join((str(rdata.priority), name_text(tuple(map(bytes, rdata.target))), *parameters))
+
+
+def _service_parameter(rdata: Any, key: int, value: bytes) -> str:
+    # Of a key that it does not know dnslib shows the value without quotes, and of a port the first two bytes.
+    if key >= len(rdata.paramkeys) or (rdata.zf_format_key(key) == "port" and len(value) != 2):
+        return f"key{key}={_quoted(value)}"
+    return str(rdata.zf_format_param(key, value))
+
+
+_FORMATS = {TXT: _txt, CAA: _caa, NAPTR: _naptr, HTTPS: _service}

@@ -88,8 +88,8 @@ def dns_failed(row: DnsQuery) -> bool:
 
 
 def _dns_result(row: DnsQuery, _context: Context) -> str:
-    results = {"answered": row.rcode or "?", "timeout": "TIMEOUT", "pending": "pending"}
-    result = results[row.status]
+    results = {"answered": row.rcode or "?", "timeout": "TIMEOUT"}
+    result = results.get(row.status, row.status)
     return f"! {result}" if dns_failed(row) else result
 
 
@@ -99,7 +99,8 @@ def _dns_answers(row: DnsQuery, _context: Context) -> str:
     if row.truncated:
         return "(truncated)"
     addresses_first = sorted(row.answers, key=lambda answer: answer.type not in ("A", "AAAA"))  # before their CNAMEs
-    return " ".join(answer.data for answer in addresses_first)
+    kept = " ".join(answer.data for answer in addresses_first)
+    return f"({len(row.answers) + row.answers_cut} records) {kept}" if row.answers_cut else kept
 
 
 def _server(row: DnsQuery, _context: Context) -> str:
@@ -115,7 +116,7 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
     Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, lambda r, _: r.comm),
     Column("name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)", lambda r, _: r.qname, grow=3),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, lambda r, _: r.qtype),
-    Column("result", "RESULT", "answer code, pending or timeout; ! marks a failure", 10, 1, _dns_result, _dns_result),
+    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result),
     Column(
         "latency", "LATENCY", "from first question to answer", 7, 2, lambda r, _: human.duration(r.latency_ms),
         lambda r, _: r.latency_ms, "right", descending=True,

@@ -198,5 +198,7 @@ def _answer_size(row: DnsQuery) -> str:
     if row.response_bytes is None:
         return "none"
     cut = ", truncated" if row.truncated else ""
-    plural = "" if len(row.answers) == 1 else "s"
-    return f"{human.count(row.response_bytes)} bytes, {len(row.answers)} record{plural}{cut}"
+    records = len(row.answers) + row.answers_cut
+    plural = "" if records == 1 else "s"
+    left_out = f", of which {human.count(row.answers_cut)} are not kept" if row.answers_cut else ""
+    return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"

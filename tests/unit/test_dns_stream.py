@@ -5,7 +5,13 @@ import pytest
 from nettop.tracking import dns_stream
 from nettop.tracking.dns_stream import DnsStream, StreamOutput
 
-ONE, TWO, THREE = b"1" * 20, b"2" * 30, b"3" * 12
+
+def a_message(letter: bytes, size: int) -> bytes:
+    """A query of so many bytes, of which only the frame and the header are looked at."""
+    return letter * 2 + b"\1\0\0\1" + bytes(6) + letter * (size - 12)
+
+
+ONE, TWO, THREE = a_message(b"1", 20), a_message(b"2", 30), b"33\1" + bytes(9)
 NOTHING = StreamOutput([], 0)
 
 
@@ -92,12 +98,12 @@ def test_a_lost_segment_is_counted_and_the_stream_goes_on_behind_it(monkeypatch:
     monkeypatch.setattr(dns_stream, "MAX_WAITING_SEGMENTS", 3)
     stream = DnsStream()
     assert stream.segment(0, framed(ONE), 22) == ([ONE], 0)
-    later = [framed(bytes([65 + number]) * 14) for number in range(4)]
+    later = [framed(a_message(bytes([65 + number]), 17)) for number in range(4)]
     # WHEN more wait behind the gap than may
-    outputs = [stream.segment(1000 + 16 * number, payload, 16) for number, payload in enumerate(later)]
+    outputs = [stream.segment(1000 + 19 * number, payload, 19) for number, payload in enumerate(later)]
     # THEN it is given up, and they are read
     assert outputs == [NOTHING, NOTHING, NOTHING, ([payload[2:] for payload in later], 1)]
-    assert stream.segment(1064, framed(TWO), 32) == ([TWO], 0)
+    assert stream.segment(1076, framed(TWO), 32) == ([TWO], 0)
 
 
 def test_half_a_message_before_a_gap_is_not_joined_with_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +121,7 @@ def test_the_gap_may_lie_at_the_wrap_around(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_tail_that_was_not_captured() -> None:
     # GIVEN a message of 5000 bytes of which 4096 bytes of the segment were captured
-    long = b"L" * 5000
+    long = a_message(b"L", 5000)
     stream = DnsStream()
     # WHEN it and its successor come
     output = stream.segment(0, framed(long)[:4096], 5002)
@@ -125,7 +131,7 @@ def test_a_tail_that_was_not_captured() -> None:
 
 
 def test_a_tail_that_was_not_captured_in_the_middle_of_a_message() -> None:
-    long = b"L" * 10_000
+    long = a_message(b"L", 10_000)
     stream = DnsStream()
     assert stream.segment(0, framed(long)[:4096], 6000) == ([long[:4094]], 0)
     assert stream.segment(6000, b"L" * 4002 + framed(ONE), 4024) == ([ONE], 0)
@@ -133,19 +139,69 @@ def test_a_tail_that_was_not_captured_in_the_middle_of_a_message() -> None:
 
 def test_a_tail_that_was_not_captured_and_in_which_messages_began() -> None:
     stream = DnsStream()
-    payload = framed(b"L" * 4500, TWO, TWO)
-    assert stream.segment(0, payload[:4096], len(payload)) == ([b"L" * 4094], 1)
+    payload = framed(a_message(b"L", 4500), TWO, TWO)
+    assert stream.segment(0, payload[:4096], len(payload)) == ([a_message(b"L", 4094)], 1)
     assert stream.segment(len(payload), framed(ONE), 22) == ([ONE], 0)
 
 
 def test_a_length_that_was_not_captured() -> None:
-    payload = framed(b"A" * 4092, TWO)
+    payload = framed(a_message(b"A", 4092), TWO)
     stream = DnsStream()
-    assert stream.segment(0, payload[:4096], len(payload)) == ([b"A" * 4092], 1)
+    assert stream.segment(0, payload[:4096], len(payload)) == ([a_message(b"A", 4092)], 1)
     assert stream.segment(len(payload), framed(ONE), 22) == ([ONE], 0)
 
 
 @pytest.mark.parametrize("length", [0, 1, 11])
 def test_a_length_too_short_for_a_message_is_counted(length: int) -> None:
-    payload = framed(b"x" * length, ONE)
-    assert DnsStream().segment(9, payload, len(payload)) == ([ONE], 1)
+    payload = framed(TWO, b"x" * length, ONE)
+    assert DnsStream().segment(9, payload, len(payload)) == ([TWO, ONE], 1)
+
+
+LONG = a_message(b"L", 3000)
+
+
+def cut_into(payload: bytes, size: int) -> list[tuple[int, bytes]]:
+    return [(start, payload[start : start + size]) for start in range(0, len(payload), size)]
+
+
+def test_a_stream_joined_in_the_middle_of_a_message_is_read_from_the_next() -> None:
+    # GIVEN a connection whose first segments passed before nettop started
+    segments = [*cut_into(framed(LONG), 1000)[1:], (3002, framed(ONE)), (3024, framed(TWO))]
+    # THEN the rest of the message counts as one, and those that follow are read
+    assert feed(DnsStream(), 7, *segments) == ([ONE, TWO], 1)
+
+
+def test_a_message_that_starts_behind_a_few_bytes_of_another() -> None:
+    assert feed(DnsStream(), 0, (0, b"tail"), (4, framed(ONE, TWO)), (58, framed(THREE))) == ([ONE, TWO, THREE], 1)
+
+
+def test_lengths_made_of_text_make_no_messages() -> None:
+    # GIVEN the middle of an answer full of text, whose bytes read as a length are larger than what comes
+    text = b"the quick brown fox jumps over the lazy dog " * 100
+    parts = [(number * 4400, text) for number in range(30)]
+    # WHEN real messages follow
+    output = feed(DnsStream(), 0, *parts, (30 * 4400, framed(ONE)))
+    # THEN they are not taken for the rest of an imaginary one
+    assert output == ([ONE], 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"11\x79\0\0\1" + bytes(6), b"11\1\x40\0\1" + bytes(6), b"11\1\0\0\2" + bytes(6), b"11\1\0\0\1\0\2" + bytes(4)],
+    ids=["opcode", "reserved bit", "two questions", "more records than it has room for"],
+)
+def test_what_does_not_begin_like_a_message(header: bytes) -> None:
+    odd = header + b"1" * 20
+    # alone in its segment it is one all the same
+    assert feed(DnsStream(), 0, (0, framed(odd))) == ([odd], 0)
+    # together with others it may be the middle of another
+    assert feed(DnsStream(), 0, (0, framed(odd, ONE)), (56, framed(TWO))) == ([TWO], 1)
+
+
+def test_what_waits_is_counted_in_bytes() -> None:
+    stream = DnsStream()
+    stream.segment(0, framed(LONG)[:1000], 1000)
+    stream.segment(2000, framed(LONG)[2000:2500], 500)
+    assert stream.held_bytes == 1500
+    feed(stream, 0, (1000, framed(LONG)[1000:2000]), (2500, framed(LONG)[2500:]))
+    assert stream.held_bytes == 0

@@ -223,8 +223,10 @@ def test_random_case_does_not_matter() -> None:
 def test_the_same_id_for_another_question_is_another_query() -> None:
     subject = tracker()
     subject.packet(dns_packet(question("a.example"), 1.0))
-    second = only_row(subject.packet(dns_packet(question("b.example"), 1.5)))
-    assert (second.id, second.qname, second.attempts) == (2, "b.example", 1)
+    second, first = (event.dns for event in subject.packet(dns_packet(question("b.example"), 1.5)))
+    assert (second.id, second.qname, second.attempts, second.status) == (2, "b.example", 1, "pending")
+    # what becomes of the first can no longer be known
+    assert (first.id, first.qname, first.status) == (1, "a.example", "forgotten")
     assert subject.packet(dns_answer(answer("a.example"), 1.6)) == []
     assert only_row(subject.packet(dns_answer(answer("b.example"), 1.7))).id == 2
 
@@ -342,9 +344,13 @@ def test_the_bytes_of_an_answer_are_those_on_the_wire() -> None:
 def test_the_oldest_open_query_makes_room_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dns, "MAX_OPEN_QUERIES", 2)
     subject = tracker()
-    for txid in (1, 2, 3):
-        subject.packet(dns_packet(question(txid=txid)))
+    told = [subject.packet(dns_packet(question(txid=txid))) for txid in (1, 2, 3)]
     assert subject.evicted["dns_open"] == 1
+    assert [[(event.dns.id, event.dns.status) for event in events] for events in told] == [
+        [(1, "pending")],
+        [(2, "pending")],
+        [(3, "pending"), (1, "forgotten")],
+    ]
     assert subject.packet(dns_answer(answer(txid=1))) == []
     assert only_row(subject.packet(dns_answer(answer(txid=2)))).status == "answered"
 
@@ -355,7 +361,7 @@ def test_the_oldest_timed_out_query_makes_room_and_is_counted(monkeypatch: pytes
     for txid in (1, 2, 3):
         subject.packet(dns_packet(question(txid=txid), txid * 10.0))
         subject.tick(at(txid * 10.0 + 5))
-    assert subject.evicted == {"dns_open": 0, "dns_late": 1, "dns_streams": 0}
+    assert subject.evicted == {"dns_open": 0, "dns_late": 1, "dns_streams": 0, "dns_answers": 0}
     assert subject.packet(dns_answer(answer(txid=1), 35.1)) == []
     assert only_row(subject.packet(dns_answer(answer(txid=2), 35.1))).status == "answered"
 
@@ -381,6 +387,26 @@ def test_the_longest_idle_stream_makes_room_and_is_counted(monkeypatch: pytest.M
     rest: dict[str, Any] = {"tcp_seq": 5, "protocol": 6}
     assert subject.evicted["dns_streams"] == 1
     assert only_row(subject.packet(dns_packet(segment[5:], socket_cookie=1, **rest))).id == 1
+
+
+def test_streams_that_hold_too_many_bytes_make_room_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "MAX_STREAM_BYTES", 3000)
+    subject = tracker()
+    head = b"\x0f\xff" + question()
+    for cookie in range(1, 5):
+        subject.packet(dns_packet(head + bytes(1000 - len(head)), socket_cookie=cookie, tcp_seq=0, protocol=6))
+    assert subject.evicted["dns_streams"] == 1
+    assert subject._stream_bytes == 3000
+
+
+def test_records_that_are_not_kept_are_counted() -> None:
+    message = DNSRecord.parse(answer())
+    message.add_answer(*(RR("www.example.com", QTYPE.A, rdata=A(f"198.51.100.{n}"), ttl=60) for n in range(100)))
+    subject = tracker()
+    subject.packet(dns_packet(question()))
+    row = only_row(subject.packet(dns_answer(bytes(message.pack()))))
+    assert len(row.answers) + row.answers_cut == 101
+    assert subject.evicted["dns_answers"] == row.answers_cut > 0
 
 
 def test_the_name_of_the_asker_is_made_printable() -> None:

@@ -144,4 +144,4 @@ def test_counters_of_what_was_lost() -> None:
     subject = tracker()
     subject.record(dns_packet(b"\0"))
     assert subject.dns_unparsed == 1
-    assert subject.evicted == {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "names": 0}
+    assert subject.evicted == {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "dns_answers": 0, "names": 0}

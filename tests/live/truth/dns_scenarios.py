@@ -59,8 +59,8 @@ def dug(place: Place, server: str, qname: str, qtype: str, *options: str) -> Que
     # dig prints its sections in the presentation format of RFC 1035 section 5; names with the final dot
     section = re.search(r";; ANSWER SECTION:\n(.*?)\n\n", said, re.DOTALL)
     records = [record.split(None, 4)[4] for record in section[1].splitlines()] if section else []
-    if qtype in ("CNAME", "NS", "PTR"):
-        records = [record.removesuffix(".") for record in records]
+    if qtype != "TXT":
+        records = [re.sub(r"(?<=\w)\.(?= |$)", "", record) for record in records]
     if qtype in ("HTTPS", "SVCB"):  # quotes are optional: RFC 9460 section 2.1
         records = [record.replace('"', "") for record in records]
     rcode = re.search(r"status: (\w+)", said)
