@@ -7,14 +7,12 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib import resources
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from nettop.collector import Collector, Feed, FixedSnapshot
-from nettop.doctor import examine, report_json, report_text
 from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.privileges import require_privileges
@@ -32,6 +30,7 @@ from nettop.sources.live import LiveSource
 from nettop.sources.recording import RecordingSource, read_events, read_snapshot
 from nettop.text import printable_text
 
+_DEMO = Path(__file__).with_name("demo") / "demo.jsonl"
 _READ_TIMEOUT_S = 1.0
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -201,26 +200,26 @@ def _run_replay(options: argparse.Namespace) -> int:
             "Use --filter, for example pid:42.",
         )
     chosen = _chosen_filter(options)
-    with _played_file(options) as path:
-        snapshot = read_snapshot(path)
-        if options.snapshot:
-            return _write_replayed(options, chosen, path, snapshot)
-        _require_terminal()
-        if snapshot is not None:
-            return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
-        return _show(Collector(RecordingSource(path, options.partial, options.speed)), "REPLAY", chosen)
+    path = _played_file(options)
+    snapshot = read_snapshot(path)
+    if options.snapshot:
+        return _write_replayed(options, chosen, path, snapshot)
+    _require_terminal()
+    if snapshot is not None:
+        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
+    return _show(Collector(RecordingSource(path, options.partial, options.speed)), "REPLAY", chosen)
 
 
-def _played_file(options: argparse.Namespace) -> AbstractContextManager[Path]:
+def _played_file(options: argparse.Namespace) -> Path:
     if options.demo and options.file is not None:
         raise UsageError("FILE and --demo exclude each other: both say what to replay.", "Give one of the two.")
     if options.demo:
-        return resources.as_file(resources.files("nettop") / "demo" / "demo.jsonl")
+        return _DEMO
     if options.file is None:
         raise UsageError(
             "There is nothing to replay.", "Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo."
         )
-    return nullcontext(options.file)
+    return Path(options.file)
 
 
 def _write_replayed(options: argparse.Namespace, chosen: Filter, path: Path, snapshot: Snapshot | None) -> int:
@@ -233,6 +232,8 @@ def _write_replayed(options: argparse.Namespace, chosen: Filter, path: Path, sna
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
+    from nettop.doctor import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
+
     report = examine()
     _StandardOutput().write(report_json(report) if options.json else report_text(report).encode())
     return 0 if report.can_run else 3
