@@ -25,6 +25,7 @@ from nettop.model.store import Store, replayed
 from nettop.model.stream_filter import StreamFilter
 from nettop.options import Commands, make_parser
 from nettop.output_file import OutputFile
+from nettop.signals import on_ending
 from nettop.sources import Source
 from nettop.sources.live import LiveSource
 from nettop.sources.recording import RecordingSource, read_events, read_snapshot
@@ -263,12 +264,8 @@ def _stop_signals() -> Iterator[list[int]]:
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with on_ending(note):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Output(Protocol):

@@ -5,6 +5,7 @@ import re
 import signal
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,6 @@ from nettop.tui.view import Traffic, newest_ids
 
 TICK_S = 0.1  # how often the screen looks for a new snapshot: a comparison of references
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class NettopApp(App[None], inherit_bindings=False):
@@ -69,6 +69,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
+        self._running_loop: asyncio.AbstractEventLoop | None = None
         self.failure: NettopError | None = None
         self.crash: str | None = None
 
@@ -79,16 +80,15 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def on_load(self) -> None:
         """Textual's hook, before it touches the terminal."""
-        loop = asyncio.get_running_loop()
+        self._running_loop = asyncio.get_running_loop()
 
-        def end(_number: int, _frame: FrameType | None) -> None:
-            # A plain handler, which also runs while Textual waits in a write. If that never ends, SIGALRM ends it all.
-            signal.setitimer(signal.ITIMER_REAL, GRACE_S)
-            loop.call_soon_threadsafe(self.exit)
-
-        if not self.is_headless:
-            for number in _ENDING_SIGNALS:
-                signal.signal(number, end)
+    def leave(self, _number: int, _frame: FrameType | None) -> None:
+        """A handler of signals; a plain one, which also runs while Textual waits in a write."""
+        signal.setitimer(signal.ITIMER_REAL, GRACE_S)  # if that write never ends, SIGALRM ends it all
+        if self._running_loop is None:
+            raise KeyboardInterrupt
+        with suppress(RuntimeError):  # the loop has just ended: nettop is leaving already
+            self._running_loop.call_soon_threadsafe(self.exit)
 
     def on_mount(self) -> None:
         """Textual's hook."""

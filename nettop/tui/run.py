@@ -9,6 +9,7 @@ from nettop.collector import Feed
 from nettop.errors import RunError
 from nettop.model.filter import Filter
 from nettop.output_file import invoking_user
+from nettop.signals import on_ending
 from nettop.tui.app import NettopApp
 from nettop.tui.keymap import read_keymap
 
@@ -22,7 +23,8 @@ def run_screen(feed: Feed, mode: str, chosen: Filter) -> int:
         app = NettopApp(feed, mode, chosen, read_keymap())
         feed.start()
         gc.freeze()  # what has been imported stays: the collector need not look through it 10 ms long, again and again
-        app.run()
+        with on_ending(app.leave):
+            app.run()
     finally:
         feed.stop()
         signal.setitimer(signal.ITIMER_REAL, 0)  # see NettopApp: the end has been reached in time
