@@ -47,7 +47,7 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
     snapshot = subparsers.add_parser(
         "snapshot",
         help="watch for a while and write one JSON snapshot",
-        description="Watch for a while, then write one JSON snapshot. SIGINT and SIGTERM end the watch early.",
+        description="Watch for a while, then write one JSON snapshot. Signals that end a program end the watch early.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_filter_help(),
     )
