@@ -123,6 +123,7 @@ _Static_assert(sizeof(struct process_event) == 560, "process_event");
 #define LOST_PROCESS_EVENTS 3
 #define SOCKETS_MAP_FULL 4
 #define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload that found no room in the map */
-#define LOSS_COUNTERS 6
+#define OLDER_WITHOUT_ROOM 6     /* sockets that the iterator over open files found no room for: in every pass again */
+#define LOSS_COUNTERS 7
 
 #endif

@@ -126,6 +126,6 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes);
 	/* only if still absent: an event may have been quicker */
 	if (sockets.insert(&sk, &entry) == -E2BIG)
-		count_loss(SOCKETS_MAP_FULL, 1);
+		count_loss(OLDER_WITHOUT_ROOM, 1);
 	return 0;
 }

@@ -100,6 +100,7 @@ class KernelProgram:
         self._links: list[int] = []
         self._program_fds: dict[str, int] = {}
         self._iterators: dict[str, int] = {}
+        self._older_without_room: int | None = None  # unknown before the first scan
         try:
             self._make_maps(sockets_entries)
             self._write_scope(scope)
@@ -164,6 +165,9 @@ class KernelProgram:
     def scan_files(self) -> None:
         """Enter TCP sockets older than nettop and look for owners in every process's open files."""
         syscalls.run_iterator(self._iterators["task_file"])
+        if self._older_without_room is None:
+            # Later passes count these again; what has come since was counted when it came.
+            self._older_without_room = syscalls.lookup_u64(self._maps["losses"], abi.OLDER_WITHOUT_ROOM)
 
     def forget(self, socket: int) -> None:
         """Drop a socket whose end was missed."""
@@ -179,7 +183,7 @@ class KernelProgram:
                 "dns_events": counts[abi.LOST_DNS_EVENTS],
                 "process_events": counts[abi.LOST_PROCESS_EVENTS],
             },
-            map_full={"sockets": counts[abi.SOCKETS_MAP_FULL]},
+            map_full={"sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0)},
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
                 for hook in HOOKS

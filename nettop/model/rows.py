@@ -234,7 +234,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
 
     Attributes:
         perf_buffer: records that found no room, per buffer.
-        map_full: sockets that found no room, per map.
+        map_full: sockets that found no room, per map; a UDP socket once per datagram.
         missed_runs: transitions that the kernel did not show to a program, per program.
         evicted: rows that made room for newer ones, per table.
         dns_unparsed: DNS messages that could not be parsed.

@@ -52,7 +52,7 @@ class Tracker:
             return list(self._processes.event(record))
         if record.protocol == _TCP:
             return self._told(self._connections.ended(record))
-        return self._udp_record(record)
+        return self._udp_record(record, None)
 
     def sockets(self, records: Sequence[SocketRecord], pass_ns: int, rates: bool = True) -> list[AnyEvent]:
         """Records of the iterator, from a pass that began at pass_ns; without `rates` those of the last stand."""
@@ -62,7 +62,7 @@ class Tracker:
                 self._connections.listener(record)
         for record in records:
             if record.protocol != _TCP:
-                events.extend(self._udp_record(record))
+                events.extend(self._udp_record(record, pass_ns))
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
         return events
@@ -76,6 +76,7 @@ class Tracker:
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = map_was_full
         events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
+        events.extend(self._udp.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))
         if complete:
             events.extend(self._processes.check_alive(now))
@@ -93,13 +94,14 @@ class Tracker:
         output.extend(events)
         return output
 
-    def _udp_record(self, record: SocketRecord) -> list[AnyEvent]:
+    def _udp_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
+        """A socket as the pass that began at pass_ns found it, or (None) at its release."""
         process = owner(record)
         if self._scope.by_process and (
             process is None or not self._scope.covers_process(process.pid, record.owner_comm)
         ):
             return []
-        event = self._udp.record(record)
+        event = self._udp.released(record) if pass_ns is None else self._udp.live(record, pass_ns)
         output: list[AnyEvent] = []
         if process is not None:
             who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)

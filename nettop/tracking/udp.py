@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.events import UdpChanged
@@ -11,25 +13,64 @@ from nettop.tracking.clock import Clock
 
 
 class _Known(NamedTuple):
-    id: int
     seen_ns: int
+    row: UdpSocket
+    pass_ns: int  # of the iterator's pass that made the row
 
 
 class UdpTracker:
-    """Takes records of UDP sockets, at their release and from the iterator."""
+    """Takes records of UDP sockets: `released` at the perf events, `live` and `finish_pass` at each tick."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[int, _Known] = {}  # by the socket's kernel address; bounded by the kernel's map
-        self._older: dict[int, _Known] = {}  # of which the iterator found a newer one in its place: the end may follow
+        self._live: dict[int, _Known] = {}  # by the socket's kernel address; bounded by the kernel's map
+        # What the iterator did not find any more or found a newer socket in the place of, by address and seen_ns: the
+        # end may be in a buffer that was read just before. Whatever is still here at the next tick has vanished.
+        self._gone: dict[tuple[int, int], _Known] = {}
         self._last_id = 0
 
-    def record(self, record: SocketRecord) -> UdpChanged:
-        """The socket's row as it stands now."""
-        known = self._identify(record)
+    def released(self, record: SocketRecord) -> UdpChanged:
+        """The socket's row as its end left it."""
+        known = self._gone.pop((record.socket, record.seen_ns), None)
+        if known is None and self._is_live(record):
+            known = self._live.pop(record.socket)
+        return self._told(record, self._row(record, known))
+
+    def live(self, record: SocketRecord, pass_ns: int) -> UdpChanged:
+        """The socket's row as the iterator found it in the pass that began at pass_ns."""
+        if record.socket in self._live and not self._is_live(record):
+            self._set_aside(record.socket, pass_ns)
+        row = self._row(record, self._live.get(record.socket))
+        self._live[record.socket] = _Known(record.seen_ns, row, pass_ns)
+        return self._told(record, row)
+
+    def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
+        """After the iterator's last record: what is gone though its release was lost, with its counters as last seen.
+
+        `complete` says that the pass reported every socket, changed or not.
+        """
+        vanished = [key for key, known in self._gone.items() if known.pass_ns != pass_ns]
+        now = self._clock.wall(pass_ns)
+        events = [UdpChanged(time=now, udp=replace(self._gone.pop(key).row, closed=True)) for key in vanished]
+        if complete:
+            for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
+                self._set_aside(socket, pass_ns)
+        return events
+
+    def _is_live(self, record: SocketRecord) -> bool:
+        known = self._live.get(record.socket)
+        return known is not None and known.seen_ns == record.seen_ns
+
+    def _set_aside(self, socket: int, pass_ns: int) -> None:
+        known = self._live.pop(socket)
+        self._gone[socket, known.seen_ns] = known._replace(pass_ns=pass_ns)
+
+    def _row(self, record: SocketRecord, known: _Known | None) -> UdpSocket:
+        if known is None:
+            self._last_id += 1
         process = owner(record)
-        row = UdpSocket(
-            id=known.id,
+        return UdpSocket(
+            id=self._last_id if known is None else known.row.id,
             pid=process.pid if process else None,
             process_start_time=self._clock.wall_of_boot(process.start_boot_ns) if process else None,
             comm=comm_text(record.owner_comm) if process else None,
@@ -38,22 +79,9 @@ class UdpTracker:
             rx_bytes=record.rx_bytes,
             closed=bool(record.closed),
         )
-        return UdpChanged(time=self._clock.wall(record.time_ns), udp=row)
 
-    def _identify(self, record: SocketRecord) -> _Known:
-        for table in (self._known, self._older):
-            known = table.get(record.socket)
-            if known is not None and known.seen_ns == record.seen_ns:
-                if record.closed:
-                    del table[record.socket]
-                return known
-        self._last_id += 1
-        fresh = _Known(self._last_id, record.seen_ns)
-        if not record.closed:
-            if record.socket in self._known:
-                self._older[record.socket] = self._known[record.socket]
-            self._known[record.socket] = fresh
-        return fresh
+    def _told(self, record: SocketRecord, row: UdpSocket) -> UdpChanged:
+        return UdpChanged(time=self._clock.wall(record.time_ns), udp=row)
 
 
 def owner(record: SocketRecord) -> ProcessKey | None:

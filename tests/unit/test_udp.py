@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from nettop.kernel import abi
 from nettop.model.events import UdpChanged
@@ -10,9 +11,19 @@ from nettop.model.rows import UdpSocket
 from nettop.tracking.udp import UdpTracker
 from tests.builders import CLOCK, CURL, NETNS, at, ns, udp_record, without_owner
 
+PASS, NEXT_PASS, LAST_PASS = ns(2), ns(3), ns(4)
+
+
+def live(subject: UdpTracker, pass_ns: int = PASS, **changes: Any) -> UdpSocket:
+    return subject.live(udp_record(**changes), pass_ns).udp
+
+
+def released(subject: UdpTracker, **changes: Any) -> UdpSocket:
+    return subject.released(udp_record(closed=1, **changes)).udp
+
 
 def test_a_socket() -> None:
-    assert UdpTracker(CLOCK).record(udp_record(tx_bytes=33, rx_bytes=2**33)) == UdpChanged(
+    assert UdpTracker(CLOCK).live(udp_record(tx_bytes=33, rx_bytes=2**33), PASS) == UdpChanged(
         time=at(2),
         udp=UdpSocket(
             id=1,
@@ -31,35 +42,67 @@ def test_a_socket() -> None:
     "changes", [without_owner(), {"flags": abi.SOCKET_SHARED}], ids=["nobody is known", "several have sent"]
 )
 def test_a_socket_without_one_owner(changes: dict[str, Any]) -> None:
-    row = UdpTracker(CLOCK).record(udp_record(**changes)).udp
+    row = live(UdpTracker(CLOCK), **changes)
     assert (row.pid, row.process_start_time, row.comm) == (None, None, None)
 
 
 def test_a_socket_keeps_its_id_until_its_release() -> None:
     subject = UdpTracker(CLOCK)
-    changes: tuple[dict[str, Any], ...] = ({}, {"tx_bytes": 9}, {"closed": 1})
-    told = [subject.record(udp_record(**fields)).udp for fields in changes]
+    told = [live(subject), live(subject, NEXT_PASS, tx_bytes=9), released(subject)]
     assert [(row.id, row.tx_bytes, row.closed) for row in told] == [(1, 0, False), (1, 9, False), (1, 0, True)]
-    assert subject.record(udp_record(seen_ns=ns(5))).udp.id == 2
+    assert live(subject, LAST_PASS, seen_ns=ns(5)).id == 2
 
 
 def test_the_next_socket_at_an_address_is_another() -> None:
     subject = UdpTracker(CLOCK)
-    assert subject.record(udp_record()).udp.id == 1
-    assert subject.record(udp_record(seen_ns=ns(1.5))).udp.id == 2
+    assert live(subject).id == 1
+    assert live(subject, NEXT_PASS, seen_ns=ns(1.5)).id == 2
 
 
 def test_a_release_that_is_read_after_the_iterator_found_the_next_socket_at_its_address() -> None:
     subject = UdpTracker(CLOCK)
-    subject.record(udp_record(tx_bytes=5))
-    subject.record(udp_record(seen_ns=ns(1.5)))
-    released = subject.record(udp_record(tx_bytes=6, closed=1)).udp
-    assert (released.id, released.closed) == (1, True)
-    assert subject.record(udp_record(seen_ns=ns(1.5), closed=1)).udp.id == 2
+    live(subject, tx_bytes=5)
+    live(subject, NEXT_PASS, seen_ns=ns(1.5))
+    assert subject.finish_pass(NEXT_PASS, complete=False) == []
+    row = released(subject, tx_bytes=6)
+    assert (row.id, row.closed) == (1, True)
+    assert released(subject, seen_ns=ns(1.5)).id == 2
 
 
 def test_a_release_of_a_short_lived_socket_leaves_the_next_one_at_its_address_alone() -> None:
     subject = UdpTracker(CLOCK)
-    assert subject.record(udp_record(seen_ns=ns(1.5))).udp.id == 1
-    assert subject.record(udp_record(closed=1)).udp.id == 2
-    assert subject.record(udp_record(seen_ns=ns(1.5), tx_bytes=1)).udp.id == 1
+    assert live(subject, seen_ns=ns(1.5)).id == 1
+    assert released(subject).id == 2
+    assert live(subject, NEXT_PASS, seen_ns=ns(1.5), tx_bytes=1).id == 1
+
+
+def test_a_socket_whose_release_was_lost_ends_with_what_was_last_seen_of_it() -> None:
+    subject = UdpTracker(CLOCK)
+    row = live(subject, tx_bytes=5)
+    assert subject.finish_pass(PASS, complete=False) == []
+    assert subject.finish_pass(NEXT_PASS, complete=True) == []  # its release may be in a buffer still
+    assert subject.finish_pass(LAST_PASS, complete=False) == [UdpChanged(time=at(4), udp=replace(row, closed=True))]
+    assert subject.finish_pass(ns(5), complete=True) == []
+
+
+def test_a_socket_whose_release_was_only_late_ends_once() -> None:
+    subject = UdpTracker(CLOCK)
+    live(subject, tx_bytes=5)
+    subject.finish_pass(NEXT_PASS, complete=True)
+    assert released(subject, tx_bytes=6).id == 1
+    assert subject.finish_pass(LAST_PASS, complete=False) == []
+
+
+def test_a_socket_that_a_later_one_replaced_and_whose_release_was_lost_ends() -> None:
+    subject = UdpTracker(CLOCK)
+    live(subject, tx_bytes=5)
+    live(subject, NEXT_PASS, seen_ns=ns(1.5))
+    subject.finish_pass(NEXT_PASS, complete=False)
+    assert [event.udp.id for event in subject.finish_pass(LAST_PASS, complete=False)] == [1]
+
+
+def test_a_pass_that_reports_only_what_changed_ends_nothing() -> None:
+    subject = UdpTracker(CLOCK)
+    live(subject)
+    assert [subject.finish_pass(ns(second), complete=False) for second in (3, 4, 5)] == [[], [], []]
+    assert live(subject, ns(6), tx_bytes=1).id == 1

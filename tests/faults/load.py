@@ -1,0 +1,133 @@
+"""Programs that load: each function runs in a process of its own, started by lab.Namespace.play().
+
+Cheap enough that nettop gets its share of the CPUs: no parsing, no threads, only the standard library.
+"""
+
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+DNS_PORT = 53
+_SLICE_S = 0.01
+_QUERY_TAIL = b"\x05flood\x04test\0\0\1\0\1"
+_SMALL = 16
+
+
+def say(message: object) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def hear() -> Any:
+    return json.loads(sys.stdin.readline())
+
+
+def query(number: int) -> bytes:
+    """A question for a name that nobody asked before: `NUMBER.flood.test`, with the number as the id too."""
+    label = b"%08x" % number
+    return struct.pack("!HHHHHH", number & 0xFFFF, 0x0100, 1, 0, 0, 0) + bytes([len(label)]) + label + _QUERY_TAIL
+
+
+def serve(address: str, port: int) -> None:
+    """Answer each question with NXDOMAIN and each connection with as many bytes as came, until killed."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.create_server((address, port), backlog=4096) as listener,
+    ):
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        udp.bind((address, DNS_PORT))
+        say("serving")
+        while True:
+            ready, _, _ = select.select([udp, listener], [], [])
+            if udp in ready:
+                datagram, client = udp.recvfrom(512)
+                udp.sendto(datagram[:2] + b"\x85\x83" + datagram[4:], client)
+            if listener in ready:
+                with listener.accept()[0] as connection:
+                    connection.sendall(connection.recv(_SMALL))
+
+
+def ask_in_vain(address: str, count: int, per_s: int) -> None:
+    """So many questions where nobody listens, at this rate (0: as fast as can be); says when all are sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind((address, 0))
+        begun = time.monotonic()
+        for number in range(count):
+            udp.sendto(query(number), (address, DNS_PORT))
+            if per_s:
+                time.sleep(max(0.0, begun + (number + 1) / per_s - time.monotonic()))
+    say("asked")
+
+
+def connect(address: str, port: int, count: int) -> None:
+    """So many connections one after the other, 16 bytes each way, as fast as can be."""
+    for _ in range(count):
+        with socket.create_connection((address, port), timeout=20) as tcp:
+            tcp.sendall(bytes(_SMALL))
+            while tcp.recv(_SMALL):
+                pass
+    say("connected")
+
+
+def talk(address: str, port: int, per_s: int, seconds: float) -> None:
+    """Questions and connections, per_s of each, answered, over the time; says how many of each it made."""
+    asked = connected = 0
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.settimeout(20)
+    udp.connect((address, DNS_PORT))
+    begun = time.monotonic()
+    while (now := time.monotonic() - begun) < seconds:
+        due = int(now * per_s)
+        while asked < due:
+            udp.send(query(asked))
+            udp.recv(512)
+            asked += 1
+            connect_once(address, port)
+            connected += 1
+        time.sleep(_SLICE_S)
+    udp.close()
+    say([asked, connected])
+
+
+def connect_once(address: str, port: int) -> None:
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.sendall(bytes(_SMALL))
+        while tcp.recv(_SMALL):
+            pass
+
+
+def sockets(address: str, port: int, count: int) -> None:
+    """Open UDP sockets that have sent one byte each; closes them when told, ends when told again."""
+    opened = []
+    for _ in range(count):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.sendto(b"x", (address, port))
+        opened.append(udp)
+    say("opened")
+    hear()
+    for udp in opened:
+        udp.close()
+    say("closed")
+    hear()
+
+
+def exits(address: str, port: int, count: int) -> None:
+    """Children that send one byte and are gone, one after the other."""
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.sendto(b"x", (address, port))
+            os._exit(0)
+        os.waitpid(pid, 0)
+    say("gone")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](**json.loads(sys.argv[2]))
