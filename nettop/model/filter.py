@@ -9,6 +9,7 @@ without regard to case; `*`, `?` and `[...]` are wildcards. Quotes keep spaces: 
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from dnslib import RCODE
@@ -28,6 +29,7 @@ _RowType = TypeVar("_RowType", bound=AnyRow)
 
 _TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+))""")
 _MAX_PORT = 65_535
+_TEXTS_REMEMBERED = 16_384  # per term, 1 MB: most names and addresses come again with every tick
 
 
 class FilterError(UsageError):
@@ -72,7 +74,8 @@ class Filter:
                 alternatives.append(tests)
         if not alternatives:
             return None
-        return lambda row: any(all(test(row) for test in tests) for tests in alternatives)
+        conjunctions = list(map(_all_of, alternatives))
+        return conjunctions[0] if len(conjunctions) == 1 else lambda row: any(test(row) for test in conjunctions)
 
     def not_applied(self, kind: Kind) -> tuple[str, ...]:
         """The terms that say nothing about this kind of rows, as they were written."""
@@ -92,6 +95,10 @@ class Filter:
     def _passing(self, kind: Kind, candidates: tuple[_RowType, ...]) -> tuple[_RowType, ...]:
         test = self.test(kind)
         return candidates if test is None else tuple(row for row in candidates if test(row))
+
+
+def _all_of(tests: list[_Test]) -> _Test:
+    return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
 
 
 def _negatable(test: _Test, negated: bool) -> _Test:
@@ -172,7 +179,12 @@ def _looks_like_key(text: str) -> bool:
 
 def _text_test(pattern: str) -> Callable[[str | None], bool]:
     matches = re.compile(translate(pattern.lower())).match
-    return lambda text: text is not None and matches(text.lower()) is not None
+
+    @lru_cache(maxsize=_TEXTS_REMEMBERED)
+    def test(text: str | None) -> bool:
+        return text is not None and matches(text.lower()) is not None
+
+    return test
 
 
 def _bare(word: str) -> dict[Kind, _Test]:

@@ -8,13 +8,14 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
+from nettop.tui.footer import KeyLine
 from nettop.tui.keys import KEYS_IN_DETAIL, bindings
 from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
@@ -53,7 +54,7 @@ class DetailScreen(Screen[None]):
         if shown.queries is not None:
             yield Static(Text("DNS queries"), classes="detail-heading", markup=False)
             yield self._queries
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -9,12 +9,13 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from nettop.model.filter import AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.columns import Column, Context
+from nettop.tui.footer import KeyLine
 from nettop.tui.keys import MAIN_KEYS, bindings
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
@@ -112,7 +113,7 @@ class MainScreen(Screen[None]):
         with Vertical(id="panes"):
             yield from self._panes.values()
         yield FilterBar()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -36,7 +36,8 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     """The first line as (text, part) pairs: mode, time, rates, counts; the sparkline takes what room is left."""
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
-    open_connections = sum(row.state != "closed" for row in snapshot.connections)
+    states = [row.state for row in snapshot.connections]
+    open_connections = len(states) - states.count("closed")
     failed = sum(map(dns_failed, snapshot.dns))
     over = sum(row.status in ("answered", "timeout") for row in snapshot.dns)
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")

@@ -77,11 +77,13 @@ def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, sho
 
 def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
     """The rows by one column, what is unknown last in either direction; rows that tie keep their order."""
-    # indices, not pairs: thousands of new tuples with every tick would keep the garbage collector busy
-    values = [column.sort(row, context) for row in rows]
-    known = [index for index, value in enumerate(values) if value is not None]
-    known.sort(key=values.__getitem__, reverse=descending)
-    return [*(rows[index] for index in known), *(row for row, value in zip(rows, values, strict=True) if value is None)]
+    value = column.sort_key(context)
+    try:
+        return sorted(rows, key=value, reverse=descending)
+    except TypeError:  # None is among them
+        known = [row for row in rows if value(row) is not None]
+        known.sort(key=value, reverse=descending)
+        return known + [row for row in rows if value(row) is None]
 
 
 def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:

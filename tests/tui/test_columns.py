@@ -177,9 +177,9 @@ def test_addresses_sort_by_number() -> None:
 
     in_order = [endpoint("", 1), endpoint("9.0.0.1", 80), endpoint("10.0.0.2", 80), endpoint("10.0.0.2", 443),
                 endpoint("10.0.0.10", 22), endpoint("::1", 22), endpoint("2001:db8::", 1)]  # fmt: skip
-    key = next(column for column in CONNECTION_COLUMNS if column.key == "local").sort
+    key = next(column for column in CONNECTION_COLUMNS if column.key == "local").sort_key(NOW)
     shuffled = [*in_order[3:], *in_order[:3]]
-    assert sorted(shuffled, key=lambda row: key(row, NOW)) == in_order
+    assert sorted(shuffled, key=key) == in_order
 
 
 @pytest.mark.parametrize(

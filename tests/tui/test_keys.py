@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 from nettop.tui.app import NettopApp
 from nettop.tui.detail import DetailScreen
+from nettop.tui.footer import KeyLine
 from nettop.tui.help import HelpScreen
 from nettop.tui.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.tui.main import MainScreen
@@ -525,9 +526,9 @@ def test_before_the_first_snapshot_nothing_can_be_exported_or_paused() -> None:
     play(steps, FakeFeed())
 
 
-def test_every_screen_has_one_footer() -> None:
+def test_every_screen_has_one_key_line() -> None:
     async def steps(pilot: Pilot[None]) -> None:
-        assert len(pilot.app.screen.query(Footer)) == 1
+        assert len(pilot.app.screen.query(KeyLine)) == 1
 
     app = play(steps, FakeFeed(busy()))
     assert isinstance(app, NettopApp)
