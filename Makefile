@@ -49,6 +49,10 @@ bench: $(VENV)/.test ## Show how fast and light nettop is, beside others; CASES=
 	$(call packages,$(BENCH_PACKAGES))
 	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(CASES)
 
+.PHONY: soak
+soak: $(VENV)/.test ## The screen under load for SECONDS=1800: nothing it holds may grow
+	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
+
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports
 	$(BIN)/ruff check nettop tests screenshots

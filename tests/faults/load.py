@@ -1,5 +1,7 @@
 """Programs that load: each function runs in a process of its own, started by lab.Namespace.play().
 
+In the end they say how many questions, connections and processes they made.
+
 Cheap enough that nettop gets its share of the CPUs: no parsing, no threads, only the standard library.
 """
 
@@ -53,7 +55,7 @@ def serve(address: str, port: int) -> None:
 
 
 def ask_in_vain(address: str, count: int, per_s: int) -> None:
-    """So many questions where nobody listens, at this rate (0: as fast as can be); says when all are sent."""
+    """So many questions where nobody listens, at this rate (0: as fast as can be)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind((address, 0))
         begun = time.monotonic()
@@ -61,7 +63,7 @@ def ask_in_vain(address: str, count: int, per_s: int) -> None:
             udp.sendto(query(number), (address, DNS_PORT))
             if per_s:
                 time.sleep(max(0.0, begun + (number + 1) / per_s - time.monotonic()))
-    say("asked")
+    say([count, 0, 1])
 
 
 def connect(address: str, port: int, count: int) -> None:
@@ -71,11 +73,11 @@ def connect(address: str, port: int, count: int) -> None:
             tcp.sendall(bytes(_SMALL))
             while tcp.recv(_SMALL):
                 pass
-    say("connected")
+    say([0, count, 1])
 
 
 def talk(address: str, port: int, per_s: int, seconds: float) -> None:
-    """Questions and connections, per_s of each, answered, over the time; says how many of each it made."""
+    """Questions and connections, per_s of each, answered, over the time."""
     asked = connected = 0
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.settimeout(20)
@@ -91,7 +93,7 @@ def talk(address: str, port: int, per_s: int, seconds: float) -> None:
             connected += 1
         time.sleep(_SLICE_S)
     udp.close()
-    say([asked, connected])
+    say([asked, connected, 1])
 
 
 def connect_once(address: str, port: int) -> None:
@@ -117,8 +119,7 @@ def sockets(address: str, port: int, count: int) -> None:
 
 
 def exits(address: str, port: int, count: int) -> None:
-    """Children that send one byte and are gone, one after the other."""
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    """Children that each send one byte and are gone, one after the other."""
     for _ in range(count):
         pid = os.fork()
         if pid == 0:
@@ -126,7 +127,7 @@ def exits(address: str, port: int, count: int) -> None:
                 udp.sendto(b"x", (address, port))
             os._exit(0)
         os.waitpid(pid, 0)
-    say("gone")
+    say([0, 0, count])
 
 
 if __name__ == "__main__":

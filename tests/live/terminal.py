@@ -79,6 +79,13 @@ class Terminal:
         self._stream.feed(_NOT_FOR_PYTE.sub(b"", chunk))
         return bool(chunk)
 
+    def drain(self, wait_s: float = 0.01) -> bool:
+        """Take what the program wrote and forget it: for long runs, of which nobody looks at the screen."""
+        ready, _, _ = select.select([self._master], [], [], wait_s)
+        if ready:
+            os.read(self._master, 1 << 20)
+        return bool(ready)
+
     @property
     def lines(self) -> list[str]:
         # pyte keeps an empty cell after each wide character
