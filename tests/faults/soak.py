@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from nettop.model.snapshot import Snapshot
 from tests.faults import load
-from tests.live.lab import NETTOP, Namespace, Program, check_snapshot, namespace, wait_until
+from tests.live.lab import NETTOP, Namespace, Program, namespace, wait_until
 from tests.live.terminal import Terminal
 
 SECONDS, PER_S, EXITS = 1800.0, 1000, 100_000
@@ -137,7 +139,7 @@ def observe(name: str, where: Namespace, begin: Callable[[], Program], every_s: 
             samples.append(sample(terminal.pid, begun))
             terminal.press("e")
             wait_until(lambda: not terminal.drain() and any(exports.glob("*.json")), "the export")
-            snapshot = check_snapshot(next(exports.glob("*.json")).read_bytes())
+            snapshot = msgspec.json.decode(next(exports.glob("*.json")).read_bytes(), type=Snapshot)
             terminal.press("q")
             if terminal.ends(20) != 0:
                 raise AssertionError(f"nettop ended with {terminal.process.returncode}")
