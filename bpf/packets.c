@@ -196,7 +196,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (read_ports(skb, &packet, &ports))
 		return;
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
-	if (packet.protocol == IPPROTO_TCP && server_port != DNS_PORT)
+	if (packet.protocol == IPPROTO_TCP && !IS_DNS_PORT(server_port))
 		return;
 	typed = skb->sk;
 	if (!typed)
@@ -205,7 +205,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
 			count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
-		if (server_port != DNS_PORT)
+		if (!IS_DNS_PORT(server_port))
 			return;
 	} else {
 		if (bpf_skb_load_bytes(skb, packet.l4_offset + 12, &data_offset, 1))

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Protocol
 
 from nettop.collector import Collector, Feed, FixedSnapshot
+from nettop.config import as_toml, look, resolve
 from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.privileges import require_privileges
@@ -21,10 +22,11 @@ from nettop.limits import require_room
 from nettop.model import events
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.model.snapshot import Snapshot
-from nettop.model.store import Store, replayed
+from nettop.model.store import History, Store, replayed
 from nettop.model.stream_filter import StreamFilter
 from nettop.options import Commands, make_parser
 from nettop.output_file import OutputFile
+from nettop.settings import Settings
 from nettop.signals import on_ending
 from nettop.sources import Source
 from nettop.sources.live import LiveSource
@@ -130,8 +132,16 @@ def _scope(options: argparse.Namespace) -> Scope:
     return scope
 
 
-def _chosen_filter(options: argparse.Namespace) -> Filter:
-    chosen = Filter(options.filter)
+def _settings(options: argparse.Namespace) -> Settings:
+    return resolve(vars(options)).settings
+
+
+def _history(settings: Settings) -> History:
+    return History(settings.history_dns, settings.history_connections, settings.history_processes)
+
+
+def _chosen_filter(settings: Settings) -> Filter:
+    chosen = Filter(settings.filter)
     for kind in KINDS:
         for term in chosen.not_applied(kind):
             _note(f"the filter term '{term}' says nothing about {kind}; they are not filtered by it.")
@@ -142,16 +152,17 @@ def _chosen_filter(options: argparse.Namespace) -> Filter:
 
 
 def _run_screen(options: argparse.Namespace) -> int:
-    chosen, scope = _chosen_filter(options), _scope(options)
+    settings, scope = _settings(options), _scope(options)
+    chosen = _chosen_filter(settings)
     require_privileges()
     _require_terminal()
-    return _show(Collector(_live(options, scope)), "LIVE", chosen)
+    return _show(Collector(_live(settings, scope), _history(settings)), "LIVE", chosen, settings)
 
 
-def _show(feed: Feed, mode: str, chosen: Filter) -> int:
+def _show(feed: Feed, mode: str, chosen: Filter, settings: Settings) -> int:
     from nettop.tui.run import run_screen  # noqa: PLC0415 - the headless commands do without textual
 
-    return run_screen(feed, mode, chosen)
+    return run_screen(feed, mode, chosen, look(settings))
 
 
 def _require_terminal() -> None:
@@ -163,11 +174,12 @@ def _require_terminal() -> None:
 
 
 def _run_snapshot(options: argparse.Namespace) -> int:
-    chosen, scope = _chosen_filter(options), _scope(options)
+    settings, scope = _settings(options), _scope(options)
+    chosen = _chosen_filter(settings)
     require_privileges()
     with _stop_signals() as stopped, _output(options) as output:
-        source = _live(options, scope)
-        store = Store()
+        source = _live(settings, scope)
+        store = Store(_history(settings))
         try:
             for event in _events(source, options.seconds, stopped):
                 store.apply(event)
@@ -179,10 +191,11 @@ def _run_snapshot(options: argparse.Namespace) -> int:
 
 
 def _run_stream(options: argparse.Namespace) -> int:
-    chosen, scope = _chosen_filter(options), _scope(options)
+    settings, scope = _settings(options), _scope(options)
+    chosen = _chosen_filter(settings)
     require_privileges()
     with _stop_signals() as stopped, _output(options, keep_partial=True) as output:
-        source = _live(options, scope)
+        source = _live(settings, scope)
         passes = StreamFilter(chosen).passes
         try:
             for event in _events(source, options.seconds, stopped):
@@ -200,15 +213,19 @@ def _run_replay(options: argparse.Namespace) -> int:
             "--pid, --comm and --netns choose what is watched; a recording is made.",
             "Use --filter, for example pid:42.",
         )
-    chosen = _chosen_filter(options)
+    settings = _settings(options)
+    chosen = _chosen_filter(settings)
     path = _played_file(options)
     snapshot = read_snapshot(path)
     if options.snapshot:
-        return _write_replayed(options, chosen, path, snapshot)
+        if snapshot is None:
+            snapshot = replayed(read_events(path, options.partial), _history(settings)).snapshot()
+        return _write_replayed(options, chosen, snapshot)
     _require_terminal()
     if snapshot is not None:
-        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen)
-    return _show(Collector(RecordingSource(path, options.partial, options.speed)), "REPLAY", chosen)
+        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, settings)
+    source = RecordingSource(path, options.partial, options.speed)
+    return _show(Collector(source, _history(settings)), "REPLAY", chosen, settings)
 
 
 def _played_file(options: argparse.Namespace) -> Path:
@@ -223,10 +240,8 @@ def _played_file(options: argparse.Namespace) -> Path:
     return Path(options.file)
 
 
-def _write_replayed(options: argparse.Namespace, chosen: Filter, path: Path, snapshot: Snapshot | None) -> int:
+def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
     with _output(options) as output:
-        if snapshot is None:
-            snapshot = replayed(read_events(path, options.partial)).snapshot()
         output.write(snapshot_json(chosen.apply(snapshot) if chosen.text else snapshot))
         output.commit()
     return 0
@@ -240,9 +255,19 @@ def _run_doctor(options: argparse.Namespace) -> int:
     return 0 if report.can_run else 3
 
 
-def _live(options: argparse.Namespace, scope: Scope) -> Source:
+def _run_config(options: argparse.Namespace) -> int:
+    resolved = resolve(vars(options))
+    if resolved.settings.keys:
+        from nettop.tui.keymap import refuse_clashes  # noqa: PLC0415 - knows Textual's names of keys
+
+        refuse_clashes(resolved.settings.keys)
+    _StandardOutput().write(as_toml(resolved).encode())
+    return 0
+
+
+def _live(settings: Settings, scope: Scope) -> Source:
     require_room()
-    return LiveSource(scope, options.interval, options.filter.strip() or None)
+    return LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports)
 
 
 def _events(source: Source, seconds: float | None, stopped: list[int]) -> Iterator[events.AnyEvent]:
@@ -306,4 +331,4 @@ def _output(options: argparse.Namespace, keep_partial: bool = False) -> Iterator
             yield file
 
 
-_COMMANDS = Commands(_run_screen, _run_snapshot, _run_stream, _run_replay, _run_doctor)
+_COMMANDS = Commands(_run_screen, _run_snapshot, _run_stream, _run_replay, _run_doctor, _run_config)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nettop.model.events import Tick
 from nettop.model.snapshot import Snapshot
-from nettop.model.store import Store
+from nettop.model.store import DEFAULT_HISTORY, History, Store
 from nettop.sources import Source
 
 _READ_TIMEOUT_S = 0.25  # how late a stop may be noticed
@@ -57,11 +57,11 @@ class Feed(Protocol):
 class Collector:
     """A Feed. Owns the source and the store; `latest` is replaced at each tick, by one assignment of a frozen value."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, history: History = DEFAULT_HISTORY) -> None:
         self.latest: Snapshot | None = None
         self.error: BaseException | None = None
         self._source = source
-        self._store = Store()
+        self._store = Store(history)
         self._stop = threading.Event()
         self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="nettop-collector", daemon=True)

@@ -3,14 +3,15 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nettop import __version__
 from nettop.errors import UsageError
 from nettop.model.filter import FILTER_KEYS
+from nettop.setting_kinds import WrongValueError, as_text
+from nettop.settings import setting
 from nettop.sources.recording import MAX_SPEED, MIN_SPEED
 
-MIN_INTERVAL_S, MAX_INTERVAL_S, DEFAULT_INTERVAL_S = 0.1, 60.0, 1.0
 MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
 
 
@@ -29,6 +30,7 @@ class Commands(NamedTuple):
     stream: Callable[[argparse.Namespace], int]
     replay: Callable[[argparse.Namespace], int]
     doctor: Callable[[argparse.Namespace], int]
+    config: Callable[[argparse.Namespace], int]
 
 
 def make_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -41,7 +43,8 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nettop {__version__}")
     _add_watching(parser)
-    parser.set_defaults(run=commands.screen, pid=[], comm=[], netns=[], filter="", interval=DEFAULT_INTERVAL_S)
+    _add_setting(parser, "theme")
+    parser.set_defaults(run=commands.screen, pid=[], comm=[], netns=[])
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands (none: the live screen)")
 
     snapshot = subparsers.add_parser(
@@ -90,7 +93,8 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
         help=f"how many times as fast as it was recorded, {MIN_SPEED:g} to {MAX_SPEED:g} (default 1)",
     )
     replay.add_argument("--partial", action="store_true", help="take a recording that was cut, as far as it goes")
-    _add_filter(replay)
+    _add_setting(replay, "filter")
+    _add_setting(replay, "theme")
     _add_output(replay)
     _add_debug(replay)
     replay.set_defaults(run=commands.replay)
@@ -103,6 +107,14 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="as JSON")
     _add_debug(doctor)
     doctor.set_defaults(run=commands.doctor)
+
+    config = subparsers.add_parser(
+        "config",
+        help="print the settings and where each came from",
+        description="Print the settings that hold here as a config.toml, each with where it came from.",
+    )
+    _add_debug(config)
+    config.set_defaults(run=commands.config)
     return parser
 
 
@@ -143,19 +155,32 @@ def _add_watching(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH|PID",
         help="only this network namespace",
     )
-    _add_filter(parser)
-    parser.add_argument(
-        "--interval",
-        type=_interval,
-        default=argparse.SUPPRESS,  # the top parser's, so that an option counts before the command too
-        metavar="SECONDS",
-        help=f"how often counters are read, {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} (default {DEFAULT_INTERVAL_S:g})",
-    )
+    for attribute in ("filter", "interval", "dns_ports"):
+        _add_setting(parser, attribute)
     _add_debug(parser)
 
 
-def _add_filter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--filter", default=argparse.SUPPRESS, metavar="EXPR", help="only rows that match")
+_METAVARS = {"filter": "EXPR", "interval": "SECONDS", "dns_ports": "PORT[,PORT...]", "theme": "NAME"}
+
+
+def _add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
+    declared = setting(attribute)
+    assert declared.option is not None  # noqa: S101 - a setting without one is none of the command line
+
+    def value(text: str) -> Any:
+        try:
+            return declared.kind.from_text(text)
+        except WrongValueError as error:
+            raise argparse.ArgumentTypeError(error.problem) from None
+
+    default = as_text(declared.default)
+    parser.add_argument(
+        declared.option,
+        type=value,
+        default=argparse.SUPPRESS,  # not given, neither here nor before the command
+        metavar=_METAVARS[attribute],
+        help=f"{declared.help}{f' (default {default})' if default else ''}",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -189,10 +214,6 @@ def _speed(text: str) -> float:
     if not MIN_SPEED <= speed <= MAX_SPEED:
         raise argparse.ArgumentTypeError(f"{text} is not between {MIN_SPEED:g} and {MAX_SPEED:g}")
     return speed
-
-
-def _interval(text: str) -> float:
-    return _seconds(text, MIN_INTERVAL_S, MAX_INTERVAL_S)
 
 
 def _pid(text: str) -> int:

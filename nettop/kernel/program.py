@@ -5,7 +5,7 @@ Everything it holds in the kernel hangs on file descriptors of this process, so 
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from nettop.kernel import abi, syscalls
 from nettop.kernel.image import Image
 from nettop.kernel.perf_buffers import PerfBuffers
 from nettop.kernel.scope import COMM_CHARACTERS, Scope
+from nettop.model.rows import DNS_PORTS
 
-DNS_PORT = 53
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 # Perf pages per CPU (4 KiB each, a power of two) and how many records wake the reader. Reading waits for that many or
 # for the next tick, so a buffer holds several times as much: 256 KiB are 1,300 connections, 1 MiB 250 large answers.
@@ -233,11 +233,11 @@ class KernelProgram:
         syscalls.update(self._maps["report_all"], struct.pack("=I", 0), struct.pack("=I", everything))
 
 
-def defines(scope: Scope) -> tuple[str, ...]:
+def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms}
     return (
-        f"-DDNS_PORT={DNS_PORT}",
+        f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )

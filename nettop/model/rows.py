@@ -28,6 +28,7 @@ TcpState = Literal[
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
 DnsStatus = Literal["pending", "answered", "timeout", "forgotten"]
+DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -222,11 +223,12 @@ class Host(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Scope(Row, frozen=True, gc=False, kw_only=True):
-    """What was watched: pids, comms, inode numbers of network namespaces; empty means everything."""
+    """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers."""
 
     pid: tuple[int, ...] = ()
     comm: tuple[str, ...] = ()
     netns: tuple[int, ...] = ()
+    dns_ports: tuple[int, ...] = DNS_PORTS
 
 
 class Losses(Row, frozen=True, gc=False, kw_only=True):

@@ -20,6 +20,17 @@ LATENCIES_KEPT = 255  # per process, for its median
 _FAILED_CONNECTS = ("refused", "timeout", "given-up", "unreachable", "other", "reset-by-peer", "reset-by-us")
 
 
+class History(NamedTuple):
+    """How many rows are kept of what is over."""
+
+    dns: int = MAX_DNS_QUERIES
+    connections: int = MAX_CLOSED_CONNECTIONS
+    processes: int = MAX_EXITED_PROCESSES
+
+
+DEFAULT_HISTORY = History()
+
+
 class _ProcessKey(NamedTuple):
     pid: int
     start_time: datetime
@@ -72,7 +83,8 @@ class _Share(NamedTuple):
 class Store:
     """Single-threaded. A snapshot shares the rows that have not changed since the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: History = DEFAULT_HISTORY) -> None:
+        self._history = history
         self._start: events.Start | None = None
         self._now: datetime | None = None
         self._last_tick: datetime | None = None
@@ -149,7 +161,7 @@ class Store:
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is not None:
             _count_dns(totals, before, row)
-        if len(self._dns) > MAX_DNS_QUERIES:
+        if len(self._dns) > self._history.dns:
             oldest = next(iter(self._dns))
             del self._dns[oldest]
             self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest)
@@ -163,7 +175,7 @@ class Store:
         self._add("tcp", row.pid, row.process_start_time, _connection_share(row), 1)
         if row.state == "closed" and (before is None or before.state != "closed"):
             self._closed.append(row.id)
-            if len(self._closed) > MAX_CLOSED_CONNECTIONS:
+            if len(self._closed) > self._history.connections:
                 del self._connections[self._closed.popleft()]
                 self._evicted["connections"] += 1
 
@@ -183,7 +195,7 @@ class Store:
         self._changed.add(key)
         if identity.exited_at is not None and (before is None or before.exited_at is None):
             self._exited.append(key)
-            if len(self._exited) > MAX_EXITED_PROCESSES:
+            if len(self._exited) > self._history.processes:
                 self._forget_process(self._exited.popleft())
                 self._evicted["processes"] += 1
 
@@ -310,9 +322,9 @@ def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_
     )
 
 
-def replayed(recorded: Iterable[events.AnyEvent]) -> Store:
+def replayed(recorded: Iterable[events.AnyEvent], history: History = DEFAULT_HISTORY) -> Store:
     """A store that has taken all these events."""
-    store = Store()
+    store = Store(history)
     for event in recorded:
         store.apply(event)
     return store

@@ -27,8 +27,14 @@ _TIME = itemgetter(0)  # every record's first field is its time
 class LiveSource:
     """Attaches on construction: from then on nothing in scope is missed. Raises CannotRunError."""
 
-    def __init__(self, scope: Scope, interval_s: float, filter_text: str | None = None) -> None:
-        self._program = KernelProgram(scope, image_for(defines(scope)))
+    def __init__(
+        self,
+        scope: Scope,
+        interval_s: float,
+        filter_text: str | None = None,
+        dns_ports: tuple[int, ...] = rows.DNS_PORTS,
+    ) -> None:
+        self._program = KernelProgram(scope, image_for(defines(scope, dns_ports)))
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)
@@ -51,7 +57,9 @@ class LiveSource:
             time=self._clock.wall(now_ns),
             nettop=__version__,
             host=procfs.this_host(),
-            scope=rows.Scope(pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns),
+            scope=rows.Scope(
+                pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns, dns_ports=dns_ports
+            ),
             hooks={hook.need: hook.mechanism for hook in HOOKS},
             interval_s=interval_s,
             filter=filter_text,

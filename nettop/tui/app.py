@@ -25,10 +25,12 @@ from nettop.model.snapshot import Snapshot
 from nettop.output_file import OutputFile
 from nettop.text import printable_text
 from nettop.tui import size
+from nettop.tui.bindings import bindings
 from nettop.tui.columns import Context
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
-from nettop.tui.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS, bindings
+from nettop.tui.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.tui.look import DEFAULT_LOOK, Look
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import PathPrompt
 from nettop.tui.status import Status
@@ -57,15 +59,15 @@ class NettopApp(App[None], inherit_bindings=False):
         feed: Feed,
         mode: str = "LIVE",
         chosen: Filter | None = None,
-        keymap: dict[str, str] | None = None,
+        look: Look = DEFAULT_LOOK,
         tick_s: float | None = TICK_S,
     ) -> None:
         super().__init__()
         self._feed = feed
         self._mode = mode
-        self._keys = keymap or {}
+        self._look = look
         self._tick_s = tick_s
-        self._main = MainScreen(chosen or Filter(""))
+        self._main = MainScreen(chosen or Filter(""), look.panes)
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
@@ -92,7 +94,8 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Textual's hook."""
-        self.set_keymap(self._keys)
+        self.theme = self._look.theme
+        self.set_keymap(dict(self._look.keymap))
         self.push_screen(self._main)
         if self._tick_s is not None:
             self.set_interval(self._tick_s, self.tick)
@@ -150,7 +153,7 @@ class NettopApp(App[None], inherit_bindings=False):
         """Enter on a row."""
         if self.shown is not None:
             context = Context(self.shown.captured_at, self._main.state.names)
-            self.push_screen(DetailScreen(message.row, self.shown, context), lambda _: self.draw())
+            self.push_screen(DetailScreen(message.row, self.shown, context, self._look.panes), lambda _: self.draw())
 
     # Keys
 
@@ -174,7 +177,7 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def action_help(self) -> None:
         """Show the help."""
-        self.push_screen(HelpScreen(self._keys))
+        self.push_screen(HelpScreen(self._look.keymap))
 
     def action_copy_row(self) -> None:
         """To the terminal's clipboard (OSC 52), which not every terminal has."""
@@ -187,18 +190,25 @@ class NettopApp(App[None], inherit_bindings=False):
             self._say("Copied the row as JSON.")
 
     def action_export(self) -> None:
-        """Under a name of its own in the current directory."""
+        """Under a name of its own in the directory of the configuration."""
         if self.shown is not None:
-            self._export(Path(export_name(self.shown)))
+            self._export_to(self._proposal(self.shown))
 
     def action_export_as(self) -> None:
         """Ask for the path."""
         if self.shown is not None:
-            self.push_screen(PathPrompt(export_name(self.shown)), self._export_to)
+            self.push_screen(PathPrompt(self._proposal(self.shown)), self._export_to)
+
+    def _proposal(self, snapshot: Snapshot) -> str:
+        return str(Path(self._look.export_directory) / export_name(snapshot))
 
     def _export_to(self, path: str | None) -> None:
-        if path is not None:
-            self._export(Path(path))
+        if path is None:
+            return
+        try:
+            self._export(self._look.path(path))
+        except RuntimeError:
+            self._say(f"Not exported. There is no user of {path}.", failed=True)
 
     def _export(self, path: Path) -> None:
         if self.shown is None:
@@ -211,7 +221,7 @@ class NettopApp(App[None], inherit_bindings=False):
             written = await asyncio.to_thread(write_snapshot, snapshot, chosen, path)
         except NettopError as error:
             self._say(f"Not exported. {error.message}", failed=True)
-        except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a NUL, of an unknown ~user
+        except (OSError, ValueError) as error:  # a name too long, with a NUL
             self._say(f"Not exported. {path} is no path for a file: {error}.", failed=True)
         else:
             self._say(f"Wrote {written}")
@@ -252,9 +262,9 @@ def _compact(moment: datetime) -> str:
 def write_snapshot(snapshot: Snapshot, chosen: Filter, path: Path) -> Path:
     """The rows that the filter chooses, under the rules of OutputFile; where they are.
 
-    Raises UsageError and RunError, RuntimeError for an unknown `~user`.
+    Raises UsageError and RunError.
     """
-    path = path.expanduser().absolute()
+    path = path.absolute()
     with OutputFile(path, overwrite=False) as file:
         file.write(snapshot_json(chosen.apply(snapshot)))
         file.commit()

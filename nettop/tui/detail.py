@@ -1,5 +1,6 @@
 """The detail of a row, kept up to date while it is open."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -13,13 +14,14 @@ from textual.widgets import Static
 from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
+from nettop.tui.bindings import bindings
 from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
 from nettop.tui.footer import KeyLine
-from nettop.tui.keys import KEYS_IN_DETAIL, bindings
+from nettop.tui.keys import KEYS_IN_DETAIL
 from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
-from nettop.tui.view import CONNECTION_PANE, DNS_PANE, next_column, sort, sort_by
+from nettop.tui.view import PANES, PaneKind, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
 
@@ -30,14 +32,17 @@ class DetailScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS_IN_DETAIL)]
     AUTO_FOCUS = "RowTable"
 
-    def __init__(self, row: AnyRow, snapshot: Snapshot, context: Context) -> None:
+    def __init__(
+        self, row: AnyRow, snapshot: Snapshot, context: Context, panes: Sequence[PaneKind[Any]] = PANES
+    ) -> None:
         super().__init__()
         self.row = row
         self._snapshot = snapshot
         self._cell_context = context
-        self._connections: RowTable[Any] = RowTable(CONNECTION_PANE, "no connections", id="detail-connections")
-        self._queries: RowTable[Any] = RowTable(DNS_PANE, "no DNS queries", id="detail-queries")
-        self._sorts = {pane.kind: (pane.sort, pane.descending) for pane in (CONNECTION_PANE, DNS_PANE)}
+        by_kind = {pane.kind: pane for pane in panes}
+        self._connections: RowTable[Any] = RowTable(by_kind["connections"], "no connections", id="detail-connections")
+        self._queries: RowTable[Any] = RowTable(by_kind["dns"], "no DNS queries", id="detail-queries")
+        self._sorts = {pane.kind: (pane.sort, pane.descending) for pane in panes}
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""

@@ -1,6 +1,6 @@
 """The help: keys, columns and filter language, from their declarations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from rich.console import Group
@@ -14,7 +14,8 @@ from textual.widgets import Static
 
 from nettop.model import filter as filter_language
 from nettop.text import printable_text
-from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key, bindings
+from nettop.tui.bindings import bindings
+from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.tui.size import TooSmall
 from nettop.tui.view import PANES
 
@@ -26,7 +27,7 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(HELP_KEYS)]
 
-    def __init__(self, keymap: dict[str, str]) -> None:
+    def __init__(self, keymap: Mapping[str, str]) -> None:
         super().__init__()
         self._keymap = keymap
 
@@ -50,7 +51,7 @@ class HelpScreen(ModalScreen[None]):
         text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
 
-def help_text(keymap: dict[str, str]) -> Group:
+def help_text(keymap: Mapping[str, str]) -> Group:
     """All of it; `keymap` has the keys that the user has changed, by id."""
     return Group(
         *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
@@ -77,7 +78,7 @@ def _section(heading: str, lines: Iterable[tuple[str, str]]) -> tuple[Text, Tabl
     return Text(heading, "bold underline"), table
 
 
-def _key_lines(keys: tuple[Key, ...], keymap: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _key_lines(keys: tuple[Key, ...], keymap: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key in keys:
         names = keymap.get(key.id, key.shown_as or key.keys)
         yield names.replace(",", " "), key.meaning

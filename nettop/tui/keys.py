@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from textual.binding import Binding
-
 
 @dataclass(frozen=True)
 class Key:
@@ -17,19 +15,6 @@ class Key:
     footer: bool = False
     shown_as: str | None = None
     priority: bool = False  # before whatever has the focus, also where one types
-
-    def binding(self) -> Binding:
-        """As Textual wants it."""
-        return Binding(
-            self.keys,
-            self.action,
-            self.label,
-            show=self.footer,
-            key_display=self.shown_as,
-            tooltip=self.meaning,
-            id=self.id,
-            priority=self.priority,
-        )
 
 
 # Everywhere
@@ -122,8 +107,3 @@ TOGETHER = (
     (*APP_KEYS, *PATH_KEYS),
     (*APP_KEYS, *HELP_KEYS),
 )
-
-
-def bindings(keys: tuple[Key, ...]) -> list[Binding]:
-    """The bindings of a class."""
-    return [key.binding() for key in keys]

@@ -1,5 +1,6 @@
 """The main screen: three panes, the status bar, the filter; and the state of the view."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,9 +15,10 @@ from textual.widgets import Static
 from nettop.model.filter import AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
+from nettop.tui.bindings import bindings
 from nettop.tui.columns import Column, Context
 from nettop.tui.footer import KeyLine
-from nettop.tui.keys import MAIN_KEYS, bindings
+from nettop.tui.keys import MAIN_KEYS
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
@@ -37,9 +39,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
-    sorts: dict[Kind, tuple[str, bool]] = field(
-        default_factory=lambda: {pane.kind: (pane.sort, pane.descending) for pane in PANES}
-    )
+    sorts: dict[Kind, tuple[str, bool]] = field(default_factory=dict)
 
 
 class TabTitle(Static):
@@ -97,11 +97,11 @@ class MainScreen(Screen[None]):
             """Textual's hook."""
             return isinstance(message, MainScreen.StateChanged)
 
-    def __init__(self, chosen: Filter) -> None:
+    def __init__(self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES) -> None:
         super().__init__()
-        self.state = ViewState(chosen)
-        self._panes = {pane.kind: Pane(pane) for pane in PANES}
-        self._tabs = {pane.kind: TabTitle(pane.kind, "tab") for pane in PANES}
+        self.state = ViewState(chosen, sorts={pane.kind: (pane.sort, pane.descending) for pane in panes})
+        self._panes = {pane.kind: Pane(pane) for pane in panes}
+        self._tabs = {pane.kind: TabTitle(pane.kind, "tab") for pane in panes}
         self._bar = StatusBar()
         self.active: Kind = "dns"
 

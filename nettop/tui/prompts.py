@@ -13,7 +13,8 @@ from textual.widgets import Input, Static
 
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.text import printable_text, printing
-from nettop.tui.keys import FILTER_KEYS, PATH_KEYS, bindings
+from nettop.tui.bindings import bindings
+from nettop.tui.keys import FILTER_KEYS, PATH_KEYS
 from nettop.tui.size import TooSmall
 
 MAX_HISTORY = 100

@@ -11,16 +11,18 @@ from nettop.model.filter import Filter
 from nettop.output_file import invoking_user
 from nettop.signals import on_ending
 from nettop.tui.app import NettopApp
-from nettop.tui.keymap import read_keymap
+from nettop.tui.keymap import refuse_clashes
+from nettop.tui.look import Look
 
 
-def run_screen(feed: Feed, mode: str, chosen: Filter) -> int:
+def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
     """Show what the feed brings until the user leaves.
 
     Raises what ended the feed if that is a NettopError; RunError after any other crash, with the log's path.
     """
     try:
-        app = NettopApp(feed, mode, chosen, read_keymap())
+        refuse_clashes(look.keymap)
+        app = NettopApp(feed, mode, chosen, look)
         feed.start()
         gc.freeze()  # what has been imported stays: the collector need not look through it 10 ms long, again and again
         with on_ending(app.leave):

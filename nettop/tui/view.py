@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from nettop.model.filter import AnyRow, Filter, Kind
@@ -38,10 +38,19 @@ class PaneKind(Generic[RowT]):
     failed: Callable[[RowT], bool]
     sort: str
     descending: bool
+    hidden: tuple[Column[RowT], ...] = ()  # left out by the user, but still there to sort by
 
     def column(self, key: str) -> Column[RowT]:
         """The column with this key."""
-        return next(column for column in self.columns if column.key == key)
+        return next(column for column in (*self.columns, *self.hidden) if column.key == key)
+
+    def arranged(self, keys: Sequence[str], sort: str) -> "PaneKind[RowT]":
+        """With these columns (all for none) in this order, sorted by `COLUMN`, `COLUMN asc` or `COLUMN desc`."""
+        key, _, direction = sort.partition(" ")
+        descending = direction == "desc" if direction else self.column(key).descending
+        columns = tuple(map(self.column, keys)) or self.columns
+        hidden = tuple(column for column in self.columns if column not in columns)
+        return replace(self, columns=columns, hidden=hidden, sort=key, descending=descending)
 
     def emphasis(self, row: RowT) -> Emphasis:
         """How a row stands out."""

@@ -12,6 +12,7 @@ from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
+from nettop.tui.look import DEFAULT_LOOK, Look
 from nettop.tui.table import RowTable
 from tests import builders
 
@@ -46,12 +47,12 @@ def play(
     feed: FakeFeed,
     size: tuple[int, int] = (120, 40),
     *,
-    keymap: dict[str, str] | None = None,
+    look: Look = DEFAULT_LOOK,
     mode: str = "LIVE",
     chosen: str = "",
 ) -> NettopApp:
     """Run the steps on the screen, which has drawn what the feed has."""
-    app = NettopApp(feed, mode=mode, chosen=Filter(chosen), keymap=keymap, tick_s=None)
+    app = NettopApp(feed, mode=mode, chosen=Filter(chosen), look=look, tick_s=None)
 
     async def run() -> None:
         async with app.run_test(size=size, notifications=True, tooltips=True) as pilot:

@@ -15,6 +15,7 @@ from nettop.tui.detail import DetailScreen
 from nettop.tui.footer import KeyLine
 from nettop.tui.help import HelpScreen
 from nettop.tui.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.tui.look import Look
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import FilterBar, PathPrompt
 from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app, until
@@ -411,7 +412,7 @@ def test_a_remapped_key_works_and_the_old_one_is_dead() -> None:
 
     play(
         steps, FakeFeed(busy()), (120, 60),
-        keymap={"pause": "p", "names": "h", "rows.ended": "n", "help": "f1, f2"},
+        look=Look(keymap={"pause": "p", "names": "h", "rows.ended": "n", "help": "f1, f2"}),
     )  # fmt: skip
 
 
@@ -421,7 +422,7 @@ def test_a_remapped_key_with_several_names(key: str) -> None:
         await pilot.press(key)
         assert isinstance(pilot.app.screen, HelpScreen) == (key == "f2")
 
-    play(steps, FakeFeed(busy()), keymap={"help": "f1, f2"})
+    play(steps, FakeFeed(busy()), look=Look(keymap={"help": "f1, f2"}))
 
 
 def test_the_footer_shows_the_keys_of_where_one_is() -> None:

@@ -387,7 +387,7 @@ class TestExport:
             ("there.json", "there.json exists."),
             ("nowhere/x.json", "cannot be used: No such file or directory."),
             ("x" * 300, "File name too long"),
-            ("~nobody-of-this-name/x", "is no path for a file"),
+            ("~nobody-of-this-name/x", "There is no user of ~nobody-of-this-name/x."),
             ("a\0b", "null byte"),
             ("/", "is a directory."),
             ("link.json", "is a symbolic link."),

@@ -7,7 +7,7 @@ import pytest
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals
-from nettop.model.store import Store, replayed
+from nettop.model.store import DEFAULT_HISTORY, History, Store, replayed
 from tests.builders import (
     BASE,
     a_recording,
@@ -26,9 +26,9 @@ from tests.builders import (
 NOBODY: dict[str, Any] = {"pid": None, "process_start_time": None, "comm": None}
 
 
-def store(*events: AnyEvent) -> Store:
+def store(*events: AnyEvent, history: History = DEFAULT_HISTORY) -> Store:
     """One that has seen its start, curl, and these."""
-    return replayed([start(), told(identity()), *events])
+    return replayed([start(), told(identity()), *events], history)
 
 
 def curl(subject: Store) -> Process:
@@ -132,9 +132,8 @@ def test_bytes_from_before_the_start_are_not_unattributed_either() -> None:
     assert subject.snapshot().losses.tcp_unattributed_bytes == 10
 
 
-def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_CLOSED_CONNECTIONS", 2)
-    subject = store(told(connection(id=1)))
+def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay() -> None:
+    subject = store(told(connection(id=1)), history=History(connections=2))
     for number in (2, 3, 4):
         subject.apply(told(connection(id=number, state="closed", end="normal", tx_bytes=10)))
     snapshot = subject.snapshot()
@@ -143,9 +142,8 @@ def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay(monkeyp
     assert curl(subject).tcp == TcpTotals(tx_bytes=30, active=1, opened=4)
 
 
-def test_a_connection_that_is_told_closed_twice_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_CLOSED_CONNECTIONS", 1)
-    subject = store(*[told(connection(id=1, state="closed"))] * 3)
+def test_a_connection_that_is_told_closed_twice_takes_one_place() -> None:
+    subject = store(*[told(connection(id=1, state="closed"))] * 3, history=History(connections=1))
     assert [row.id for row in subject.snapshot().connections] == [1]
     assert subject.snapshot().losses.evicted["connections"] == 0
 
@@ -240,17 +238,15 @@ def test_the_median_is_of_the_last_latencies_the_maximum_of_all(monkeypatch: pyt
     assert curl(subject).dns.latency_ms == Latency(p50=6.0, max=9.0)
 
 
-def test_the_oldest_queries_make_room_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_DNS_QUERIES", 2)
-    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)))
+def test_the_oldest_queries_make_room_and_are_counted() -> None:
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), history=History(dns=2))
     assert [row.id for row in subject.snapshot().dns] == [2, 3]
     assert subject.snapshot().losses.evicted == {"dns": 1, "connections": 0, "processes": 0}
     assert curl(subject).dns.queries == 3
 
 
-def test_a_late_update_of_an_evicted_query_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_DNS_QUERIES", 2)
-    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)))
+def test_a_late_update_of_an_evicted_query_is_ignored() -> None:
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)), history=History(dns=2))
     assert [row.id for row in subject.snapshot().dns] == [2, 3]
     assert curl(subject).dns == DnsTotals(queries=3)
 
@@ -285,9 +281,8 @@ def test_a_renamed_process_keeps_its_totals() -> None:
     assert (curl(subject).comm, curl(subject).tx_bytes) == ("worker", 5)
 
 
-def test_exited_processes_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_EXITED_PROCESSES", 2)
-    subject = store()
+def test_exited_processes_are_bounded_and_counted() -> None:
+    subject = store(history=History(processes=2))
     for pid in (1, 2, 3):
         subject.apply(told(identity(pid=pid, exited_at=at(pid))))
         subject.apply(told(identity(pid=pid, exited_at=at(pid), comm="again")))
@@ -296,9 +291,10 @@ def test_exited_processes_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatc
     assert subject.snapshot().losses.evicted == {"dns": 0, "connections": 0, "processes": 1}
 
 
-def test_bytes_of_an_evicted_process_are_not_taken_for_unattributed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_EXITED_PROCESSES", 1)
-    subject = store(told(identity(pid=1, exited_at=at(1))), told(connection(pid=1, tx_bytes=5)))
+def test_bytes_of_an_evicted_process_are_not_taken_for_unattributed() -> None:
+    subject = store(
+        told(identity(pid=1, exited_at=at(1))), told(connection(pid=1, tx_bytes=5)), history=History(processes=1)
+    )
     subject.apply(told(identity(pid=2, exited_at=at(2))))
     subject.apply(told(connection(pid=1, tx_bytes=8, state="closed")))
     assert subject.snapshot().losses.tcp_unattributed_bytes == 0

@@ -1,0 +1,202 @@
+"""The settings of a run: the command line before the environment before config.toml before the defaults."""
+
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nettop.errors import UsageError
+from nettop.output_file import invoking_user
+from nettop.setting_kinds import WrongValueError, suggestion, toml_text, toml_value
+from nettop.settings import SECTIONS, SETTINGS, Setting, Settings
+
+if TYPE_CHECKING:
+    from nettop.tui.look import Look
+
+MAX_CONFIG_BYTES = 64 << 10  # some hundred times what all settings need
+
+
+class Resolved(NamedTuple):
+    """The settings, and for each where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    path: Path
+
+
+def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
+    """`given` is what the command line gave, by attribute, None for nothing. Raises UsageError."""
+    path = path or config_path()
+    values: dict[str, Any] = {}
+    origins = {each.attribute: "default" for each in SETTINGS}
+    for each, value, origin in (*_from_file(path), *_from_environment()):
+        values[each.attribute], origins[each.attribute] = value, origin
+    for each in SETTINGS:
+        if given.get(each.attribute) is not None:
+            values[each.attribute], origins[each.attribute] = given[each.attribute], f"command line {each.option}"
+    return Resolved(Settings(**values), origins, path)
+
+
+def home_directory() -> Path:
+    """The invoking user's: under sudo theirs, not root's."""
+    caller = invoking_user()
+    if caller is not None:
+        with suppress(KeyError):  # nobody has this uid
+            return Path(pwd.getpwuid(caller[0]).pw_dir)
+    with suppress(RuntimeError):  # neither HOME nor a passwd entry
+        return Path.home()
+    return Path("/")
+
+
+def config_path() -> Path:
+    """The invoking user's config.toml (XDG Base Directory specification; sudo does not tell their XDG_CONFIG_HOME)."""
+    base = "" if invoking_user() is not None else os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(base) if base.startswith("/") else home_directory() / ".config") / "nettop/config.toml"
+
+
+def as_toml(resolved: Resolved) -> str:
+    """The settings as a config.toml, each with its origin as a comment."""
+    lines = [f"# {toml_text(str(resolved.path))[1:-1]}"]
+    for section in ("", *SECTIONS, "keys"):
+        if section:
+            lines += ["", f"[{section}]"]
+        for each in SETTINGS:
+            value = getattr(resolved.settings, each.attribute)
+            origin = resolved.origins[each.attribute]
+            if each.attribute == "keys":
+                if section == "keys":
+                    lines += [f"{toml_text(name)} = {toml_text(keys)}  # {origin}" for name, keys in value.items()]
+            elif each.section == section:
+                lines.append(f"{each.key} = {toml_value(value)}  # {origin}")
+    return "\n".join(lines) + "\n"
+
+
+def look(settings: Settings) -> "Look":
+    """How the screen is wanted."""
+    from nettop.tui.look import Look  # noqa: PLC0415 - the headless commands do without
+    from nettop.tui.view import PANES  # noqa: PLC0415
+
+    panes = tuple(
+        pane.arranged(getattr(settings, f"{pane.kind}_columns"), getattr(settings, f"{pane.kind}_sort"))
+        for pane in PANES
+    )
+    return Look(settings.theme, settings.keys, panes, settings.export_directory, home_directory())
+
+
+def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
+    for each in SETTINGS:
+        text = os.environ.get(each.variable or "")
+        if text is None:
+            continue
+        try:
+            text.encode()
+            value = each.kind.from_text(text)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{each.variable} is not UTF-8.", "Give another value, or unset it.") from error
+        except (WrongValueError, UsageError) as error:
+            raise _refused(f"{each.variable}", error) from error
+        yield each, value, f"environment {each.variable}"
+
+
+def _from_file(path: Path) -> Iterator[tuple[Setting, Any, str]]:
+    text = _read(path)
+    if text is None:
+        return
+    import tomllib  # noqa: PLC0415 - only who has a file pays for it
+
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.", "Mend or remove it.") from error
+    for name, value in _flat(document, path, text):
+        each = next((each for each in SETTINGS if each.name == name), None)
+        where = _place(path, text, name)
+        if each is None:
+            raise UsageError(f"{where}: there is no setting '{name}'.", suggestion(name, _names()))
+        try:
+            yield each, each.kind.check(value), f"file, {where.removeprefix(f'{path} ')}"
+        except (WrongValueError, UsageError) as error:
+            raise _refused(f"{where}: {name}", error) from error
+
+
+def _names() -> list[str]:
+    return [each.name for each in SETTINGS]
+
+
+def _refused(where: str, error: WrongValueError | UsageError) -> UsageError:
+    if isinstance(error, UsageError):
+        return UsageError(f"{where}: {error.message}", error.remedy)
+    return UsageError(f"{where}: {error.problem}.", error.remedy or "Give another value, or remove it.")
+
+
+def _flat(document: Mapping[str, Any], path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Names and values; of a section that is no table a UsageError."""
+    for name, value in document.items():
+        if name not in SECTIONS:
+            yield name, value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield f"{name}.{key}", inner
+        else:
+            raise UsageError(f"{_place(path, text, name)}: '{name}' is no table.", f"Write [{name}] on its own line.")
+
+
+_TABLE = re.compile(r"\s*\[\s*([\w.\"'-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w.\"' -]+?)\s*=")
+
+
+def _place(path: Path, text: str, name: str) -> str:
+    """The file, and the line where the name is given if that is easily found."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _TABLE.match(line):
+            table = f"{header[1]}."
+            found = header[1]
+        elif key := _KEY.match(line):
+            found = table + key[1]
+        else:
+            continue
+        if found.replace('"', "").replace("'", "") == name:
+            return f"{path} line {number}"
+    return str(path)
+
+
+def _read(path: Path) -> str | None:
+    """The text; None if there is no such file.
+
+    Root reads here what a user may have prepared: no device, no FIFO, nothing without end, and nothing that the user
+    could not read themselves, of which an error message would tell a part.
+    """
+    remedy = "Mend its permissions, or remove it."
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
+    try:
+        _refuse_what_is_not_theirs(path, os.fstat(descriptor), remedy)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_CONFIG_BYTES:
+        raise UsageError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes.", "Put your settings there, nothing else.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8.", "Write it anew as UTF-8.") from error
+
+
+def _refuse_what_is_not_theirs(path: Path, status: os.stat_result, remedy: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} cannot be read: it is not an ordinary file.", "Put a file there, or remove it.")
+    caller = invoking_user()
+    if caller is not None and status.st_uid != caller[0] and not status.st_mode & stat.S_IROTH:
+        raise UsageError(f"{path} cannot be read: it belongs to somebody else.", remedy)

@@ -1,0 +1,289 @@
+"""What values settings take: read from config.toml or from text, checked, written back."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class WrongValueError(ValueError):
+    """What is wrong with a value, as the end of a sentence that begins with the setting's name; and what to do."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+class Kind(Protocol):
+    """What values a setting takes."""
+
+    @property
+    def values(self) -> str:
+        """For people: which they are."""
+        ...
+
+    def from_text(self, text: str) -> Any:
+        """A value of the command line or the environment, as check() wants it. Raises WrongValueError."""
+        ...
+
+    def check(self, value: Any) -> Any:
+        """A value of config.toml as the setting has it. Raises WrongValueError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A duration."""
+
+    least: float
+    most: float
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"seconds, {self.least:g} to {self.most:.0f}"
+
+    def from_text(self, text: str) -> float:
+        """See Kind."""
+        try:
+            seconds = float(text)
+        except ValueError:
+            raise WrongValueError(f"'{text}' is not a number of seconds") from None
+        if not self.least <= seconds <= self.most:  # also of nan
+            raise WrongValueError(f"{text} is not between {self.least:g} and {self.most:.0f} seconds")
+        return seconds
+
+    def check(self, value: Any) -> float:
+        """See Kind."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise WrongValueError(f"{_shown(value)} is not a number of seconds")
+        return self.from_text(repr(value) if isinstance(value, float) else _number_text(value))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number."""
+
+    least: int
+    most: int
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"a whole number, {self.least} to {self.most}"
+
+    def from_text(self, text: str) -> int:
+        """See Kind."""
+        return _whole(text)
+
+    def check(self, value: Any) -> int:
+        """See Kind."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise WrongValueError(f"{_shown(value)} is not a whole number")
+        if not self.least <= value <= self.most:
+            raise WrongValueError(f"{_number_text(value)} is not between {self.least} and {self.most}")
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    what: str
+    words: tuple[str, ...]
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"one of {', '.join(self.words)}"
+
+    def from_text(self, text: str) -> str:
+        """See Kind."""
+        return self.check(text)
+
+    def check(self, value: Any) -> str:
+        """See Kind."""
+        if not isinstance(value, str) or value not in self.words:
+            raise WrongValueError(f"{_shown(value)} is no {self.what}", suggestion(value, self.words))
+        return value
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text that `test` takes."""
+
+    values: str
+    test: Callable[[str], object] = str
+
+    def from_text(self, text: str) -> str:
+        """See Kind."""
+        return self.check(text)
+
+    def check(self, value: Any) -> str:
+        """See Kind. Raises what `test` raises, too."""
+        if not isinstance(value, str):
+            raise WrongValueError(f"{_shown(value)} is no text", "Put it in quotes.")
+        self.test(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A few ports."""
+
+    most: int
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"a list of 1 to {self.most} ports"
+
+    def from_text(self, text: str) -> tuple[int, ...]:
+        """See Kind."""
+        return self.check([_whole(part.strip()) for part in text.split(",")])
+
+    def check(self, value: Any) -> tuple[int, ...]:
+        """See Kind."""
+        if not isinstance(value, list) or not 1 <= len(value) <= self.most:
+            raise WrongValueError(f"{_shown(value)} is not {self.values}", "Write for example [53, 5353].")
+        for port in value:
+            if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 1 << 16:
+                raise WrongValueError(f"{_shown(port)} is not a port", "Give numbers from 1 to 65535.")
+        return tuple(dict.fromkeys(value))
+
+
+def _columns_of(pane: str) -> tuple[str, ...]:
+    from nettop.tui.view import PANES  # noqa: PLC0415 - only for who has chosen columns
+
+    return next(tuple(column.key for column in kind.columns) for kind in PANES if kind.kind == pane)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a pane, in order; none means nettop's own choice."""
+
+    pane: str
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return "a list of columns"
+
+    def from_text(self, text: str) -> tuple[str, ...]:
+        """See Kind."""
+        return self.check([part.strip() for part in text.split(",")] if text.strip() else [])
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        """See Kind."""
+        if not isinstance(value, list):
+            raise WrongValueError(f"{_shown(value)} is no list of columns", 'Write for example ["pid", "comm"].')
+        known = _columns_of(self.pane)
+        for key in value:
+            if not isinstance(key, str) or key not in known:
+                raise WrongValueError(f"{_shown(key)} is no column of this pane", suggestion(key, known))
+        if len(set(value)) < len(value):
+            raise WrongValueError("a column is named twice", "Name each once.")
+        return tuple(value)
+
+
+@dataclass(frozen=True)
+class Sort:
+    """What a pane is sorted by at first: a column, and `asc` or `desc` if it is not to be as the column is mostly."""
+
+    pane: str
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return "a column, then asc or desc if not its usual direction"
+
+    def from_text(self, text: str) -> str:
+        """See Kind."""
+        return self.check(text)
+
+    def check(self, value: Any) -> str:
+        """See Kind."""
+        column, _, direction = value.partition(" ") if isinstance(value, str) else ("", "", "")
+        if direction not in ("", "asc", "desc"):
+            raise WrongValueError(f"{_shown(value)} is no sort", f"Write for example '{column} desc'.")
+        known = _columns_of(self.pane)
+        if column not in known:
+            raise WrongValueError(f"{_shown(column or value)} is no column of this pane", suggestion(column, known))
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys by the id of what they do. Whether two clash is found out by the screen, which knows Textual's names."""
+
+    values: str = "a table of ids, each with its keys"
+
+    def from_text(self, text: str) -> Any:
+        """Keys are in config.toml only."""
+        raise NotImplementedError
+
+    def check(self, value: Any) -> dict[str, str]:
+        """See Kind."""
+        from nettop.tui.keys import ALL_KEYS  # noqa: PLC0415 - only for who has changed keys
+
+        if not isinstance(value, dict):
+            raise WrongValueError("it is no table", 'Write [keys], and below it for example "pause" = "p".')
+        known = tuple(key.id for key in ALL_KEYS)
+        for name, keys in value.items():
+            if name not in known:
+                raise WrongValueError(f"there is no key binding '{name}'", suggestion(name, known))
+            if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
+                raise WrongValueError(f"the keys of '{name}' are no text", f'Write for example "{name}" = "f5".')
+        return value
+
+
+def as_text(value: Any) -> str:
+    """A value as the command line and the environment take it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def toml_value(value: Any) -> str:
+    """A value as config.toml has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, dict):
+        return "{}"
+    return toml_text(value) if isinstance(value, str) else str(value)
+
+
+def toml_text(text: str) -> str:
+    """A basic string of TOML 1.0."""
+    return '"' + "".join(map(_toml_character, text)) + '"'
+
+
+def _toml_character(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
+
+
+def suggestion(word: Any, known: Sequence[str]) -> str:
+    """What was probably meant, or else all there is."""
+    near = difflib.get_close_matches(str(word), known, 1)
+    return f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}."
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = _number_text(value) if isinstance(value, int) else str(value)
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def _number_text(value: int) -> str:
+    # Python refuses to write numbers of more than some 4,000 digits
+    return str(value) if abs(value) < 1 << 64 else "so large a number"
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise WrongValueError(f"'{text}' is not a whole number")
+    return int(text)
