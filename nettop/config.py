@@ -7,7 +7,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nettop.errors import UsageError
 from nettop.output_file import invoking_user
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 64 << 10  # some hundred times what all settings need
 
 
-class Resolved(NamedTuple):
+class Resolved(Struct, frozen=True):
     """The settings, and for each where its value came from."""
 
     settings: Settings
@@ -145,18 +147,18 @@ def _flat(document: Mapping[str, Any], path: Path, text: str) -> Iterator[tuple[
             raise UsageError(f"{_place(path, text, name)}: '{name}' is no table.", f"Write [{name}] on its own line.")
 
 
-_TABLE = re.compile(r"\s*\[\s*([\w.\"'-]+)\s*\]")
-_KEY = re.compile(r"\s*([\w.\"' -]+?)\s*=")
+_TABLE = r"\s*\[\s*([\w.\"'-]+)\s*\]"
+_KEY = r"\s*([\w.\"' -]+?)\s*="
 
 
 def _place(path: Path, text: str, name: str) -> str:
     """The file, and the line where the name is given if that is easily found."""
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if header := _TABLE.match(line):
+        if header := re.match(_TABLE, line):
             table = f"{header[1]}."
             found = header[1]
-        elif key := _KEY.match(line):
+        elif key := re.match(_KEY, line):
             found = table + key[1]
         else:
             continue

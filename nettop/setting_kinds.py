@@ -1,9 +1,9 @@
 """What values settings take: read from config.toml or from text, checked, written back."""
 
-import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 
 class WrongValueError(ValueError):
@@ -32,8 +32,7 @@ class Kind(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Seconds:
+class Seconds(Struct, frozen=True):
     """A duration."""
 
     least: float
@@ -61,8 +60,7 @@ class Seconds:
         return self.from_text(repr(value) if isinstance(value, float) else _number_text(value))
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """A whole number."""
 
     least: int
@@ -86,8 +84,7 @@ class Whole:
         return value
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One of some words."""
 
     what: str
@@ -109,8 +106,7 @@ class Choice:
         return value
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(Struct, frozen=True):
     """Any text that `test` takes."""
 
     values: str
@@ -128,8 +124,7 @@ class Text:
         return value
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """A few ports."""
 
     most: int
@@ -159,8 +154,7 @@ def _columns_of(pane: str) -> tuple[str, ...]:
     return next(tuple(column.key for column in kind.columns) for kind in PANES if kind.kind == pane)
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(Struct, frozen=True):
     """The columns of a pane, in order; none means nettop's own choice."""
 
     pane: str
@@ -187,8 +181,7 @@ class Columns:
         return tuple(value)
 
 
-@dataclass(frozen=True)
-class Sort:
+class Sort(Struct, frozen=True):
     """What a pane is sorted by at first: a column, and `asc` or `desc` if it is not to be as the column is mostly."""
 
     pane: str
@@ -213,8 +206,7 @@ class Sort:
         return str(value)
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """Keys by the id of what they do. Whether two clash is found out by the screen, which knows Textual's names."""
 
     values: str = "a table of ids, each with its keys"
@@ -267,6 +259,8 @@ def _toml_character(character: str) -> str:
 
 def suggestion(word: Any, known: Sequence[str]) -> str:
     """What was probably meant, or else all there is."""
+    import difflib  # noqa: PLC0415 - only after a mistake
+
     near = difflib.get_close_matches(str(word), known, 1)
     return f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}."
 

@@ -4,8 +4,9 @@ A setting's place in config.toml is its name; one that begins with the name of a
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Annotated, Any
+
+from msgspec import Struct
 
 from nettop.model.filter import Filter
 from nettop.model.rows import DNS_PORTS
@@ -22,7 +23,7 @@ THEMES = (
 SECTIONS = ("history", "dns", "connections", "processes")
 
 
-class Setting(NamedTuple):
+class Setting(Struct, frozen=True):
     """One setting: its attribute of Settings, what it takes, what it does, and where else it can be given."""
 
     attribute: str
@@ -58,52 +59,63 @@ class Setting(NamedTuple):
         return None if isinstance(self.kind, Keys) else f"NETTOP_{self.attribute.upper()}"
 
 
-def _setting(default: Any, kind: Kind, help: str, option: str | None = None) -> Any:  # noqa: A002
-    if isinstance(default, dict):
-        return field(default_factory=lambda: default, metadata={"of": (kind, help, default, option)})
-    return field(default=default, metadata={"of": (kind, help, default, option)})
+class _Declared(Struct, frozen=True):
+    kind: Kind
+    help: str
+    option: str | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What holds for a run."""
+class Settings(Struct, frozen=True, kw_only=True):
+    """What holds for a run. Nothing but these declarations says what there is and what the default is."""
 
-    interval: float = _setting(1.0, Seconds(0.1, 60.0), "how often counters are read", "--interval")
-    filter: str = _setting("", Text("an expression of the filter language", Filter), "only rows that match", "--filter")
-    theme: str = _setting("textual-dark", Choice("theme", THEMES), "the colours of the screen", "--theme")
-    export_directory: str = _setting(
-        ".", Text("a directory; ~ is your own, under sudo too"), "where the key e writes snapshots"
+    interval: Annotated[float, _Declared(Seconds(0.1, 60.0), "how often counters are read", "--interval")] = 1.0
+    filter: Annotated[
+        str, _Declared(Text("an expression of the filter language", Filter), "only rows that match", "--filter")
+    ] = ""
+    theme: Annotated[str, _Declared(Choice("theme", THEMES), "the colours of the screen", "--theme")] = THEMES[0]
+    export_directory: Annotated[
+        str, _Declared(Text("a directory; ~ is your own, under sudo too"), "where the key e writes snapshots")
+    ] = "."
+    dns_ports: Annotated[
+        tuple[int, ...],
+        _Declared(Ports(MAX_DNS_PORTS), "ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR", "--dns-ports"),
+    ] = DNS_PORTS
+    dns_columns: Annotated[
+        tuple[str, ...], _Declared(Columns("dns"), "columns of the DNS pane; empty: all of them")
+    ] = ()
+    dns_sort: Annotated[str, _Declared(Sort("dns"), "what the DNS pane is sorted by at first")] = "time"
+    connections_columns: Annotated[
+        tuple[str, ...], _Declared(Columns("connections"), "columns of the connections pane; empty: all of them")
+    ] = ()
+    connections_sort: Annotated[
+        str, _Declared(Sort("connections"), "what the connections pane is sorted by at first")
+    ] = "opened"
+    processes_columns: Annotated[
+        tuple[str, ...], _Declared(Columns("processes"), "columns of the processes pane; empty: all of them")
+    ] = ()
+    processes_sort: Annotated[str, _Declared(Sort("processes"), "what the processes pane is sorted by at first")] = (
+        "traffic"
     )
-    dns_ports: tuple[int, ...] = _setting(
-        DNS_PORTS, Ports(MAX_DNS_PORTS), "ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR", "--dns-ports"
+    history_dns: Annotated[int, _Declared(Whole(100, MAX_HISTORY), "DNS queries that are kept, some 1.5 KB each")] = (
+        MAX_DNS_QUERIES
     )
-    dns_columns: tuple[str, ...] = _setting((), Columns("dns"), "columns of the DNS pane; empty: all of them")
-    dns_sort: str = _setting("time", Sort("dns"), "what the DNS pane is sorted by at first")
-    connections_columns: tuple[str, ...] = _setting(
-        (), Columns("connections"), "columns of the connections pane; empty: all of them"
-    )
-    connections_sort: str = _setting("opened", Sort("connections"), "what the connections pane is sorted by at first")
-    processes_columns: tuple[str, ...] = _setting(
-        (), Columns("processes"), "columns of the processes pane; empty: all of them"
-    )
-    processes_sort: str = _setting("traffic", Sort("processes"), "what the processes pane is sorted by at first")
-    history_dns: int = _setting(MAX_DNS_QUERIES, Whole(100, MAX_HISTORY), "DNS queries that are kept, some 1.5 KB each")
-    history_connections: int = _setting(
-        MAX_CLOSED_CONNECTIONS, Whole(100, MAX_HISTORY), "closed connections that are kept, some 0.8 KB each"
-    )
-    history_processes: int = _setting(
-        MAX_EXITED_PROCESSES, Whole(100, MAX_HISTORY), "ended processes that are kept, some 1.5 KB each"
-    )
-    keys: Mapping[str, str] = _setting({}, Keys(), "other keys for what the screen does")
+    history_connections: Annotated[
+        int, _Declared(Whole(100, MAX_HISTORY), "closed connections that are kept, some 0.8 KB each")
+    ] = MAX_CLOSED_CONNECTIONS
+    history_processes: Annotated[
+        int, _Declared(Whole(100, MAX_HISTORY), "ended processes that are kept, some 1.5 KB each")
+    ] = MAX_EXITED_PROCESSES
+    keys: Annotated[Mapping[str, str], _Declared(Keys(), "other keys for what the screen does")] = {}
 
 
-def _declared() -> Iterator[Setting]:
-    for each in fields(Settings):
-        kind, help_text, default, option = each.metadata["of"]
-        yield Setting(each.name, kind, help_text, default, option)
+def _settings() -> Iterator[Setting]:
+    defaults = Settings()
+    for attribute, annotation in Settings.__annotations__.items():
+        (declared,) = annotation.__metadata__
+        yield Setting(attribute, declared.kind, declared.help, getattr(defaults, attribute), declared.option)
 
 
-SETTINGS = tuple(_declared())
+SETTINGS = tuple(_settings())
 
 
 def setting(attribute: str) -> Setting:

@@ -12,7 +12,7 @@ from nettop.model.rows import DnsQuery, Endpoint
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text
 from nettop.tracking.clock import Clock, milliseconds
-from nettop.tracking.dns_message import NOT_A_MESSAGE, DnsMessage, parse
+from nettop.tracking.dns_message import NOT_A_MESSAGE, DnsMessage, parse, questions
 from nettop.tracking.dns_stream import DnsStream
 from nettop.tracking.names import NameTable
 
@@ -22,6 +22,7 @@ MAX_OPEN_QUERIES = 65_536  # pending and timed out: 10 s of 6,000 unanswered que
 MAX_STREAMS = 4096  # directions of DNS-over-TCP connections; resolvers hold a few at a time
 MAX_STREAM_BYTES = 64 << 20  # of all of them that wait to become messages: a thousand of the longest
 UNPARSED_BYTES = 512  # of a message that could not be parsed, kept for the person
+MULTICAST_DNS_PORT = 5353  # of both ends, except for simple resolvers, who ask as in any DNS: RFC 6762 section 6.7
 _TCP = 6
 
 
@@ -30,6 +31,7 @@ class _Key(NamedTuple):
 
     socket_cookie: int
     txid: int
+    question: tuple[str, str] | None = None  # of multicast DNS, where every id is 0 (RFC 6762 section 18.1)
 
 
 class _Open(NamedTuple):
@@ -56,7 +58,9 @@ class DnsTracker:
     def packet(self, packet: DnsPacket) -> list[DnsChanged]:
         """A DNS packet left for a server or came from one."""
         messages = self._stream_messages(packet) if packet.protocol == _TCP else [packet.payload]
-        return [event for message in messages for event in self._message(packet, message)]
+        multicast = packet.client_port == packet.server_port == MULTICAST_DNS_PORT
+        take = self._multicast_message if multicast else self._message
+        return [event for message in messages for event in take(packet, message)]
 
     def tick(self, now: datetime) -> list[DnsChanged]:
         """Turn what has waited too long into timeouts, and forget what has waited much too long."""
@@ -104,6 +108,27 @@ class DnsTracker:
         return (
             self._asked(packet, message, parsed, key) if packet.query else self._answered(packet, message, parsed, key)
         )
+
+    def _multicast_message(self, packet: DnsPacket, message: bytes) -> list[DnsChanged]:
+        # RFC 6762: a query may ask several things; an answer repeats no question, and comes to every socket
+        asked, parsed = questions(message), parse(message)
+        if asked is None or parsed is None:
+            return self._message(packet, message)
+        if parsed.response == bool(packet.query):
+            return []
+        events = []
+        if packet.query:
+            for name, kind in asked:
+                key = _Key(packet.socket_cookie, 0, (name.lower(), kind))
+                question = parsed._replace(qname=name, qtype=kind, parsed=True)
+                events += self._asked(packet, message, question, key)
+            return events
+        for name, kind in dict.fromkeys((answer.name.lower(), answer.type) for answer in parsed.answers):
+            answers = tuple(each for each in parsed.answers if (each.name.lower(), each.type) == (name, kind))
+            part = parsed._replace(qname=None, answers=answers, answers_cut=0)
+            for wanted in (kind, "ANY"):
+                events += self._answered(packet, message, part, _Key(packet.socket_cookie, 0, (name, wanted)))
+        return events
 
     def _asked(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> list[DnsChanged]:
         now = self._clock.wall(packet.time_ns)

@@ -21,6 +21,7 @@ _NAME_BYTES = 255  # RFC 1035 section 2.3.4
 _LABEL_BYTES = 63
 _POINTER = 0xC0  # the two upper bits of what is no label's length: RFC 1035 section 4.1.4
 _NAME_POINTERS = 127  # more than a name can have labels
+MAX_QUESTIONS = 64  # of one message; what browses for services asks for a dozen at once
 _MESSAGE_POINTERS = 8192  # in all names that are read: 2 ms
 _HEADER = struct.Struct("!HBBHHHH")
 _QUESTION = struct.Struct("!HH")
@@ -145,6 +146,20 @@ def _parse(after_id: bytes) -> DnsMessage:
 
 
 _parse_cached = lru_cache(maxsize=_CACHED_MESSAGES)(_parse)
+
+
+def questions(message: bytes) -> tuple[tuple[str, str], ...] | None:
+    """Names and types that a message asks for, of which multicast DNS allows several; None if it cannot be parsed."""
+    if len(message) < HEADER_BYTES:
+        return None
+    number = _HEADER.unpack_from(message)[3]
+    if number > MAX_QUESTIONS:
+        return None
+    buffer = _Buffer(message, HEADER_BYTES)
+    try:
+        return tuple(_question(buffer) for _ in range(number))
+    except (ValueError, IndexError, struct.error):
+        return None
 
 
 def _question(buffer: _Buffer) -> tuple[str, str]:

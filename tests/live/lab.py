@@ -188,13 +188,14 @@ def listens(program: Program, port: int) -> bool:
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
-def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str) -> Program:
-    """Debian's dnsmasq on port 53 of these addresses, with nothing but these options."""
+def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str, port: int = 53) -> Program:
+    """Debian's dnsmasq on this port of these addresses, with nothing but these options."""
     server = where.start(
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces",
-        "--user=root", "--group=root", "--pid-file=", f"--listen-address={','.join(addresses)}", *options,
+        "--user=root", "--group=root", "--pid-file=", f"--listen-address={','.join(addresses)}",
+        f"--port={port}", *options,
     )  # fmt: skip
-    wait_until(lambda: listens(server, 53), "dnsmasq")
+    wait_until(lambda: listens(server, port), "dnsmasq")
     return server
 
 

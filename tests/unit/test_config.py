@@ -245,7 +245,7 @@ def test_the_defaults_are_values() -> None:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 def test_any_bytes_are_settings_or_a_sentence(config: Path, content: bytes) -> None:
     config.write_bytes(content)
     with suppress(UsageError):
@@ -272,7 +272,7 @@ def _is_filter(text: str) -> bool:
         "theme": st.sampled_from(THEMES),
     })
 )  # fmt: skip
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_printed_says_the_same_again(config: Path, given_values: dict[str, Any]) -> None:
     config.unlink(missing_ok=True)
     resolved = resolve(given_values, config)

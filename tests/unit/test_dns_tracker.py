@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSQuestion, DNSRecord
 
 from nettop.model.events import DnsChanged
 from nettop.model.rows import Answer, DnsQuery, Endpoint
@@ -417,3 +417,84 @@ def test_the_name_of_the_asker_is_made_printable() -> None:
 def test_times_are_those_of_the_packets() -> None:
     packet = dns_packet(question())._replace(time_ns=ns(2.000_001_9))
     assert only_row(tracker().packet(packet)).asked_at == at(2.000_001)
+
+
+# Multicast DNS (RFC 6762)
+
+MDNS: dict[str, Any] = {"client_port": 5353, "server_port": 5353, "server_address": packed("224.0.0.251")}
+
+
+def mdns_query(*asked: tuple[str, str]) -> bytes:
+    record = DNSRecord(DNSHeader(id=0, qr=0, rd=0))
+    for qname, qtype in asked:
+        record.add_question(DNSQuestion(qname, getattr(QTYPE, qtype), 0x8001))  # asks for a unicast answer
+    return bytes(record.pack())
+
+
+def mdns_answer(*names: str) -> bytes:
+    record = DNSRecord(DNSHeader(id=0, qr=1, aa=1, rd=0))
+    for name in names:
+        record.add_answer(RR(name, QTYPE.A, rclass=0x8001, rdata=A("192.0.2.9"), ttl=120))  # flushes the cache
+    return bytes(record.pack())
+
+
+def test_multicast_queries_are_told_apart_by_their_question() -> None:
+    subject = tracker()
+    asked = subject.packet(dns_packet(mdns_query(("a.local", "A"), ("b.local", "A"), ("a.local", "AAAA")), 1.0, **MDNS))
+    assert [(event.dns.id, event.dns.qname, event.dns.qtype) for event in asked] == [
+        (1, "a.local", "A"), (2, "b.local", "A"), (3, "a.local", "AAAA"),
+    ]  # fmt: skip
+    row = only_row(subject.packet(dns_answer(mdns_answer("B.local", "c.local"), 1.25, **MDNS)))
+    assert (row.id, row.status, row.latency_ms, [each.name for each in row.answers]) == (
+        2,
+        "answered",
+        250.0,
+        ["B.local"],
+    )
+    assert {(event.dns.id, event.dns.status) for event in subject.tick(at(7))} == {(1, "timeout"), (3, "timeout")}
+    assert subject.unparsed == 0
+
+
+def test_a_multicast_query_that_is_repeated_is_a_retry_until_it_is_answered() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(mdns_query(("a.local", "A")), 1.0, **MDNS))
+    row = only_row(subject.packet(dns_packet(mdns_query(("A.LOCAL", "A")), 2.0, **MDNS)))
+    assert (row.id, row.attempts) == (1, 2)
+    subject.packet(dns_answer(mdns_answer("a.local"), 2.1, **MDNS))
+    assert only_row(subject.packet(dns_packet(mdns_query(("a.local", "A")), 3.0, **MDNS))).id == 2
+
+
+def test_any_record_answers_a_multicast_question_for_any() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(mdns_query(("a.local", "ANY")), 1.0, **MDNS))
+    assert only_row(subject.packet(dns_answer(mdns_answer("a.local"), 1.1, **MDNS))).status == "answered"
+
+
+def test_what_a_multicast_socket_hears_and_tells_of_others_is_no_query_of_its_own() -> None:
+    subject = tracker()
+    assert subject.packet(dns_answer(mdns_query(("a.local", "A")), 1.0, **MDNS)) == []  # somebody asks
+    assert subject.packet(dns_packet(mdns_answer("a.local"), 1.1, **MDNS)) == []  # it answers
+    assert subject.packet(dns_answer(mdns_answer("a.local"), 1.2, **MDNS)) == []  # an announcement
+
+
+def test_an_answer_comes_to_each_socket_that_asked() -> None:
+    subject = tracker()
+    for cookie in (1, 2):
+        subject.packet(dns_packet(mdns_query(("a.local", "A")), 1.0, socket_cookie=cookie, **MDNS))
+    assert only_row(subject.packet(dns_answer(mdns_answer("a.local"), 1.1, socket_cookie=2, **MDNS))).id == 2
+
+
+def test_a_simple_resolver_on_the_multicast_port_is_matched_as_in_any_dns() -> None:
+    subject = tracker()
+    simple = MDNS | {"client_port": 40_000}
+    subject.packet(dns_packet(question(), 1.0, **simple))
+    assert only_row(subject.packet(dns_answer(answer(), 1.1, **simple))).status == "answered"
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\0" * 11, mdns_query(*[("a.local", "A")] * 65), mdns_query(("a", "A"))[:-1]]
+)
+def test_a_multicast_query_that_cannot_be_parsed_is_kept_and_counted(message: bytes) -> None:
+    subject = tracker()
+    assert only_row(subject.packet(dns_packet(message, 1.0, **MDNS))).qname is None
+    assert subject.unparsed == 1
