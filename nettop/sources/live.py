@@ -1,7 +1,6 @@
 """The running kernel as a source of events."""
 
 import os
-import time
 from collections.abc import Iterable
 from operator import itemgetter
 
@@ -42,7 +41,7 @@ class LiveSource:
             os.close(cgroup)
         self._program.scan_files()  # after attaching, so that no socket falls between
         self._interval_ns = int(interval_s * 1e9)
-        self._clock = Clock.now()
+        self._clock = Clock.now(procfs.time_namespace())
         self._tracker = Tracker(self._clock, scope, procfs.describe, procfs.user_name)
         self._held: list[KernelRecord] = []
         self._losses = rows.Losses()
@@ -51,7 +50,7 @@ class LiveSource:
         self._next_rescan_ns = 0
         self._unseen_ends = 0
         self.finished = False
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock.kernel_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
         self._start = Start(
             time=self._clock.wall(now_ns),
@@ -68,12 +67,12 @@ class LiveSource:
 
     def read(self, timeout_s: float) -> list[AnyEvent]:
         """See Source. Ticks come at every interval."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock.kernel_ns()
         wait_ns = min(int(min(timeout_s, MAX_WAIT_S) * 1e9), self._next_tick_ns - now_ns)
         if wait_ns > 0:
             self._program.poll(wait_ns // 1_000_000 + 1)
         events = self._starting()
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock.kernel_ns()
         if now_ns >= self._next_tick_ns:
             events += self._tick(hold_back=True)
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
@@ -102,7 +101,7 @@ class LiveSource:
         now = INTERVALS_S.index(min(INTERVALS_S, key=lambda interval: abs(interval - self._interval_ns / 1e9)))
         chosen = INTERVALS_S[max(min(now - step, len(INTERVALS_S) - 1), 0)]
         self._interval_ns = int(chosen * 1e9)
-        self._next_tick_ns = min(self._next_tick_ns, time.monotonic_ns() + self._interval_ns)
+        self._next_tick_ns = min(self._next_tick_ns, self._clock.kernel_ns() + self._interval_ns)
 
     def hold(self, held: bool) -> None:
         """See Source: the kernel does not wait."""
@@ -116,7 +115,7 @@ class LiveSource:
     def _perf_records(self, hold_back: bool) -> list[KernelRecord]:
         # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
         # records may still lie in a buffer that was read already.
-        horizon_ns = time.monotonic_ns()
+        horizon_ns = self._clock.kernel_ns()
         records = self._held + self._program.drain()
         records.sort(key=_TIME)
         self._held = []
@@ -131,11 +130,12 @@ class LiveSource:
         return [event for record in records for event in self._tracker.record(record)]
 
     def _tick(self, hold_back: bool) -> list[AnyEvent]:
+        self._clock.follow()
         # Half an interval is the least that says something of a rate: the first tick and the last may come sooner.
-        rates = time.monotonic_ns() - self._last_tick_ns >= self._interval_ns // 2
+        rates = self._clock.kernel_ns() - self._last_tick_ns >= self._interval_ns // 2
         losses = self._program.losses()
         complete = self._lost_ends(losses)
-        pass_ns = time.monotonic_ns()
+        pass_ns = self._clock.kernel_ns()
         records = self._program.sockets(everything=complete)
         if self._should_scan(records, pass_ns):
             self._program.scan_files()
@@ -166,7 +166,7 @@ class LiveSource:
             dns_unparsed=self._tracker.dns_unparsed,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
         )
-        now = self._clock.wall(time.monotonic_ns())
+        now = self._clock.wall(self._clock.kernel_ns())
         if told != self._losses:
             self._losses = told
             events.append(LossesChanged(time=now, losses=told))

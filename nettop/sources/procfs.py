@@ -3,12 +3,14 @@
 import os
 import platform
 import pwd
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 
 from nettop.kernel.abi import ProcessKey
 from nettop.model.rows import Host
 from nettop.text import printable
+from nettop.tracking.clock import TimeNamespace
 from nettop.tracking.processes import Described, split_arguments
 
 _COMMAND_LINE_BYTES = 4096  # more than anyone reads; some programs carry megabytes
@@ -24,8 +26,8 @@ def describe(key: ProcessKey) -> Described | None:
         return None
     try:
         fields = _read(directory, "stat").rpartition(b")")[2].split()
-        # The kernel gives the start here in clock ticks only, rounded down.
-        if int(fields[_START_TIME_FIELD]) != key.start_boot_ns // _CLOCK_TICK_NS:
+        # The kernel gives the start here in clock ticks only, rounded down, and as this time namespace sees it.
+        if int(fields[_START_TIME_FIELD]) != (key.start_boot_ns + time_namespace().boot_ns) // _CLOCK_TICK_NS:
             return None
         return Described(
             cmdline=split_arguments(_read(directory, "cmdline")),
@@ -36,6 +38,19 @@ def describe(key: ProcessKey) -> Described | None:
         return None
     finally:
         os.close(directory)
+
+
+@cache
+def time_namespace() -> TimeNamespace:
+    """The clocks of this process beside the kernel's own."""
+    shift = {"monotonic": 0, "boottime": 0}
+    with suppress(OSError):  # Linux before 5.6 has no time namespaces
+        if Path("/proc/self/ns/time").readlink() != Path("/proc/self/ns/time_for_children").readlink():
+            return TimeNamespace()  # unshared but not entered: the file below speaks of children
+        for line in Path("/proc/self/timens_offsets").read_text().splitlines():
+            name, seconds, nanoseconds = line.split()
+            shift[name] = int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return TimeNamespace(shift["monotonic"], shift["boottime"])
 
 
 @lru_cache(maxsize=1024)

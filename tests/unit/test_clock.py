@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.clock import Clock, TimeNamespace, milliseconds
 from tests.builders import BASE, CLOCK, at
 
+SECOND = 10**9
+NEAR = timedelta(microseconds=100)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +48,96 @@ def test_now_is_now() -> None:
     before = datetime.now(UTC)
     shown = Clock.now().wall(time.monotonic_ns())
     assert abs((shown - before).total_seconds()) < 5
+
+
+class Kernel:
+    """The clocks of a system that can be suspended and whose wall clock can be set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monotonic_ns, self.boot_ns, self.wall_ns = 5_000 * SECOND, 6_000 * SECOND, 1_000_000 * SECOND
+        monkeypatch.setattr(time, "monotonic_ns", lambda: self.read("monotonic_ns"))
+        monkeypatch.setattr(time, "time_ns", lambda: self.read("wall_ns"))
+        clocks = {time.CLOCK_BOOTTIME: "boot_ns", time.CLOCK_MONOTONIC: "monotonic_ns"}
+        monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: self.read(clocks[clock]))
+
+    def read(self, name: str) -> int:
+        value: int = getattr(self, name)
+        self.passes(100)  # reading takes time
+        return value
+
+    def passes(self, nanoseconds: int) -> None:
+        self.monotonic_ns += nanoseconds
+        self.suspended(nanoseconds)
+
+    def suspended(self, nanoseconds: int) -> None:
+        self.boot_ns += nanoseconds
+        self.wall_ns += nanoseconds
+
+
+def near(one: datetime, other: datetime) -> bool:
+    return abs(one - other) < NEAR
+
+
+def test_a_stepped_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(monkeypatch)
+    clock = Clock.now()
+    before = clock.wall(kernel.monotonic_ns)
+    for step in (-86_400 * SECOND, 3 * 86_400 * SECOND):
+        kernel.passes(SECOND)
+        kernel.wall_ns += step
+        clock.follow()
+    assert near(clock.wall(kernel.monotonic_ns), before + timedelta(seconds=2))
+    assert near(clock.wall_of_boot(kernel.boot_ns), before + timedelta(seconds=2))
+
+
+def test_a_suspension_passes_for_what_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_MONOTONIC stands still meanwhile; without a look at the other clock all would be told 8 hours too early."""
+    kernel = Kernel(monkeypatch)
+    clock = Clock.now()
+    clock.follow()
+    early_ns, early = kernel.monotonic_ns - SECOND, clock.wall(kernel.monotonic_ns - SECOND)
+    for hours in (8, 16):
+        kernel.passes(SECOND)
+        kernel.suspended(8 * 3600 * SECOND)
+        kernel.passes(SECOND)
+        late_ns = kernel.monotonic_ns
+        clock.follow()
+        kernel.passes(SECOND)
+        clock.follow()
+        assert clock.wall(early_ns) == early
+        expected = timedelta(hours=hours, seconds=(late_ns - early_ns) / SECOND)
+        assert near(clock.wall(late_ns), early + expected)
+        assert near(clock.wall(late_ns), clock.wall_of_boot(kernel.boot_ns - SECOND))
+
+
+def test_however_often_one_looks_the_clock_does_not_creep(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(monkeypatch)
+    clock = Clock.now()
+    before = clock.wall(0)
+    for _ in range(10_000):
+        kernel.passes(SECOND // 10)
+        clock.follow()
+    assert near(clock.wall(kernel.monotonic_ns), before + timedelta(microseconds=kernel.monotonic_ns // 1000))
+
+
+def test_the_real_clock_does_not_creep_either() -> None:
+    clock = Clock.now()
+    moment = time.monotonic_ns()
+    before = clock.wall(moment)
+    for _ in range(1_000):
+        clock.follow()
+    assert clock.wall(moment) == before
+
+
+def test_in_a_time_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process reads 900 s more than the kernel's own clocks say."""
+    kernel = Kernel(monkeypatch)
+    now = kernel.wall_ns
+    clock = Clock.now(TimeNamespace(monotonic_ns=900 * SECOND, boot_ns=900 * SECOND))
+    truth = EPOCH + timedelta(microseconds=now // 1000)
+    assert clock.kernel_ns() == pytest.approx(kernel.monotonic_ns - 900 * SECOND, abs=10_000)
+    assert near(clock.wall(kernel.monotonic_ns - 900 * SECOND), truth)
+    assert near(clock.wall_of_boot(kernel.boot_ns - 900 * SECOND), truth)
 
 
 def test_milliseconds_to_the_microsecond() -> None:
