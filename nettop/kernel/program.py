@@ -3,6 +3,7 @@
 Everything it holds in the kernel hangs on file descriptors of this process, so nothing outlives it, not even kill -9.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -129,7 +130,10 @@ class KernelProgram:
             else:
                 link = syscalls.link_cgroup(program_fd, cgroup_fd, _CGROUP_ATTACH_TYPES[hook.target])
         except OSError as error:
-            raise RefusedError(hook, f"attaching: {error.strerror}", "") from error
+            reason = f"attaching: {error.strerror}"
+            if error.errno == errno.EPERM and hook.target in _CGROUP_ATTACH_TYPES:
+                reason += ": another BPF program may have the root of cgroup2 for itself ('bpftool cgroup tree' tells)"
+            raise RefusedError(hook, reason, "") from error
         self._links.append(link)
 
     def load(self, hook: Hook) -> int:
