@@ -12,17 +12,26 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tests.bench import machine, start
+from tests.bench import completeness, cpu, growth, machine, memory, screen, slowdown, start
 from tests.bench.report import Findings, Target, markdown, targets_table
 from tests.bench.settings import COMPILED, Settings
 from tests.live.lab import NETTOP
 
-CASES: dict[str, Callable[[Settings], Findings]] = {"start": start.run}
+CASES: dict[str, Callable[[Settings], Findings]] = {
+    "start": start.run,
+    "memory": memory.run,
+    "slowdown": slowdown.run,
+    "completeness": completeness.run,
+    "cpu": cpu.run,
+    "growth": growth.run,
+    "screen": screen.run,
+}
 DEFAULT_OUT = Path("build/bench")
 
 
@@ -73,9 +82,16 @@ def measure(options: argparse.Namespace, out: Path, directory: Path) -> int:
     tell("\n".join([*head, f"Command: {command(options)}", ""]))
     targets: list[Target] = []
     raw: dict[str, list[dict[str, Any]]] = {}
+    failed = False
     for name in options.cases or CASES:
+        sys.stderr.write(f"bench: {name}\n")
         begun = time.monotonic()
-        findings = CASES[name](settings)
+        try:
+            findings = CASES[name](settings)
+        except Exception:  # noqa: BLE001 - the other cases took as long
+            traceback.print_exc()
+            failed = True
+            continue
         for table in findings.tables:
             tell(markdown(table))
         targets += findings.targets
@@ -85,7 +101,7 @@ def measure(options: argparse.Namespace, out: Path, directory: Path) -> int:
         sys.stderr.write(f"bench: {name} took {time.monotonic() - begun:.0f} s\n")
     tell(markdown(targets_table(targets)))
     tell(f"Raw rows: {out}")
-    return 0
+    return 1 if failed else 0
 
 
 def main() -> int:

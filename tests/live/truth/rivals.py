@@ -37,6 +37,7 @@ class Tool:
         with output.open("wb") as stdout, self._errors.open("wb") as stderr:
             environment = os.environ | {"PYTHONUNBUFFERED": "1"}
             self._process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)
+        self.pid = self._process.pid
         wait_until(lambda: self._process.poll() is not None or ready in self.said(), command[0], patience_s=60)
         self.reason = ""
         if self._process.poll() is not None:

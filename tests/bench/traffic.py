@@ -1,0 +1,197 @@
+"""The work that is watched: real clients against real servers, in a network namespace of its own.
+
+Each load starts its server once; run() is one measurement of a client's, which ends by itself.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from tests.live.lab import Namespace, Program, dnsmasq, listens, wait_until
+
+ADDRESS = "127.0.0.1"
+HTTP_PORT, IPERF_PORT = 8080, 5201
+FIRST_CONNECTION, CONNECTION_PORT = int(IPv4Address("127.1.0.0")), 7000  # as in connections.c
+ZONE = "bench.test"
+FAR_TOO_MANY = 1 << 24  # of what is ended by time
+_NGINX = """
+daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
+events {{ worker_connections 1024; }}
+http {{ access_log off; keepalive_requests 1000000000;
+  server {{ listen {address}:{port}; location / {{ return 200 "hello\\n"; }} }} }}
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a client did; `pid` is the client's, where one process made all of it."""
+
+    per_s: float
+    offered: int | None = None
+    completed: int | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """`serve` keeps its server while one measures, `run` makes the traffic for so many seconds."""
+
+    name: str
+    unit: str
+    serve: Callable[[Namespace, Path], Program | None]
+    run: Callable[[Namespace, Path, float], Done]
+
+
+@contextmanager
+def served(load: Load, where: Namespace, directory: Path) -> Iterator[None]:
+    """The load's server."""
+    server = load.serve(where, directory)
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.stop()
+
+
+# DNS
+
+
+def serve_dns(where: Namespace, _directory: Path) -> Program:
+    """dnsmasq, which answers from its configuration."""
+    return dnsmasq(where, [ADDRESS], f"--address=/{ZONE}/192.0.2.1", f"--local=/{ZONE}/")
+
+
+def start_dns(where: Namespace, directory: Path, seconds: float, rate: int = 0, number: int | None = None) -> Program:
+    """dnsperf: each of `number` names once, or 100,000 of them again and again; at a rate, or as fast as it goes."""
+    options = ["-n", "1"] if number else ["-l", f"{seconds:g}"]
+    if rate:
+        options += ["-Q", str(rate)]
+    questions = str(_questions(directory, number or 100_000))
+    return where.start("dnsperf", "-s", ADDRESS, "-d", questions, "-c", "4", "-T", "2", *options)
+
+
+def dns_done(program: Program, patience_s: float) -> Done:
+    """What dnsperf says once it has ended."""
+    return read_dnsperf(program.end(patience_s), program.pid)
+
+
+def run_dns(where: Namespace, directory: Path, seconds: float) -> Done:
+    """As many queries as possible."""
+    return dns_done(start_dns(where, directory, seconds), seconds + 30)
+
+
+def read_dnsperf(said: str, pid: int | None = None) -> Done:
+    """dnsperf's statistics."""
+    told = dict(re.findall(r"^ *(Queries [a-z ]+): +([\d.]+)", said, re.MULTILINE))
+    return Done(float(told["Queries per second"]), int(told["Queries sent"]), int(told["Queries completed"]), pid)
+
+
+@cache
+def _questions(directory: Path, number: int) -> Path:
+    path = directory / f"questions-{number}"
+    path.write_text("".join(f"{serial}.{ZONE} A\n" for serial in range(number)))
+    return path
+
+
+# TCP
+
+
+@cache
+def _connections_program(directory: Path) -> Path:
+    path = directory / "connections"
+    source = Path(__file__).with_name("connections.c")
+    subprocess.run(["gcc", "-O2", "-o", path, source], check=True)
+    return path
+
+
+def start_connections(
+    where: Namespace, directory: Path, seconds: float, rate: int = 0, number: int = FAR_TOO_MANY
+) -> Program:
+    """connections.c, server and client."""
+    return where.start(str(_connections_program(directory)), str(number), str(rate), f"{seconds:g}")
+
+
+def connections_done(program: Program, patience_s: float) -> Done:
+    """What it says once it has ended."""
+    said = json.loads(program.end(patience_s))
+    return Done(said["offered"] / said["seconds"], said["offered"], said["offered"], said["client"])
+
+
+def connection_number(address: str, port: int) -> int | None:
+    """Which of the connections has this end at the server's side."""
+    if port != CONNECTION_PORT or not address.startswith("127."):
+        return None
+    number = int(IPv4Address(address)) - FIRST_CONNECTION
+    return number if number >= 0 else None  # below is the one that ends the server
+
+
+def run_connections(where: Namespace, directory: Path, seconds: float) -> Done:
+    """As many connections as possible."""
+    return connections_done(start_connections(where, directory, seconds), seconds + 30)
+
+
+def serve_http(where: Namespace, directory: Path) -> Program:
+    """nginx in one process."""
+    configuration = directory / "nginx.conf"
+    configuration.write_text(_NGINX.format(directory=directory, address=ADDRESS, port=HTTP_PORT))
+    server = where.start("nginx", "-c", str(configuration))
+    wait_until(lambda: listens(server, HTTP_PORT), "nginx")
+    return server
+
+
+def run_requests(where: Namespace, _directory: Path, seconds: float) -> Done:
+    """wrk on 16 connections that stay."""
+    client = where.start("wrk", "-t", "1", "-c", "16", "-d", f"{seconds:.0f}s", f"http://{ADDRESS}:{HTTP_PORT}/")
+    return read_wrk(client.end(seconds + 30), client.pid)
+
+
+def read_wrk(said: str, pid: int | None = None) -> Done:
+    """wrk's requests per second."""
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    assert rate, said
+    assert "Socket errors" not in said, said
+    return Done(float(rate[1]), pid=pid)
+
+
+def serve_iperf(where: Namespace, _directory: Path) -> Program:
+    """iperf3's server."""
+    server = where.start("iperf3", "-s", "-p", str(IPERF_PORT))
+    wait_until(lambda: listens(server, IPERF_PORT), "iperf3")
+    return server
+
+
+def run_streams(where: Namespace, _directory: Path, seconds: float) -> Done:
+    """iperf3 with two streams; Gbit/s that were received."""
+    client = where.start("iperf3", "-c", ADDRESS, "-p", str(IPERF_PORT), "-P", "2", "-t", f"{seconds:.0f}", "-J")
+    return read_iperf(client.end(seconds + 30), client.pid)
+
+
+def run_datagrams(where: Namespace, _directory: Path, seconds: float) -> Done:
+    """iperf3 with datagrams of 64 bytes as fast as it goes; those per second that arrived."""
+    client = where.start(
+        "iperf3", "-c", ADDRESS, "-p", str(IPERF_PORT), "-u", "-l", "64", "-b", "0", "-t", f"{seconds:.0f}", "-J"
+    )
+    return read_iperf(client.end(seconds + 30), client.pid)
+
+
+def read_iperf(said: str, pid: int | None = None) -> Done:
+    """Gbit/s that were received; of UDP the datagrams per second."""
+    end = json.loads(said)["end"]
+    if "sum_received" in end and "packets" not in end.get("sum", {}):
+        return Done(end["sum_received"]["bits_per_second"] / 1e9, pid=pid)
+    total = end["sum"]
+    return Done((total["packets"] - total["lost_packets"]) / total["seconds"], pid=pid)
+
+
+DNS = Load("DNS: dnsperf, dnsmasq", "queries/s", serve_dns, run_dns)
+CONNECTIONS = Load("short connections", "connections/s", lambda _where, _directory: None, run_connections)
+REQUESTS = Load("requests: wrk, nginx", "requests/s", serve_http, run_requests)
+STREAMS = Load("streams: iperf3", "Gbit/s", serve_iperf, run_streams)
+DATAGRAMS = Load("64-byte UDP: iperf3", "packets/s", serve_iperf, run_datagrams)
+LOADS = (DNS, CONNECTIONS, REQUESTS, STREAMS, DATAGRAMS)
