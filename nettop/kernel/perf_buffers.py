@@ -10,6 +10,7 @@ from nettop.kernel import syscalls
 BCC_PACKAGE = (
     "Install the distribution's package: python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora), python-bcc (Arch)."
 )
+MAX_HELD_BYTES = 32 << 20  # of records: 150,000 connections, two seconds of all that a core can make
 _LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, of which the Python module is made
 
 _RecordCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int)  # context, record, its bytes
@@ -32,12 +33,14 @@ class PerfBuffers(Generic[_Tag]):
         self._readers = (c_void_p * 0)()
         self._callbacks: list[object] = []  # C holds no reference to them
         self._records: list[tuple[_Tag, bytes]] = []
+        self._held_bytes = 0
 
     def open(self, map_fd: int, tag: _Tag, pages: int, wakeup_events: int) -> None:
         """Give the map a buffer of so many pages on each online CPU. Raises OSError."""
 
         def copy(_context: int, record: int, size: int) -> None:
             self._records.append((tag, string_at(record, size)))
+            self._held_bytes += size
 
         # The array `losses` counts refused records at once and exactly. Without this callback BCC would print here.
         callbacks = (_RecordCallback(copy), _LostCallback(lambda _context, _lost: None))
@@ -56,10 +59,15 @@ class PerfBuffers(Generic[_Tag]):
         """Wait until a buffer holds `wakeup_events` records and read it, or until the time is over."""
         self._library.perf_reader_poll(len(self._readers), self._readers, timeout_ms)
 
+    def collect(self) -> None:
+        """Make room in the buffers; what they hold is kept for drain(), as far as there is room for it."""
+        if self._held_bytes < MAX_HELD_BYTES:
+            self._library.perf_reader_consume(len(self._readers), self._readers)
+
     def drain(self) -> list[tuple[_Tag, bytes]]:
         """Every record that was read or lies in a buffer, in order per CPU and map."""
         self._library.perf_reader_consume(len(self._readers), self._readers)
-        records, self._records = self._records, []
+        records, self._records, self._held_bytes = self._records, [], 0
         return records
 
     def close(self) -> None:

@@ -152,6 +152,10 @@ class KernelProgram:
         """Wait until a buffer holds a batch or the time is over."""
         self._buffers.poll(timeout_ms)
 
+    def collect(self) -> None:
+        """Make room in the buffers while what drain() gave is being worked on."""
+        self._buffers.collect()
+
     def drain(self) -> list[abi.KernelRecord]:
         """Every record that the buffers hold, per CPU in order, decoded after the buffers were released."""
         return [decode(raw) for decode, raw in self._buffers.drain()]

@@ -1,5 +1,6 @@
 """Where events come from: the running kernel or a recording. Behind this, nobody can tell which."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from nettop.model.events import AnyEvent
@@ -13,11 +14,11 @@ class Source(Protocol):
         """Whether End was handed out."""
         ...
 
-    def read(self, timeout_s: float) -> list[AnyEvent]:
-        """What has happened since the last call, waiting for at most timeout_s; maybe nothing."""
+    def read(self, timeout_s: float) -> Iterable[AnyEvent]:
+        """What has happened since the last call, waiting for at most timeout_s. To be read to its end."""
         ...
 
-    def finish(self) -> list[AnyEvent]:
+    def finish(self) -> Iterable[AnyEvent]:
         """Stop here: the rest of what has already happened, a last Tick, and End."""
         ...
 

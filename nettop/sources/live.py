@@ -1,7 +1,7 @@
 """The running kernel as a source of events."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from nettop import __version__
@@ -19,6 +19,7 @@ from nettop.tracking.tracker import Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
+COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
 _TIME = itemgetter(0)  # every record's first field is its time
 
@@ -65,27 +66,26 @@ class LiveSource:
         )
         self._told_start = False
 
-    def read(self, timeout_s: float) -> list[AnyEvent]:
+    def read(self, timeout_s: float) -> Iterator[AnyEvent]:
         """See Source. Ticks come at every interval."""
         now_ns = self._clock.kernel_ns()
         wait_ns = min(int(min(timeout_s, MAX_WAIT_S) * 1e9), self._next_tick_ns - now_ns)
         if wait_ns > 0:
             self._program.poll(wait_ns // 1_000_000 + 1)
-        events = self._starting()
+        yield from self._starting()
         now_ns = self._clock.kernel_ns()
         if now_ns >= self._next_tick_ns:
-            events += self._tick(hold_back=True)
+            yield from self._tick(hold_back=True)
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
         else:
-            events += self._told(self._perf_records(hold_back=True))
-        return events
+            yield from self._told(self._perf_records(hold_back=True))
 
-    def finish(self) -> list[AnyEvent]:
+    def finish(self) -> Iterator[AnyEvent]:
         """See Source."""
-        events = self._starting() + self._tick(hold_back=False)
-        events.append(End(time=events[-1].time))
+        yield from self._starting()
+        yield from self._tick(hold_back=False)
         self.finished = True
-        return events
+        yield End(time=self._clock.wall(self._clock.kernel_ns()))
 
     def close(self) -> None:
         """Detach from the kernel."""
@@ -126,10 +126,13 @@ class LiveSource:
             records, self._held = records[:ready], records[ready:]
         return records
 
-    def _told(self, records: Iterable[KernelRecord]) -> list[AnyEvent]:
-        return [event for record in records for event in self._tracker.record(record)]
+    def _told(self, records: Iterable[KernelRecord]) -> Iterator[AnyEvent]:
+        for number, record in enumerate(records, 1):
+            yield from self._tracker.record(record)
+            if number % COLLECT_EVERY == 0:
+                self._program.collect()
 
-    def _tick(self, hold_back: bool) -> list[AnyEvent]:
+    def _tick(self, hold_back: bool) -> Iterator[AnyEvent]:
         self._clock.follow()
         # Half an interval is the least that says something of a rate: the first tick and the last may come sooner.
         rates = self._clock.kernel_ns() - self._last_tick_ns >= self._interval_ns // 2
@@ -152,11 +155,11 @@ class LiveSource:
         for socket in ghosts:
             self._program.forget(socket)
         self._unseen_ends += len(ghosts)
-        events = self._told(perf_records)
+        yield from self._told(perf_records)
         if rates:
             self._last_tick_ns = pass_ns
-        events += self._tracker.sockets(records, pass_ns, rates)
-        events += self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
+        yield from self._tracker.sockets(records, pass_ns, rates)
+        yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
         told = rows.Losses(
             perf_buffer=losses.perf_buffer,
             map_full=losses.map_full,
@@ -169,9 +172,8 @@ class LiveSource:
         now = self._clock.wall(self._clock.kernel_ns())
         if told != self._losses:
             self._losses = told
-            events.append(LossesChanged(time=now, losses=told))
-        events.append(Tick(time=now, rates=rates))
-        return events
+            yield LossesChanged(time=now, losses=told)
+        yield Tick(time=now, rates=rates)
 
     def _lost_ends(self, losses: Losses) -> bool:
         before, self._kernel_losses = self._kernel_losses, losses

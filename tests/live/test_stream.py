@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,7 +81,7 @@ def test_a_live_source_and_its_recording(served: Namespace, directory: Path) -> 
     try:
         with recording.open("wb") as file:
 
-            def take(events: list[AnyEvent]) -> None:
+            def take(events: Iterable[AnyEvent]) -> None:
                 for event in events:
                     store.apply(event)
                     file.write(event_json(event))
