@@ -19,14 +19,16 @@ from nettop.model.rows import DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 # Perf pages per CPU (4 KiB each, a power of two) and how many records wake the reader. Reading waits for that many or
-# for the next tick, so a buffer holds several times as much: 256 KiB are 1,300 connections, 1 MiB 250 large answers.
+# for the next tick, so a buffer holds many times as much: 1 MiB are 5,000 connections, or 250 large answers.
 _Decoder = Callable[[bytes], abi.KernelRecord]
 _BUFFERS: dict[str, tuple[_Decoder, int, int]] = {
-    "tcp_events": (abi.decode_socket, 64, 64),
+    "tcp_events": (abi.decode_socket, 256, 64),
     "udp_events": (abi.decode_socket, 64, 64),
     "dns_events": (abi.decode_dns, 256, 32),
     "process_events": (abi.decode_process, 64, 64),
 }
+_BUFFER_PAGES = 2048  # of one map, over all CPUs: with more than eight of them each gets fewer pages,
+_FEWEST_PAGES = 64  # but as many as hold what comes while the reader is not on a CPU
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,10 @@ class KernelProgram:
             self._maps[name] = syscalls.create_map(name, shape._replace(entries=entries))
 
     def _open_buffers(self) -> None:
-        for name, (decode, pages, wakeup_events) in _BUFFERS.items():
+        cpus = len(syscalls.online_cpus())
+        for name, (decode, most_pages, wakeup_events) in _BUFFERS.items():
             try:
-                self._buffers.open(self._maps[name], decode, pages, wakeup_events)
+                self._buffers.open(self._maps[name], decode, pages_per_cpu(most_pages, cpus), wakeup_events)
             except OSError as error:
                 raise CannotRunError(
                     f"The perf buffer {name} could not be opened: {error.strerror}.",
@@ -239,6 +242,14 @@ class KernelProgram:
 
     def _report_all(self, everything: bool) -> None:
         syscalls.update(self._maps["report_all"], struct.pack("=I", 0), struct.pack("=I", everything))
+
+
+def pages_per_cpu(most: int, cpus: int) -> int:
+    """Perf pages of one map on each of so many CPUs: `most`, or half of it and so on; a power of two."""
+    pages = most
+    while pages > _FEWEST_PAGES and pages * cpus > _BUFFER_PAGES:
+        pages //= 2
+    return pages
 
 
 def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
