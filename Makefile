@@ -9,11 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PREFIX := /opt/nettop
-LAUNCHER := /usr/local/bin/nettop
+LOCAL := /usr/local# where the command, man and the shells look
+LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/nettop \
+	share/zsh/site-functions/_nettop share/fish/vendor_completions.d/nettop.fish
 CACHE := /var/cache/nettop# nettop.kernel.image_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core iproute2 procps tcpdump
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 mandoc procps tcpdump zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# whom nettop is compared with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nginx wrk
@@ -64,6 +66,10 @@ lint: $(VENV)/.test ## Style, types and the direction of imports
 schema: setup ## Write the JSON Schemas anew from the rows
 	$(BIN)/python -m nettop.export
 
+.PHONY: share
+share: $(VENV)/.test ## Write the manual and the completions anew from what the program declares
+	$(BIN)/python -m nettop.share.make
+
 .PHONY: demo
 demo: $(VENV)/.test ## Record anew what 'nettop replay --demo' plays, in network namespaces of its own
 	$(SUDO) $(BIN)/python -m tests.demo.record
@@ -73,31 +79,36 @@ screenshots: $(VENV)/.test ## Draw the pictures in screenshots/ anew from that r
 	$(BIN)/python -m screenshots.make
 
 .PHONY: install
-install: ## Install for every user: a root-owned copy in /opt/nettop, and the command nettop
+install: ## Install for every user: a root-owned copy in /opt/nettop; command, manual, completions in /usr/local
 	$(call packages,$(RUN_PACKAGES))
 	umask 022 && $(SUDO) $(PYTHON) -m venv --clear --system-site-packages $(PREFIX)
 	umask 022 && $(SUDO) $(PREFIX)/bin/pip install --quiet .
-	$(SUDO) ln -sfn $(PREFIX)/bin/nettop $(LAUNCHER)
+	umask 022 && for link in $(LINKS); do \
+		$(SUDO) mkdir -p "$$(dirname $(LOCAL)/$$link)" && $(SUDO) ln -sfn $(PREFIX)/$$link $(LOCAL)/$$link || exit 1; \
+	done
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there, and the compiled programs
 	$(SUDO) rm -rf $(PREFIX) $(CACHE)
-	$(SUDO) rm -f $(LAUNCHER)
+	$(SUDO) rm -f $(addprefix $(LOCAL)/,$(LINKS))
+
+.PHONY: dist
+dist: $(VENV)/.test ## Build a wheel and a source archive into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
 
 .PHONY: clean
 clean: ## Remove everything that is made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find nettop tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Debian packages that are missing, through apt; elsewhere a sentence that says what to install.
+# Debian packages that are missing, through apt; elsewhere a sentence that says what is needed.
 define packages
-	@missing=""; for package in $(1); do \
+	@command -v apt-get >/dev/null || { echo "No apt-get here: this needs what your distribution calls $(1)"; exit 0; }; \
+	missing=""; for package in $(1); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then \
-		echo "Install what your distribution calls:$$missing" >&2; exit 1; \
-	fi; \
 	echo "Installing:$$missing"; \
 	$(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 endef

@@ -131,13 +131,15 @@ def _keys_help() -> str:
     )
 
 
+FILTER_RULES = (
+    "A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.",
+    "Example: --filter 'comm:nginx -port:53 | dns:failed'",
+)
+
+
 def _filter_help() -> str:
     keys = "\n".join(f"  {key + ':':<8}{meaning}" for key, meaning in FILTER_KEYS.items())
-    return (
-        f"filter language:\n{keys}\n"
-        "  A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.\n"
-        "  Example: --filter 'comm:nginx -port:53 | dns:failed'"
-    )
+    return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
 
 
 def _add_watching(parser: argparse.ArgumentParser) -> None:
