@@ -49,7 +49,7 @@ truth: $(VENV)/.test ## Show how right nettop is, scenario by scenario, beside t
 .PHONY: bench
 bench: $(VENV)/.test ## Show how fast and light nettop is, beside others; CASES="start memory", QUICK=1, OUT=rows.json
 	$(call packages,$(BENCH_PACKAGES))
-	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(CASES)
+	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(if $(BESIDE),--beside $(BESIDE)) $(CASES)
 
 .PHONY: soak
 soak: $(VENV)/.test ## The screen under load for SECONDS=1800: nothing it holds may grow

@@ -174,7 +174,7 @@ def _with_stderr(command: Sequence[str]) -> list[str]:
     return ["sh", "-c", 'exec "$@" 2>&1', "sh", *command]
 
 
-COUNTING = 'interval:ms:1 { printf("ready\\n"); } tracepoint:sock:inet_sock_set_state { @[pid] = count(); }'
+COUNTING = 'BEGIN { printf("ready\\n"); } tracepoint:sock:inet_sock_set_state { @[pid] = count(); }'
 _DATAGRAMS_ONLY = frozenset({DNS.name, DATAGRAMS.name})
 
 NETTOPS = (Observer("nettop headless", headless), Observer("nettop with screen", on_screen))

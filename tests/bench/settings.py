@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-COMPILED = Path("/var/cache/nettop")  # where nettop keeps what it has compiled
+from nettop.kernel.image_cache import DIRECTORY as COMPILED
 
 
 @dataclass(frozen=True)

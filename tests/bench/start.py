@@ -79,7 +79,9 @@ def _subjects(settings: Settings, where: Namespace) -> list[Subject]:
             Subject(f"{name} stream", [executable, "stream"], {"attached": b'"type":"start"'}),
             Subject(name, [executable], {"first frame": b"TX/s", "first figures": b"LIVE"}, painted=True),
         ]
-    count = 'interval:ms:1 { printf("ready\\n"); } tracepoint:sock:inet_sock_set_state { @[pid] = count(); }'
+    # probes are attached in this order, and BEGIN runs before any
+    ready = 'interval:ms:1 /!@ready/ { printf("ready\\n"); @ready = 1; }'
+    count = f"tracepoint:sock:inet_sock_set_state {{ @[pid] = count(); }} {ready}"
     return [
         *subjects,
         Subject("tcplife-bpfcc", ["tcplife-bpfcc"], {"ready": b"PID"}),
