@@ -7,6 +7,7 @@ something else without being told to.
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -78,7 +79,7 @@ class OutputFile:
         empty = os.fstat(self._fd).st_size == 0
         os.close(self._fd)
         if not self._committed and (empty or not self._keep_partial):
-            os.unlink(self._partial, dir_fd=self._directory)
+            self._remove_partial()
         os.close(self._directory)
 
     def _check_free(self) -> None:
@@ -122,9 +123,10 @@ class OutputFile:
         return fd
 
     def _rename_without_overwriting(self) -> None:
-        # A hard link fails if the name is taken, whoever took it since the check; not every file system has links.
+        # A hard link fails if the name is taken, whoever took it since the check; not every file system has links. By
+        # descriptor, because where others may write the partial name may be another file's by now.
         try:
-            os.link(self._partial, self._path.name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.link(f"/proc/self/fd/{self._fd}", self._path.name, dst_dir_fd=self._directory, follow_symlinks=True)
         except FileExistsError:
             self._check_free()
             raise
@@ -133,7 +135,11 @@ class OutputFile:
                 raise
             os.rename(self._partial, self._path.name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             return
-        os.unlink(self._partial, dir_fd=self._directory)
+        self._remove_partial()
+
+    def _remove_partial(self) -> None:
+        with suppress(FileNotFoundError):  # whoever may write to the directory may have been quicker
+            os.unlink(self._partial, dir_fd=self._directory)
 
     def _failed(self, error: OSError) -> RunError:
         return RunError(

@@ -15,6 +15,7 @@ from nettop.kernel.btf import Btf
 from nettop.kernel.image import Image, unlinked
 from nettop.kernel.perf_buffers import BCC_PACKAGE
 from nettop.kernel.trust import require_trusted_sources
+from nettop.signals import ENDING
 
 _SOURCES = ("common.c", "tcp.c", "packets.c", "process.c", "iterators.c")
 # Where clang and BCC would look for what to compile besides what they are given.
@@ -127,7 +128,7 @@ def _answer(pipe: int, defines: tuple[str, ...]) -> None:
     """The child: compile, write the outcome, end without any of the parent's clean-up."""
     try:
         syscalls.die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)  # the parent decides, who may want to write what there is
         said = os.memfd_create("compiler")  # libbcc and clang offer no other way to their words
         os.dup2(said, 2)

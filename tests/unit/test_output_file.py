@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,34 @@ def test_a_recording_whose_name_was_taken_is_kept_and_named(tmp_path: Path) -> N
             file.commit()
     assert caught.value.message == f"{path} exists. What was written until then is in {partial(path)}."
     assert partial(path).read_bytes() == b"a line\n"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_partial_file_is_swapped_for_a_link_to_something_else(tmp_path: Path, overwrite: bool) -> None:
+    """By the user who called sudo, in a directory of his own: what he may not read gets no second name."""
+    path, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    with OutputFile(path, overwrite) as file:
+        file.write(b"new")
+        partial(path).unlink()
+        partial(path).symlink_to(precious)
+        with suppress(RunError):
+            file.commit()
+    assert precious.read_bytes() == b"precious"
+    assert precious.stat().st_nlink == 1
+    assert path.is_symlink() or not path.exists() or path.read_bytes() == b"new"
+
+
+def test_the_partial_file_is_removed_by_somebody(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with OutputFile(path, overwrite=False) as file:
+        file.write(b"new")
+        partial(path).unlink()
+        with pytest.raises(RunError, match="could not be written: No such file"):
+            file.commit()
+    with OutputFile(path, overwrite=False):
+        partial(path).unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])

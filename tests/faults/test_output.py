@@ -1,0 +1,127 @@
+"""Where output goes when somebody plays with the path, or nobody takes what is written."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from nettop.errors import NettopError
+from nettop.output_file import OutputFile
+from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, nettop, wait_until
+from tests.live.test_places import one_sentence
+
+SWAPPER = """
+import os, sys
+path, precious = sys.argv[1:]
+print("swapping", flush=True)
+while True:
+    for step in (
+        lambda: os.symlink(precious, path),
+        lambda: os.unlink(path),
+        lambda: os.symlink(precious, path + ".new"),
+        lambda: os.rename(path + ".new", path),
+        lambda: os.unlink(path),
+        lambda: os.link(precious, path),
+        lambda: os.unlink(path),
+        lambda: [os.unlink(name) for name in os.listdir(".") if name.endswith(".partial")],
+    ):
+        try:
+            step()
+        except OSError:
+            pass
+"""
+
+
+@contextmanager
+def swapper(path: Path, precious: Path) -> Iterator[None]:
+    """Somebody who swaps what is at the path, as often as a processor can."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWAPPER, str(path), str(precious)], stdout=subprocess.PIPE, cwd=path.parent
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"swapping\n"
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_path_that_is_swapped_for_a_link_all_the_time(tmp_path: Path, overwrite: bool) -> None:
+    """Between the check and the opening, between the writing and the naming: what is linked to stays as it is."""
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    shared.mkdir()
+    precious.write_bytes(b"precious")
+    inode, tried, written = precious.stat().st_ino, 0, 0
+    with swapper(shared / "out", precious):
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            tried += 1
+            with suppress(NettopError), OutputFile(shared / "out", overwrite) as file:
+                file.write(b"new")
+                file.commit()
+                written += 1
+            assert precious.read_bytes() == b"precious"
+            assert precious.stat().st_ino == inode
+    assert tried > 100
+
+
+@pytest.mark.parametrize("command", ["snapshot", "stream"])
+def test_standard_output_is_a_full_device(quiet: Namespace, command: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*NETTOP, command, "--for", "0.1", "--netns", quiet.name],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    one_sentence(done.stderr)
+    assert "No space left on device" in done.stderr
+
+
+def test_nobody_reads_the_pipe_until_a_signal_comes(quiet: Namespace) -> None:
+    """A reader that hangs must not keep nettop from ending; what it held is lost with the pipe."""
+    stream = subprocess.Popen(
+        [*NETTOP, "stream", "--netns", quiet.name, "--interval", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with stream:
+        try:
+            assert stream.stdout is not None
+            os.set_blocking(stream.stdout.fileno(), False)
+            wait_until(lambda: bool(stream.stdout and stream.stdout.read(1)), "the first byte")
+            stream.terminate()
+            stream.stdout.close()
+            assert stream.wait(PATIENCE_S) in (0, 1)
+        finally:
+            stream.kill()
+
+
+def test_standard_error_is_gone_too(quiet: Namespace) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *NETTOP, "snapshot", "--for", "0.1", "--netns", quiet.name],
+        capture_output=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_the_current_directory_is_gone(quiet: Namespace, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f'cd {gone} && rmdir {gone} && exec "$@"'
+    arguments = [*NETTOP, "snapshot", "--for", "0.1", "--netns", quiet.name]
+    for more, code in (([], 0), (["-o", "out.json"], 2), (["-o", str(tmp_path / "out.json")], 0)):
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *arguments, *more],
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        gone.mkdir()
+        assert done.returncode == code, done.stderr
+        if code:
+            one_sentence(done.stderr)
+    check_snapshot((tmp_path / "out.json").read_bytes())
+    assert nettop("--version").returncode == 0
