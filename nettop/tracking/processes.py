@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -15,7 +15,8 @@ from nettop.text import comm_text, printable
 from nettop.tracking.clock import Clock
 
 MAX_COMMAND_LINES = 16_384  # of processes not (yet) seen on the network; about 8 MB, 16 s of 1,000 execs/s
-MAX_EXITS = 16_384  # a process closes its sockets after its exit is told, and its events may come a tick later
+MAX_EXITS = 16_384  # a process closes its sockets after its exit is told, and its events may come a tick later:
+EXITS_KEPT = timedelta(seconds=150)  # for twice the longest interval, and for how long a machine may stand still
 
 _Value = TypeVar("_Value")
 
@@ -108,6 +109,15 @@ class ProcessTracker:
         row = replace(self._renamed(known.row, executed), cmdline=executed.command_line)
         self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
+
+    def tick(self, now: datetime) -> None:
+        """Forget the command lines and the ends of processes of which nothing more will come."""
+        while self._exits:
+            key, exited_at = next(iter(self._exits.items()))
+            if now - exited_at < EXITS_KEPT:
+                break
+            del self._exits[key]
+            self._executed.pop(key, None)
 
     def check_alive(self, now: datetime) -> list[ProcessChanged]:
         """After lost events: whoever is not in /proc any more is told to have ended by now."""

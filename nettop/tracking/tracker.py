@@ -78,6 +78,7 @@ class Tracker:
         events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
         events.extend(self._udp.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))
+        self._processes.tick(now)
         if complete:
             events.extend(self._processes.check_alive(now))
         return events

@@ -44,6 +44,32 @@ def test_a_short_lived_process_keeps_its_command_line_and_its_end() -> None:
     assert subject.seen(sighting(), NETNS, at(1.4)) == []
 
 
+def test_what_nobody_can_ask_for_any_more_is_forgotten() -> None:
+    """Every program that a machine runs comes by here, most of them never on the network."""
+    subject = tracker()
+    other = CURL._replace(pid=CURL.pid + 1)
+    for key in (CURL, other):
+        subject.event(process_event(PROCESS_EXEC, 1.0, owner_pid=key.pid, arguments=b"curl\0-s\0"))
+    subject.event(process_event(PROCESS_EXIT, 1.2))
+    late = processes.EXITS_KEPT.total_seconds()
+    subject.tick(at(1 + late))
+    (event,) = subject.seen(sighting(), NETNS, at(1 + late))
+    assert (event.process.cmdline, event.process.exited_at) == (("curl", "-s"), at(1.2))
+    subject.event(process_event(PROCESS_EXIT, 2.0))
+    subject.tick(at(2 + late))
+    assert subject._exits == {}
+    assert list(subject._executed) == [other]  # it lives
+
+
+def test_a_process_that_ended_long_ago_does_not_come_back() -> None:
+    """Its connection may outlive it by minutes, when the far end does not answer."""
+    subject = tracker(CURL)
+    subject.seen(sighting(), NETNS, at(1))
+    subject.event(process_event(PROCESS_EXIT, 2.0))
+    subject.tick(at(1_000))
+    assert subject.seen(sighting(), NETNS, at(1_000)) == []
+
+
 def test_the_end_of_a_process() -> None:
     subject = tracker(CURL)
     subject.seen(sighting(), NETNS, at(1))
