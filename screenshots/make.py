@@ -50,6 +50,9 @@ class Picture:
 
 PICTURES = (
     Picture("overview", 34.5),
+    Picture("hammering", 50.5, keys=("3", "z", *"sssss")),
+    Picture("hanging", 37.5, keys=("z", *"ssssss", "S"), filter="-state:closed -comm:nginx"),
+    Picture("leaking", 50.5, keys=("3", "z", *"s" * 10)),
     Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
     Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),
     Picture("connection", 37.5, keys=("enter",), filter="comm:api-server host:payments.example.net state:established"),
