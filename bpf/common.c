@@ -22,8 +22,14 @@
 #define E2BIG 7
 #define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE, enum sock_flags in include/net/sock.h */
 
-#define READ(destination, base, offset) \
-	bpf_probe_read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
+/*
+ * The helpers by number: BCC takes a name like bpf_probe_read_kernel for bpf_probe_read unless it finds it in
+ * /proc/kallsyms, where it looks as uid 0 only; and no cgroup program may call that.
+ */
+static int (*read_kernel)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_user;
+
+#define READ(destination, base, offset) read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
 #define HOST_ORDER(port) ((__u16)__builtin_bswap16((__u16)(port)))
 
 BPF_HASH(sockets, u64, struct socket_entry, 1); /* how many it holds is said when it is loaded */
@@ -141,8 +147,8 @@ static __always_inline void read_addresses(struct socket_entry *entry, void *sk)
 	READ(port, sk, OFFSET_inet_sock_inet_sport);
 	entry->local_port = HOST_ORDER(port);
 	if (entry->family == AF_INET) {
-		bpf_probe_read_kernel(entry->local_address, 4, (char *)sk + OFFSET_sock_common_skc_rcv_saddr);
-		bpf_probe_read_kernel(entry->remote_address, 4, (char *)sk + OFFSET_sock_common_skc_daddr);
+		read_kernel(entry->local_address, 4, (char *)sk + OFFSET_sock_common_skc_rcv_saddr);
+		read_kernel(entry->remote_address, 4, (char *)sk + OFFSET_sock_common_skc_daddr);
 	} else {
 		READ(entry->local_address, sk, OFFSET_sock_common_skc_v6_rcv_saddr);
 		READ(entry->remote_address, sk, OFFSET_sock_common_skc_v6_daddr);

@@ -70,7 +70,7 @@ static __always_inline void *socket_address(struct bpf_sock *sk)
 	} box = {sk};
 	void *plain = 0;
 
-	bpf_probe_read_kernel(&plain, sizeof(plain), &box.typed);
+	read_kernel(&plain, sizeof(plain), &box.typed);
 	return plain;
 }
 

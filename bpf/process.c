@@ -31,7 +31,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	size = end - start;
 	if (size > EXEC_ARGUMENT_BYTES)
 		size = EXEC_ARGUMENT_BYTES;
-	if (bpf_probe_read_user(event->arguments, size, (void *)start))
+	if (read_user(event->arguments, size, (void *)start))
 		size = 0;
 	event->arguments_bytes = size;
 	if (process_events.perf_submit(ctx, event, PROCESS_EVENT_HEAD_BYTES + size))
