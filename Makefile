@@ -14,8 +14,9 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 	share/zsh/site-functions/_nettop share/fish/vendor_completions.d/nettop.fish
 CACHE := /var/cache/nettop# nettop.kernel.image_cache
 
-RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 mandoc procps tcpdump zsh
+RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc libcap-ng0
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 mandoc procps strace tcpdump \
+	zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# whom nettop is compared with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nginx wrk

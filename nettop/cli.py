@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -156,7 +156,7 @@ def _run_screen(options: argparse.Namespace) -> int:
     chosen = _chosen_filter(settings)
     require_privileges()
     _require_terminal()
-    return _show(Collector(_live(settings, scope), _history(settings)), "LIVE", chosen, settings)
+    return _show(Collector(_live(settings, scope, Path()), _history(settings)), "LIVE", chosen, settings)
 
 
 def _show(feed: Feed, mode: str, chosen: Filter, settings: Settings) -> int:
@@ -177,14 +177,10 @@ def _run_snapshot(options: argparse.Namespace) -> int:
     settings, scope = _settings(options), _scope(options)
     chosen = _chosen_filter(settings)
     require_privileges()
-    with _stop_signals() as stopped, _output(options) as output:
-        source = _live(settings, scope)
+    with _stop_signals() as stopped, _watching(options, settings, scope) as source, _output(options) as output:
         store = Store(_history(settings))
-        try:
-            for event in _events(source, options.seconds, stopped):
-                store.apply(event)
-        finally:
-            source.close()
+        for event in _events(source, options.seconds, stopped):
+            store.apply(event)
         output.write(snapshot_json(chosen.apply(store.snapshot())))
         output.commit()
     return 0
@@ -194,15 +190,15 @@ def _run_stream(options: argparse.Namespace) -> int:
     settings, scope = _settings(options), _scope(options)
     chosen = _chosen_filter(settings)
     require_privileges()
-    with _stop_signals() as stopped, _output(options, keep_partial=True) as output:
-        source = _live(settings, scope)
+    with (
+        _stop_signals() as stopped,
+        _watching(options, settings, scope) as source,
+        _output(options, keep_partial=True) as output,
+    ):
         passes = StreamFilter(chosen).passes
-        try:
-            for event in _events(source, options.seconds, stopped):
-                if passes(event):
-                    output.write(event_json(event))
-        finally:
-            source.close()
+        for event in _events(source, options.seconds, stopped):
+            if passes(event):
+                output.write(event_json(event))
         output.commit()
     return 0
 
@@ -265,9 +261,21 @@ def _run_config(options: argparse.Namespace) -> int:
     return 0
 
 
-def _live(settings: Settings, scope: Scope) -> Source:
+def _watching(options: argparse.Namespace, settings: Settings, scope: Scope) -> closing[Source]:
+    # Before the output is opened: what nettop may write is what it may after it has given up its privileges.
+    return closing(_live(settings, scope, options.output.parent if options.output is not None else None))
+
+
+def _live(settings: Settings, scope: Scope, written_to: Path | None) -> Source:
+    """What this machine does, read without the privileges that it took to begin; see give_up_privileges()."""
     require_room()
-    return LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports)
+    source = LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports)
+    try:
+        source.give_up_privileges(written_to)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def _events(source: Source, seconds: float | None, stopped: list[int]) -> Iterator[events.AnyEvent]:

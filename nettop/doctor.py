@@ -11,7 +11,7 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
-from nettop.kernel.privileges import require_privileges
+from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.limits import require_room
 from nettop.model.rows import Row
@@ -82,7 +82,8 @@ def report_text(report: Report) -> str:
 
 def _checks() -> Iterator[Check]:
     basics = [
-        _check("permission to load programs into the kernel", "capabilities", _privileges),
+        *_capabilities(),
+        _check("a way to give up what is not needed any more", "libcap-ng", _libcap_ng),
         _check("room for files and memory", "resource limits", _room),
         _check("a processor that nettop knows", "bpf(2)", _architecture),
         _check("a way to compile and load programs", "the Python module bcc", _bcc),
@@ -104,9 +105,20 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
         return Check(need=need, mechanism=mechanism, status="missing", detail=error.message, remedy=error.remedy)
 
 
-def _privileges() -> str:
-    require_privileges()
-    return "root" if os.geteuid() == 0 else "given"
+def _capabilities() -> Iterator[Check]:
+    for capability in ATTACHING:
+        yield Check(
+            need=f"permission: {capability.need}",
+            mechanism=capability.name,
+            status="ok" if holds(capability) else "missing",
+            detail="held" if holds(capability) else "not held",
+            remedy="" if holds(capability) else f"Run it as root: sudo nettop; or give it {capability.name}.",
+        )
+
+
+def _libcap_ng() -> str:
+    libcap_ng()
+    return "found"
 
 
 def _room() -> str:
@@ -144,6 +156,12 @@ def _hooks() -> Iterator[Check]:
         yield Check(need="compiling", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy)
         return
     try:
+
+        def buffers() -> str:
+            kernel.open_buffers()
+            return "can be locked in memory"
+
+        yield _check("room for what the kernel tells", "perf buffers", buffers)
         for hook in program.HOOKS:
 
             def trial(hook: program.Hook = hook) -> str:

@@ -39,7 +39,7 @@ class OutputFile:
         except OSError as error:
             raise UsageError(
                 f"The directory {self._path.parent} cannot be used: {error.strerror}.",
-                "Give a path in one that exists.",
+                _where_to_write(error) or "Give a path in one that exists.",
             ) from error
         try:
             self._check_free()
@@ -106,13 +106,12 @@ class OutputFile:
             fd = os.open(self._partial, flags, 0o600, dir_fd=self._directory)
         except OSError as error:
             raise UsageError(
-                f"{self._path} cannot be written: {error.strerror}.", "Give a path in a place that you may write to."
+                f"{self._path} cannot be written: {error.strerror}.",
+                _where_to_write(error) or "Give a path in a place that you may write to.",
             ) from error
         try:
             os.fchmod(fd, 0o600)  # whatever the umask is
-            owner = invoking_user()
-            if owner is not None:
-                os.fchown(fd, *owner)
+            give_to_invoking_user(fd)
         except OSError as error:  # FAT keeps neither
             os.close(fd)
             os.unlink(self._partial, dir_fd=self._directory)
@@ -152,9 +151,24 @@ class OutputFile:
         return f" What was written until then is in {self._path.with_name(self._partial)}." if kept else ""
 
 
+def _where_to_write(error: OSError) -> str | None:
+    if error.errno != errno.EACCES or os.geteuid() != 0:
+        return None
+    return "Root has no power here over what others own (README.md says why): give a path in a place of root's."
+
+
+def give_to_invoking_user(fd: int) -> None:
+    """Make a file belong to who called sudo, if somebody did."""
+    owner = invoking_user()
+    if owner is not None:
+        # Root that has given up CAP_CHOWN is root in a place of root's (see give_up_privileges): the file stays so.
+        with suppress(PermissionError):
+            os.fchown(fd, *owner)
+
+
 def invoking_user() -> tuple[int, int] | None:
-    """Who called sudo: uid and gid. None if not under sudo."""
+    """Who called sudo for root: uid and gid, also when root has become them. None if not under sudo."""
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() != 0 or not uid.isdecimal() or not gid.isdecimal():
+    if not uid.isdecimal() or not gid.isdecimal() or os.geteuid() not in (0, int(uid)):
         return None
     return int(uid), int(gid)

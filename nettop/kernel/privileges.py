@@ -1,28 +1,140 @@
-"""Whether this process may do the main job."""
+"""What this process may do: what attaching takes, and how all of it is given up once nettop has attached."""
 
+import ctypes
+import os
+import pwd
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from nettop.errors import CannotRunError
+from nettop.output_file import invoking_user
+
+
+class Capability(NamedTuple):
+    """One of capabilities(7): its number, and what nettop would need it for."""
+
+    name: str
+    number: int
+    need: str
+
 
 # include/uapi/linux/capability.h
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
-_SYS_ADMIN = "CAP_SYS_ADMIN"
+_BPF = Capability("CAP_BPF", 39, "making maps and loading programs")
+_PERFMON = Capability("CAP_PERFMON", 38, "programs that trace, and that read the kernel's memory")
+_NET_ADMIN = Capability("CAP_NET_ADMIN", 12, "programs that see packets")
+_SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "all of these, where CAP_BPF and CAP_PERFMON are not told apart from it")
+_SETPCAP = 8
+ATTACHING = (_BPF, _PERFMON, _NET_ADMIN)
+
+# libcap-ng's cap-ng.h
+_ADD = 1
+_EFFECTIVE, _PERMITTED = 1, 2
+_SELECT_CAPS, _SELECT_ALL = 16, 16 | 32 | 64
+_CLEAR_BOUNDING, _INIT_GROUPS, _CLEAR_AMBIENT = 2, 4, 8
+_NO_NEW_PRIVS = 38  # prctl(2)
 
 
-def missing_capabilities() -> tuple[str, ...]:
-    """The capabilities that loading and attaching need and this process lacks; CAP_SYS_ADMIN stands for its parts."""
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split()[0], 16)
-    held = {name for name, bit in _CAPABILITIES.items() if effective >> bit & 1}
-    if _SYS_ADMIN in held:
-        held |= {"CAP_BPF", "CAP_PERFMON"}
-    return tuple(name for name in _CAPABILITIES if name not in held and name not in (_SYS_ADMIN, "CAP_SYS_PTRACE"))
+def holds(capability: Capability) -> bool:
+    """Whether this process has it; CAP_SYS_ADMIN stands for its parts."""
+    held = _held("CapEff")
+    if capability in (_BPF, _PERFMON) and held >> _SYS_ADMIN.number & 1:
+        return True
+    return bool(held >> capability.number & 1)
 
 
 def require_privileges() -> None:
-    """Raises CannotRunError."""
-    missing = missing_capabilities()
+    """Raises CannotRunError that names every capability which is missing."""
+    missing = [capability.name for capability in ATTACHING if not holds(capability)]
     if missing:
         raise CannotRunError(
-            f"nettop may not watch the network here: it lacks {', '.join(missing)}.", "Run it as root: sudo nettop."
+            f"nettop may not watch the network here: it lacks {', '.join(missing)}.",
+            "Run it as root: sudo nettop; or give it these capabilities, as README.md shows.",
         )
+
+
+def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> None:
+    """Keep nothing but what `reads` takes, for good; become who called sudo, if somebody did.
+
+    What is watched is read through descriptors that are open, so that is no capability at all, or CAP_BPF before Linux
+    5.19. Call it before there are other threads: each has capabilities of its own. `written_to` is the directory for
+    files, if there will be any: who called sudo, but may not write there or read nettop's own files, as in a shell of
+    root's, stays root, without capabilities. Raises CannotRunError.
+    """
+    library = libcap_ng()
+    wanted = _BPF if _held("CapPrm") >> _BPF.number & 1 else _SYS_ADMIN
+    held = wanted.number if _held("CapPrm") >> wanted.number & 1 else None
+    _succeed(ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))))
+    library.capng_clear(_SELECT_ALL)
+    if held is not None:
+        _succeed(library.capng_update(_ADD, _PERMITTED, held))
+    user = _user_to_become(written_to)
+    if user is not None:
+        _succeed(library.capng_change_id(*user, _CLEAR_BOUNDING | _INIT_GROUPS | _CLEAR_AMBIENT))
+    else:
+        # Without CAP_SETPCAP the bounding set stays; no_new_privs takes its meaning away.
+        _succeed(library.capng_apply(_SELECT_ALL if _held("CapPrm") >> _SETPCAP & 1 else _SELECT_CAPS))
+    library.capng_clear(_SELECT_CAPS)
+    try:
+        reads()
+    except PermissionError:
+        if held is not None:
+            _succeed(library.capng_update(_ADD, _PERMITTED | _EFFECTIVE, held))
+    _succeed(library.capng_apply(_SELECT_CAPS))
+
+
+def libcap_ng() -> ctypes.CDLL:
+    """The library that setpriv(1) uses, and therefore there with util-linux. Raises CannotRunError."""
+    try:
+        return ctypes.CDLL("libcap-ng.so.0", use_errno=True)
+    except OSError as error:
+        raise CannotRunError(
+            f"nettop cannot give up its privileges: {error}.",
+            "Install the distribution's package: libcap-ng0 (Debian, Ubuntu), libcap-ng (Fedora, Arch).",
+        ) from error
+
+
+def _succeed(result: int) -> None:
+    if result < 0:
+        raise CannotRunError(
+            f"nettop could not give up its privileges: {os.strerror(ctypes.get_errno())}.",
+            "This is a defect: please report it with the output of 'nettop doctor'.",
+        )
+
+
+def _held(which: str) -> int:
+    status = Path("/proc/thread-self/status").read_text()
+    return int(status.partition(f"{which}:")[2].split()[0], 16)
+
+
+def _user_to_become(written_to: Path | None) -> tuple[int, int] | None:
+    user = invoking_user()
+    if os.geteuid() != 0 or user is None or user[0] == 0:
+        return None
+    try:
+        name = pwd.getpwuid(user[0]).pw_name
+    except KeyError:  # nobody has this uid
+        return None
+    package = Path(__file__).parent.parent
+    code = [package, *(Path(entry) for entry in sys.path if Path(entry).is_dir())]
+    with _acting_as(name, *user):
+        reads = all(os.access(directory, os.R_OK | os.X_OK, effective_ids=True) for directory in code)
+        writes = written_to is None or os.access(written_to, os.W_OK | os.X_OK, effective_ids=True)
+    return user if reads and writes else None
+
+
+@contextmanager
+def _acting_as(name: str, uid: int, gid: int) -> Iterator[None]:
+    groups: Collection[int] = os.getgroups()
+    group = os.getegid()
+    try:
+        os.initgroups(name, gid)
+        os.setegid(gid)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(list(groups))

@@ -7,6 +7,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,8 @@ HOOKS = (
     Hook("process_starts", "process_exec", "raw_tracepoint", "sched_process_exec"),
     Hook("process_ends", "process_exit", "raw_tracepoint", "sched_process_exit"),
 )
+# Beyond 2, which Debian and Ubuntu set, their kernels take nothing but CAP_SYS_ADMIN for perf_event_open(2).
+_PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_paranoid"), 2
 _PROGRAM_TYPES = {
     "raw_tracepoint": (syscalls.RAW_TRACEPOINT, 0),
     "cgroup_skb": (syscalls.CGROUP_SKB, 0),
@@ -111,14 +114,26 @@ class KernelProgram:
             self.close()
             raise CannotRunError(
                 f"The kernel's maps could not be made: {error.strerror}.",
-                "Run as root with enough memory (40 MB), and run 'nettop doctor'.",
+                "Run it as root with enough memory (40 MB); before Linux 5.11 without root with CAP_SYS_RESOURCE too.",
             ) from error
 
     def attach(self, cgroup_fd: int) -> None:
         """Load and attach every hook; the network ones to this cgroup. Raises CannotRunError."""
-        self._open_buffers()
+        self.open_buffers()
         for hook in HOOKS:
             self.attach_hook(hook, cgroup_fd)
+
+    def open_buffers(self) -> None:
+        """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
+        cpus = len(syscalls.online_cpus())
+        for name, (decode, most_pages, wakeup_events) in _BUFFERS.items():
+            try:
+                self._buffers.open(self._maps[name], decode, pages_per_cpu(most_pages, cpus), wakeup_events)
+            except OSError as error:
+                raise CannotRunError(
+                    f"The perf buffer {name} could not be opened: {error.strerror}.",
+                    _remedy_for_buffers(),
+                ) from error
 
     def attach_hook(self, hook: Hook, cgroup_fd: int) -> None:
         """Load and attach one hook. Raises RefusedError."""
@@ -221,17 +236,6 @@ class KernelProgram:
                 entries = syscalls.possible_cpus()
             self._maps[name] = syscalls.create_map(name, shape._replace(entries=entries))
 
-    def _open_buffers(self) -> None:
-        cpus = len(syscalls.online_cpus())
-        for name, (decode, most_pages, wakeup_events) in _BUFFERS.items():
-            try:
-                self._buffers.open(self._maps[name], decode, pages_per_cpu(most_pages, cpus), wakeup_events)
-            except OSError as error:
-                raise CannotRunError(
-                    f"The perf buffer {name} could not be opened: {error.strerror}.",
-                    "Run as root with enough memory (40 MB), and run 'nettop doctor'.",
-                ) from error
-
     def _write_scope(self, scope: Scope) -> None:
         for netns in scope.netns:
             syscalls.update(self._maps["scope_netns"], struct.pack("=I", netns), b"\1")
@@ -262,6 +266,13 @@ def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ..
     )
 
 
+def _remedy_for_buffers() -> str:
+    with suppress(OSError):
+        if int(_PERF_EVENT_PARANOID.read_text()) > _PERFMON_SUFFICES:
+            return "Run it as root; without root, allow what CAP_PERFMON is for: sysctl kernel.perf_event_paranoid=2."
+    return "Run it as root with enough memory (40 MB); without root give it CAP_IPC_LOCK too, or ulimit -l unlimited."
+
+
 def open_cgroup2() -> int:
     """A descriptor of the cgroup2 root, wherever it is mounted; of a mount of our own if it is nowhere.
 
@@ -273,7 +284,7 @@ def open_cgroup2() -> int:
             path = directory.encode().decode("unicode_escape")  # fstab escapes: \040 is a space
             return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return syscalls.mount_cgroup2()
+        return syscalls.mount("cgroup2")
     except OSError as error:
         raise CannotRunError(
             f"cgroup2 is not mounted and cannot be: {error.strerror}.",

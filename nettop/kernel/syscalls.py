@@ -1,4 +1,4 @@
-"""The system calls around bpf(2): maps, programs, links, iterators, program counters, a cgroup2 mount of our own."""
+"""The system calls around bpf(2): maps, programs, links, iterators, program counters, mounts of our own."""
 
 import ctypes
 import os
@@ -206,18 +206,18 @@ def run_on_packet(program_fd: int, packet: bytes) -> int:
     return int(value)
 
 
-def mount_cgroup2() -> int:
-    """A cgroup2 mount that is in no directory; returns a descriptor of its root. Raises OSError."""
-    context = _check(_LIBC.syscall(_FSOPEN, b"cgroup2", 1))
+def mount(kind: str) -> int:
+    """A mount of this kind of file system that is in no directory; a descriptor of its root. Raises OSError."""
+    context = _check(_LIBC.syscall(_FSOPEN, kind.encode(), 1))
     try:
         _check(_LIBC.syscall(_FSCONFIG, context, 6, None, None, 0))  # FSCONFIG_CMD_CREATE
-        mount = _check(_LIBC.syscall(_FSMOUNT, context, 1, 0))
+        mounted = _check(_LIBC.syscall(_FSMOUNT, context, 1, 0))
     finally:
         os.close(context)
     try:
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mounted)
     finally:
-        os.close(mount)
+        os.close(mounted)
 
 
 def return_free_memory() -> None:

@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from operator import itemgetter
+from pathlib import Path
 
 from nettop import __version__
 from nettop.kernel import abi
 from nettop.kernel.abi import KernelRecord, SocketRecord
 from nettop.kernel.image_cache import image_for
+from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import HOOKS, KernelProgram, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
@@ -43,7 +46,8 @@ class LiveSource:
         self._program.scan_files()  # after attaching, so that no socket falls between
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
-        self._tracker = Tracker(self._clock, scope, procfs.describe, procfs.user_name)
+        self._proc = procfs.open_proc()
+        self._tracker = Tracker(self._clock, scope, partial(procfs.describe, self._proc), procfs.user_name)
         self._held: list[KernelRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
@@ -90,6 +94,11 @@ class LiveSource:
     def close(self) -> None:
         """Detach from the kernel."""
         self._program.close()
+        os.close(self._proc)
+
+    def give_up_privileges(self, written_to: Path | None) -> None:
+        """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
+        give_up_privileges(self._program.losses, written_to)
 
     @property
     def pace(self) -> str:

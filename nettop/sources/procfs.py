@@ -7,21 +7,41 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
+from nettop.kernel import syscalls
 from nettop.kernel.abi import ProcessKey
 from nettop.model.rows import Host
 from nettop.text import printable
 from nettop.tracking.clock import TimeNamespace
 from nettop.tracking.processes import Described, split_arguments
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COMMAND_LINE_BYTES = 4096  # more than anyone reads; some programs carry megabytes
 _CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _START_TIME_FIELD, _PARENT_FIELD = 19, 1  # after the name, proc_pid_stat(5) fields 22 and 4
 
 
-def describe(key: ProcessKey) -> Described | None:
-    """A living process; None if it is gone, or if the pid now belongs to another."""
+def open_proc() -> int:
+    """A descriptor of /proc, or of a mount of our own where that hides other users' processes (hidepid, proc(5)).
+
+    Seeing them there would take CAP_SYS_PTRACE, which can do anything to them.
+    """
+    with suppress(OSError):
+        if _hides_processes(Path("/proc/self/mounts").read_text()):
+            return syscalls.mount("proc")
+    return os.open("/proc", _DIRECTORY)
+
+
+def _hides_processes(mounts: str) -> bool:
+    options = [line.split(" ")[3].split(",") for line in mounts.splitlines() if line.split(" ")[1] == "/proc"]
+    return bool(options) and any(
+        option.startswith("hidepid=") and option not in ("hidepid=0", "hidepid=off") for option in options[-1]
+    )
+
+
+def describe(proc: int, key: ProcessKey) -> Described | None:
+    """A living process, from this descriptor of /proc; None if it is gone, or if the pid now belongs to another."""
     try:
-        directory = os.open(f"/proc/{key.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(str(key.pid), _DIRECTORY, dir_fd=proc)
     except OSError:
         return None
     try:

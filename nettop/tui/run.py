@@ -8,7 +8,7 @@ import tempfile
 from nettop.collector import Feed
 from nettop.errors import RunError
 from nettop.model.filter import Filter
-from nettop.output_file import invoking_user
+from nettop.output_file import give_to_invoking_user
 from nettop.signals import on_ending
 from nettop.tui.app import NettopApp
 from nettop.tui.keymap import refuse_clashes
@@ -53,7 +53,5 @@ def _log(text: str) -> str:
     descriptor, path = tempfile.mkstemp(prefix="nettop-crash-", suffix=".log")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-        owner = invoking_user()
-        if owner is not None:
-            os.fchown(file.fileno(), *owner)
+        give_to_invoking_user(file.fileno())
     return path

@@ -18,7 +18,17 @@ from tests.kernels.archive import Archive, ArchiveError, unpack
 ROOT = Path(__file__).resolve().parents[2]
 TREE = "/nettop"  # where a guest finds this working tree
 VENV = "/opt/nettop"
-_PACKAGES = ("python3", "python3-bpfcc", "iproute2", "dash", "coreutils", "mount", "libc-bin", "ncurses-base")
+_PACKAGES = (
+    "python3",
+    "python3-bpfcc",
+    "libcap-ng0",
+    "iproute2",
+    "dash",
+    "coreutils",
+    "mount",
+    "libc-bin",
+    "ncurses-base",
+)
 _TEST_LIBRARIES = ("jsonschema", "pyte", "pytest")  # of the project's development dependencies
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # what usr-merge makes links to /usr

@@ -1,6 +1,5 @@
 """Watched live, recorded and replayed: the same snapshot, byte for byte."""
 
-import os
 import signal
 import subprocess
 import time
@@ -206,14 +205,3 @@ def test_output_file_is_private(served: Namespace, directory: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (path.stat().st_mode & 0o7777, path.stat().st_uid) == (0o600, 0)
     check_snapshot(path.read_bytes())
-
-
-def test_output_file_belongs_to_who_called_sudo(served: Namespace, directory: Path) -> None:
-    path = directory / "sudo.json"
-    done = nettop(
-        "snapshot", "--for", "0.1", "--netns", served.name, "-o", str(path),
-        env={**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65533"},
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    status = path.stat()
-    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o600, 65534, 65533)
