@@ -1,6 +1,7 @@
 """The limits that a shell or a service manager sets for this process, and whether nettop can live with them.
 
-Checked before anything is compiled, because BCC's compiler ends the whole process when its memory runs out.
+Checked before anything is compiled or written: BCC's compiler aborts when its memory runs out, and nettop itself should
+not get as far as full tables to find out.
 """
 
 import os
@@ -10,8 +11,8 @@ from nettop.errors import CannotRunError
 
 # Measured: 39 descriptors with two CPUs, of which one per CPU and perf buffer; the rest is room for other files.
 _FILES, _FILES_PER_CPU = 64, 4
-# Measured: 520 MB of addresses and 80 MB of data with the screen and without traffic; full tables take 200 MB more.
-_ADDRESS_SPACE_BYTES, _DATA_BYTES = 768 << 20, 320 << 20
+# Measured: 290 MB of addresses and 70 MB of data with the screen, the compiler as much; full tables take 150 MB more.
+_ADDRESS_SPACE_BYTES, _DATA_BYTES = 512 << 20, 256 << 20
 
 
 def require_room() -> None:

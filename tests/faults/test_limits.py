@@ -40,7 +40,7 @@ def test_just_enough_files_or_leave_to_take_them(quiet: Namespace, number: str) 
     check_snapshot(done.stdout.encode())
 
 
-@pytest.mark.parametrize("megabytes", [16, 21, 24, 40, 280, 767])
+@pytest.mark.parametrize("megabytes", [16, 21, 24, 40, 280, limits._ADDRESS_SPACE_BYTES // MIB - 1])
 def test_too_little_address_space(quiet: Namespace, megabytes: int) -> None:
     done = under(f"--as={megabytes * MIB}", "snapshot", "--for", "0.1", "--netns", quiet.name)
     assert (done.returncode, done.stdout) == (3, "")
@@ -48,7 +48,7 @@ def test_too_little_address_space(quiet: Namespace, megabytes: int) -> None:
     assert "ulimit" in done.stderr
 
 
-@pytest.mark.parametrize("megabytes", [20, 319])
+@pytest.mark.parametrize("megabytes", [20, limits._DATA_BYTES // MIB - 1])
 def test_too_little_data(quiet: Namespace, megabytes: int) -> None:
     done = under(f"--data={megabytes * MIB}", "snapshot", "--for", "0.1", "--netns", quiet.name)
     assert (done.returncode, done.stdout) == (3, "")
