@@ -1,0 +1,93 @@
+"""README's recipes, run as they stand there, beside traffic of our own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.lab import Namespace, dnsmasq, namespace
+from tests.live.terminal import Terminal
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+PATIENCE_S = 180
+
+
+def recipes() -> list[str]:
+    """The commands of the section, block by block."""
+    section = re.split(r"\n#+ ", README.read_text().partition("### Recipes\n")[2])[0]
+    return re.findall(r"```\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def busy(directory: Path) -> Iterator[Namespace]:
+    """A namespace in which somebody asks for a name that there is, for one that there is not, and is refused."""
+    with namespace(directory) as inside:
+        dnsmasq(inside, ["127.0.0.1"], "--local=/test/", "--host-record=there.test,192.0.2.10")
+        talk = (
+            "while dig @127.0.0.1 +tries=1 there.test >/dev/null; do dig @127.0.0.1 +tries=1 missing.test >/dev/null; "
+            "curl -s http://127.0.0.1:9/ || sleep 0.3; done"
+        )
+        inside.start("sh", "-c", talk)
+        yield inside
+
+
+@pytest.fixture(scope="module")
+def environment(busy: Namespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """With nettop and duckdb on the path, and a sudo that is none: the tests are root already. Nobody else is seen."""
+    directory = tmp_path_factory.mktemp("bin")
+    sudo = directory / "sudo"
+    sudo.write_text('#!/bin/sh\nexec "$@"\n')
+    sudo.chmod(0o755)
+    path = f"{directory}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "NETTOP_FILTER": f"netns:{busy.inode}"}
+
+
+@pytest.fixture(scope="module")
+def done(environment: dict[str, str], directory: Path) -> list[str]:
+    """What the first three said, all of them run at once."""
+    started = [
+        subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", recipe], cwd=directory, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for recipe in recipes()[:3]
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=PATIENCE_S) for process in started]
+    assert [(process.returncode, error) for process, (_, error) in zip(started, outputs, strict=True)] == [(0, "")] * 3
+    return [output for output, _ in outputs]
+
+
+def test_there_are_four() -> None:
+    assert len(recipes()) == 4
+
+
+def test_which_names_fail(done: list[str]) -> None:
+    rows = [line.split("\t") for line in done[0].splitlines()]
+    ours = [row for row in rows if row[2] == "missing.test"]
+    assert ours
+    assert all(row[1] == "dig" and row[3] == "NXDOMAIN" for row in ours)
+    assert not any(row[2] == "there.test" for row in rows)
+
+
+def test_asking_a_recording(done: list[str]) -> None:
+    assert re.search(r"dig\s+│ missing\.test", done[1])
+    (queries, failed), *_ = re.findall(r"there\.test\s*│\s*(\d+) │\s*(\d+) │", done[1])
+    assert int(queries) > 0
+    assert int(failed) == 0
+
+
+def test_a_ticket(done: list[str], environment: dict[str, str], directory: Path) -> None:
+    head, *rows = done[2].splitlines()
+    assert f"Linux {os.uname().release}" in head
+    assert any(re.fullmatch(r"curl\[\d+\] to 127\.0\.0\.1 port 9: refused", row) for row in rows)
+    unpack, replay = recipes()[3].splitlines()
+    subprocess.run(["bash", "-c", unpack], cwd=directory, check=True)
+    path, chosen = environment["PATH"], environment["NETTOP_FILTER"]
+    with Terminal(["bash", "-c", f"exec {replay}"], cwd=directory, PATH=path, NETTOP_FILTER=chosen) as terminal:
+        terminal.until_said("SNAPSHOT", "127.0.0.1:9", "refused")
+        terminal.press("q")
+        assert terminal.ends() == 0
