@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nettop.collector import Collector, Feed, FixedSnapshot
 from nettop.config import as_toml, look, resolve
@@ -32,6 +32,9 @@ from nettop.sources import Source
 from nettop.sources.live import LiveSource
 from nettop.sources.recording import RecordingSource, read_events, read_snapshot
 from nettop.text import printable_text
+
+if TYPE_CHECKING:
+    from nettop.tui.look import Look
 
 _DEMO = Path(__file__).with_name("demo") / "demo.jsonl"
 _READ_TIMEOUT_S = 1.0
@@ -156,13 +159,15 @@ def _run_screen(options: argparse.Namespace) -> int:
     chosen = _chosen_filter(settings)
     require_privileges()
     _require_terminal()
-    return _show(Collector(_live(settings, scope, Path()), _history(settings)), "LIVE", chosen, settings)
+    wanted = look(settings)  # now: later nobody knows any more who called sudo
+    source = _live(settings, scope, wanted.path(wanted.export_directory))
+    return _show(Collector(source, _history(settings)), "LIVE", chosen, wanted)
 
 
-def _show(feed: Feed, mode: str, chosen: Filter, settings: Settings) -> int:
+def _show(feed: Feed, mode: str, chosen: Filter, wanted: "Look") -> int:
     from nettop.tui.run import run_screen  # noqa: PLC0415 - the headless commands do without textual
 
-    return run_screen(feed, mode, chosen, look(settings))
+    return run_screen(feed, mode, chosen, wanted)
 
 
 def _require_terminal() -> None:
@@ -219,9 +224,9 @@ def _run_replay(options: argparse.Namespace) -> int:
         return _write_replayed(options, chosen, snapshot)
     _require_terminal()
     if snapshot is not None:
-        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, settings)
+        return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, look(settings))
     source = RecordingSource(path, options.partial, options.speed)
-    return _show(Collector(source, _history(settings)), "REPLAY", chosen, settings)
+    return _show(Collector(source, _history(settings)), "REPLAY", chosen, look(settings))
 
 
 def _played_file(options: argparse.Namespace) -> Path:

@@ -4,6 +4,7 @@ A setting's place in config.toml is its name; one that begins with the name of a
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -11,7 +12,19 @@ from msgspec import Struct
 from nettop.model.filter import Filter
 from nettop.model.rows import DNS_PORTS
 from nettop.model.store import MAX_CLOSED_CONNECTIONS, MAX_DNS_QUERIES, MAX_EXITED_PROCESSES
-from nettop.setting_kinds import Choice, Columns, Keys, Kind, Ports, Seconds, Sort, Text, Whole, toml_value
+from nettop.setting_kinds import (
+    Choice,
+    Columns,
+    Keys,
+    Kind,
+    Ports,
+    Seconds,
+    Sort,
+    Text,
+    Whole,
+    WrongValueError,
+    toml_value,
+)
 
 MAX_DNS_PORTS = 8  # each is a comparison for every packet
 MAX_HISTORY = 1_000_000  # rows; some 1.5 GB of queries, and seconds per tick: beyond it a recording serves better
@@ -59,6 +72,15 @@ class Setting(Struct, frozen=True):
         return None if isinstance(self.kind, Keys) else f"NETTOP_{self.attribute.upper()}"
 
 
+def _path(text: str) -> None:
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise WrongValueError(f"{text.partition('/')[0]} is nobody's home") from None
+    if not text or "\0" in text:
+        raise WrongValueError("that is no path")
+
+
 class _Declared(Struct, frozen=True):
     kind: Kind
     help: str
@@ -74,7 +96,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     theme: Annotated[str, _Declared(Choice("theme", THEMES), "the colours of the screen", "--theme")] = THEMES[0]
     export_directory: Annotated[
-        str, _Declared(Text("a directory; ~ is your own, under sudo too"), "where the key e writes snapshots")
+        str, _Declared(Text("a directory; ~ is your own, under sudo too", _path), "where the key e writes snapshots")
     ] = "."
     dns_ports: Annotated[
         tuple[int, ...],
