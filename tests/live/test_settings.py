@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,17 +50,16 @@ def home() -> Iterator[Path]:
 def with_home(home: Path) -> list[str]:
     """A prefix for which nobody has this home."""
     passwd = home / "passwd"
-    lines = Path("/etc/passwd").read_text().splitlines()
-    passwd.write_text(
-        "\n".join(line.replace(NOBODY.pw_dir, str(home)) if "nobody:" in line else line for line in lines)
-    )
+    theirs = f":{NOBODY.pw_gid}:{NOBODY.pw_gecos}:"
+    everybody = Path("/etc/passwd").read_text()
+    passwd.write_text(everybody.replace(f"{theirs}{NOBODY.pw_dir}:", f"{theirs}{home}:"))
     passwd.chmod(0o644)
     script = f'mount --bind {passwd} /etc/passwd && exec "$@"'
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
 
 def test_under_sudo_the_settings_are_the_callers(quiet: Namespace, home: Path) -> None:
-    caller = {"SUDO_UID": str(NOBODY.pw_uid), "SUDO_GID": str(NOBODY.pw_gid), "HOME": "/root"}
+    caller: dict[str, Any] = {"SUDO_UID": str(NOBODY.pw_uid), "SUDO_GID": str(NOBODY.pw_gid), "HOME": "/root"}
     command = [*with_home(home), *within_reach(), *NETTOP, "--netns", quiet.name, "--interval", "0.2"]
     with Terminal(command, **caller) as terminal:
         terminal.until_said("LIVE")

@@ -159,7 +159,7 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ("filter = 3", "line 1: filter: 3 is no text.", "Put it in quotes."),
         ('filter = "pid:x"', "line 1: filter: A pid is a whole number, not 'x'.", ""),
         ('theme = "nrod"', "line 1: theme: 'nrod' is no theme.", "Did you mean 'nord'?"),
-        ('export_directory = "~nobody-of-this-name/x"', "line 1: export_directory: ~nobody-of-this-name is nobody's home.",
+        ('export_directory = "~nobody-here/x"', "line 1: export_directory: ~nobody-here is nobody's home.",
          "Give another value, or remove it."),
         ('export_directory = ""', "line 1: export_directory: that is no path.", "Give another value, or remove it."),
         ("dns.ports = []", "line 1: dns.ports: [] is not a list of 1 to 8 ports.", "Write for example [53, 5353]."),
