@@ -41,11 +41,7 @@ class Spent:
         """What was added; threads that have ended are left out."""
         split = None
         if self.split is not None and before.split is not None:
-            split = Times(
-                self.split.thread,
-                self.split.reader_ns - before.split.reader_ns,
-                self.split.source_ns - before.split.source_ns,
-            )
+            split = Times(self.split.thread, self.split.reader_ns - before.split.reader_ns)
         return Spent(
             self.hooks - before.hooks,
             self.iterators - before.iterators,
@@ -73,12 +69,11 @@ def spent(pid: int, split: Split | None = None) -> Spent:
 
 @dataclass(frozen=True)
 class Shares:
-    """Of a nettop's CPU time, in ns, by what it was for. `reader`, `tracking`, `store` are the collector's thread."""
+    """Of a nettop's CPU time, in ns, by what it was for. `reader` and `model` are the collector's thread."""
 
     hooks: int
     reader: int
-    tracking: int
-    store: int
+    model: int
     screen: int
     other: int
 
@@ -92,8 +87,7 @@ def shares(pid: int, spent_ns: Spent) -> Shares:
     return Shares(
         hooks=spent_ns.hooks,
         reader=spent_ns.split.reader_ns,
-        tracking=max(spent_ns.split.source_ns - spent_ns.split.reader_ns, 0),
-        store=max(in_collector - spent_ns.split.source_ns, 0),
+        model=max(in_collector - spent_ns.split.reader_ns, 0),
         screen=screen,
         other=sum(spent_ns.threads.values()) - in_collector - screen,
     )

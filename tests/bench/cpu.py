@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tests.bench.costs import bpf_run_times, shares, spent
-from tests.bench.observers import headless, losses_reported, on_screen
+from tests.bench.observers import headless, losses_reported, on_screen, only
 from tests.bench.report import Findings, Table, Target
 from tests.bench.settings import Settings
 from tests.bench.split import Split
@@ -18,8 +18,8 @@ SETTLED_S = 2.0
 NOTES = (
     "Percent of one CPU, the interval is 1 s; so many queries/s and so many connections/s at the same time, each "
     "connection seen from both ends. BPF is what the programs at the hooks spend in the time of those who make the "
-    "traffic (kernel.bpf_stats_enabled). The others are threads of nettop: reader (polling, iterators, decoding), "
-    "tracking (records to rows) and store (rows to snapshot) are the collector's, screen is the main thread.",
+    "traffic (kernel.bpf_stats_enabled). The others are threads of nettop: reader (polling, iterators, decoding) and "
+    "model (from records to snapshots) are the collector's, screen is the main thread.",
 )
 
 
@@ -40,7 +40,7 @@ def run(settings: Settings) -> Findings:
                     findings.targets.append(Target(what, 10.0 if rate else 1.0, share, " %"))
     head = (
         "nettop", "queries/s",
-        "connections/s", "BPF", "reader", "tracking", "store", "screen", "other", "total", "lost",
+        "connections/s", "BPF", "reader", "model", "screen", "other", "total", "lost",
     )  # fmt: skip
     findings.tables.append(Table(f"CPU over {seconds:g} s, percent of one", head, rows, NOTES))
     return findings
@@ -49,7 +49,7 @@ def run(settings: Settings) -> Findings:
 def _measure(settings: Settings, where: Namespace, mode: str, rate: int, seconds: float) -> dict[str, Any]:
     split = Split(settings.directory / "split")
     watch = headless if mode == "headless" else on_screen
-    with watch(settings, where, split) as watching:
+    with watch(settings, where, split, only(where)) as watching:
         traffic_s = seconds + 2 * SETTLED_S
         clients = []
         if rate:

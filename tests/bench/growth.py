@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.bench.costs import MB, bpf_run_times, memory, shares, spent
 from tests.bench.crowds import crowd
-from tests.bench.observers import headless, on_screen
+from tests.bench.observers import headless, on_screen, only
 from tests.bench.report import Findings, Table, Target
 from tests.bench.settings import Settings
 from tests.bench.split import Split
@@ -32,7 +32,7 @@ def run(settings: Settings) -> Findings:
                 findings.raw.append(_measure(settings, where, mode, live, round(live * share)))
     rows = [_row(each) for each in findings.raw]
     head = (
-        "nettop", "live", "active", "iterator", "reader", "tracking", "store", "screen", "tick", "RSS, MB", "maps, MB",
+        "nettop", "live", "active", "iterator", "reader", "model", "screen", "tick", "RSS, MB", "maps, MB",
     )  # fmt: skip
     findings.tables.append(Table("Growth: ms per tick", head, rows, NOTES))
     for live, wanted_ms in WANTED_MS.items():
@@ -47,9 +47,8 @@ def run(settings: Settings) -> Findings:
 def _measure(settings: Settings, where: Namespace, mode: str, live: int, active: int) -> dict[str, Any]:
     split = Split(settings.directory / "split")
     watch = headless if mode == "headless" else on_screen
-    scope = ("--netns", where.name)  # whoever else is on this host is not part of the number
     seconds = settings.seconds(20, 4)
-    with crowd(where, live, active), watch(settings, where, split, scope) as watching:
+    with crowd(where, live, active), watch(settings, where, split, only(where)) as watching:
         time.sleep(SETTLED_S)
         before, begun = spent(watching.pid, split), time.monotonic()
         time.sleep(seconds)
@@ -71,7 +70,7 @@ def _row(measured: dict[str, Any]) -> tuple[str, ...]:
         f"{measured['live']:,}",
         f"{measured['active']:,}",
         f"{measured['iterator_ms']:.1f}",
-        *(f"{parts[part]:.1f}" for part in ("reader", "tracking", "store", "screen")),
+        *(f"{parts[part]:.1f}" for part in ("reader", "model", "screen")),
         f"{measured['tick_ms']:.1f}",
         f"{measured['rss'] / MB:.0f}",
         f"{measured['maps'] / MB:.0f}",

@@ -1,18 +1,24 @@
 """What nettop takes of memory: at idle, with many live connections, after it has seen many; beside others at idle."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import Any
 
 from tests.bench.costs import MB, memory
 from tests.bench.crowds import crowd
-from tests.bench.observers import NETTOPS, PEERS, NotStartedError, Watching
+from tests.bench.observers import PEERS, NotStartedError, Watching, headless, on_screen, only
 from tests.bench.report import Findings, Table, Target
 from tests.bench.settings import Settings
 from tests.bench.traffic import DNS, connections_done, dns_done, served, start_connections, start_dns
 from tests.live.lab import Namespace, namespace
 
+ON_SCREEN = "nettop with screen"
+_NETTOPS: dict[str, Callable[..., AbstractContextManager[Watching]]] = {
+    "nettop headless": headless,
+    ON_SCREEN: on_screen,
+}
 LIVE = 10_000
 SETTLED_S = 4.0
 SEEN_PER_S = 4_000  # of each, which is not too fast for anything to be lost
@@ -29,15 +35,15 @@ def run(settings: Settings) -> Findings:
     seen = 10_000 if settings.quick else 100_000
     reasons = []
     with namespace(settings.directory) as where, served(DNS, where, settings.directory):
-        for observer in NETTOPS:
-            with observer.watch(settings, where) as watching:
-                _sample(findings, observer.name, "idle", watching)
+        for name, watch in _NETTOPS.items():
+            with watch(settings, where, arguments=only(where)) as watching:
+                _sample(findings, name, "idle", watching)
                 _see(settings, where, seen)
-                _sample(findings, observer.name, f"after {seen:,} queries and {seen:,} connections", watching)
+                _sample(findings, name, f"after {seen:,} queries and {seen:,} connections", watching)
             with ExitStack() as stack:
-                watching = stack.enter_context(observer.watch(settings, where))
+                watching = stack.enter_context(watch(settings, where, arguments=only(where)))
                 stack.enter_context(crowd(where, LIVE))
-                _sample(findings, observer.name, f"{LIVE:,} live connections", watching)
+                _sample(findings, name, f"{LIVE:,} live connections", watching)
         for observer in PEERS:
             try:
                 with observer.watch(settings, where) as watching:
@@ -70,9 +76,7 @@ def _tell(findings: Findings, notes: list[str]) -> None:
 
     def screen_mb(beginning: str) -> float | None:
         found: list[dict[str, Any]] = [
-            each
-            for each in findings.raw
-            if each["observer"] == "nettop with screen" and each["state"].startswith(beginning)
+            each for each in findings.raw if each["observer"] == ON_SCREEN and each["state"].startswith(beginning)
         ]
         return found[0]["rss"] / MB if found else None
 

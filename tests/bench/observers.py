@@ -140,6 +140,11 @@ def on_screen(
             watching.stop()
 
 
+def only(where: Namespace) -> tuple[str, str]:
+    """Arguments that leave out whoever else is on this host, where that would be part of the number."""
+    return ("--netns", where.name)
+
+
 # Peers
 
 

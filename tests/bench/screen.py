@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.bench.costs import spent
 from tests.bench.crowds import crowd
+from tests.bench.observers import only
 from tests.bench.report import Findings, Table, Target, percentile
 from tests.bench.settings import Settings
 from tests.bench.traffic import DNS, served, start_connections, start_dns
@@ -53,8 +54,7 @@ def _measure(settings: Settings, where: Namespace, rows: int, size: tuple[int, i
     with ExitStack() as stack:
         if loaded:
             stack.enter_context(_load(settings, where))
-        # whoever else is on this host is not part of the number
-        command = (*NETTOP, "--netns", where.name)
+        command = (*NETTOP, *only(where))
         terminal = stack.enter_context(Terminal(command, columns=size[0], lines=size[1], cwd=settings.directory))
         _until(terminal, b"LIVE")
         _prepare(terminal)

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_COUNTERS = struct.Struct("=QQQ")  # the collector's thread, its time in the kernel side, its time in the source
-_THREAD, _READER, _SOURCE = range(3)
+_COUNTERS = struct.Struct("=QQ")  # the collector's thread, its time in the kernel side
+_THREAD, _READER = range(2)
+_READING = ("poll", "collect", "drain", "sockets", "scan_files", "losses")
 
 
 @dataclass(frozen=True)
 class Times:
-    """CPU time of the collector until now: of reading (polling, iterators, decoding), and of all of the source."""
+    """The collector's thread, and its CPU time in reading (polling, iterators, decoding) until now."""
 
     thread: int
     reader_ns: int
-    source_ns: int
 
 
 class Split:
@@ -44,20 +44,18 @@ class Split:
 
 def main() -> int:
     with Path(sys.argv[1]).open("r+b") as file:
-        counters = (ctypes.c_uint64 * 3).from_buffer(mmap.mmap(file.fileno(), _COUNTERS.size))
+        counters = (ctypes.c_uint64 * 2).from_buffer(mmap.mmap(file.fileno(), _COUNTERS.size))
     del sys.argv[:2]
 
     from nettop import cli  # noqa: PLC0415 - only where it runs
     from nettop.kernel.program import KernelProgram  # noqa: PLC0415
-    from nettop.sources.live import LiveSource  # noqa: PLC0415
 
-    for name in ("poll", "drain", "sockets", "scan_files", "losses"):
-        _time(KernelProgram, name, counters, _READER)
-    _time(LiveSource, "read", counters, _SOURCE)
+    for name in _READING:
+        _time(KernelProgram, name, counters)
     return cli.main()
 
 
-def _time(owner: type, name: str, counters: "ctypes.Array[ctypes.c_uint64]", index: int) -> None:
+def _time(owner: type, name: str, counters: "ctypes.Array[ctypes.c_uint64]") -> None:
     original: Callable[..., Any] = getattr(owner, name)
 
     @functools.wraps(original)
@@ -67,7 +65,7 @@ def _time(owner: type, name: str, counters: "ctypes.Array[ctypes.c_uint64]", ind
         try:
             return original(*arguments, **named)
         finally:
-            counters[index] += time.thread_time_ns() - before
+            counters[_READER] += time.thread_time_ns() - before
 
     setattr(owner, name, timed)
 
