@@ -14,7 +14,7 @@ import msgspec
 from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, LossesChanged
 from nettop.model.rows import Connection, DnsQuery, Losses
 from tests.bench.report import Findings, Table, Target
-from tests.bench.settings import Settings
+from tests.bench.settings import PATIENCE_S, Settings
 from tests.bench.traffic import (
     DNS,
     ZONE,
@@ -26,7 +26,7 @@ from tests.bench.traffic import (
     start_connections,
     start_dns,
 )  # fmt: skip
-from tests.live.lab import NETTOP, PATIENCE_S, Namespace, attached, namespace, wait_until
+from tests.live.lab import NETTOP, Namespace, attached, namespace, wait_until
 
 RATES = (1_000, 5_000, 10_000, 20_000, 0)
 AT_MOST_PER_S = {"queries": 80_000, "connections": 40_000}  # what is offered at rate 0: more than any machine makes

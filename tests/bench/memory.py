@@ -10,7 +10,7 @@ from tests.bench.costs import MB, memory
 from tests.bench.crowds import crowd
 from tests.bench.observers import PEERS, NotStartedError, Watching, headless, on_screen, only
 from tests.bench.report import Findings, Table, Target
-from tests.bench.settings import Settings
+from tests.bench.settings import PATIENCE_S, Settings
 from tests.bench.traffic import DNS, connections_done, dns_done, served, start_connections, start_dns
 from tests.live.lab import Namespace, namespace
 
@@ -22,7 +22,6 @@ _NETTOPS: dict[str, Callable[..., AbstractContextManager[Watching]]] = {
 LIVE = 10_000
 SETTLED_S = 4.0
 SEEN_PER_S = 4_000  # of each, which is not too fast for anything to be lost
-PATIENCE_S = 300.0
 NOTES = (
     "MB. Live connections are rows of nettop: both ends are on this host. Seen are queries and connections, each "
     "connection from both ends. BPF maps are the kernel's memory, in no process's.",

@@ -14,10 +14,10 @@ import msgspec
 
 from nettop.model.snapshot import Snapshot
 from tests.bench.costs import spent
-from tests.bench.settings import Settings
+from tests.bench.settings import PATIENCE_S, Settings
 from tests.bench.split import Split
 from tests.bench.traffic import DATAGRAMS, DNS
-from tests.live.lab import NETTOP, PATIENCE_S, Namespace, snapshot_running, wait_until
+from tests.live.lab import NETTOP, Namespace, snapshot_running, wait_until
 from tests.live.terminal import Terminal
 from tests.live.truth.rivals import Tool
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from nettop.kernel.image_cache import DIRECTORY as COMPILED
 
+PATIENCE_S = 300.0  # with what nettop has not yet worked on when it is told to end: 150,000 records on a busy machine
+
 
 @dataclass(frozen=True)
 class Settings:
