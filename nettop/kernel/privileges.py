@@ -26,7 +26,7 @@ _BPF = Capability("CAP_BPF", 39, "making maps and loading programs")
 _PERFMON = Capability("CAP_PERFMON", 38, "programs that trace, and that read the kernel's memory")
 _NET_ADMIN = Capability("CAP_NET_ADMIN", 12, "programs that see packets")
 _SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "all of these, where CAP_BPF and CAP_PERFMON are not told apart from it")
-_SETPCAP = 8
+_SETGID, _SETUID, _SETPCAP = 6, 7, 8
 ATTACHING = (_BPF, _PERFMON, _NET_ADMIN)
 
 # libcap-ng's cap-ng.h
@@ -111,7 +111,8 @@ def _held(which: str) -> int:
 
 def _user_to_become(written_to: Path | None) -> tuple[int, int] | None:
     user = invoking_user()
-    if os.geteuid() != 0 or user is None or user[0] == 0:
+    may = _held("CapEff") >> _SETUID & _held("CapEff") >> _SETGID & 1
+    if os.geteuid() != 0 or user is None or user[0] == 0 or not may:
         return None
     try:
         name = pwd.getpwuid(user[0]).pw_name

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -388,3 +389,29 @@ def test_it_compiles_nothing_from_the_places_of_others(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert any("bpf/abi.h" in line for line in lines)  # it did compile
     assert not [line for line in lines if f'"{tmp_path}/foreign' in line and "execve(" not in line]
+
+
+DOCTOR = "import sys; from nettop.cli import main; sys.exit(main(['doctor', '--json']))"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o646])
+def test_it_compiles_nothing_that_others_could_change(tmp_path: Path, mode: int) -> None:
+    """As it is installed: the sources within the package."""
+    shutil.copytree(TREE / "nettop", tmp_path / "nettop", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TREE / "bpf", tmp_path / "nettop" / "bpf")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 0, 0)
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    header = tmp_path / "nettop/bpf/kernel/include/linux/types.h"
+    header.chmod(mode)
+    done = subprocess.run(
+        [sys.executable, "-c", DOCTOR], env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    compiling = [check for check in json.loads(done.stdout)["checks"] if check["need"] == "compiling"]
+    if mode == 0o644:
+        assert (done.returncode, compiling) == (0, [])
+    else:
+        assert done.returncode == 3
+        assert f"{header} can be written by" in compiling[0]["detail"]
+        assert "chmod -R go-w" in compiling[0]["remedy"]
