@@ -102,7 +102,6 @@ class Store:
         self._moving: set[_ProcessKey] = set()
         self._evicted = {"dns": 0, "connections": 0, "processes": 0}
         self._unattributed = {"tcp": 0, "udp": 0}
-        self.generation = 0  # grows with every tick that changed something
 
     def apply(self, event: events.AnyEvent) -> None:
         """Take the next event."""
@@ -117,7 +116,6 @@ class Store:
                 self._apply_process(event.process)
             case events.LossesChanged():
                 self._losses = event.losses
-                self.generation += 1
             case events.Tick():
                 self._tick(event)
             case events.Start():
@@ -237,8 +235,6 @@ class Store:
     def _tick(self, tick: events.Tick) -> None:
         since = self._last_tick or (self._start.time if self._start else tick.time)
         seconds = (tick.time - since).total_seconds()
-        if self._changed or self._moving:
-            self.generation += 1
         if not tick.rates or seconds <= 0:
             return
         self._last_tick = tick.time

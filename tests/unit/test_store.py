@@ -334,18 +334,6 @@ def test_two_ticks_at_one_moment_make_no_rate() -> None:
     assert curl(subject).tx_bytes_per_s == 200.0
 
 
-def test_the_generation_grows_with_ticks_that_changed_something() -> None:
-    subject = store(told(connection(tx_bytes=100)))
-    seen = []
-    for seconds in (1, 2, 3, 4):
-        subject.apply(tick(seconds))
-        seen.append(subject.generation)
-    # the second brings the rates back to zero
-    assert seen == [1, 2, 2, 2]
-    subject.apply(LossesChanged(time=at(5), losses=Losses(dns_unparsed=1)))
-    assert subject.generation == 3
-
-
 def test_a_snapshot_shares_the_rows_that_did_not_change() -> None:
     subject = store(told(connection(id=1)), told(connection(id=2)), told(dns_query()), tick(1), tick(2))
     before = subject.snapshot()
