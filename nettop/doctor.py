@@ -11,6 +11,7 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
+from nettop.kernel.image_cache import fresh_image
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.limits import require_room
@@ -150,7 +151,7 @@ def _cgroup2() -> str:
 
 def _hooks() -> Iterator[Check]:
     try:
-        kernel = program.KernelProgram(Scope(), compiler.compile_apart(program.defines(Scope())))
+        kernel = program.KernelProgram(Scope(), fresh_image(program.defines(Scope())))
         cgroup = program.open_cgroup2()
     except NettopError as error:
         yield Check(need="compiling", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy)

@@ -27,18 +27,19 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def image_for(defines: tuple[str, ...], directory: Path = DIRECTORY) -> Image:
     """The kernel side for the running kernel and these -D, from the cache or compiled. Raises CannotRunError."""
-    try:
-        name = _name(defines)
-    except OSError:  # no BTF: the compiler says so in a sentence
-        return compile_apart(defines)
     with suppress(OSError, _UnfitError, msgspec.MsgspecError), _opened(directory) as cache:
-        return _read(cache, name)
+        return _read(cache, _name(defines))
+    return fresh_image(defines, directory)
+
+
+def fresh_image(defines: tuple[str, ...], directory: Path = DIRECTORY) -> Image:
+    """Compile in any case, and keep what comes of it. Raises CannotRunError."""
     image = compile_apart(defines)
     if os.geteuid() == 0:
         with suppress(OSError, _UnfitError):
             directory.mkdir(0o755, exist_ok=True)
             with _opened(directory) as cache:
-                _write(cache, name, image)
+                _write(cache, _name(defines), image)
                 _remove_old(cache)
     return image
 

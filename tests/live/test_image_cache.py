@@ -54,6 +54,14 @@ def test_the_second_start_does_not_compile(compiler: Compiler, directory: Path) 
     assert [file.suffix for file in files(directory)] == [".image"]
 
 
+def test_doctor_compiles_anew_and_leaves_the_image_to_the_next_start(compiler: Compiler, directory: Path) -> None:
+    for _ in range(2):
+        assert image_cache.fresh_image(PLAIN, directory) == compiler.image
+    assert compiler.asked == 2
+    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiler.asked == 2
+
+
 def test_another_shape_of_scope_is_another_image(compiler: Compiler, directory: Path) -> None:
     for scope in (Scope(), Scope(pids=(1,)), Scope(pids=(2,)), Scope(comms=(b"a",))):
         image_cache.image_for(defines(scope), directory)
