@@ -16,6 +16,7 @@ from nettop.collector import Collector, Feed, FixedSnapshot
 from nettop.config import as_toml, look, resolve
 from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
+from nettop.kernel.place import confinement, has_host_pids
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
 from nettop.limits import require_room
@@ -126,6 +127,11 @@ def _scope(options: argparse.Namespace) -> Scope:
         if not comm_running(os.fsdecode(comm)):
             _note(f"no process is named '{os.fsdecode(comm)}' now; waiting for one to appear.")
         comms.append(comm)
+    if options.pid and not has_host_pids():
+        raise UsageError(
+            "--pid takes the host's process ids, of which this container has its own.",
+            "Use --comm, or start the container with --pid=host.",
+        )
     scope = Scope(
         pids=tuple(map(running_pid, options.pid)), comms=tuple(comms), netns=tuple(map(netns_inode, options.netns))
     )
@@ -274,6 +280,8 @@ def _watching(options: argparse.Namespace, settings: Settings, scope: Scope) -> 
 def _live(settings: Settings, scope: Scope, written_to: Path | None) -> Source:
     """What this machine does, read without the privileges that it took to begin; see give_up_privileges()."""
     require_room()
+    if limit := confinement():
+        _note(limit)
     source = LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports)
     try:
         source.give_up_privileges(written_to)

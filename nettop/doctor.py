@@ -12,6 +12,7 @@ from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
 from nettop.kernel.image_cache import fresh_image
+from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.limits import require_room
@@ -20,7 +21,7 @@ from nettop.model.rows import Row
 _NEEDS = {
     "dns_queries": "DNS queries, and UDP bytes sent",
     "dns_answers": "DNS answers, and UDP bytes received",
-    "tcp_connections": "TCP connections: open, end, owner",
+    "tcp_connections": "beginning, end and owner of TCP connections",
     "udp_bytes": "UDP bytes of sockets that were closed",
     "live_counters": "bytes, round-trip time and retransmits of open connections",
     "older_sockets": "connections older than nettop, owners of accepted ones",
@@ -68,21 +69,25 @@ def report_json(report: Report) -> bytes:
 
 
 def report_text(report: Report) -> str:
-    """The report for a person."""
-    lines = [f"nettop {report.nettop} on Linux {report.kernel} ({report.arch})", ""]
-    marks = {"ok": "ok     ", "missing": "MISSING", "skipped": "-      "}
+    """The report for a person: what it comes to first, then each need in plain words and, in brackets, by what."""
+    verdict = "can run here" if report.can_run else "cannot run here yet"
+    lines = [f"nettop {report.nettop} {verdict} (Linux {report.kernel}, {report.arch}).", ""]
     for check in report.checks:
-        lines.append(f"{marks[check.status]}  {check.need}")
-        lines.append(f"         {check.mechanism}{': ' + check.detail if check.detail else ''}")
-        if check.remedy:
-            lines.append(f"         what to do: {check.remedy}")
-    lines.append("")
-    lines.append("nettop can run here." if report.can_run else "nettop cannot run here until the above is mended.")
+        if check.status != "skipped":
+            mark = "ok      " if check.status == "ok" else "MISSING "
+            lines.append(f"{mark} {check.need}: {check.detail} ({check.mechanism})")
+    skipped = [check.need for check in report.checks if check.status == "skipped"]
+    if skipped:
+        lines += ["", "Not tried, for want of that:", *(f"         {need}" for need in skipped)]
+    remedies = dict.fromkeys(check.remedy for check in report.checks if check.remedy)
+    if remedies:
+        lines += ["", "What to do:", *(f"  - {remedy}" for remedy in remedies)]
     return "\n".join(lines) + "\n"
 
 
 def _checks() -> Iterator[Check]:
     basics = [
+        _check("a Linux kernel", "uname", _kernel),
         *_capabilities(),
         _check("a way to give up what is not needed any more", "libcap-ng", _libcap_ng),
         _check("room for files and memory", "resource limits", _room),
@@ -90,6 +95,7 @@ def _checks() -> Iterator[Check]:
         _check("a way to compile and load programs", "the Python module bcc", _bcc),
         _check("the layout of the kernel's structures", f"BTF, {VMLINUX}", _btf),
         _check("a place to watch every process's packets from", "the root of cgroup2", _cgroup2),
+        _check("sight of the whole host", "namespaces", lambda: confinement() or "not confined to a container"),
     ]
     yield from basics
     if any(check.status != "ok" for check in basics):
@@ -109,12 +115,17 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
 def _capabilities() -> Iterator[Check]:
     for capability in ATTACHING:
         yield Check(
-            need=f"permission: {capability.need}",
+            need=f"permission for {capability.need}",
             mechanism=capability.name,
             status="ok" if holds(capability) else "missing",
             detail="held" if holds(capability) else "not held",
-            remedy="" if holds(capability) else f"Run it as root: sudo nettop; or give it {capability.name}.",
+            remedy="" if holds(capability) else where_to_get_privileges(),
         )
+
+
+def _kernel() -> str:
+    require_linux()
+    return "there is one"
 
 
 def _libcap_ng() -> str:
@@ -136,7 +147,7 @@ def _architecture() -> str:
 
 
 def _bcc() -> str:
-    return compiler.bcc_version()
+    return f"version {compiler.bcc_version()}"
 
 
 def _btf() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nettop.errors import CannotRunError
+from nettop.kernel.place import require_linux, where_to_get_privileges
 from nettop.output_file import invoking_user
 
 
@@ -46,12 +47,13 @@ def holds(capability: Capability) -> bool:
 
 
 def require_privileges() -> None:
-    """Raises CannotRunError that names every capability which is missing."""
+    """Raises CannotRunError that names every capability which is missing, or what no capability would help."""
+    require_linux()
     missing = [capability.name for capability in ATTACHING if not holds(capability)]
     if missing:
         raise CannotRunError(
             f"nettop may not watch the network here: it lacks {', '.join(missing)}.",
-            "Run it as root: sudo nettop; or give it these capabilities, as README.md shows.",
+            where_to_get_privileges(),
         )
 
 

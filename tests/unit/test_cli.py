@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from nettop.errors import CannotRunError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import compile_apart
+from nettop.kernel.place import require_linux, where_to_get_privileges
 from nettop.model.store import replayed
 from nettop.sources import live
 from tests.builders import a_recording
@@ -338,18 +340,46 @@ def test_without_root(command: list[str]) -> None:
         3,
         "",
         "nettop: nettop may not watch the network here: it lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN. "
-        "Run it as root: sudo nettop; or give it these capabilities, as README.md shows.\n",
+        f"{where_to_get_privileges()}\n",
     )
+
+
+def test_what_to_do_depends_on_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert where_to_get_privileges().startswith("Run it as root: sudo nettop; ")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert where_to_get_privileges().startswith("Root has been restricted here, as in a container: ")
+
+
+def test_wsl_1(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.release", lambda: "4.4.0-19041-Microsoft")
+    assert outcome(capfd, "snapshot") == (
+        3,
+        "",
+        "nettop: This is WSL 1, which has no Linux kernel. "
+        "Move the distribution to WSL 2; in Windows: wsl --set-version NAME 2.\n",
+    )
+    monkeypatch.setattr("platform.release", lambda: "5.15.90.1-microsoft-standard-WSL2")
+    require_linux()
 
 
 def test_without_root_the_doctor_says_what_is_missing() -> None:
     code, output, error = run("doctor", "--json", prefix=without_privileges())
     report = json.loads(output)
     assert (code, error, report["can_run"]) == (3, "", False)
-    assert [(check["mechanism"], check["status"], check["remedy"]) for check in report["checks"][:3]] == [
-        (name, "missing", f"Run it as root: sudo nettop; or give it {name}.")
-        for name in ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
+    assert [(check["mechanism"], check["status"], check["remedy"]) for check in report["checks"][1:4]] == [
+        (name, "missing", where_to_get_privileges()) for name in ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
     ]
+
+
+def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
+    code, output, _ = run("doctor", prefix=without_privileges())
+    assert code == 3
+    verdict, _, *rest = output.splitlines()
+    assert re.fullmatch(rf"nettop {__version__} cannot run here yet \(Linux .+\)\.", verdict)
+    assert "MISSING  permission for programs that see packets: not held (CAP_NET_ADMIN)" in rest
+    assert rest[rest.index("Not tried, for want of that:") + 1].endswith("DNS queries, and UDP bytes sent")
+    assert rest[rest.index("What to do:") + 1 :] == [f"  - {where_to_get_privileges()}"]  # once, for all three
 
 
 def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
