@@ -178,6 +178,10 @@ def _read(path: Path) -> str | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        if not _is_there(path):
+            return None
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
     try:
@@ -194,6 +198,15 @@ def _read(path: Path) -> str | None:
         return content.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8.", "Write it anew as UTF-8.") from error
+
+
+def _is_there(path: Path) -> bool:
+    """False too where one may not even look, as in the home of somebody else."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def _refuse_what_is_not_theirs(path: Path, status: os.stat_result, remedy: str) -> None:

@@ -67,12 +67,13 @@ def test_bash_completes() -> None:
     assert said("bash", "-euc", script).split() == ["snapshot", "nord", "--pid", "--partial"]
 
 
-def test_fish_completes() -> None:
+def test_fish_completes(tmp_path: Path) -> None:
+    own = {f"XDG_{kind}_HOME": str(tmp_path) for kind in ("CACHE", "CONFIG", "DATA", "STATE")}  # it writes there
     script = (
         f"source {SHARE}/nettop.fish; "
         "for line in 'nettop sn' 'nettop --theme nor' 'nettop snapshot --pi'; complete -C $line; end"
     )
-    assert [line.split("\t")[0] for line in said("fish", "--no-config", "-c", script).splitlines()] == [
+    assert [line.split("\t")[0] for line in said("fish", "--no-config", "-c", script, **own).splitlines()] == [
         "snapshot", "nord", "--pid",
     ]  # fmt: skip
 

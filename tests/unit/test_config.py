@@ -3,6 +3,8 @@
 import json
 import os
 import pwd
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -226,6 +228,22 @@ def test_under_sudo_nothing_is_read_that_the_caller_could_not(config: Path, monk
     config.chmod(0o600)
     os.chown(config, nobody.pw_uid, nobody.pw_gid)
     assert resolve({}, config).settings.interval == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read")
+def test_a_home_that_one_may_not_look_into_has_no_settings(config: Path) -> None:
+    script = (
+        "import os, sys, nettop.config; from pathlib import Path; path = Path(sys.argv[1]); "
+        "os.setegid(65534); os.seteuid(65534); print(nettop.config.resolve({}, path).settings.interval)"
+    )
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([sys.executable, "-c", script, config], capture_output=True, text=True, check=False)
+
+    config.write_text("interval = 2")
+    config.chmod(0o600)
+    config.parent.chmod(0o700)
+    assert run().stdout == "1.0\n"
 
 
 @pytest.mark.parametrize(("text", "message"), [("x", "'x' is not a number of seconds."), ("\udcff", "is not UTF-8.")])
