@@ -1,6 +1,16 @@
 import os
+import signal
 
 import pytest
+
+from nettop.signals import ENDING
+
+
+def pytest_configure() -> None:
+    """Where the tests run in the background or under nohup, the programs that they start obey signals as ever."""
+    for number in ENDING:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # nothing here, but the default again after an exec
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -64,11 +64,14 @@ def test_headless(quiet: Namespace, tmp_path: Path, number: signal.Signals, comm
             stderr=subprocess.PIPE,
         )
         partial = path.with_name(f"{path.name}.{process.pid}.partial")
-        with process:
+        try:
             time.sleep(rng.uniform(0, 1.2 * start_s()))
             ours = kernel_ids(process.pid)
             process.send_signal(number)
             _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+            process.communicate()
         nothing_left_in_the_kernel(ours)
         if process.returncode == 0:
             assert said == b""
