@@ -4,7 +4,9 @@ The frame (header, names, sections) is read here, because dnslib took 9 s for on
 is inside a record's RDATA is dnslib's to know.
 """
 
+import socket
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,9 +22,11 @@ _CACHED_BYTES = 512  # longer messages are answers, which seldom come twice: kee
 _NAME_BYTES = 255  # RFC 1035 section 2.3.4
 _LABEL_BYTES = 63
 _POINTER = 0xC0  # the two upper bits of what is no label's length: RFC 1035 section 4.1.4
+_TO_THE_QUESTION = bytes((_POINTER, HEADER_BYTES))
 _NAME_POINTERS = 127  # more than a name can have labels
 MAX_QUESTIONS = 64  # of one message; what browses for services asks for a dozen at once
 _MESSAGE_POINTERS = 8192  # in all names that are read: 2 ms
+_ADDRESSES = {(1, 4): socket.AF_INET, (28, 16): socket.AF_INET6}  # type and bytes of A and AAAA
 _HEADER = struct.Struct("!HBBHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
@@ -80,7 +84,15 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
         self._pointers = 0
 
     def decode_name(self, last: int = -1) -> _Label:  # noqa: ARG002 - dnslib's signature
+        """The name at the offset, which moves behind it, as dnslib's records want it."""
+        return _Label(self.labels())
+
+    def name(self) -> str:
         """The name at the offset, which moves behind it."""
+        return name_text(self.labels())
+
+    def labels(self) -> list[bytes]:
+        """Those of the name at the offset, which moves behind it."""
         labels: list[bytes] = []
         name_bytes, pointers, end = 1, 0, 0
         at = self.offset
@@ -102,7 +114,7 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
         self._pointers += pointers
         if self._pointers > _MESSAGE_POINTERS:
             raise ValueError("names that point too often")
-        return _Label(labels)
+        return labels
 
     def skip_name(self) -> None:
         """Move behind a name without reading what it points to."""
@@ -134,7 +146,7 @@ def _parse(after_id: bytes) -> DnsMessage:
             raise ValueError("not an ordinary query")
         buffer = _Buffer(message, HEADER_BYTES)
         qname, qtype = _question(buffer) if questions else (None, None)
-        kept, cut = _answers(buffer, answers)
+        kept, cut = _answers(buffer, answers, qname)
         for _ in range(authorities + additionals):
             buffer.skip_name()
             kind, ttl, _, buffer.offset = buffer.record()
@@ -163,14 +175,14 @@ def questions(message: bytes) -> tuple[tuple[str, str], ...] | None:
 
 
 def _question(buffer: _Buffer) -> tuple[str, str]:
-    name = str(buffer.decode_name())
+    name = buffer.name()
     kind, _ = _QUESTION.unpack_from(buffer.data, buffer.offset)
     buffer.offset += _QUESTION.size
     return name, _type_text(kind)
 
 
-def _answers(buffer: _Buffer, count: int) -> tuple[tuple[Answer, ...], int]:
-    """The answers that there is room for, and how many there is none for."""
+def _answers(buffer: _Buffer, count: int, qname: str | None) -> tuple[tuple[Answer, ...], int]:
+    """The answers that there is room for, and how many there is none for. Most have the name that was asked for."""
     kept = []
     room = MAX_ANSWER_BYTES
     for _ in range(count):
@@ -179,7 +191,8 @@ def _answers(buffer: _Buffer, count: int) -> tuple[tuple[Answer, ...], int]:
         kind, ttl, start, end = buffer.record()
         if room >= ANSWER_OVERHEAD_BYTES + end - start:
             buffer.offset = name_at
-            name = str(buffer.decode_name())
+            asked = buffer.data.startswith(_TO_THE_QUESTION, name_at)
+            name = qname if asked and qname is not None else buffer.name()
             answer = Answer(name=name, type=_type_text(kind), ttl=ttl, data=_rdata_text(buffer, kind, start, end))
             room -= ANSWER_OVERHEAD_BYTES + len(answer.name) + len(answer.data)
             if room >= 0:
@@ -188,12 +201,18 @@ def _answers(buffer: _Buffer, count: int) -> tuple[tuple[Answer, ...], int]:
     return tuple(kept), count - len(kept)
 
 
-def name_text(labels: tuple[bytes, ...]) -> str:
+def name_text(labels: Iterable[bytes]) -> str:
     r"""Labels in presentation format without the final dot: `\DDD` for what does not print, `\.` within a label.
 
     RFC 1035 section 5.1 and RFC 4343 section 2.1. The root is a single dot.
     """
-    return ".".join("".join(map(_NAME_CHARACTERS.__getitem__, label)) for label in labels) or "."
+    return ".".join(map(_label_text, labels)) or "."
+
+
+def _label_text(label: bytes) -> str:
+    if not label.translate(None, _HOST_NAME_CHARACTERS):  # nearly every label, at a tenth of the cost
+        return label.decode("ascii")
+    return "".join(map(_NAME_CHARACTERS.__getitem__, label))
 
 
 def _presented(also_plain: str, backslashed: str) -> list[str]:
@@ -206,6 +225,7 @@ def _presented(also_plain: str, backslashed: str) -> list[str]:
 
 
 _NAME_CHARACTERS = _presented("", ".\\")
+_HOST_NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 _QUOTED_CHARACTERS = _presented(" ", '"\\')
 
 
@@ -223,16 +243,19 @@ def _type_text(number: int) -> str:
 
 def _rdata_text(buffer: _Buffer, number: int, start: int, end: int) -> str:
     """RDATA in presentation format, different for different data; as RFC 3597 section 5 has it where that fails."""
+    size = end - start
+    if (number, size) in _ADDRESSES:  # nine of ten records, and dnslib takes 7 us for one
+        return socket.inet_ntop(_ADDRESSES[number, size], buffer.data[start:end])
     kind = _type_text(number)
     buffer.offset = start
     try:
-        rdata = RDMAP.get(kind, RD).parse(buffer, end - start)
+        rdata = RDMAP.get(kind, RD).parse(buffer, size)
         text = _FORMATS.get(type(rdata), str)(rdata)
         if buffer.offset == end and text.isprintable() and _is_whole(kind, rdata, buffer.data[start:end]):
             return text
     except Exception:  # noqa: BLE001, S110 - dnslib raises whatever its parts raise, and strangers choose the bytes
         pass
-    return f"\\# {end - start} {buffer.data[start:end].hex().upper()}".rstrip()
+    return f"\\# {size} {buffer.data[start:end].hex().upper()}".rstrip()
 
 
 def _is_whole(kind: str, rdata: Any, raw: bytes) -> bool:
