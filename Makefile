@@ -56,6 +56,11 @@ bench: $(VENV)/.test ## Show how fast and light nettop is, beside others; CASES=
 soak: $(VENV)/.test ## The screen under load for SECONDS=1800: nothing it holds may grow
 	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## Give nettop a million hostile DNS cases, and a million that coverage finds; FUZZ="--cases N --seed N"
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
+
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports
 	$(BIN)/ruff check nettop tests screenshots

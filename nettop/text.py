@@ -36,6 +36,11 @@ def printable_text(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(_pieces(text))
 
 
+def printable_head(text: str, cells: int) -> str:
+    """The beginning of a text, enough to fill so many cells: a long one costs no more than a short one."""
+    return printable_text(text[: (cells + 1) * (1 + MAX_MARKS)])
+
+
 def printing(text: str) -> str:
     """Text without what does not print, for what somebody types."""
     return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)

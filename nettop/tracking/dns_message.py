@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dnslib import CAA, HTTPS, NAPTR, OPCODE, QTYPE, RCODE, RD, RDMAP, TXT, DNSBuffer, DNSLabel
+from dnslib import CAA, CNAME, HTTPS, NAPTR, OPCODE, QTYPE, RCODE, RD, RDMAP, TXT, DNSBuffer, DNSLabel
 
 from nettop.model.rows import Answer
 
@@ -33,6 +33,7 @@ _RECORD = struct.Struct("!HHIH")
 # Names in these may be compressed (RFC 3597 section 4), so that the same data need not be packed to the same bytes.
 _COMPRESSIBLE = frozenset({"CNAME", "NS", "PTR", "DNAME", "MX", "SOA", "SRV", "RP", "NAPTR"})
 
+RDMAP.setdefault("DNAME", CNAME)  # which dnslib 0.9 leaves out
 RDMAP.setdefault("SVCB", HTTPS)  # one format for both (RFC 9460 section 2.2), of which dnslib 0.9 reads the one only
 
 

@@ -23,7 +23,7 @@ from nettop.export import snapshot_json
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.output_file import OutputFile
-from nettop.text import printable_text
+from nettop.text import printable_head
 from nettop.tui import size
 from nettop.tui.bindings import bindings
 from nettop.tui.columns import Context
@@ -39,6 +39,7 @@ from nettop.tui.view import Traffic, newest_ids
 
 TICK_S = 0.1  # how often the screen looks for a new snapshot: a comparison of references
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
+_NOTICE_CELLS = 400
 
 
 class NettopApp(App[None], inherit_bindings=False):
@@ -227,7 +228,9 @@ class NettopApp(App[None], inherit_bindings=False):
             self._say(f"Wrote {written}")
 
     def _say(self, sentence: str, failed: bool = False) -> None:
-        self.notify(printable_text(sentence), severity="error" if failed else "information", markup=False)
+        self.notify(
+            printable_head(sentence, _NOTICE_CELLS), severity="error" if failed else "information", markup=False
+        )
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: every key of the screen, and the theme."""

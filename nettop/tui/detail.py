@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
-from nettop.text import printable_text
+from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
 from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
@@ -24,6 +24,8 @@ from nettop.tui.table import RowTable
 from nettop.tui.view import PANES, PaneKind, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
+_TITLE_CELLS = 200
+MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes tenths of a second, at every tick
 
 
 class DetailScreen(Screen[None]):
@@ -130,11 +132,17 @@ class DetailScreen(Screen[None]):
         self.show(self._snapshot, self._cell_context)
 
 
+def _bounded(value: str) -> str:
+    shown = printable_text(value[:MAX_FACT_CHARACTERS])
+    more = len(value) - MAX_FACT_CHARACTERS
+    return f"{shown}… ({more} more characters)" if more > 0 else shown
+
+
 def facts_text(shown: Detail) -> Table:
     """Labels and values, aligned; what is too long goes on below its beginning."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", style="dim", width=_LABEL_CELLS, overflow="ellipsis", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in shown.facts:
-        table.add_row(Text(printable_text(label)), Text(printable_text(value)))
+        table.add_row(Text(printable_head(label, _LABEL_CELLS)), Text(_bounded(value)))
     return table

@@ -13,7 +13,7 @@ from nettop.tui.columns import Context, age_ms, endpoint, process_key
 from nettop.tui.view import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
-_UNIT = re.compile(r"(?P<unit>[^/]+\.(?:service|scope|socket|mount|swap|timer))(?:/|$)")
+_UNITS = (".service", ".scope", ".socket", ".mount", ".swap", ".timer")
 _CONTAINER_ID_CELLS = 12  # as container tools show it
 
 _OWNERS = {
@@ -67,7 +67,7 @@ def unit_or_container(cgroup: str | None) -> str | None:
     container = _CONTAINER.search(cgroup)
     if container:
         return f"container {container['id'][:_CONTAINER_ID_CELLS]}"
-    units = _UNIT.findall(cgroup)
+    units = [part for part in cgroup.split("/") if part.endswith(_UNITS) and part not in _UNITS]
     return f"unit {units[-1]}" if units else None
 
 

@@ -12,6 +12,8 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from nettop.text import printable_text
+
 
 class _Hint(NamedTuple):
     key: str  # as Textual names it
@@ -41,7 +43,7 @@ class KeyLine(Widget):
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled:
-                hint = _Hint(binding.key, self.app.get_key_display(binding), binding.description)
+                hint = _Hint(binding.key, printable_text(self.app.get_key_display(binding)), binding.description)
                 shown.setdefault(binding.action, hint)  # the first of several keys for one thing
         hints = list(shown.values())
         if hints != self._hints:

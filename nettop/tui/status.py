@@ -12,7 +12,7 @@ from textual.widget import Widget
 from nettop import format as human
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
-from nettop.text import printable_text
+from nettop.text import printable_head
 from nettop.tui import view
 from nettop.tui.columns import dns_failed
 
@@ -94,6 +94,9 @@ class StatusBar(Widget):
         """Textual's hook."""
         parts = self._lines[y] if y < len(self._lines) else []
         strip = Strip(
-            [Segment(printable_text(text), self.get_component_rich_style(f"status--{kind}")) for text, kind in parts]
+            [
+                Segment(printable_head(text, self.size.width), self.get_component_rich_style(f"status--{kind}"))
+                for text, kind in parts
+            ]
         )
         return strip.adjust_cell_length(self.size.width, self.rich_style)

@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from nettop.model.filter import AnyRow
-from nettop.text import printable_text
+from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
 from nettop.tui.columns import GAP_CELLS, Column, Context, fit
 from nettop.tui.keys import TABLE_KEYS
@@ -26,6 +26,7 @@ from nettop.tui.view import PaneKind
 RowT = TypeVar("RowT", bound=AnyRow)
 _SCROLLBAR_CELLS = 1
 _WHEEL_ROWS = 3
+_PORT_CELLS = len(":65535")
 _ELLIPSIS = "…"
 _UP, _DOWN = "▴", "▾"
 
@@ -35,10 +36,11 @@ def cell(text: str, cells: int, right: bool, keeps_port: bool = False) -> str:
 
     With `keeps_port` it is cut before its last colon, where there is room for what follows that.
     """
-    text = printable_text(text)
+    port = text[text.rfind(":") :][:_PORT_CELLS] if keeps_port and ":" in text else ""
+    text = printable_head(text, cells)
     length = cell_len(text)
     if length > cells:
-        port = text[text.rfind(":") :] if keeps_port and ":" in text else ""
+        port = printable_text(port)
         kept = cells - 1 - cell_len(port)
         if kept < 1:
             port, kept = "", cells - 1

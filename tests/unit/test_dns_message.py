@@ -303,6 +303,7 @@ def test_a_record_too_large_to_keep_does_not_take_the_others_with_it() -> None:
         (47, b"\1a\0\0\2\x40\0", "\\# 7 01610000024000"),
         (65, b"\0\1\3svc\0\0\7\0\4/a b", '1 svc key7="/a b"'),
         (65, b"\0\1\0\0\3\0\3\1\xbb\0", '1 . key3="\\001\\187\\000"'),
+        (39, b"\1a\0", "a"),
         (65280, b"\0\xff", "\\# 2 00FF"),
     ],
 )

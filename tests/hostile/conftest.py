@@ -1,0 +1,3 @@
+from tests.tui.conftest import same_everywhere
+
+__all__ = ["same_everywhere"]

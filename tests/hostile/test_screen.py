@@ -1,0 +1,247 @@
+"""Every place of the screen that shows what strangers wrote."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from nettop.model import rows
+from nettop.model.snapshot import Snapshot
+from nettop.tui.columns import Context
+from nettop.tui.detail import MAX_FACT_CHARACTERS, DetailScreen, facts_text
+from nettop.tui.facts import detail
+from nettop.tui.keys import ALL_KEYS
+from nettop.tui.look import Look
+from nettop.tui.main import MainScreen, exactly
+from nettop.tui.prompts import FilterBar
+from nettop.tui.table import cell
+from nettop.tui.view import PANES
+from tests import builders
+from tests.hostile.strings import HOSTILE, unprintable
+from tests.tui.scene import FakeFeed, lines, notices, play, snapshot, text, the_app, until
+
+STRINGS = tuple(HOSTILE.values())
+SHORT = tuple(text for text in STRINGS if len(text) < 1000)
+
+
+def hostile_rows(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection, rows.Process]:
+    """One row of each kind, of which every text is this."""
+    endpoint = rows.Endpoint(address=evil, port=1)
+    remote = rows.RemoteEndpoint(address=evil, port=1, name=evil, name_source="process")
+    answer = rows.Answer(name=evil, type=evil, ttl=1, data=evil)
+    who = {"comm": evil, "pid": number}
+    paths = {"cmdline": (evil, evil), "cgroup": f"/{evil}/{evil}.service", "user": evil, "parent_pid": number}
+    asked = builders.answered(
+        id=number, qname=evil, qtype=evil, rcode=evil, server=endpoint, client=endpoint, answers=(answer,) * 3,
+        unparsed=evil, **who,
+    )  # fmt: skip
+    return asked, builders.connection(id=number, local=endpoint, remote=remote, **who), builders.process(**who, **paths)
+
+
+def hostile_snapshot(texts: tuple[str, ...] = STRINGS) -> Snapshot:
+    """Everything in it is hostile, with nothing made printable on the way."""
+    dns, connections, processes = zip(*(hostile_rows(*each) for each in enumerate(texts, 1)), strict=True)
+    everything = "".join(SHORT)
+    return snapshot(
+        dns, connections, processes, scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
+        host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
+        losses=rows.Losses(perf_buffer={everything: 1}, evicted={everything: 1}),
+    )  # fmt: skip
+
+
+class Seen:
+    """What the screen said so far, of which all must be printable."""
+
+    def __init__(self) -> None:
+        self.screens = 0
+
+    def look(self, pilot: Pilot[None]) -> None:
+        self.screens += 1
+        for line in lines(pilot):
+            assert unprintable(line) == set(), line
+        assert isinstance(pilot.app, App)
+        assert not pilot.app._exit
+
+
+@pytest.mark.parametrize("size", [(200, 50), (80, 24), (60, 15), (20, 5)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_panes(size: tuple[int, int]) -> None:
+    seen = Seen()
+
+    async def steps(pilot: Pilot[None]) -> None:
+        seen.look(pilot)
+        for pane in "123":
+            await pilot.press(pane, "home")
+            for _ in range(4):
+                await pilot.press("pagedown")
+                seen.look(pilot)
+            await pilot.press("s", "S", "n", "h")
+            seen.look(pilot)
+
+    play(steps, FakeFeed(hostile_snapshot()), size)
+
+
+@pytest.mark.parametrize("evil", STRINGS, ids=HOSTILE)
+def test_every_cell_and_every_fact(evil: str) -> None:
+    here = hostile_snapshot((evil,))
+    context = Context(here.captured_at)
+    for pane in PANES:
+        (row,) = pane.rows(here)
+        for column in pane.columns:
+            for cells in (1, 2, column.cells, 150):
+                shown = cell(column.text(row, context), cells, column.align == "right", column.keeps_port)
+                assert unprintable(shown) == set()
+                assert cell_len(shown) == cells
+        facts = Console(width=120, file=io.StringIO(), color_system=None)
+        facts.print(facts_text(detail(row, here, context)))
+        said = facts.file.getvalue()  # type: ignore[attr-defined]
+        assert unprintable(said.replace("\n", "")) == set()
+        assert len(said) < 20 * 10 * MAX_FACT_CHARACTERS
+
+
+def test_details() -> None:
+    seen = Seen()
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for pane in "123":
+            await pilot.press(pane, "home")
+            for _ in range(3):
+                await pilot.press("enter")
+                await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
+                seen.look(pilot)
+                await pilot.press("escape", *["down"] * 11)
+
+    play(steps, FakeFeed(hostile_snapshot()), (120, 40))
+
+
+def test_what_prints_is_shown_as_it_is() -> None:
+    wanted = ("[/", "[/foo]", "[@click=app.quit]x[/]", "日本語の名前と漢字", "שלום مرحبا")
+
+    async def steps(pilot: Pilot[None]) -> None:
+        shown = text(pilot)
+        assert all(each in shown for each in wanted)
+
+    play(steps, FakeFeed(hostile_snapshot(wanted)), (200, 50))
+
+
+@pytest.mark.parametrize("evil", STRINGS, ids=HOSTILE)
+def test_filtering_by_a_hostile_name_finds_its_row(evil: str) -> None:
+    test = exactly("comm", evil).test("connections")
+    assert test is not None
+    assert test(hostile_rows(1, evil)[1])
+    assert not test(hostile_rows(1, "another")[1])
+
+
+def test_typing_and_pasting() -> None:
+    seen = Seen()
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("slash")
+        bar = the_app(pilot)._main.query_one(FilterBar)
+        for evil in SHORT[::2]:
+            box = bar.query_one(Input)
+            box.value = f'pid:"{evil}"'
+            await pilot.pause()
+            seen.look(pilot)
+        await pilot.press("escape", "E")
+        await pilot.pause()
+        for evil in SHORT[::4]:
+            pilot.app.screen.query_one(Input).value = evil
+            await pilot.pause()
+            seen.look(pilot)
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, MainScreen)
+
+    play(steps, FakeFeed(hostile_snapshot(SHORT)), (120, 40))
+
+
+def test_a_filter_from_the_command_line() -> None:
+    seen = Seen()
+    told = "".join(c for text in SHORT for c in text if c != '"' and not 0xD800 <= ord(c) <= 0xDFFF)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        assert the_app(pilot)._main.state.filter.text == f'user:"x{told}"'
+        seen.look(pilot)
+
+    play(steps, FakeFeed(hostile_snapshot(SHORT[:3])), (200, 50), chosen=f'user:"x{told}"')
+
+
+def test_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = Seen()
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for evil in STRINGS:
+            the_app(pilot)._export_to(f"nowhere/{evil}")
+        await pilot.pause(0.3)
+        seen.look(pilot)
+        assert len(notices(pilot)) == len(STRINGS)
+        assert all(unprintable(notice) == set() for notice in notices(pilot))
+
+    play(steps, FakeFeed(snapshot()), (120, 40))
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_with_hostile_names_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = ("sequence that clears", "tabs", "bidi", "marks on nothing", "CJK", "quotes")
+    names = [HOSTILE[name] for name in chosen]
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for name in names:
+            the_app(pilot)._export_to(name)
+        await pilot.pause(0.5)
+        assert all(notice.startswith("Wrote ") and unprintable(notice) == set() for notice in notices(pilot))
+
+    play(steps, FakeFeed(snapshot()), (120, 40))
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_help_and_palette_with_hostile_keys() -> None:
+    seen = Seen()
+    keys = {key.id: evil for key, evil in zip(ALL_KEYS, SHORT * 3, strict=False) if key.id not in ("help", "palette")}
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        for _ in range(8):
+            seen.look(pilot)
+            await pilot.press("pagedown")
+            await pilot.pause()
+        await pilot.press("escape")
+        pilot.app.pop_screen()
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.2)
+        seen.look(pilot)
+
+    play(steps, FakeFeed(hostile_snapshot(SHORT)), (120, 40), look=Look(keymap=keys))
+
+
+def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+
+    async def steps(pilot: Pilot[None]) -> None:
+        driver = pilot.app._driver
+        assert driver is not None
+        monkeypatch.setattr(driver, "write", copied.append)
+        for pane in "123":
+            await pilot.press(pane, "home")
+            for _ in SHORT:
+                await pilot.press("y", "down")
+        await pilot.pause()
+
+    texts = tuple(text.encode("utf-8", "replace").decode() for text in SHORT)
+    play(steps, FakeFeed(hostile_snapshot(texts)), (120, 40))
+    clipboards = [said for said in copied if said.startswith("\x1b]52;c;")]
+    assert len(clipboards) == 3 * len(SHORT)
+    comms = set()
+    for said in clipboards:
+        assert said.endswith("\a")
+        comms.add(json.loads(base64.b64decode(said[7:-1], validate=True))["comm"])
+    assert comms == set(texts)
