@@ -1,5 +1,6 @@
 """Kernel records, rows and events with plausible values, of which a test names only what it is about."""
 
+import re
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,6 +77,22 @@ def socket_record(**changes: Any) -> SocketRecord:
     }
     assert changes.keys() <= fields.keys()
     return SocketRecord(**(fields | changes))
+
+
+_ESCAPE = re.compile(r"\\\\|\\x(?P<byte>[0-9a-f]{2})|\\u\{(?P<code>[0-9a-f]+)\}|.", re.DOTALL)
+
+
+def bytes_of(text: str) -> bytes:
+    """The bytes that nettop.text.printable() made this text of."""
+
+    def raw(escape: re.Match[str]) -> bytes:
+        if escape["byte"]:
+            return bytes([int(escape["byte"], 16)])
+        if escape["code"]:
+            return chr(int(escape["code"], 16)).encode()
+        return escape[0].removeprefix("\\").encode() if escape[0] != "\\\\" else b"\\"
+
+    return b"".join(map(raw, _ESCAPE.finditer(text)))
 
 
 def without_owner(**changes: Any) -> dict[str, Any]:

@@ -88,8 +88,9 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        # pyte keeps an empty cell after each wide character
-        return [line.rstrip() for line in self.screen.display]
+        # pyte keeps an empty cell after each wide character; its own display fails where that was overwritten
+        rows = (self.screen.buffer[y] for y in range(self.screen.lines))
+        return ["".join(row[x].data for x in range(self.screen.columns)).rstrip() for row in rows]
 
     @property
     def text(self) -> str:

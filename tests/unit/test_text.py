@@ -1,6 +1,5 @@
 """Text that strangers choose becomes printable, and nothing of it is lost."""
 
-import re
 import unicodedata
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nettop.text import MAX_MARKS, comm_text, printable, printable_text, printing
+from tests.builders import bytes_of
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,7 @@ def test_all_output_is_printable(raw: bytes) -> None:
 
 @given(st.binary() | st.text("\\xu{}0189abf\x01é\x9b").map(str.encode))
 def test_the_bytes_can_be_told_from_the_text(raw: bytes) -> None:
-    def byte_of(escape: re.Match[str]) -> bytes:
-        if escape["byte"]:
-            return bytes([int(escape["byte"], 16)])
-        if escape["code"]:
-            return chr(int(escape["code"], 16)).encode()
-        return escape[0].removeprefix("\\").encode()
-
-    escapes = re.compile(r"\\\\|\\x(?P<byte>[0-9a-f]{2})|\\u\{(?P<code>[0-9a-f]+)\}|.", re.DOTALL)
-    assert b"".join(map(byte_of, escapes.finditer(printable(raw)))) == raw
+    assert bytes_of(printable(raw)) == raw
 
 
 @given(st.binary(max_size=6), st.binary(max_size=6))
