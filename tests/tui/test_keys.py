@@ -527,6 +527,15 @@ def test_before_the_first_snapshot_nothing_can_be_exported_or_paused() -> None:
     play(steps, FakeFeed())
 
 
+def test_the_key_line_is_made_of_buttons() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        bottom = pilot.app.size.height - 1
+        await pilot.click(offset=(lines(pilot)[bottom].index("Pause"), bottom))
+        assert "PAUSED" in lines(pilot)[0]
+
+    play(steps, FakeFeed(busy()))
+
+
 def test_every_screen_has_one_key_line() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         assert len(pilot.app.screen.query(KeyLine)) == 1
