@@ -90,6 +90,10 @@ def look(settings: Settings) -> "Look":
 
 
 def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
+    known = [each.variable for each in SETTINGS if each.variable]
+    for name in os.environ:
+        if name.startswith("NETTOP_") and name not in known:
+            raise UsageError(f"There is no setting {name}.", f"{suggestion(name, known)} Or unset it.")
     for each in SETTINGS:
         text = os.environ.get(each.variable or "")
         if text is None:

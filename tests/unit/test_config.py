@@ -255,6 +255,14 @@ def test_a_wrong_variable(config: Path, monkeypatch: pytest.MonkeyPatch, text: s
     assert caught.value.message.endswith(message)
 
 
+def test_an_unknown_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTOP_INTERVALL", "2")
+    with pytest.raises(UsageError) as caught:
+        resolve({}, config)
+    assert caught.value.message == "There is no setting NETTOP_INTERVALL."
+    assert caught.value.remedy == "Did you mean 'NETTOP_INTERVAL'? Or unset it."
+
+
 def test_the_themes_are_those_of_textual() -> None:
     assert set(THEMES) <= set(BUILTIN_THEMES)
 
