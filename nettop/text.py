@@ -7,6 +7,7 @@ character than scripts need. It says nothing about markup: no parser of any may 
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 MAX_MARKS = 8  # on one character. Tibetan stacks five; what is meant to run over other lines takes dozens
 # Default_Ignorable_Code_Point (DerivedCoreProperties.txt) among the printable ones, and the empty Braille cell.
@@ -46,6 +47,7 @@ def printing(text: str) -> str:
     return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)
 
 
+@lru_cache(maxsize=4096)  # the names on a machine come over and over
 def comm_text(raw: bytes) -> str:
     """A task's comm, NUL-terminated in TASK_COMM_LEN bytes, as printable text."""
     return printable(raw.split(b"\0", 1)[0])

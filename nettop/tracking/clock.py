@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 _LEAST_SUSPENSION_NS = 1_000_000  # below is the error of a measurement
@@ -87,6 +88,7 @@ def _offset_ns(clock: int, other: Callable[[], int]) -> int:
     return min(readings)[1]
 
 
+@lru_cache(maxsize=4096)  # the start of a process comes with each of its rows, the time of a record twice
 def _datetime(wall_ns: int) -> datetime:
     microseconds = wall_ns // 1000
     if microseconds % 1_000_000 == 0:
