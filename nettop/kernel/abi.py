@@ -1,6 +1,7 @@
 """Python's view of bpf/abi.h: the layouts, and typed records decoded from them. tests/abi compares both sides."""
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
@@ -12,6 +13,7 @@ _PROCESS_ID = "QII16s"
 _SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2x5x16s16s"
 
 SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIBBBx")
+_SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
 DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
 
@@ -92,6 +94,19 @@ class ProcessEvent(NamedTuple):
 
 
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
+
+
+class RawRecord(NamedTuple):
+    """A record of a perf buffer as it was copied out: a fifth of the memory that it takes decoded."""
+
+    time_ns: int  # with which every record begins
+    decode: Callable[[bytes], KernelRecord]
+    raw: bytes
+
+    @property
+    def ended_socket(self) -> tuple[int, int] | None:
+        """The socket and its `seen_ns` if it is the end of one."""
+        return _SOCKET_KEY.unpack_from(self.raw) if self.decode is decode_socket else None
 
 
 def decode_socket(raw: bytes) -> SocketRecord:

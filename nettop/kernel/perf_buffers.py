@@ -10,7 +10,7 @@ from nettop.kernel import syscalls
 BCC_PACKAGE = (
     "Install the distribution's package: python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora), python-bcc (Arch)."
 )
-MAX_HELD_BYTES = 32 << 20  # of records: 150,000 connections, two seconds of all that a core can make
+MAX_HELD_BYTES = 16 << 20  # of records: 75,000 ends of connections, a second of all that a core can make
 _LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, of which the Python module is made
 
 _RecordCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int)  # context, record, its bytes

@@ -6,6 +6,7 @@ Everything it holds in the kernel hangs on file descriptors of this process, so 
 import errno
 import os
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -173,9 +174,11 @@ class KernelProgram:
         """Make room in the buffers while what drain() gave is being worked on."""
         self._buffers.collect()
 
-    def drain(self) -> list[abi.KernelRecord]:
-        """Every record that the buffers hold, per CPU in order, decoded after the buffers were released."""
-        return [decode(raw) for decode, raw in self._buffers.drain()]
+    def drain(self) -> list[abi.RawRecord]:
+        """Every record that the buffers hold, per CPU and map in order."""
+        return [
+            abi.RawRecord(int.from_bytes(raw[:8], sys.byteorder), decode, raw) for decode, raw in self._buffers.drain()
+        ]
 
     def sockets(self, everything: bool = False) -> list[abi.SocketRecord]:
         """The sockets whose counters, state or owner changed since the last call, or all that are alive."""

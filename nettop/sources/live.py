@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nettop import __version__
 from nettop.kernel import abi
-from nettop.kernel.abi import KernelRecord, SocketRecord
+from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.image_cache import image_for
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import HOOKS, KernelProgram, Losses, defines, open_cgroup2
@@ -24,7 +24,7 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
-_TIME = itemgetter(0)  # every record's first field is its time
+_TIME = itemgetter(0)  # a record's first field
 
 
 class LiveSource:
@@ -48,7 +48,7 @@ class LiveSource:
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
         self._tracker = Tracker(self._clock, scope, partial(procfs.describe, self._proc), procfs.user_name)
-        self._held: list[KernelRecord] = []
+        self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
@@ -121,7 +121,7 @@ class LiveSource:
         self._told_start = True
         return [self._start]
 
-    def _perf_records(self, hold_back: bool) -> list[KernelRecord]:
+    def _perf_records(self, hold_back: bool) -> list[RawRecord]:
         # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
         # records may still lie in a buffer that was read already.
         horizon_ns = self._clock.kernel_ns()
@@ -135,9 +135,9 @@ class LiveSource:
             records, self._held = records[:ready], records[ready:]
         return records
 
-    def _told(self, records: Iterable[KernelRecord]) -> Iterator[AnyEvent]:
-        for number, record in enumerate(records, 1):
-            yield from self._tracker.record(record)
+    def _told(self, records: Iterable[RawRecord]) -> Iterator[AnyEvent]:
+        for number, (_, decode, raw) in enumerate(records, 1):
+            yield from self._tracker.record(decode(raw))
             if number % COLLECT_EVERY == 0:
                 self._program.collect()
 
@@ -158,7 +158,7 @@ class LiveSource:
         # Read after the pass and told before it: the kernel gives the address of a socket that has ended to a new one
         # within microseconds, so what the pass found under an address may be the successor of what ended there.
         perf_records = self._perf_records(hold_back)
-        ended = {(record.socket, record.seen_ns) for record in perf_records if isinstance(record, SocketRecord)}
+        ended = {record.ended_socket for record in perf_records}
         records = [record for record in records if (record.socket, record.seen_ns) not in ended]
         ghosts = self._tracker.ghosts(records)
         for socket in ghosts:
