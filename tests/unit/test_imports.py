@@ -31,6 +31,10 @@ def test_the_command_line_loads_neither_bcc_nor_textual(code: str) -> None:
     assert loaded(code, "bcc", "textual", "rich") == set()
 
 
+def test_without_a_config_file_nothing_reads_toml() -> None:
+    assert loaded("from nettop.config import resolve; resolve({})", "tomllib", "textual") == set()
+
+
 def test_the_model_stands_alone() -> None:
     code = "import nettop.model.filter, nettop.model.store, nettop.model.snapshot"
     assert (
