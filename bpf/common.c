@@ -3,7 +3,7 @@
  * Constants, maps and helpers that every program below uses.
  *
  * nettop/kernel/compiler.py joins the .c files of this folder into one BCC program, this one first. OFFSET_* come from
- * the running kernel's BTF, SCOPE_* from the command line's scope: all as -D.
+ * the running kernel's BTF, SCOPE_* from the command line's scope, IS_DNS_PORT from the settings: all as -D.
  */
 #include "abi.h"
 
