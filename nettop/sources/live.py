@@ -23,6 +23,7 @@ from nettop.tracking.tracker import Tracker
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
+BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
 RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
 _TIME = itemgetter(0)  # a record's first field
 
@@ -69,6 +70,7 @@ class LiveSource:
             filter=filter_text,
         )
         self._told_start = False
+        self._next_batch_ns = 0
 
     def read(self, timeout_s: float) -> Iterator[AnyEvent]:
         """See Source. Ticks come at every interval."""
@@ -81,7 +83,8 @@ class LiveSource:
         if now_ns >= self._next_tick_ns:
             yield from self._tick(hold_back=True)
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
-        else:
+        elif now_ns >= self._next_batch_ns:
+            self._next_batch_ns = now_ns + BATCH_NS
             yield from self._told(self._perf_records(hold_back=True))
 
     def finish(self) -> Iterator[AnyEvent]:
