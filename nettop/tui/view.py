@@ -90,9 +90,10 @@ def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Cont
     try:
         return sorted(rows, key=value, reverse=descending)
     except TypeError:  # None is among them
-        known = [row for row in rows if value(row) is not None]
+        values = list(map(value, rows))
+        known = [row for row, sorted_by in zip(rows, values, strict=True) if sorted_by is not None]
         known.sort(key=value, reverse=descending)
-        return known + [row for row in rows if value(row) is None]
+        return known + [row for row, sorted_by in zip(rows, values, strict=True) if sorted_by is None]
 
 
 def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:
