@@ -85,6 +85,7 @@ class LiveSource:
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
         elif now_ns >= self._next_batch_ns:
             self._next_batch_ns = now_ns + BATCH_NS
+            self._clock.follow()
             yield from self._told(self._perf_records(hold_back=True))
 
     def finish(self) -> Iterator[AnyEvent]:

@@ -53,7 +53,7 @@ class Clock:
         return time.monotonic_ns() - self._namespace.monotonic_ns
 
     def follow(self) -> None:
-        """Call at every tick: notices that the system was suspended since the last call."""
+        """Call before records are told: notices that the system was suspended since the last call."""
         boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         suspended_ns = boot_ns - time.monotonic_ns()  # or more: the second reading is the later one
         slept_ns = suspended_ns - self._suspended_ns

@@ -203,9 +203,9 @@ CRASHES = {
     "drawing": """
         class Feed(FixedSnapshot):
             def hold(self, held):
-                from nettop.tui.table import RowTable
+                from nettop.tui.status import StatusBar
                 def render_line(self, y): raise ValueError("provoked in drawing")
-                RowTable.render_line = render_line
+                StatusBar.render_line = render_line
     """,
 }
 
