@@ -220,12 +220,6 @@ def mount(kind: str) -> int:
         os.close(mounted)
 
 
-def return_free_memory() -> None:
-    """Give what the C library holds but does not use back to the system; only glibc can."""
-    if hasattr(_LIBC, "malloc_trim"):
-        _LIBC.malloc_trim(0)
-
-
 def online_cpus() -> list[int]:
     """The numbers of the CPUs that run now."""
     return _cpu_list("online")
