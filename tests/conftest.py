@@ -1,9 +1,13 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from nettop.signals import ENDING
+
+_HERE = Path(__file__).parent
+_LIVE = (_HERE / "live", _HERE / "faults", _HERE / "hostile" / "test_live.py")
 
 
 def pytest_configure() -> None:
@@ -11,6 +15,14 @@ def pytest_configure() -> None:
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)  # nothing here, but the default again after an exec
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in _LIVE):
+            item.add_marker("live")
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,16 +5,7 @@ import pytest
 
 from tests.live.lab import Namespace, namespace
 
-_HERE = Path(__file__).parent
 _FIGURES = pytest.StashKey[list[str]]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker("live")
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
