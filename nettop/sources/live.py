@@ -85,7 +85,6 @@ class LiveSource:
             self._next_tick_ns = max(self._next_tick_ns + self._interval_ns, now_ns)
         elif now_ns >= self._next_batch_ns:
             self._next_batch_ns = now_ns + BATCH_NS
-            self._clock.follow()
             yield from self._told(self._perf_records(hold_back=True))
 
     def finish(self) -> Iterator[AnyEvent]:
@@ -126,6 +125,7 @@ class LiveSource:
         return [self._start]
 
     def _perf_records(self, hold_back: bool) -> list[RawRecord]:
+        self._clock.follow()
         # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
         # records may still lie in a buffer that was read already.
         horizon_ns = self._clock.kernel_ns()
@@ -146,7 +146,6 @@ class LiveSource:
                 self._program.collect()
 
     def _tick(self, hold_back: bool) -> Iterator[AnyEvent]:
-        self._clock.follow()
         # Half an interval is the least that says something of a rate: the first tick and the last may come sooner.
         rates = self._clock.kernel_ns() - self._last_tick_ns >= self._interval_ns // 2
         losses = self._program.losses()
