@@ -14,6 +14,7 @@ from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf
 from nettop.kernel.image import Image, unlinked
 from nettop.kernel.perf_buffers import BCC_PACKAGE
+from nettop.kernel.program import HOOKS
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
@@ -54,7 +55,7 @@ _OFFSETS = {
     "socket": ("sk",),
 }
 _BITS = {"sock": ("sk_kern_sock",)}
-_ITERATOR_TARGETS = ("bpf_map_elem", "task_file")
+_ITERATOR_TARGETS = tuple(hook.target for hook in HOOKS if hook.kind == "iterator")
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):

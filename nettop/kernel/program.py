@@ -20,9 +20,9 @@ from nettop.kernel.scope import COMM_CHARACTERS, Scope
 from nettop.model.rows import DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
+_Decoder = Callable[[bytes], abi.KernelRecord]
 # Perf pages per CPU (4 KiB each, a power of two) and how many records wake the reader. Reading waits for that many or
 # for the next tick, so a buffer holds many times as much: 1 MiB are 5,000 connections, or 250 large answers.
-_Decoder = Callable[[bytes], abi.KernelRecord]
 _BUFFERS: dict[str, tuple[_Decoder, int, int]] = {
     "tcp_events": (abi.decode_socket, 256, 64),
     "udp_events": (abi.decode_socket, 64, 64),
