@@ -60,8 +60,8 @@ def outcome_of(minutes: int, growing: bool, offered: int = 0) -> soak.Outcome:
 
 def test_what_grows_or_is_missing_is_found() -> None:
     """The gauge itself: a run that grew must not pass."""
-    assert outcome_of(11, growing=False).failures() == []
-    assert len(outcome_of(11, growing=True).failures()) == 3
-    assert outcome_of(11, growing=True).slope_kb_per_min == pytest.approx(1024)
-    assert outcome_of(11, growing=False, offered=7).failures() == []
-    assert outcome_of(11, growing=False, offered=8).failures() == ["of 8 questions 8 are missing, 7 are reported"]
+    assert outcome_of(31, growing=False).failures() == []
+    assert len(outcome_of(31, growing=True).failures()) == 3
+    assert outcome_of(31, growing=True).slope_kb_per_min == pytest.approx(1024)
+    assert outcome_of(31, growing=False, offered=7).failures() == []
+    assert outcome_of(31, growing=False, offered=8).failures() == ["of 8 questions 8 are missing, 7 are reported"]
