@@ -248,15 +248,18 @@ def _rdata_text(buffer: _Buffer, number: int, start: int, end: int) -> str:
     if (number, size) in _ADDRESSES:  # nine of ten records, and dnslib takes 7 us for one
         return socket.inet_ntop(_ADDRESSES[number, size], buffer.data[start:end])
     kind = _type_text(number)
-    buffer.offset = start
+    whole = buffer.data
+    buffer.offset, buffer.data = start, whole[:end]  # dnslib's HTTPS reads on behind its record
     try:
         rdata = RDMAP.get(kind, RD).parse(buffer, size)
         text = _FORMATS.get(type(rdata), str)(rdata)
-        if buffer.offset == end and text.isprintable() and _is_whole(kind, rdata, buffer.data[start:end]):
+        if buffer.offset == end and text.isprintable() and _is_whole(kind, rdata, whole[start:end]):
             return text
     except Exception:  # noqa: BLE001, S110 - dnslib raises whatever its parts raise, and strangers choose the bytes
         pass
-    return f"\\# {size} {buffer.data[start:end].hex().upper()}".rstrip()
+    finally:
+        buffer.data = whole
+    return f"\\# {size} {whole[start:end].hex().upper()}".rstrip()
 
 
 def _is_whole(kind: str, rdata: Any, raw: bytes) -> bool:

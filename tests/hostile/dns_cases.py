@@ -286,6 +286,13 @@ def huge(source: random.Random) -> Case:
     return _long_stream(answer_of(body * count, source.choice((count, count, 0xFFFF))), source)
 
 
+def small_records(kind: int, size: int) -> Case:
+    """A message of 64 KB full of records of one kind that hold next to nothing."""
+    body = record(bytes(size), kind)
+    count = 65_000 // len(body)
+    return _long_stream(answer_of(body * count, count), random.Random(kind))
+
+
 def _chained(pointers_each: int, label: bytes) -> bytes:
     chain, last = b"\1a\0", 23
     for _ in range(pointers_each):

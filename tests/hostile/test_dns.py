@@ -28,6 +28,13 @@ def test_no_case_raises_or_takes_long(name: str) -> None:
     assert told > 0
 
 
+@pytest.mark.parametrize("size", range(4))
+def test_no_kind_of_record_takes_long(size: int) -> None:
+    """dnslib must not read on behind a record whose length leaves no room for what it expects there."""
+    slow = {kind: spent for kind in KINDS if (spent := shortest_ms(dns_cases.small_records(kind, size))) >= MOST_MS}
+    assert slow == {}
+
+
 def test_every_message_cut_at_every_byte() -> None:
     path = DnsPath()
     for case in dns_cases.every_cut():
