@@ -286,9 +286,9 @@ def huge(source: random.Random) -> Case:
     return _long_stream(answer_of(body * count, source.choice((count, count, 0xFFFF))), source)
 
 
-def small_records(kind: int, size: int) -> Case:
-    """A message of 64 KB full of records of one kind that hold next to nothing."""
-    body = record(bytes(size), kind)
+def full_of(kind: int, rdata: bytes) -> Case:
+    """A message of 64 KB with as many of one record as there is room for."""
+    body = record(rdata, kind)
     count = 65_000 // len(body)
     return _long_stream(answer_of(body * count, count), random.Random(kind))
 
