@@ -57,7 +57,7 @@ soak: $(VENV)/.test ## The screen under load for SECONDS=1800: nothing it holds 
 	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.test ## Give nettop a million hostile DNS cases, and a million that coverage finds; FUZZ="--cases N --seed N"
+fuzz: $(VENV)/.test ## Give nettop hostile DNS: made, published, found by coverage; FUZZ="--cases N --seed N"
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 

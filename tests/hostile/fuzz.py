@@ -1,4 +1,4 @@
-"""`make fuzz`: a million hostile DNS cases of every class, then as many that coverage finds. Prints a table."""
+"""`make fuzz`: a million hostile DNS cases of every class, published messages, then a million that coverage finds."""
 
 import argparse
 import random
@@ -7,14 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.hostile import dns_cases
+from tests.hostile import corpora, dns_cases
+from tests.hostile.corpora import CORPORA
 from tests.hostile.dns_cases import CLASSES, Case
 from tests.hostile.dns_path import MOST_MS, DnsPath, shortest_ms
+from tests.kernels.archive import ArchiveError
 
 MEMORY_GROWTH_BYTES = 24 << 20  # between a fifth of the cases and the end: what the tables may still fill up to
+SEEDS_OF_A_CORPUS = 500  # that coverage starts with: all of unbound's 38,000 would be half of what it looks at
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -31,32 +35,32 @@ class Tally(NamedTuple):
     cpu_s: float
 
 
+def _none(name: str) -> Tally:
+    return Tally(name, 0, 0, 0, 0, 0.0, 0, 0.0)
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
-class Fuzzer:
-    """All classes in turn on one path, so that they meet each other's leftovers."""
+class Player:
+    """Cases of all classes on one path, so that they meet each other's leftovers."""
 
-    def __init__(self, seed: int) -> None:
-        self._source = random.Random(seed)
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._path = DnsPath()
-        self._tallies = {name: Tally(name, 0, 0, 0, 0, 0.0, 0, 0.0) for name in CLASSES}
+        self._tallies = {name: _none(name) for name in names}
 
-    def run(self, cases: int) -> None:
-        names = list(CLASSES)
-        weights = [weight for weight, _ in CLASSES.values()]
-        for name in self._source.choices(names, weights, k=cases):
-            case = CLASSES[name][1](self._source)
-            try:
-                self._play(name, case)
-            except BaseException:
-                sys.stderr.write(f"the case that failed, of class '{name}': {case!r}\n")
-                raise
+    def play(self, name: str, case: Case) -> None:
+        """A case of the class of this name; says which it was if it fails."""
+        try:
+            self._play(name, case)
+        except BaseException:
+            sys.stderr.write(f"the case that failed, of class '{name}': {case!r}\n")
+            raise
 
     def _play(self, name: str, case: Case) -> None:
         outcome = self._path.play(case)
-        tally = self._tallies[name]
+        tally = self._tallies.get(name, _none(name))
         cpu_ms, retimed = outcome.cpu_ms, 0
         if cpu_ms > tally.slowest_ms:
             cpu_ms, retimed = shortest_ms(case), 1
@@ -80,12 +84,41 @@ class Fuzzer:
         return "\n".join(lines)
 
 
-def guided(cases: int) -> None:
+def play_classes(player: Player, source: random.Random, cases: int) -> None:
+    """All classes in turn, each as often as it weighs."""
+    weights = [weight for weight, _ in CLASSES.values()]
+    for name in source.choices(list(CLASSES), weights, k=cases):
+        player.play(name, CLASSES[name][1](source))
+
+
+def play_corpora() -> list[bytes]:
+    """Every message that others publish, as far as their sources can be had; some of each to start with."""
+    player = Player()
+    seeds: list[bytes] = []
+    for corpus in CORPORA:
+        try:
+            sources = corpora.provide(corpus)
+        except ArchiveError as error:
+            print(f"The messages of {corpus.package} are left out: {' '.join(str(error).split())}")  # noqa: T201
+            continue
+        messages = corpora.messages(corpus, sources)
+        assert messages, f"{sources.name} has no messages where they are looked for"
+        name = f"{sources.name.partition('.orig')[0]}, {len(messages):,} messages"
+        for message in messages:
+            for case in corpora.cases(message):
+                player.play(name, case)
+        seeds += messages[:SEEDS_OF_A_CORPUS]
+    if seeds:
+        print(f"\n{player.table()}", flush=True)  # noqa: T201
+    return seeds
+
+
+def guided(cases: int, seeds: list[bytes]) -> None:
     """The same path under a fuzzer that looks for bytes which reach new code; fails if one fails."""
     with tempfile.TemporaryDirectory(prefix="nettop-fuzz-") as directory:
         corpus = Path(directory) / "corpus"
         corpus.mkdir()
-        for number, message in enumerate((dns_cases.QUESTION, *dns_cases.ANSWERS)):
+        for number, message in enumerate((dns_cases.QUESTION, *dns_cases.ANSWERS, *seeds)):
             (corpus / f"udp-{number}").write_bytes(b"\1" + message)
             (corpus / f"tcp-{number}").write_bytes(b"\3" + dns_cases.framed(message))
         subprocess.run(
@@ -107,19 +140,19 @@ def guided(cases: int) -> None:
 def main(cases: int, seed: int) -> None:
     print(f"seed {seed}", flush=True)  # noqa: T201
     begun = time.monotonic()
-    fuzzer = Fuzzer(seed)
-    fuzzer.run(cases // 5)
+    player, source = Player(CLASSES), random.Random(seed)
+    play_classes(player, source, cases // 5)
     early = resident_bytes()
-    fuzzer.run(cases - cases // 5)
+    play_classes(player, source, cases - cases // 5)
     growth = resident_bytes() - early
-    print(fuzzer.table())  # noqa: T201
+    print(player.table())  # noqa: T201
     print(  # noqa: T201
         f"\n{cases:,} cases in {time.monotonic() - begun:.0f} s, no exception; memory {early >> 20} MB after a fifth, "
         f"{growth / (1 << 20):+.1f} MB from there to the end",
         flush=True,
     )
     assert growth < MEMORY_GROWTH_BYTES
-    guided(cases)
+    guided(cases, play_corpora())
     print(f"{cases:,} cases guided by coverage, no exception")  # noqa: T201
 
 

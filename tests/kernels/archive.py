@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _LISTS_MAX_AGE_S = 86_400
@@ -22,13 +23,21 @@ class ArchiveError(Exception):
     """The archive cannot be used, in one sentence."""
 
 
-class Archive:
-    """One suite. `directory` keeps apt's lists of it from run to run."""
+def cache_folder(name: str) -> Path:
+    """What a check downloads is kept here from run to run."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "nettop" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
-    def __init__(self, suite: str, directory: Path) -> None:
+
+class Archive:
+    """One suite, of packages or of sources. `directory` keeps apt's lists of it from run to run."""
+
+    def __init__(self, suite: str, directory: Path, kind: Literal["deb", "deb-src"] = "deb") -> None:
         self._directory = directory / suite
         self._configuration = self._directory / "apt.conf"
-        self._prepare(suite)
+        self._prepare(suite, kind)
         self._update()
 
     def names(self, prefix: str) -> list[str]:
@@ -44,17 +53,21 @@ class Archive:
         (into / "partial").mkdir(parents=True, exist_ok=True)
         self._run(*self._fetching(packages, dependencies), "-o", f"Dir::Cache::archives={into}", cwd=into)
 
+    def fetch_source(self, package: str, into: Path) -> None:
+        """Download what a package was made from, as its authors published it, into a folder."""
+        self._run("apt-get", "-qq", "source", "--download-only", "--tar-only", package, cwd=into)
+
     def _fetching(self, packages: Sequence[str], dependencies: bool) -> list[str]:
         what = ["install", "--download-only", "--no-install-recommends"] if dependencies else ["download"]
         return ["apt-get", "-qq", *what, *packages]
 
-    def _prepare(self, suite: str) -> None:
+    def _prepare(self, suite: str, kind: str) -> None:
         (self._directory / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         status = self._directory / "status"
         status.touch()  # no package is installed: every dependency is fetched
         signed_by = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
         sources = self._directory / "sources.list"
-        sources.write_text(f"deb {signed_by}{_debian_archive()} {suite} main\n")
+        sources.write_text(f"{kind} {signed_by}{_debian_archive()} {suite} main\n")
         settings = {
             "Dir::State": self._directory,
             "Dir::State::status": status,
@@ -72,6 +85,8 @@ class Archive:
         if stamp.exists() and time.time() - stamp.stat().st_mtime < _LISTS_MAX_AGE_S:
             return
         self._run("apt-get", "-qq", "update")
+        if not any((self._directory / "lists").glob("*Release")):  # apt takes no network for a warning
+            raise ArchiveError("apt cannot fetch the lists of Debian's archive.")
         stamp.touch()
 
     def _run(self, *command: str, cwd: Path | None = None) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import os
 import platform
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernels.archive import Archive, ArchiveError
+from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.userland import Userland, provide_userland
@@ -62,7 +61,7 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     if platform.machine() != "x86_64":
         raise ArchiveError("the guests are x86_64, and this machine is not.")
     begun = time.monotonic()
-    cache = _cache()
+    cache = cache_folder("kernels")
     with _locked(cache):
         archives = {suite: Archive(suite, cache / "archive") for suite in sorted(_suites(cases))}
         kernels = {
@@ -125,13 +124,6 @@ def _report(case: Case, done: Run, verbose: bool) -> None:
 
 def _suites(cases: Sequence[Case]) -> set[str]:
     return {suite_of(case.series) for case in cases} | {case.userland for case in cases}
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(base) / "nettop" / "kernels"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
 
 
 @contextmanager
