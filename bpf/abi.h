@@ -116,6 +116,39 @@ struct process_event {
 _Static_assert(sizeof(struct process_event) == 560, "process_event");
 #define PROCESS_EVENT_HEAD_BYTES 48
 
+/* Key and value of the map `unlisted`: what was counted by process instead of being listed one by one. */
+struct unlisted_key {
+	__u64 start_boot_ns;
+	__u32 pid;
+	__u32 netns;
+	__u64 generation; /* as controls[GENERATION] was: nettop reads and empties one while the other is being filled */
+};
+_Static_assert(sizeof(struct unlisted_key) == 24, "unlisted_key");
+
+struct unlisted {
+	struct process_id owner;
+	__u64 queries;
+	__u64 answered;
+	__u64 failed; /* of the answered those with another code than NOERROR */
+	__u64 opened; /* connections, with their payload and segments sent again */
+	__u64 accepted;
+	__u64 tx_bytes;
+	__u64 rx_bytes;
+	__u64 retransmits;
+};
+_Static_assert(sizeof(struct unlisted) == 96, "unlisted");
+
+/* Index into the array `controls`, which nettop writes. */
+#define PASS 0       /* of the iterator over sockets: none is being made, or one of these */
+#define GENERATION 1 /* which half of `unlisted` is being filled: 0 or 1 */
+#define QUERY_INTERVAL_NS 2 /* between two queries that are listed; 0: every one is */
+#define END_INTERVAL_NS 3   /* the same of ends of connections */
+#define LISTED_AT_ONCE 4    /* so many more may come at a time before the interval counts */
+#define CONTROLS 5
+
+#define PASS_CHANGED 1 /* reports the sockets that changed since the last pass */
+#define PASS_ALL 2     /* reports every socket, because events were lost and nettop must find out which are gone */
+
 /* Index into the array `losses`: what the kernel side could not deliver, counted since the start. */
 #define LOST_TCP_EVENTS 0
 #define LOST_UDP_EVENTS 1

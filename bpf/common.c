@@ -12,6 +12,7 @@
 #define TCP_SYN_RECV 3
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 #define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
@@ -20,6 +21,7 @@
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define E2BIG 7
+#define DNS_HEADER_BYTES 12
 #define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE, enum sock_flags in include/net/sock.h */
 
 /*

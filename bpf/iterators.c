@@ -28,9 +28,6 @@ struct task_file_context {
 #define SEQ_WRITE_HELPER 127 /* bpf_seq_write: BCC 0.26 has no name for it */
 static int (*seq_write)(void *seq, const void *source, u32 bytes) = (void *)SEQ_WRITE_HELPER;
 
-/* One element; not 0: report every socket, because events were lost and nettop must find out which are gone. */
-BPF_ARRAY(report_all, u32, 1);
-
 /* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
 int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 {
@@ -38,8 +35,6 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
 	u64 *key = ctx->key;
-	u32 *all;
-	int zero = 0;
 	u8 owner;
 	u64 sum;
 
@@ -62,8 +57,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 			read_tcp_counters(&record, (void *)record.socket);
 	}
 	sum = record.tx_bytes + record.rx_bytes + record.retransmits;
-	all = report_all.lookup(&zero);
-	if (all && !*all && entry->reported_state == record.state && entry->reported_sum == sum &&
+	if (control(PASS) != PASS_ALL && entry->reported_state == record.state && entry->reported_sum == sum &&
 	    entry->reported_srtt == record.srtt_us8 && entry->reported_owner == owner)
 		return 0;
 	record.entry = *entry;

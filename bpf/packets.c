@@ -73,7 +73,8 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 	return (void *)*(volatile u64 *)&skb->cb[0];
 }
 
-static __always_inline void count_udp(struct __sk_buff *skb, void *sk, u32 payload_bytes, int egress)
+/* Returns the socket's entry; 0 if it has none: it is out of scope, the kernel's own, or found no room. */
+static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, void *sk, u32 payload_bytes, int egress)
 {
 	u64 key = (u64)sk;
 	struct socket_entry *entry = sockets.lookup(&key);
@@ -87,15 +88,15 @@ static __always_inline void count_udp(struct __sk_buff *skb, void *sk, u32 paylo
 		/* a socket of the kernel itself is never released through the hook below and has no owner */
 		READ(kernel_socket, sk, OFFSET_sock_sk_kern_sock);
 		if (kernel_socket & MASK_sock_sk_kern_sock)
-			return;
+			return 0;
 		fresh.netns = netns_of(sk);
 		if (!netns_in_scope(fresh.netns))
-			return;
+			return 0;
 #if defined(SCOPE_PID) || defined(SCOPE_COMM)
 		if (egress) {
 			identify_current(&self);
 			if (!process_in_scope(&self))
-				return;
+				return 0;
 		}
 #endif
 		fresh.protocol = IPPROTO_UDP;
@@ -105,26 +106,27 @@ static __always_inline void count_udp(struct __sk_buff *skb, void *sk, u32 paylo
 		if (!entry) {
 			count_loss(SOCKETS_MAP_FULL, 1);
 			count_loss(UDP_UNATTRIBUTED_BYTES, payload_bytes);
-			return;
+			return 0;
 		}
 	}
 	if (!egress) {
 		__sync_fetch_and_add(&entry->kept_rx_bytes, payload_bytes);
-		return;
+		return entry;
 	}
 	__sync_fetch_and_add(&entry->kept_tx_bytes, payload_bytes);
 	if (entry->owner_certainty != OWNER_EXACT) {
 		identify_current(&self);
 		own(entry, &self, OWNER_EXACT);
-		return;
+		return entry;
 	}
 	READ(pid, bpf_get_current_task(), OFFSET_task_struct_tgid);
 	if (pid != entry->owner.pid)
 		entry->flags |= SOCKET_SHARED;
+	return entry;
 }
 
 static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct packet *packet, u32 header_bytes,
-				       u32 ports, int egress)
+				       u32 ports, struct socket_entry *udp, int egress)
 {
 	u16 source = HOST_ORDER(ports & 0xffff), destination = HOST_ORDER(ports >> 16);
 	u32 offset = packet->l4_offset + header_bytes, length = skb->len;
@@ -134,6 +136,9 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	int refused;
 
 	if (length <= offset)
+		return;
+	/* multicast DNS answers whom it likes: both ports are the same then */
+	if (udp && source != destination && count_message(skb, udp, offset, length - offset, egress))
 		return;
 	event.netns = netns_of(sk);
 	if (!netns_in_scope(event.netns))
@@ -182,6 +187,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 static __always_inline void observe(struct __sk_buff *skb, int egress)
 {
 	struct packet packet = {};
+	struct socket_entry *udp = 0;
 	u32 header_bytes = 8, ports = 0;
 	u16 server_port;
 	u8 data_offset = 0;
@@ -201,7 +207,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	sk = packet_socket(skb);
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
-			count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
+			udp = count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
 		if (!IS_DNS_PORT(server_port))
 			return;
 	} else {
@@ -209,7 +215,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 			return;
 		header_bytes = (data_offset >> 4) << 2;
 	}
-	report_dns(skb, sk, &packet, header_bytes, ports, egress);
+	report_dns(skb, sk, &packet, header_bytes, ports, udp, egress);
 }
 
 int packet_egress(struct __sk_buff *skb)

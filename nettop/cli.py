@@ -203,7 +203,7 @@ def _run_stream(options: argparse.Namespace) -> int:
     require_privileges()
     with (
         _stop_signals() as stopped,
-        _watching(options, settings, scope) as source,
+        _watching(options, settings, scope, list_everything=True) as source,
         _output(options, keep_partial=True) as output,
     ):
         passes = StreamFilter(chosen).passes
@@ -272,17 +272,20 @@ def _run_config(options: argparse.Namespace) -> int:
     return 0
 
 
-def _watching(options: argparse.Namespace, settings: Settings, scope: Scope) -> closing[Source]:
+def _watching(
+    options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
+) -> closing[Source]:
     # Before the output is opened: what nettop may write is what it may after it has given up its privileges.
-    return closing(_live(settings, scope, options.output.parent if options.output is not None else None))
+    written_to = options.output.parent if options.output is not None else None
+    return closing(_live(settings, scope, written_to, list_everything))
 
 
-def _live(settings: Settings, scope: Scope, written_to: Path | None) -> Source:
+def _live(settings: Settings, scope: Scope, written_to: Path | None, list_everything: bool = False) -> Source:
     """What this machine does, read without the privileges that it took to begin; see give_up_privileges()."""
     require_room()
     if limit := confinement():
         _note(limit)
-    source = LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports)
+    source = LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports, list_everything)
     try:
         source.give_up_privileges(written_to)
     except BaseException:

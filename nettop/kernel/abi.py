@@ -16,6 +16,8 @@ SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIBBBx")
 _SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
 DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
+UNLISTED_KEY = struct.Struct("=QIIQ")
+UNLISTED = struct.Struct("=" + _PROCESS_ID + "8Q")
 
 
 class ProcessKey(NamedTuple):
@@ -93,6 +95,32 @@ class ProcessEvent(NamedTuple):
     arguments: bytes
 
 
+class UnlistedKey(NamedTuple):
+    """`struct unlisted_key`."""
+
+    start_boot_ns: int
+    pid: int
+    netns: int
+    generation: int
+
+
+class Unlisted(NamedTuple):
+    """`struct unlisted`: what a process did that was counted instead of being listed."""
+
+    owner_start_boot_ns: int
+    owner_pid: int
+    owner_uid: int
+    owner_comm: bytes
+    queries: int
+    answered: int
+    failed: int
+    opened: int
+    accepted: int
+    tx_bytes: int
+    rx_bytes: int
+    retransmits: int
+
+
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
 
 
@@ -136,3 +164,7 @@ def decode_process(raw: bytes) -> ProcessEvent:
 # Index into the array `losses`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM, LOSS_COUNTERS = 4, 5, 6, 7
+
+# Index into the array `controls`.
+PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE, CONTROLS = 0, 1, 2, 3, 4, 5
+PASS_CHANGED, PASS_ALL = 1, 2

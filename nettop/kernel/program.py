@@ -33,6 +33,12 @@ _BUFFER_PAGES = 2048  # of one map, over all CPUs: with more than eight of them 
 _FEWEST_PAGES = 64  # but as many as hold what comes while the reader is not on a CPU
 
 
+# So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
+# top is counted by process. A query costs 30 us of a CPU and an end 15, so that floods of both take a tenth of one.
+QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 2_000, 3_000, 5_000
+_SECOND_NS = 1_000_000_000
+
+
 @dataclass(frozen=True)
 class Hook:
     """One attach point: what it is for, its program, and what it attaches to."""
@@ -97,11 +103,15 @@ class Losses:
 class KernelProgram:
     """Makes its maps on construction, then attach(); read with poll(), drain(), sockets() and scan_files().
 
-    Raises CannotRunError where the maps cannot be made.
+    With `list_everything` no query or connection is merely counted, however many there are. Raises CannotRunError where
+    the maps cannot be made.
     """
 
-    def __init__(self, scope: Scope, image: Image, sockets_entries: int = SOCKETS_ENTRIES) -> None:
+    def __init__(
+        self, scope: Scope, image: Image, sockets_entries: int = SOCKETS_ENTRIES, list_everything: bool = False
+    ) -> None:
         self._image = image
+        self._generation = 0
         self._buffers: PerfBuffers[_Decoder] = PerfBuffers()
         self._maps: dict[str, int] = {}
         self._links: list[int] = []
@@ -111,6 +121,10 @@ class KernelProgram:
         try:
             self._make_maps(sockets_entries)
             self._write_scope(scope)
+            if not list_everything:
+                self._control(abi.QUERY_INTERVAL_NS, _SECOND_NS // QUERIES_LISTED_PER_S)
+                self._control(abi.END_INTERVAL_NS, _SECOND_NS // ENDS_LISTED_PER_S)
+                self._control(abi.LISTED_AT_ONCE, LISTED_AT_ONCE)
         except OSError as error:
             self.close()
             raise CannotRunError(
@@ -182,13 +196,27 @@ class KernelProgram:
 
     def sockets(self, everything: bool = False) -> list[abi.SocketRecord]:
         """The sockets whose counters, state or owner changed since the last call, or all that are alive."""
-        if everything:
-            self._report_all(True)
+        self._control(abi.PASS, abi.PASS_ALL if everything else abi.PASS_CHANGED)
         try:
             return abi.decode_sockets(syscalls.run_iterator(self._iterators["bpf_map_elem"]))
         finally:
-            if everything:
-                self._report_all(False)
+            self._control(abi.PASS, 0)
+
+    def begin_counting(self) -> None:
+        """Count anew what is not listed. unlisted() tells the counts until now, once programs that run have ended."""
+        self._generation = 1 - self._generation
+        self._control(abi.GENERATION, self._generation)
+
+    def unlisted(self) -> list[tuple[abi.UnlistedKey, abi.Unlisted]]:
+        """What was counted until begin_counting() was called last, but for what was told already."""
+        counted = []
+        for raw in syscalls.keys(self._maps["unlisted"], abi.UNLISTED_KEY.size):
+            key = abi.UnlistedKey._make(abi.UNLISTED_KEY.unpack(raw))
+            if key.generation != self._generation:
+                value = syscalls.take(self._maps["unlisted"], raw, abi.UNLISTED.size)
+                if value is not None:
+                    counted.append((key, abi.Unlisted._make(abi.UNLISTED.unpack(value))))
+        return counted
 
     def scan_files(self) -> None:
         """Enter TCP sockets older than nettop and look for owners in every process's open files."""
@@ -199,7 +227,8 @@ class KernelProgram:
 
     def forget(self, socket: int) -> None:
         """Drop a socket whose end was missed."""
-        syscalls.delete_u64(self._maps["sockets"], socket)
+        with suppress(FileNotFoundError):
+            syscalls.delete(self._maps["sockets"], socket.to_bytes(8, sys.byteorder))
 
     def losses(self) -> Losses:
         """The counters as they stand."""
@@ -247,8 +276,8 @@ class KernelProgram:
         for comm in scope.comms:
             syscalls.update(self._maps["scope_comm"], comm.ljust(COMM_CHARACTERS + 1, b"\0"), b"\1")
 
-    def _report_all(self, everything: bool) -> None:
-        syscalls.update(self._maps["report_all"], struct.pack("=I", 0), struct.pack("=I", everything))
+    def _control(self, which: int, value: int) -> None:
+        syscalls.update(self._maps["controls"], struct.pack("=I", which), struct.pack("=Q", value))
 
 
 def pages_per_cpu(most: int, cpus: int) -> int:

@@ -15,7 +15,8 @@ _BPF_NUMBER = {"x86_64": 321, "aarch64": 280}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
 
 # enum bpf_cmd, include/uapi/linux/bpf.h
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 0, 1, 2, 3, 5, 10, 15
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 0, 1, 2, 3, 4
+_PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 5, 10, 15
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 17, 28, 33
 # enum bpf_prog_type
 CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, TRACING = 8, 9, 17, 26
@@ -168,11 +169,36 @@ def lookup_u64(map_fd: int, index: int) -> int:
     return value.value
 
 
-def delete_u64(map_fd: int, key: int) -> None:
-    """Remove an element keyed by a 64-bit number, if it is there. Raises OSError."""
-    number = ctypes.c_uint64(key)
-    with suppress(FileNotFoundError):
-        _bpf(_MAP_DELETE, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(number), 0, 0))
+def take(map_fd: int, key: bytes, value_bytes: int) -> bytes | None:
+    """Remove one element and return its value; None if it is not there. Raises OSError."""
+    at, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value_bytes)
+    try:
+        _bpf(_MAP_LOOKUP, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), ctypes.addressof(value), 0))
+        delete(map_fd, key)
+    except FileNotFoundError:
+        return None
+    return value.raw
+
+
+def delete(map_fd: int, key: bytes) -> None:
+    """Remove one element of a map. Raises FileNotFoundError if it is not there, and OSError."""
+    at = ctypes.create_string_buffer(key, len(key))
+    _bpf(_MAP_DELETE, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), 0, 0))
+
+
+def keys(map_fd: int, key_bytes: int) -> list[bytes]:
+    """Those of a map that nobody removes elements from meanwhile. Raises OSError."""
+    found: list[bytes] = []
+    following = ctypes.create_string_buffer(key_bytes)
+    at = 0  # the null pointer: before the first
+    while True:
+        try:
+            _bpf(_MAP_GET_NEXT_KEY, struct.pack("<I4xQQ", map_fd, at, ctypes.addressof(following)))
+        except FileNotFoundError:
+            return found
+        found.append(following.raw)
+        previous = ctypes.create_string_buffer(following.raw, key_bytes)
+        at = ctypes.addressof(previous)
 
 
 def missed_runs(program_fd: int) -> int:

@@ -55,6 +55,15 @@ class UdpChanged(Event, frozen=True, gc=False, kw_only=True, tag="udp"):
     udp: rows.UdpSocket
 
 
+class Unlisted(Event, frozen=True, gc=False, kw_only=True, tag="unlisted"):
+    """What a process did since the last of these that is counted only: in a flood not all of it gets rows.
+
+    A stream has rows of everything and none of these.
+    """
+
+    unlisted: rows.Unlisted
+
+
 class LossesChanged(Event, frozen=True, gc=False, kw_only=True, tag="losses"):
     """Something could not be delivered or kept; counted since the start."""
 
@@ -75,4 +84,4 @@ class End(Event, frozen=True, gc=False, kw_only=True, tag="end"):
     """The last line. A recording without it was cut."""
 
 
-AnyEvent = Start | ProcessChanged | ConnectionChanged | DnsChanged | UdpChanged | LossesChanged | Tick | End
+AnyEvent = Start | ProcessChanged | ConnectionChanged | DnsChanged | UdpChanged | Unlisted | LossesChanged | Tick | End

@@ -149,6 +149,25 @@ class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
     closed: bool = False
 
 
+class Unlisted(Row, frozen=True, gc=False, kw_only=True):
+    """Queries and connections of one process that have no rows, but are part of its totals.
+
+    `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
+    connections have ended, and ended normally.
+    """
+
+    pid: int
+    process_start_time: Time
+    queries: int = 0
+    answered: int = 0
+    failed: int = 0
+    opened: int = 0
+    accepted: int = 0
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    retransmits: int = 0
+
+
 class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     """Who a process is; start_time tells it from an earlier one with the same pid."""
 
@@ -239,6 +258,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         map_full: sockets that found no room, per map; a UDP socket once per datagram.
         missed_runs: transitions that the kernel did not show to a program, per program.
         evicted: rows that made room for newer ones, per table.
+        unlisted: what came too fast for a row each, per table; it is in the totals of processes.
         dns_unparsed: DNS messages that could not be parsed.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
@@ -249,6 +269,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     map_full: dict[str, int] = {}
     missed_runs: dict[str, int] = {}
     evicted: dict[str, int] = {}
+    unlisted: dict[str, int] = {}
     dns_unparsed: int = 0
     udp_unattributed_bytes: int = 0
     tcp_unattributed_bytes: int = 0

@@ -101,6 +101,7 @@ class Store:
         self._changed: set[_ProcessKey] = set()
         self._moving: set[_ProcessKey] = set()
         self._evicted = {"dns": 0, "connections": 0, "processes": 0}
+        self._unlisted = {"dns": 0, "connections": 0}
         self._unattributed = {"tcp": 0, "udp": 0}
 
     def apply(self, event: events.AnyEvent) -> None:
@@ -114,6 +115,8 @@ class Store:
                 self._apply_udp(event.udp)
             case events.ProcessChanged():
                 self._apply_process(event.process)
+            case events.Unlisted():
+                self._apply_unlisted(event.unlisted)
             case events.LossesChanged():
                 self._losses = event.losses
             case events.Tick():
@@ -141,6 +144,7 @@ class Store:
             losses=replace(
                 self._losses,
                 evicted={**self._losses.evicted, **self._evicted},
+                unlisted=self._unlisted.copy(),
                 udp_unattributed_bytes=self._losses.udp_unattributed_bytes + self._unattributed["udp"],
                 tcp_unattributed_bytes=self._unattributed["tcp"],
             ),
@@ -184,6 +188,20 @@ class Store:
         self._add("udp", row.pid, row.process_start_time, _Share(row.tx_bytes, row.rx_bytes), 1)
         if not row.closed:
             self._udp[row.id] = row
+
+    def _apply_unlisted(self, counted: rows.Unlisted) -> None:
+        self._unlisted["dns"] += counted.queries
+        self._unlisted["connections"] += counted.opened + counted.accepted
+        totals = self._totals_of(counted.pid, counted.process_start_time)
+        if totals is not None:
+            totals.queries += counted.queries
+            totals.answered += counted.answered
+            totals.dns_failed += counted.failed
+            totals.opened += counted.opened
+            totals.accepted += counted.accepted
+            totals.tcp_tx += counted.tx_bytes
+            totals.tcp_rx += counted.rx_bytes
+            totals.retransmits += counted.retransmits
 
     def _apply_process(self, identity: ProcessIdentity) -> None:
         key = _ProcessKey(identity.pid, identity.start_time)

@@ -37,8 +37,10 @@ class LiveSource:
         interval_s: float,
         filter_text: str | None = None,
         dns_ports: tuple[int, ...] = rows.DNS_PORTS,
+        list_everything: bool = False,
     ) -> None:
-        self._program = KernelProgram(scope, image_for(defines(scope, dns_ports)))
+        image = image_for(defines(scope, dns_ports))
+        self._program = KernelProgram(scope, image, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)
@@ -150,6 +152,7 @@ class LiveSource:
         rates = self._clock.kernel_ns() - self._last_tick_ns >= self._interval_ns // 2
         losses = self._program.losses()
         complete = self._lost_ends(losses)
+        self._program.begin_counting()
         pass_ns = self._clock.kernel_ns()
         records = self._program.sockets(everything=complete)
         if self._should_scan(records, pass_ns):
@@ -171,6 +174,7 @@ class LiveSource:
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
+        yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
         told = rows.Losses(
             perf_buffer=losses.perf_buffer,

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from nettop.kernel import abi
 from nettop.kernel.abi import DnsPacket, KernelRecord, ProcessEvent, ProcessKey, SocketRecord
 from nettop.kernel.scope import Scope
-from nettop.model.events import AnyEvent
+from nettop.model.events import AnyEvent, Unlisted
+from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed
 from nettop.tracking.dns import DnsTracker
@@ -65,6 +66,29 @@ class Tracker:
                 events.extend(self._udp_record(record, pass_ns))
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
+        return events
+
+    def unlisted(self, counted: Sequence[tuple[abi.UnlistedKey, abi.Unlisted]], time_ns: int) -> list[AnyEvent]:
+        """What processes did until time_ns that was counted only."""
+        time = self._clock.wall(time_ns)
+        events: list[AnyEvent] = []
+        for key, counts in counted:
+            process = ProcessKey(key.pid, key.start_boot_ns)
+            who = Sighting(process, counts.owner_uid, counts.owner_comm, 0)
+            events.extend(self._processes.seen(who, key.netns, time))
+            row = UnlistedRow(
+                pid=key.pid,
+                process_start_time=self._clock.wall_of_boot(key.start_boot_ns),
+                queries=counts.queries,
+                answered=counts.answered,
+                failed=counts.failed,
+                opened=counts.opened,
+                accepted=counts.accepted,
+                tx_bytes=counts.tx_bytes,
+                rx_bytes=counts.rx_bytes,
+                retransmits=counts.retransmits,
+            )
+            events.append(Unlisted(time=time, unlisted=row))
         return events
 
     def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:

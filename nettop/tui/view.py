@@ -131,6 +131,7 @@ class Traffic:
         if self._last is not None:
             seconds = (snapshot.captured_at - self._last.captured_at).total_seconds()
             asked = newest_ids(snapshot)[0] - newest_ids(self._last)[0]
+            asked += snapshot.losses.unlisted.get("dns", 0) - self._last.losses.unlisted.get("dns", 0)
             self.dns_per_s = asked / seconds if seconds > 0 else 0.0
         self._last = snapshot
         total = 0.0
@@ -157,6 +158,7 @@ def losses(lost: Losses) -> list[str]:
         "lost": sum(lost.perf_buffer.values()) + sum(lost.missed_runs.values()),
         "map full": sum(lost.map_full.values()),
         "evicted": sum(lost.evicted.values()),
+        "not listed": sum(lost.unlisted.values()),
         "unparsed": lost.dns_unparsed,
     }
     return [f"{number} {what}" for what, number in counts.items() if number]

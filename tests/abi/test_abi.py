@@ -14,7 +14,7 @@ from nettop.kernel.compiler import import_bcc, source_directory
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
 
-STRUCTS = ("socket_record", "dns_packet", "process_event")
+STRUCTS = ("socket_record", "dns_packet", "process_event", "unlisted_key", "unlisted")
 # What Python calls otherwise than C: everything of the owner, and what lies in the entry within a record.
 OWNER = {f"owner.{name}": f"owner_{name}" for name in ("start_boot_ns", "pid", "uid", "comm")}
 RENAMED = {
@@ -86,6 +86,8 @@ def python_fields(layout: struct.Struct, names: tuple[str, ...]) -> list[Field]:
     [
         ("socket_record", abi.SOCKET_RECORD, abi.SocketRecord, set()),
         ("dns_packet", abi.DNS_PACKET, abi.DnsPacket, {"payload"}),
+        ("unlisted_key", abi.UNLISTED_KEY, abi.UnlistedKey, set()),
+        ("unlisted", abi.UNLISTED, abi.Unlisted, set()),
     ],
 )
 def test_fields(

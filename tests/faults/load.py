@@ -54,15 +54,27 @@ def serve(address: str, port: int) -> None:
                     connection.sendall(connection.recv(_SMALL))
 
 
-def ask_in_vain(address: str, count: int, per_s: int) -> None:
-    """So many questions where nobody listens, at this rate (0: as fast as can be)."""
+def ask_in_vain(address: str, count: int, per_s: int, times: int = 1) -> None:
+    """So many questions where nobody listens, each sent so often, at this rate (0: as fast as can be)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind((address, 0))
         begun = time.monotonic()
         for number in range(count):
-            udp.sendto(query(number), (address, DNS_PORT))
+            for _ in range(times):
+                udp.sendto(query(number), (address, DNS_PORT))
             if per_s:
                 time.sleep(max(0.0, begun + (number + 1) / per_s - time.monotonic()))
+    say([count, 0, 1])
+
+
+def ask(address: str, count: int) -> None:
+    """So many questions one after the other, as fast as they are answered."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.connect((address, DNS_PORT))
+        for number in range(count):
+            udp.send(query(number))
+            udp.recv(512)
     say([count, 0, 1])
 
 
@@ -73,6 +85,14 @@ def connect(address: str, port: int, count: int) -> None:
             tcp.sendall(bytes(_SMALL))
             while tcp.recv(_SMALL):
                 pass
+    say([0, count, 1])
+
+
+def connect_in_vain(address: str, port: int, count: int) -> None:
+    """So many connections one after the other where nobody listens, as fast as can be."""
+    for _ in range(count):
+        with socket.socket() as tcp:
+            tcp.connect_ex((address, port))
     say([0, count, 1])
 
 

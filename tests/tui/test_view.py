@@ -100,6 +100,7 @@ def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
 def test_losses_in_words() -> None:
     assert losses(rows.Losses(perf_buffer={"a": 0}, evicted={"dns": 0})) == []
     assert losses(LOSSES) == ["12 lost", "3 map full", "7 evicted", "2 unparsed"]
+    assert losses(rows.Losses(unlisted={"dns": 1_000, "connections": 5})) == ["1005 not listed"]
     assert losses(rows.Losses(missed_runs={"a": 2}, perf_buffer={"b": 1})) == ["3 lost"]
 
 
@@ -134,6 +135,9 @@ class TestTraffic:
         assert traffic.dns_per_s == 10.0
         traffic.add(snapshot(dns=[query(24, "curl", "b.example")], seconds=3))
         assert traffic.dns_per_s == 0.0
+        counted = rows.Losses(unlisted={"dns": 300})
+        traffic.add(snapshot(dns=[query(34, "curl", "b.example")], seconds=4, losses=counted))
+        assert traffic.dns_per_s == 310.0
 
     def test_a_copy_stands_still(self) -> None:
         traffic = Traffic()

@@ -6,7 +6,8 @@ import pytest
 
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
-from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals
+from nettop.model.events import Unlisted as UnlistedSeen
+from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals, Unlisted
 from nettop.model.store import DEFAULT_HISTORY, History, Store, replayed
 from tests.builders import (
     BASE,
@@ -45,7 +46,9 @@ def test_a_snapshot_of_nothing() -> None:
     snapshot = replayed([start()]).snapshot()
     assert (snapshot.started_at, snapshot.captured_at, snapshot.elapsed_s) == (BASE, BASE, 0.0)
     assert (snapshot.processes, snapshot.connections, snapshot.dns) == ((), (), ())
-    assert snapshot.losses == Losses(evicted={"dns": 0, "connections": 0, "processes": 0})
+    assert snapshot.losses == Losses(
+        evicted={"dns": 0, "connections": 0, "processes": 0}, unlisted={"dns": 0, "connections": 0}
+    )
 
 
 def test_a_snapshot_carries_what_the_start_said() -> None:
@@ -71,13 +74,37 @@ def test_a_whole_recording() -> None:
         ),
     )
     assert snapshot.losses == Losses(
-        perf_buffer={"tcp_events": 3}, dns_unparsed=1, evicted={"dns": 0, "connections": 0, "processes": 0}
+        perf_buffer={"tcp_events": 3},
+        dns_unparsed=1,
+        evicted={"dns": 0, "connections": 0, "processes": 0},
+        unlisted={"dns": 0, "connections": 0},
     )
 
 
 def test_time_never_runs_backwards() -> None:
     subject = store(tick(5), told(dns_query(), 4.9))
     assert subject.snapshot().captured_at == at(5)
+
+
+def test_what_is_counted_only_is_in_the_totals_and_said() -> None:
+    counted = Unlisted(
+        pid=4242, process_start_time=process().start_time, queries=9, answered=7, failed=2, opened=5, accepted=3,
+        tx_bytes=800, rx_bytes=80, retransmits=1,
+    )  # fmt: skip
+    subject = store(told(dns_query()), UnlistedSeen(time=at(1), unlisted=counted), tick(2))
+    row = curl(subject)
+    assert row.dns == DnsTotals(queries=10, answered=7, failed=2)
+    assert row.tcp == TcpTotals(tx_bytes=800, rx_bytes=80, opened=5, accepted=3, retransmits=1)
+    assert (row.tx_bytes_per_s, row.rx_bytes_per_s) == (400.0, 40.0)
+    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 8}
+    assert len(subject.snapshot().dns) == 1
+
+
+def test_what_nobody_is_known_to_have_done_is_said_all_the_same() -> None:
+    counted = Unlisted(pid=1, process_start_time=at(0), queries=9)
+    subject = store(UnlistedSeen(time=at(1), unlisted=counted))
+    assert curl(subject).dns.queries == 0
+    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 0}
 
 
 # Connections

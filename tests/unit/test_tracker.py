@@ -8,7 +8,7 @@ from dnslib import DNSRecord
 from nettop.kernel import abi
 from nettop.kernel.abi import PROCESS_EXEC
 from nettop.kernel.scope import Scope
-from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, ProcessChanged, UdpChanged
+from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, ProcessChanged, UdpChanged, Unlisted
 from nettop.tracking.tracker import Tracker
 from tests.builders import (
     CLOCK,
@@ -145,3 +145,21 @@ def test_counters_of_what_was_lost() -> None:
     subject.record(dns_packet(b"\0"))
     assert subject.dns_unparsed == 1
     assert subject.evicted == {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "dns_answers": 0, "names": 0}
+
+
+def test_what_is_counted_only_comes_after_who_did_it() -> None:
+    subject = tracker()
+    key = abi.UnlistedKey(CURL.start_boot_ns, CURL.pid, netns=7, generation=1)
+    counts = abi.Unlisted(
+        owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
+        answered=4, failed=3, opened=2, accepted=1, tx_bytes=10, rx_bytes=20, retransmits=6,
+    )  # fmt: skip
+    process, counted = subject.unlisted([(key, counts)], ns(2))
+    assert isinstance(process, ProcessChanged)
+    assert isinstance(counted, Unlisted)
+    assert (process.process.comm, process.process.netns, counted.time) == ("curl", 7, at(2))
+    row = counted.unlisted
+    assert (row.pid, row.process_start_time) == (process.process.pid, process.process.start_time)
+    assert (row.queries, row.answered, row.failed) == (5, 4, 3)
+    assert (row.opened, row.accepted, row.tx_bytes, row.rx_bytes, row.retransmits) == (2, 1, 10, 20, 6)
+    assert kinds(subject.unlisted([(key, counts)], ns(3))) == [Unlisted]

@@ -1,0 +1,140 @@
+"""More than anybody can read: some of it becomes rows, and the totals count all of it, to the last byte."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from nettop.kernel import program
+from nettop.kernel.scope import Scope
+from nettop.model.events import DnsChanged, Unlisted
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import Store
+from nettop.sources.live import LiveSource
+from tests.faults import load
+from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
+
+ADDRESS, PORT, NOBODY, SILENCE = "127.0.0.1", 7104, 7105, "127.0.0.2"
+LISTED, QUESTIONS, CONNECTIONS = 300, 2_000, 1_000
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    with namespace(tmp_path_factory.mktemp("flood")) as inside:
+        yield inside
+
+
+@pytest.fixture(scope="module")
+def server(where: Namespace) -> Program:
+    serving = where.play(load.serve, address=ADDRESS, port=PORT)
+    assert serving.hear() == "serving"
+    return serving
+
+
+class Watched:
+    """nettop in this process, which lists next to nothing beyond what may come at once."""
+
+    def __init__(self, source: LiveSource) -> None:
+        self.events: list[object] = []
+        self._source = source
+        self._store = Store()
+
+    def take(self) -> Snapshot:
+        for event in self._source.read(0.05):
+            self.events.append(event)
+            self._store.apply(event)
+        return self._store.snapshot()
+
+    def until_ended(self, client: Program) -> None:
+        def ended() -> bool:
+            self.take()
+            return client.exit_code is not None
+
+        wait_until(ended, "the client")
+        assert client.exit_code == 0
+
+    def finish(self) -> Snapshot:
+        for event in self._source.finish():
+            self.events.append(event)
+            self._store.apply(event)
+        return self._store.snapshot()
+
+
+@contextmanager
+def watched(where: Namespace, list_everything: bool = False) -> Iterator[Watched]:
+    source = LiveSource(Scope(netns=(where.inode,)), interval_s=0.2, list_everything=list_everything)
+    try:
+        yield Watched(source)
+    finally:
+        source.close()
+
+
+@pytest.fixture(autouse=True)
+def little_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "QUERIES_LISTED_PER_S", 1)
+    monkeypatch.setattr(program, "ENDS_LISTED_PER_S", 1)
+    monkeypatch.setattr(program, "LISTED_AT_ONCE", LISTED)
+
+
+def test_questions(where: Namespace, server: Program) -> None:
+    with watched(where) as watching:
+        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS)
+        watching.until_ended(asker)
+        snapshot = watching.finish()
+    dns = process_of(snapshot, asker).dns
+    assert (dns.queries, dns.answered, dns.failed, dns.timeouts) == (QUESTIONS, QUESTIONS, QUESTIONS, 0)
+    assert process_of(snapshot, asker).udp.tx_bytes == QUESTIONS * len(load.query(0))
+    rows = dns_of(snapshot, asker)
+    assert len(rows) + snapshot.losses.unlisted["dns"] == QUESTIONS
+    assert LISTED <= len(rows) < QUESTIONS / 2
+    assert {(row.status, row.rcode, row.attempts) for row in rows} == {("answered", "NXDOMAIN", 1)}
+    assert process_of(snapshot, server).dns.queries == 0
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_questions_that_nobody_answers(where: Namespace, times: int) -> None:
+    """What is sent again is not asked again, whether it was listed or not."""
+    with watched(where) as watching:
+        asker = where.play(load.ask_in_vain, address=SILENCE, count=QUESTIONS, per_s=0, times=times)
+        watching.until_ended(asker)
+        snapshot = watching.finish()
+    dns = process_of(snapshot, asker).dns
+    assert (dns.queries, dns.answered, dns.failed) == (QUESTIONS, 0, 0)
+    rows = dns_of(snapshot, asker)
+    assert len(rows) + snapshot.losses.unlisted["dns"] == QUESTIONS
+    assert {row.attempts for row in rows} == {times}
+
+
+def test_connections(where: Namespace, server: Program) -> None:
+    with watched(where) as watching:
+        client = where.play(load.connect, address=ADDRESS, port=PORT, count=CONNECTIONS)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    asked, served = process_of(snapshot, client).tcp, process_of(snapshot, server).tcp
+    assert (asked.opened, asked.accepted, asked.active, asked.failed) == (CONNECTIONS, 0, 0, 0)
+    assert (served.opened, served.accepted, served.active, served.failed) == (0, CONNECTIONS, 0, 0)
+    assert asked.tx_bytes == asked.rx_bytes == served.tx_bytes == served.rx_bytes == 16 * CONNECTIONS
+    rows = [*connections_of(snapshot, client), *connections_of(snapshot, server)]
+    assert len(rows) + snapshot.losses.unlisted["connections"] == 2 * CONNECTIONS
+    assert LISTED <= len(rows) < CONNECTIONS
+    assert {(row.state, row.end, row.tx_bytes) for row in rows} == {("closed", "normal", 16)}
+
+
+def test_ends_out_of_the_ordinary_are_listed(where: Namespace) -> None:
+    with watched(where) as watching:
+        client = where.play(load.connect_in_vain, address=ADDRESS, port=NOBODY, count=2 * LISTED)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    assert [row.end for row in connections_of(snapshot, client)] == ["refused"] * (2 * LISTED)
+    assert process_of(snapshot, client).tcp.failed == 2 * LISTED
+    assert snapshot.losses.unlisted["connections"] == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_stream_lists_everything(where: Namespace) -> None:
+    with watched(where, list_everything=True) as watching:
+        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS)
+        watching.until_ended(asker)
+        watching.finish()
+    assert len({event.dns.id for event in watching.events if isinstance(event, DnsChanged)}) == QUESTIONS
+    assert not any(isinstance(event, Unlisted) for event in watching.events)
