@@ -52,9 +52,9 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		READ(record.state, (void *)record.socket, OFFSET_sock_common_skc_state);
 		owner = entry->owner_certainty;
 		if (!entry->local_port)
-			read_addresses(entry, (void *)record.socket);
+			read_addresses(entry, (void *)record.socket, UNTYPED);
 		if (!(entry->flags & SOCKET_LISTENER))
-			read_tcp_counters(&record, (void *)record.socket);
+			read_tcp_counters(&record, (void *)record.socket, UNTYPED);
 	}
 	sum = record.tx_bytes + record.rx_bytes + record.retransmits;
 	if (control(PASS) != PASS_ALL && entry->reported_state == record.state && entry->reported_sum == sum &&
@@ -109,7 +109,7 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 
 	struct socket_entry entry = {};
 
-	entry.netns = netns_of((void *)sk);
+	entry.netns = netns_of((void *)sk, UNTYPED);
 	if (!netns_in_scope(entry.netns) || !process_in_scope(&holder))
 		return 0;
 	own(&entry, &holder, OWNER_SCANNED);
@@ -117,7 +117,7 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 	entry.flags = state == TCP_LISTEN ? SOCKET_OLD | SOCKET_LISTENER : SOCKET_OLD;
 	entry.seen_ns = bpf_ktime_get_ns();
 	if (state != TCP_LISTEN)
-		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes);
+		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
 	/* only if still absent: an event may have been quicker */
 	if (sockets.insert(&sk, &entry) == -E2BIG)
 		count_loss(OLDER_WITHOUT_ROOM, 1);

@@ -89,7 +89,7 @@ static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, voi
 		READ(kernel_socket, sk, OFFSET_sock_sk_kern_sock);
 		if (kernel_socket & MASK_sock_sk_kern_sock)
 			return 0;
-		fresh.netns = netns_of(sk);
+		fresh.netns = netns_of(sk, UNTYPED);
 		if (!netns_in_scope(fresh.netns))
 			return 0;
 #if defined(SCOPE_PID) || defined(SCOPE_COMM)
@@ -140,7 +140,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	/* multicast DNS answers whom it likes: both ports are the same then */
 	if (udp && source != destination && count_message(skb, udp, offset, length - offset, egress))
 		return;
-	event.netns = netns_of(sk);
+	event.netns = netns_of(sk, UNTYPED);
 	if (!netns_in_scope(event.netns))
 		return;
 	if (egress) {

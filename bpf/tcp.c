@@ -7,11 +7,14 @@
  * from a packet, and `current` is whoever was interrupted. On loopback that is the peer.
  */
 
+#define SKC_TO_TCP_SOCK_HELPER 137 /* bpf_skc_to_tcp_sock: BCC 0.26 has no name for it */
+static void *(*skc_to_tcp_sock)(void *sk) = (void *)SKC_TO_TCP_SOCK_HELPER;
+
 static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self)
 {
 	struct socket_entry entry = {};
 
-	entry.netns = netns_of(sk);
+	entry.netns = netns_of(sk, TYPED);
 	if (!netns_in_scope(entry.netns))
 		return;
 	entry.protocol = IPPROTO_TCP;
@@ -33,6 +36,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 				       struct socket_entry *entry, struct process_id *self)
 {
 	struct socket_record record = {};
+	void *tcp;
 
 	record.time_ns = bpf_ktime_get_ns();
 	if (entry) {
@@ -43,7 +47,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		/* its beginning was missed: an orphan older than nettop, or the map was full then */
 		if (old_state == TCP_LISTEN || old_state == TCP_SYN_RECV || old_state == TCP_NEW_SYN_RECV)
 			return;
-		record.entry.netns = netns_of(sk);
+		record.entry.netns = netns_of(sk, TYPED);
 		if (!netns_in_scope(record.entry.netns))
 			return;
 		record.entry.flags = SOCKET_OLD;
@@ -54,13 +58,16 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		own(&record.entry, self, OWNER_EXACT);
 	if (!owner_in_scope(&record.entry, 1))
 		return;
+	tcp = skc_to_tcp_sock(sk);
+	if (!tcp)
+		return;
 	if (!record.entry.local_port)
-		read_addresses(&record.entry, sk);
+		read_addresses(&record.entry, tcp, TYPED);
 	record.socket = key;
 	record.state = old_state;
 	record.closed = 1;
-	READ(record.owned, sk, OFFSET_sock_sk_lock_owned);
-	read_tcp_counters(&record, sk);
+	LOAD(record.owned, sk, OFFSET_sock_sk_lock_owned);
+	read_tcp_counters(&record, tcp, TYPED);
 	if (!entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
 		record.entry.kept_tx_bytes = record.tx_bytes;
 		record.entry.kept_rx_bytes = record.rx_bytes;
@@ -87,10 +94,10 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	if (new_state != TCP_ESTABLISHED && new_state != TCP_SYN_SENT && new_state != TCP_FIN_WAIT1 &&
 	    new_state != TCP_CLOSE && new_state != TCP_LAST_ACK && new_state != TCP_LISTEN)
 		return 0;
-	READ(protocol, sk, OFFSET_sock_sk_protocol);
+	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
 	if (protocol != IPPROTO_TCP)
 		return 0;
-	READ(owned, sk, OFFSET_sock_sk_lock_owned);
+	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	entry = sockets.lookup(&key);
 	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
 	if (begins || (owned && new_state != TCP_ESTABLISHED && !(entry && entry->owner_certainty == OWNER_EXACT)))

@@ -9,7 +9,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _HEADER = struct.Struct("<HBBIIIII")  # btf_header: magic, version, flags, hdr_len, type off+len, string off+len
 _MAGIC = 0xEB9F
-_STRUCT, _UNION, _FUNCTION = 4, 5, 12
+_STRUCT, _UNION, _TYPEDEF, _FUNCTION = 4, 5, 8, 12
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: their `type` is what they name
 # Words after the 3-word btf_type, per kind: a fixed number and a number per member (vlen).
 _FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
@@ -62,6 +62,10 @@ class Btf:
     def function(self, name: str) -> int:
         """Type id of a kernel function."""
         return self._find(name, _FUNCTION)
+
+    def raw_tracepoint(self, name: str) -> int:
+        """Type id of the typedef from which the kernel knows the arguments of a raw tracepoint."""
+        return self._find(f"btf_trace_{name}", _TYPEDEF)
 
     def _index(self) -> list[int]:
         """Word index of each type, by type id; id 0 is void."""

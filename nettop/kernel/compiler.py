@@ -55,7 +55,6 @@ _OFFSETS = {
     "socket": ("sk",),
 }
 _BITS = {"sock": ("sk_kern_sock",)}
-_ITERATOR_TARGETS = tuple(hook.target for hook in HOOKS if hook.kind == "iterator")
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):
@@ -70,7 +69,7 @@ def ingredients() -> Iterator[str]:
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, _ITERATOR_TARGETS))
+    yield repr((_SOURCES, _OFFSETS, _BITS, HOOKS))
 
 
 def compile_apart(defines: tuple[str, ...]) -> Image:
@@ -121,7 +120,10 @@ def compile_here(defines: tuple[str, ...]) -> Image:
     return Image(
         maps={name: syscalls.map_shape(descriptor) for descriptor, name in map_names.items()},
         programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
-        iterator_functions={target: btf.function(f"bpf_iter_{target}") for target in _ITERATOR_TARGETS},
+        attach_types={
+            **{hook.target: btf.function(f"bpf_iter_{hook.target}") for hook in HOOKS if hook.kind == "iterator"},
+            **{hook.target: btf.raw_tracepoint(hook.target) for hook in HOOKS if hook.kind == "raw_tracepoint"},
+        },
     )
 
 

@@ -24,7 +24,7 @@ class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
 
     maps: dict[str, MapShape]
     programs: dict[str, Program]
-    iterator_functions: dict[str, int]  # BTF type id of what an iterator's program attaches to, by target
+    attach_types: dict[str, int]  # BTF type id of what a tracing program attaches to, by the hook's target
 
 
 _LOAD_64, _MAP_FD = 0x18, 1  # BPF_LD | BPF_DW | BPF_IMM; BPF_PSEUDO_MAP_FD, include/uapi/linux/bpf.h

@@ -67,7 +67,7 @@ HOOKS = (
 # Beyond 2, which Debian and Ubuntu set, their kernels take nothing but CAP_SYS_ADMIN for perf_event_open(2).
 _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_paranoid"), 2
 _PROGRAM_TYPES = {
-    "raw_tracepoint": (syscalls.RAW_TRACEPOINT, 0),
+    "raw_tracepoint": (syscalls.TRACING, syscalls.TRACE_RAW_TP),
     "cgroup_skb": (syscalls.CGROUP_SKB, 0),
     "cgroup_sock": (syscalls.CGROUP_SOCK, syscalls.CGROUP_INET_SOCK_RELEASE),
     "iterator": (syscalls.TRACING, syscalls.TRACE_ITER),
@@ -155,7 +155,7 @@ class KernelProgram:
         program_fd = self.load(hook)
         try:
             if hook.kind == "raw_tracepoint":
-                link = syscalls.link_raw_tracepoint(program_fd, hook.target)
+                link = syscalls.link_raw_tracepoint(program_fd)
             elif hook.kind == "iterator":
                 over_map = self._maps["sockets"] if hook.target == "bpf_map_elem" else None
                 link = self._iterators[hook.target] = syscalls.link_iterator(program_fd, over_map)
@@ -172,9 +172,9 @@ class KernelProgram:
         """Load one program and return its descriptor. Raises RefusedError with the verifier's words in `details`."""
         program_type, attach_type = _PROGRAM_TYPES[hook.kind]
         instructions = self._image.programs[hook.program].linked(self._maps)
-        function = self._image.iterator_functions.get(hook.target, 0)
+        attached_to = self._image.attach_types.get(hook.target, 0)
         try:
-            descriptor = syscalls.load_program(hook.program, program_type, attach_type, function, instructions)
+            descriptor = syscalls.load_program(hook.program, program_type, attach_type, attached_to, instructions)
         except syscalls.VerifierError as error:
             raise RefusedError(hook, f"loading: {error.strerror}", error.words) from error
         self._program_fds[hook.program] = descriptor

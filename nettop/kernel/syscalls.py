@@ -19,9 +19,9 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 0, 1, 2,
 _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 5, 10, 15
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 17, 28, 33
 # enum bpf_prog_type
-CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, TRACING = 8, 9, 17, 26
+CGROUP_SKB, CGROUP_SOCK, TRACING = 8, 9, 26
 # enum bpf_attach_type
-CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, TRACE_ITER, CGROUP_INET_SOCK_RELEASE = 0, 1, 28, 34
+CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, TRACE_RAW_TP, TRACE_ITER, CGROUP_INET_SOCK_RELEASE = 0, 1, 23, 28, 34
 PERF_EVENT_ARRAY = 4  # enum bpf_map_type
 
 _MAP_SHAPE = struct.Struct("<I4xIIII")  # the beginning of struct bpf_map_info, without the id
@@ -124,10 +124,9 @@ def update(map_fd: int, key: bytes, value: bytes) -> None:
     _bpf(_MAP_UPDATE, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), ctypes.addressof(element), 0))
 
 
-def link_raw_tracepoint(program_fd: int, name: str) -> int:
-    """Attach to a raw tracepoint; returns the descriptor that keeps it attached. Raises OSError."""
-    text = ctypes.create_string_buffer(name.encode())
-    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program_fd))
+def link_raw_tracepoint(program_fd: int) -> int:
+    """Attach to the raw tracepoint that it was loaded for; returns the link's descriptor. Raises OSError."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", 0, program_fd))
 
 
 def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:

@@ -18,7 +18,7 @@ from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, wait_u
 from tests.live.test_places import fill, tmpfs
 
 IMAGE = Image(
-    maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, iterator_functions={"task_file": 1}
+    maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, attach_types={"task_file": 1}
 )
 # Writes over and over: the image is thrown away each time, as by an update of nettop.
 WRITER = """

@@ -24,7 +24,7 @@ class Compiler:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.image = Image(maps={}, programs={}, iterator_functions={"task_file": 1})
+        self.image = Image(maps={}, programs={}, attach_types={"task_file": 1})
 
     def __call__(self, _defines: tuple[str, ...]) -> Image:
         self.asked += 1

@@ -48,6 +48,6 @@ def test_an_image_survives_a_file() -> None:
     image = Image(
         maps={"sockets": MapShape(1, 8, 136, 1, 0)},
         programs={"tcp_state": unlinked(CODE, {7: "sockets", 9: "losses"})},
-        iterator_functions={"task_file": 12},
+        attach_types={"task_file": 12},
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(image), type=Image) == image
