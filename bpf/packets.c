@@ -248,8 +248,11 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	struct socket_record record = {};
 	struct process_id self = {};
 	struct socket_entry *entry;
-	u64 key = (u64)released_socket(typed);
+	u64 key;
 
+	if (typed->protocol != IPPROTO_UDP)
+		return;
+	key = (u64)released_socket(typed);
 	entry = sockets.lookup(&key);
 	if (!entry || entry->protocol != IPPROTO_UDP)
 		return;
