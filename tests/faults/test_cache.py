@@ -17,9 +17,7 @@ from nettop.kernel.image import Image, Program
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, wait_until
 from tests.live.test_places import fill, tmpfs
 
-IMAGE = Image(
-    maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, attach_types={"task_file": 1}
-)
+IMAGE = Image(maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, attach_types={"task_file": 1})
 # Writes over and over: the image is thrown away each time, as by an update of nettop.
 WRITER = """
 import sys
