@@ -7,7 +7,7 @@ is inside a record's RDATA is dnslib's to know.
 import itertools
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,8 +22,7 @@ _MOST_ITEMS = MAX_ANSWER_BYTES // 3  # of one record: each is shown as three cha
 _MOST_PARAMETERS = 128  # of a service; some ten are registered, and dnslib takes 3 us for each
 _MANDATORY, _ALPN = 0, 1  # RFC 9460 section 14.3.2
 _BITMAP_BYTES = 32  # RFC 4034 section 4.1.2
-_CACHED_MESSAGES = 4096  # hosts ask the same few names over and over: a query costs 1 us instead of 15
-_CACHED_BYTES = 512  # longer messages are answers, which seldom come twice: keeps the cache below 10 MB
+_CACHED_QUESTIONS = 4096  # every answer repeats its question, and hosts ask the same few over and over; below 2 MB
 _NAME_BYTES = 255  # RFC 1035 section 2.3.4
 _LABEL_BYTES = 63
 _POINTER = 0xC0  # the two upper bits of what is no label's length: RFC 1035 section 4.1.4
@@ -32,7 +31,8 @@ _NAME_POINTERS = 127  # more than a name can have labels
 MAX_QUESTIONS = 64  # of one message; what browses for services asks for a dozen at once
 _MESSAGE_POINTERS = 8192  # in all names that are read: 2 ms
 _ADDRESSES = {(1, 4): socket.AF_INET, (28, 16): socket.AF_INET6}  # type and bytes of A and AAAA
-_HEADER = struct.Struct("!HBBHHHH")
+_QUERY, _OPT = OPCODE.QUERY, QTYPE.OPT  # which dnslib looks up anew each time
+_HEADER = struct.Struct("!2xBBHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 # Names in these may be compressed (RFC 3597 section 4), so that the same data need not be packed to the same bytes.
@@ -66,7 +66,22 @@ def parse(message: bytes) -> DnsMessage | None:
     """A message without its id; None if it is too short to be one. `parsed` is False if only the header made sense."""
     if len(message) < HEADER_BYTES:
         return None
-    return (_parse_cached if len(message) <= _CACHED_BYTES else _parse)(message[2:])
+    flags, code, questions, answers, authorities, additionals = _HEADER.unpack_from(message)
+    response, truncated, rcode = bool(flags & 0x80), bool(flags & 0x02), code & 0x0F
+    try:
+        if flags >> 3 & 0x0F != _QUERY or questions > 1:
+            raise ValueError("not an ordinary query")
+        buffer = _Buffer(message, HEADER_BYTES)
+        qname, qtype = _first_question(message, buffer) if questions else (None, None)
+        kept, cut = _answers(buffer, answers, qname) if answers else ((), 0)
+        for _ in range(authorities + additionals):
+            buffer.skip_name()
+            kind, ttl, _, buffer.offset = buffer.record()
+            if kind == _OPT:
+                rcode |= ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
+        return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, kept, True, cut)
+    except (ValueError, IndexError, struct.error):
+        return DnsMessage(response, _rcode_text(rcode), truncated, None, None, (), False)
 
 
 class _Label(DNSLabel):  # type: ignore[misc] # dnslib ships no types
@@ -88,7 +103,7 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
     def __init__(self, data: bytes, offset: int) -> None:
         super().__init__(data)
         self.offset = offset
-        self._pointers = 0
+        self.pointers = 0
 
     def decode_name(self, last: int = -1) -> _Label:  # noqa: ARG002 - dnslib's signature
         """The name at the offset, which moves behind it, as dnslib's records want it."""
@@ -118,8 +133,8 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
             labels.append(self.data[at + 1 : at + 1 + length])
             at += 1 + length
         self.offset = end or at + 1
-        self._pointers += pointers
-        if self._pointers > _MESSAGE_POINTERS:
+        self.pointers += pointers
+        if self.pointers > _MESSAGE_POINTERS:
             raise ValueError("names that point too often")
         return labels
 
@@ -144,34 +159,11 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
         return kind, ttl, start, start + size
 
 
-def _parse(after_id: bytes) -> DnsMessage:
-    message = b"\0\0" + after_id
-    _, flags, code, questions, answers, authorities, additionals = _HEADER.unpack_from(message)
-    response, truncated, rcode = bool(flags & 0x80), bool(flags & 0x02), code & 0x0F
-    try:
-        if flags >> 3 & 0x0F != OPCODE.QUERY or questions > 1:
-            raise ValueError("not an ordinary query")
-        buffer = _Buffer(message, HEADER_BYTES)
-        qname, qtype = _question(buffer) if questions else (None, None)
-        kept, cut = _answers(buffer, answers, qname)
-        for _ in range(authorities + additionals):
-            buffer.skip_name()
-            kind, ttl, _, buffer.offset = buffer.record()
-            if kind == QTYPE.OPT:
-                rcode |= ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
-        return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, kept, True, cut)
-    except (ValueError, IndexError, struct.error):
-        return DnsMessage(response, _rcode_text(rcode), truncated, None, None, (), False)
-
-
-_parse_cached = lru_cache(maxsize=_CACHED_MESSAGES)(_parse)
-
-
 def questions(message: bytes) -> tuple[tuple[str, str], ...] | None:
     """Names and types that a message asks for, of which multicast DNS allows several; None if it cannot be parsed."""
     if len(message) < HEADER_BYTES:
         return None
-    number = _HEADER.unpack_from(message)[3]
+    number = _HEADER.unpack_from(message)[2]
     if number > MAX_QUESTIONS:
         return None
     buffer = _Buffer(message, HEADER_BYTES)
@@ -188,17 +180,44 @@ def _question(buffer: _Buffer) -> tuple[str, str]:
     return name, _type_text(kind)
 
 
+def _first_question(message: bytes, buffer: _Buffer) -> tuple[str, str]:
+    """The question at the buffer's offset, right after the header."""
+    # The first zero ends its name, unless that points elsewhere or is hostile.
+    name_bytes = message.find(0, HEADER_BYTES) + 1 - HEADER_BYTES
+    if 0 < name_bytes <= _NAME_BYTES:
+        end = HEADER_BYTES + name_bytes + _QUESTION.size
+        question = _whole_question(message[HEADER_BYTES:end])
+        if question is not None:
+            buffer.offset = end
+            return question
+    return _question(buffer)
+
+
+@lru_cache(maxsize=_CACHED_QUESTIONS)
+def _whole_question(raw: bytes) -> tuple[str, str] | None:
+    """The question that these bytes are; None where they are more or less than one, or its name points elsewhere."""
+    buffer = _Buffer(raw, 0)
+    try:
+        question = _question(buffer)
+    except (ValueError, IndexError, struct.error):
+        return None
+    return question if buffer.offset == len(raw) and not buffer.pointers else None
+
+
 def _answers(buffer: _Buffer, count: int, qname: str | None) -> tuple[tuple[Answer, ...], int]:
     """The answers that there is room for, and how many there is none for. Most have the name that was asked for."""
     kept = []
     room = MAX_ANSWER_BYTES
     for _ in range(count):
         name_at = buffer.offset
-        buffer.skip_name()
+        asked = qname is not None and buffer.data.startswith(_TO_THE_QUESTION, name_at)
+        if asked:
+            buffer.offset += len(_TO_THE_QUESTION)
+        else:
+            buffer.skip_name()
         kind, ttl, start, end = buffer.record()
         if room >= ANSWER_OVERHEAD_BYTES + end - start:
             buffer.offset = name_at
-            asked = buffer.data.startswith(_TO_THE_QUESTION, name_at)
             name = qname if asked and qname is not None else buffer.name()
             answer = Answer(name=name, type=_type_text(kind), ttl=ttl, data=_rdata_text(buffer, kind, start, end))
             room -= ANSWER_OVERHEAD_BYTES + len(answer.name) + len(answer.data)
@@ -208,18 +227,16 @@ def _answers(buffer: _Buffer, count: int, qname: str | None) -> tuple[tuple[Answ
     return tuple(kept), count - len(kept)
 
 
-def name_text(labels: Iterable[bytes]) -> str:
+def name_text(labels: Sequence[bytes]) -> str:
     r"""Labels in presentation format without the final dot: `\DDD` for what does not print, `\.` within a label.
 
     RFC 1035 section 5.1 and RFC 4343 section 2.1. The root is a single dot.
     """
-    return ".".join(map(_label_text, labels)) or "."
-
-
-def _label_text(label: bytes) -> str:
-    if not label.translate(None, _HOST_NAME_CHARACTERS):  # nearly every label, at a tenth of the cost
-        return label.decode("ascii")
-    return "".join(map(_NAME_CHARACTERS.__getitem__, label))
+    dotted = b".".join(labels)
+    # Only the dots are left of nearly every name, at a tenth of the cost.
+    if len(dotted.translate(None, _HOST_NAME_CHARACTERS)) == len(labels) - 1:
+        return dotted.decode("ascii")
+    return ".".join("".join(map(_NAME_CHARACTERS.__getitem__, label)) for label in labels) or "."
 
 
 def _presented(also_plain: str, backslashed: str) -> list[str]:

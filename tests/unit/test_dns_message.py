@@ -322,7 +322,16 @@ def test_data_that_dnslib_would_refuse_or_show_like_other_data(number: int, rdat
     assert [row.data for row in result.answers] == [text]
 
 
-def test_long_messages_are_not_kept() -> None:
-    dns_message._parse_cached.cache_clear()
-    parse(chained(1, b"", 600))
-    assert dns_message._parse_cached.cache_info().currsize == 0
+def test_no_more_is_kept_of_a_message_than_its_question() -> None:
+    dns_message._whole_question.cache_clear()
+    parse(HEADER + b"\1a" * 600 + bytes(5))
+    assert dns_message._whole_question.cache_info().currsize == 0
+    for _ in range(2):
+        parse(HEADER + b"\1a\0\0\1\0\1" + bytes(600))
+    assert dns_message._whole_question.cache_info()[:2] == (1, 1)
+
+
+def test_a_question_whose_name_points_elsewhere() -> None:
+    # into the header, where 0x0161 reads as the label "a"
+    result = parsed(b"\0\0\x01a\0\1" + bytes(6) + b"\1b\xc0\2\0\1\0\1")
+    assert (result.qname, result.qtype) == ("b.a", "A")
