@@ -74,8 +74,7 @@ class Filter:
                 alternatives.append(tests)
         if not alternatives:
             return None
-        conjunctions = list(map(_all_of, alternatives))
-        return conjunctions[0] if len(conjunctions) == 1 else lambda row: any(test(row) for test in conjunctions)
+        return _any_of(list(map(_all_of, alternatives)))
 
     def not_applied(self, kind: Kind) -> tuple[str, ...]:
         """The terms that say nothing about this kind of rows, as they were written."""
@@ -97,8 +96,19 @@ class Filter:
         return candidates if test is None else tuple(row for row in candidates if test(row))
 
 
+# By halves, because all() and any() with a generator cost more than most tests.
 def _all_of(tests: list[_Test]) -> _Test:
-    return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
+    if len(tests) == 1:
+        return tests[0]
+    first, second = _all_of(tests[: len(tests) // 2]), _all_of(tests[len(tests) // 2 :])
+    return lambda row: first(row) and second(row)
+
+
+def _any_of(tests: list[_Test]) -> _Test:
+    if len(tests) == 1:
+        return tests[0]
+    first, second = _any_of(tests[: len(tests) // 2]), _any_of(tests[len(tests) // 2 :])
+    return lambda row: first(row) or second(row)
 
 
 def _negatable(test: _Test, negated: bool) -> _Test:

@@ -377,3 +377,14 @@ def test_a_term_or_its_negation_passes(word: str) -> None:
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == ["pid", "comm", "user", "netns", "port", "host", "state", "end", "dns", "type"]
     assert all(FILTER_KEYS.values())
+
+
+def test_any_number_of_terms() -> None:
+    test = Filter(" | ".join(f"pid:{pid} -pid:0" for pid in range(2_000))).test("dns")
+    assert test is not None
+    assert test(dns_query(pid=1_999))
+    assert not test(dns_query(pid=2_000))
+    test = Filter(" ".join(f"-pid:{pid}" for pid in range(2_000))).test("dns")
+    assert test is not None
+    assert test(dns_query(pid=2_000))
+    assert not test(dns_query(pid=1_999))
