@@ -23,7 +23,7 @@ from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RowTable
-from nettop.tui.view import PANES, PaneKind, next_column, select, sort, sort_by
+from nettop.tui.view import PANES, PaneKind, Selection, next_column, sort_by
 
 _EMPTY = {
     "dns": "no DNS queries yet",
@@ -76,6 +76,7 @@ class Pane(Vertical):
         super().__init__(id=f"pane-{kind.kind}", classes="pane")
         self.kind = kind
         self.title = TabTitle(kind.kind, "pane-title")
+        self.selection: Selection[Any] = Selection(kind)
         self.table: RowTable[Any] = RowTable(kind, _EMPTY[kind.kind], id=f"table-{kind.kind}")
 
     def compose(self) -> ComposeResult:
@@ -128,12 +129,12 @@ class MainScreen(Screen[None]):
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows(snapshot)
-            rows = select(pane.kind, candidates, self.state.filter, self.state.show_ended)
+            rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended)
             sorted_by = self.state.sorts[kind]
             column = pane.kind.column(sorted_by[0])
             if pane.display:
                 empty = "nothing matches the filter" if candidates else _EMPTY[kind]
-                pane.table.show(sort(rows, column, sorted_by[1], context), context, sorted_by, empty)
+                pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
             self._show_title(pane, len(rows), len(candidates), column)
 
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:

@@ -39,7 +39,8 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     states = [row.state for row in snapshot.connections]
     open_connections = len(states) - states.count("closed")
     failed = sum(map(dns_failed, snapshot.dns))
-    over = sum(row.status in ("answered", "timeout") for row in snapshot.dns)
+    statuses = [row.status for row in snapshot.dns]
+    over = statuses.count("answered") + statuses.count("timeout")
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
         mode,
@@ -82,9 +83,14 @@ class StatusBar(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._lines: tuple[list[tuple[str, str]], ...] = ()
+        self._shown: tuple[Snapshot, Status, int] | None = None
 
     def show(self, snapshot: Snapshot, status: Status) -> None:
         """Draw anew if anything changed."""
+        shown = snapshot, status, self.size.width
+        if self._shown is not None and snapshot is self._shown[0] and shown[1:] == self._shown[1:]:
+            return
+        self._shown = shown
         lines = (headline(snapshot, status, self.size.width), notices(snapshot, status))
         if lines != self._lines:
             self._lines = lines

@@ -5,6 +5,7 @@ Textual's DataTable costs 82 ms a tick at 10,000 rows and 1.3 s a rebuild; drawi
 
 from collections.abc import Hashable, Sequence
 from itertools import zip_longest
+from operator import indexOf
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
@@ -113,13 +114,11 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
             self._cursor = 0
         else:
             key = self.pane.key
-            wanted = self._cursor_key
-            found = next((index for index, row in enumerate(rows) if key(row) == wanted), None)
-            if found is None:  # gone: whatever took its place
+            try:
+                self._cursor = indexOf(map(key, rows), self._cursor_key)
+            except ValueError:  # gone: whatever took its place
                 self._cursor = max(min(self._cursor, len(rows) - 1), 0)
                 self._cursor_key = key(rows[self._cursor]) if rows and self._cursor else None
-            else:
-                self._cursor = found
         self._top = self._cursor - line
         self._clamp()
         self._redraw()

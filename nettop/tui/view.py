@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, repeat
+from operator import attrgetter, is_, not_
 from typing import Any, Generic, Literal, TypeVar
 
 from nettop.model.filter import AnyRow, Filter, Kind
@@ -60,10 +62,10 @@ class PaneKind(Generic[RowT]):
 
 
 DNS_PANE: PaneKind[DnsQuery] = PaneKind(
-    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, lambda r: r.id, lambda _: False, dns_failed, "time", True
+    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, attrgetter("id"), lambda _: False, dns_failed, "time", True
 )
 CONNECTION_PANE: PaneKind[Connection] = PaneKind(
-    "connections", "Connections", CONNECTION_COLUMNS, lambda s: s.connections, lambda r: r.id,
+    "connections", "Connections", CONNECTION_COLUMNS, lambda s: s.connections, attrgetter("id"),
     lambda r: r.state == "closed", connection_failed, "opened", True,
 )  # fmt: skip
 PROCESS_PANE: PaneKind[Process] = PaneKind(
@@ -90,10 +92,39 @@ def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Cont
     try:
         return sorted(rows, key=value, reverse=descending)
     except TypeError:  # None is among them
-        values = list(map(value, rows))
-        known = [row for row, sorted_by in zip(rows, values, strict=True) if sorted_by is not None]
-        known.sort(key=value, reverse=descending)
-        return known + [row for row, sorted_by in zip(rows, values, strict=True) if sorted_by is None]
+        unknown = list(map(is_, map(value, rows), repeat(None)))
+        known = sorted(compress(rows, map(not_, unknown)), key=value, reverse=descending)
+        return [*known, *compress(rows, unknown)]
+
+
+class Selection(Generic[RowT]):
+    """What a pane shows, sorted: does only what has not been done yet for the same rows. The list is never changed."""
+
+    def __init__(self, pane: PaneKind[RowT]) -> None:
+        self._pane = pane
+        self._selected_by: tuple[object, ...] = ()
+        self._selected: list[RowT] = []
+        self._sorted_by: tuple[object, ...] = ()
+        self._sorted: list[RowT] = []
+
+    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool) -> list[RowT]:
+        """As the function."""
+        by = candidates, chosen, show_ended
+        if not (self._selected_by and all(map(is_, by, self._selected_by))):
+            self._selected, self._selected_by = select(self._pane, *by), by
+            self._sorted, self._sorted_by = [], ()
+        return self._selected
+
+    def sort(self, column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
+        """What was selected last, sorted as by the function."""
+        by = column, None if isinstance(column.sort, str) else context
+        if by != self._sorted_by[:2]:
+            self._sorted = sort(self._selected, column, descending, context)
+        elif descending != self._sorted_by[2]:
+            # rows that tie are in their order already, and what has an order is sorted in a third of the time
+            self._sorted = sort(self._sorted, column, descending, context)
+        self._sorted_by = *by, descending
+        return self._sorted
 
 
 def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:

@@ -16,6 +16,7 @@ from nettop.tui.view import (
     HISTORY_TICKS,
     PANES,
     PROCESS_PANE,
+    Selection,
     Traffic,
     losses,
     newest_ids,
@@ -72,6 +73,39 @@ def test_selecting_by_filter_and_end() -> None:
     assert len(select(PROCESS_PANE, seen.processes, Filter("dns:failed"), show_ended=True)) == 6
     assert [row.pid for row in select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=True)] == [5150]
     assert select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=False) == []
+
+
+_VERSIONS = [busy().connections, busy().connections[:-2], tuple(reversed(busy().connections))]
+_FILTERS = [Filter(""), Filter("-end:normal"), Filter("comm:c*")]
+_CONTEXTS = [NOW, Context(builders.at(60)), Context(builders.at(60), names=False), Context(builders.at(61))]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(_VERSIONS), st.sampled_from(_FILTERS), st.booleans(),
+            st.sampled_from(["state", "age", "srtt", "remote"]), st.booleans(), st.sampled_from(_CONTEXTS),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[Any]) -> None:
+    selection = Selection(CONNECTION_PANE)
+    for candidates, chosen, show_ended, key, descending, context in steps:
+        expected = select(CONNECTION_PANE, candidates, chosen, show_ended)
+        assert selection.select(candidates, chosen, show_ended) == expected
+        column = CONNECTION_PANE.column(key)
+        assert selection.sort(column, descending, context) == sort(expected, column, descending, context)
+
+
+def test_a_selection_is_not_made_again() -> None:
+    seen, chosen, column = busy(), Filter("comm:c*"), CONNECTION_PANE.column("age")
+    selection = Selection(CONNECTION_PANE)
+    chosen_rows = selection.select(seen.connections, chosen, show_ended=True)
+    ordered = selection.sort(column, True, NOW)
+    assert selection.select(seen.connections, chosen, show_ended=True) is chosen_rows
+    assert selection.sort(column, True, NOW) is ordered
+    assert selection.select(busy().connections, chosen, show_ended=True) is not chosen_rows
 
 
 def test_emphasis() -> None:
