@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import tempfile
 
 from nettop.collector import Feed
@@ -14,6 +15,10 @@ from nettop.tui.app import NettopApp
 from nettop.tui.keymap import refuse_clashes
 from nettop.tui.look import Look
 
+# How long a key may wait for Python while the collector has it. It waits in three threads one after the other: where
+# it is read, where its frame is made, and where that is written.
+_SWITCH_S = 0.001
+
 
 def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
     """Show what the feed brings until the user leaves.
@@ -24,6 +29,7 @@ def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
         refuse_clashes(look.keymap)
         app = NettopApp(feed, mode, chosen, look)
         feed.start()
+        sys.setswitchinterval(_SWITCH_S)
         gc.freeze()  # what has been imported stays: the collector need not look through it 10 ms long, again and again
         with on_ending(app.leave):
             app.run()
