@@ -99,8 +99,14 @@ class NettopApp(App[None], inherit_bindings=False):
         self.set_keymap(dict(self._look.keymap))
         self.push_screen(self._main)
         if self._tick_s is not None:
-            self.set_interval(self._tick_s, self.tick)
-            self.call_after_refresh(self.tick)
+            self.call_after_refresh(self._watch_feed)
+
+    def _watch_feed(self) -> None:
+        # Not a timer of Textual's, whose every tick is a message that costs as much as a hundred comparisons.
+        if self._feed.error is not None or self._feed.latest is not self._latest:
+            self.call_later(self.tick)
+        if self._running_loop is not None and self._tick_s is not None:
+            self._running_loop.call_later(self._tick_s, self._watch_feed)
 
     def tick(self) -> None:
         """Show what the feed has, if it is new."""
