@@ -280,14 +280,15 @@ class Store:
 def _connection_share(row: Connection) -> _Share:
     closed = row.state == "closed"
     never_established = row.direction == "outbound" and row.connect_ms is None
+    # in order, which takes half as long as by name
     return _Share(
-        tx_bytes=row.tx_bytes - row.tx_bytes_before_start,
-        rx_bytes=row.rx_bytes - row.rx_bytes_before_start,
-        active=0 if closed else 1,
-        opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
-        accepted=1 if row.direction == "inbound" else 0,
-        failed=1 if closed and never_established and row.end in _FAILED_CONNECTS else 0,
-        retransmits=row.retransmits,
+        row.tx_bytes - row.tx_bytes_before_start,
+        row.rx_bytes - row.rx_bytes_before_start,
+        0 if closed else 1,  # active
+        1 if row.direction == "outbound" and not row.opened_before_start else 0,  # opened
+        1 if row.direction == "inbound" else 0,  # accepted
+        1 if closed and never_established and row.end in _FAILED_CONNECTS else 0,  # failed
+        row.retransmits,
     )
 
 

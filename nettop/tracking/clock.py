@@ -3,10 +3,11 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
+_MILLISECOND = timedelta(milliseconds=1)
 _LEAST_SUSPENSION_NS = 1_000_000  # below is the error of a measurement
 _SUSPENSIONS_KEPT = 64  # so many ago, nothing is told any more of what was before
 
@@ -99,4 +100,4 @@ def _datetime(wall_ns: int) -> datetime:
 
 def milliseconds(start: datetime, end: datetime) -> float:
     """Time from start to end in milliseconds, to the microsecond."""
-    return round((end - start).total_seconds() * 1000, 3)
+    return round((end - start) / _MILLISECOND, 3)

@@ -1,6 +1,7 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -127,14 +128,14 @@ class ConnectionTracker:
                 return []
             return self._vanished(self._live.pop(record.socket, None), record.time_ns)
         owned = self._owner(record)
-        row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
+        row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
         row = self._with_counters(record, row)
         if rates:
             row = self._with_rates(row, known, pass_ns)
         self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
-        return [self._observed(record.time_ns, row, owned, record.netns)]
+        return [_observed(self._clock.wall(record.time_ns), row, owned, record.netns)]
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
@@ -150,7 +151,7 @@ class ConnectionTracker:
             if known is not None:
                 row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
                 self._live[socket] = known._replace(row=row)
-                output.append(self._observed(pass_ns, row, known.owned, row.netns))
+                output.append(_observed(self._clock.wall(pass_ns), row, known.owned, row.netns))
         output.extend(self._end(record, known) for record, known in self._ownerless_ends)
         self._ownerless_ends.clear()
         for key in [key for key, known in self._gone.items() if known.pass_ns != pass_ns]:
@@ -188,7 +189,7 @@ class ConnectionTracker:
 
     def _end(self, record: SocketRecord, known: _Live | None) -> Observed:
         owned = self._owner(record)
-        row = self._new_row(record, owned) if known is None else self._with_owner(known.row, owned)
+        row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
         closed_at = self._clock.wall(record.time_ns)
         row = replace(
             self._with_counters(record, row),
@@ -199,17 +200,14 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return self._observed(record.time_ns, row, owned, record.netns)
+        return _observed(closed_at, row, owned, record.netns)
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
         if known is None:
             return []
         row = replace(known.row, state="closed", tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
-        return [self._observed(now_ns, row, known.owned, row.netns)]
-
-    def _observed(self, time_ns: int, row: Connection, owned: Owned, netns: int) -> Observed:
-        return Observed(ConnectionChanged(time=self._clock.wall(time_ns), connection=row), owned, netns)
+        return [_observed(self._clock.wall(now_ns), row, known.owned, row.netns)]
 
     def _owner(self, record: SocketRecord) -> Owned:
         owned = _owner_of(record)
@@ -240,13 +238,14 @@ class ConnectionTracker:
         name = self._names.find(owned.process, record.netns, remote)
         if name is not None and name.source == "other-process" and record.flags & abi.SOCKET_INBOUND:
             name = None  # somebody's look-up says nothing of who calls here
-        opened_ns = record.opened_ns
-        row = Connection(
+        process, opened_ns = owned.process, record.opened_ns
+        # Of more than 15 arguments by name Python 3.11 makes a dictionary, which takes five times as long.
+        return Connection(
             id=self._last_id,
-            pid=None,
-            process_start_time=None,
-            comm=None,
-            owner="unknown",
+            pid=process.pid if process else None,
+            process_start_time=self._clock.wall_of_boot(process.start_boot_ns) if process else None,
+            comm=comm_text(owned.comm) if process else None,
+            owner=owned.certainty if process else "unknown",
             netns=record.netns,
             family=family,
             direction=_direction(record.flags),
@@ -263,18 +262,17 @@ class ConnectionTracker:
             tx_bytes_before_start=record.kept_tx_bytes,
             rx_bytes_before_start=record.kept_rx_bytes,
         )
-        return self._with_owner(row, owned)
 
     def _before_start(self, record: SocketRecord) -> bool | None:
         if record.flags & abi.SOCKET_OLD:
             return None if self.map_was_full else True
         return False
 
-    def _with_owner(self, row: Connection, owned: Owned) -> Connection:
-        if owned.process is None:
-            return row
+    def _with_owner(self, known: _Live, owned: Owned) -> Connection:
+        if owned.process is None or owned == known.owned:
+            return known.row
         return replace(
-            row,
+            known.row,
             pid=owned.process.pid,
             process_start_time=self._clock.wall_of_boot(owned.process.start_boot_ns),
             comm=comm_text(owned.comm),
@@ -312,6 +310,10 @@ class ConnectionTracker:
     def _local(self, record: SocketRecord) -> Endpoint:
         ip_version = 6 if record.family == _AF_INET6 else 4
         return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
+
+
+def _observed(time: datetime, row: Connection, owned: Owned, netns: int) -> Observed:
+    return Observed(ConnectionChanged(time=time, connection=row), owned, netns)
 
 
 _NOBODY = Owned(None, "unknown", 0, b"", 0)
