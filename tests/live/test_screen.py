@@ -280,7 +280,7 @@ def test_resizing_while_busy(lab: Namespace) -> None:
         client.end()
         terminal.resize(40, 10)
         terminal.until_said("nettop needs at least 60x15 cells.")
-        assert "Connections" not in terminal.text
+        terminal.until(lambda: "Connections" not in terminal.text, "the rest of the frame")
         terminal.resize(120, 40)
         terminal.until_said("LIVE", "busy", "Connections", "Quit")
         terminal.press("q")
