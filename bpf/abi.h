@@ -52,11 +52,14 @@ struct socket_entry {
 	__u8 flags;
 	__u8 reported_state;  /* 0: never reported */
 	__u8 reported_owner;
-	__u8 pad[5];
+	__u8 pad;
+	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
+	__u32 unlisted_answered;
+	__u32 unlisted_failed;   /* of the answered those with another code than NOERROR */
 	__u8 local_address[ADDRESS_BYTES];
 	__u8 remote_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct socket_entry) == 136, "socket_entry");
+_Static_assert(sizeof(struct socket_entry) == 144, "socket_entry");
 
 /*
  * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
@@ -76,7 +79,7 @@ struct socket_record {
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
 	__u8 pad;
 };
-_Static_assert(sizeof(struct socket_record) == 184, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 192, "socket_record");
 
 #define DNS_CAPTURE_BYTES 4096 /* the largest EDNS buffer that resolvers announce in practice */
 
@@ -116,7 +119,7 @@ struct process_event {
 _Static_assert(sizeof(struct process_event) == 560, "process_event");
 #define PROCESS_EVENT_HEAD_BYTES 48
 
-/* Key and value of the map `unlisted`: what was counted by process instead of being listed one by one. */
+/* Key and value of the map `unlisted`: sockets whose ends were counted by process instead of being listed one by one. */
 struct unlisted_key {
 	__u64 start_boot_ns;
 	__u32 pid;
@@ -127,22 +130,24 @@ _Static_assert(sizeof(struct unlisted_key) == 24, "unlisted_key");
 
 struct unlisted {
 	struct process_id owner;
-	__u64 queries;
+	__u64 queries; /* of UDP sockets, with their payload */
 	__u64 answered;
-	__u64 failed; /* of the answered those with another code than NOERROR */
-	__u64 opened; /* connections, with their payload and segments sent again */
+	__u64 failed;
+	__u64 udp_tx_bytes;
+	__u64 udp_rx_bytes;
+	__u64 opened; /* TCP connections, with their payload and segments sent again */
 	__u64 accepted;
-	__u64 tx_bytes;
-	__u64 rx_bytes;
+	__u64 tcp_tx_bytes;
+	__u64 tcp_rx_bytes;
 	__u64 retransmits;
 };
-_Static_assert(sizeof(struct unlisted) == 96, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 112, "unlisted");
 
 /* Index into the array `controls`, which nettop writes. */
 #define PASS 0       /* of the iterator over sockets: none is being made, or one of these */
 #define GENERATION 1 /* which half of `unlisted` is being filled: 0 or 1 */
 #define QUERY_INTERVAL_NS 2 /* between two queries that are listed; 0: every one is */
-#define END_INTERVAL_NS 3   /* the same of ends of connections */
+#define END_INTERVAL_NS 3   /* the same of ends of connections, and of UDP sockets */
 #define LISTED_AT_ONCE 4    /* so many more may come at a time before the interval counts */
 #define CONTROLS 5
 

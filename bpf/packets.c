@@ -262,7 +262,7 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 		identify_current(&self);
 		own(&record.entry, &self, OWNER_EXACT);
 	}
-	if (!owner_in_scope(&record.entry, 1))
+	if (!owner_in_scope(&record.entry, 1) || count_socket(&record.entry))
 		return;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = key;

@@ -72,7 +72,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		record.entry.kept_tx_bytes = record.tx_bytes;
 		record.entry.kept_rx_bytes = record.rx_bytes;
 	}
-	if (entry && count_end(&record))
+	if (entry && count_connection(&record))
 		return;
 	if (tcp_events.perf_submit(ctx, &record, sizeof(record)))
 		count_loss(LOST_TCP_EVENTS, 1);

@@ -10,14 +10,14 @@ PROCESS_EXEC, PROCESS_EXIT = 1, 2
 DNS_CAPTURE_BYTES = 4096
 
 _PROCESS_ID = "QII16s"
-_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2x5x16s16s"
+_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2xxIII16s16s"
 
 SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIBBBx")
 _SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
 DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
 UNLISTED_KEY = struct.Struct("=QIIQ")
-UNLISTED = struct.Struct("=" + _PROCESS_ID + "8Q")
+UNLISTED = struct.Struct("=" + _PROCESS_ID + "10Q")
 
 
 class ProcessKey(NamedTuple):
@@ -48,6 +48,9 @@ class SocketRecord(NamedTuple):
     protocol: int
     owner_certainty: int
     flags: int
+    unlisted_queries: int
+    unlisted_answered: int
+    unlisted_failed: int
     local_address: bytes
     remote_address: bytes
     tx_bytes: int
@@ -105,7 +108,7 @@ class UnlistedKey(NamedTuple):
 
 
 class Unlisted(NamedTuple):
-    """`struct unlisted`: what a process did that was counted instead of being listed."""
+    """`struct unlisted`: the sockets of a process that were counted instead of being listed."""
 
     owner_start_boot_ns: int
     owner_pid: int
@@ -114,10 +117,12 @@ class Unlisted(NamedTuple):
     queries: int
     answered: int
     failed: int
+    udp_tx_bytes: int
+    udp_rx_bytes: int
     opened: int
     accepted: int
-    tx_bytes: int
-    rx_bytes: int
+    tcp_tx_bytes: int
+    tcp_rx_bytes: int
     retransmits: int
 
 

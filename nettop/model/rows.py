@@ -153,7 +153,7 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     """Queries and connections of one process that have no rows, but are part of its totals.
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
-    connections have ended, and ended normally.
+    connections have ended, and ended normally. UDP payload is that of sockets that were counted too.
     """
 
     pid: int
@@ -161,10 +161,12 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     queries: int = 0
     answered: int = 0
     failed: int = 0
+    udp_tx_bytes: int = 0
+    udp_rx_bytes: int = 0
     opened: int = 0
     accepted: int = 0
-    tx_bytes: int = 0
-    rx_bytes: int = 0
+    tcp_tx_bytes: int = 0
+    tcp_rx_bytes: int = 0
     retransmits: int = 0
 
 

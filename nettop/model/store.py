@@ -199,8 +199,10 @@ class Store:
             totals.dns_failed += counted.failed
             totals.opened += counted.opened
             totals.accepted += counted.accepted
-            totals.tcp_tx += counted.tx_bytes
-            totals.tcp_rx += counted.rx_bytes
+            totals.udp_tx += counted.udp_tx_bytes
+            totals.udp_rx += counted.udp_rx_bytes
+            totals.tcp_tx += counted.tcp_tx_bytes
+            totals.tcp_rx += counted.tcp_rx_bytes
             totals.retransmits += counted.retransmits
 
     def _apply_process(self, identity: ProcessIdentity) -> None:

@@ -15,6 +15,7 @@ from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
 
 _TCP = 6
+_COUNTS = abi.Unlisted._fields[abi.Unlisted._fields.index("queries") :]
 
 
 class Tracker:
@@ -69,26 +70,11 @@ class Tracker:
         return events
 
     def unlisted(self, counted: Sequence[tuple[abi.UnlistedKey, abi.Unlisted]], time_ns: int) -> list[AnyEvent]:
-        """What processes did until time_ns that was counted only."""
-        time = self._clock.wall(time_ns)
+        """The sockets that have ended by time_ns and were counted only."""
         events: list[AnyEvent] = []
         for key, counts in counted:
-            process = ProcessKey(key.pid, key.start_boot_ns)
-            who = Sighting(process, counts.owner_uid, counts.owner_comm, 0)
-            events.extend(self._processes.seen(who, key.netns, time))
-            row = UnlistedRow(
-                pid=key.pid,
-                process_start_time=self._clock.wall_of_boot(key.start_boot_ns),
-                queries=counts.queries,
-                answered=counts.answered,
-                failed=counts.failed,
-                opened=counts.opened,
-                accepted=counts.accepted,
-                tx_bytes=counts.tx_bytes,
-                rx_bytes=counts.rx_bytes,
-                retransmits=counts.retransmits,
-            )
-            events.append(Unlisted(time=time, unlisted=row))
+            who = Sighting(ProcessKey(key.pid, key.start_boot_ns), counts.owner_uid, counts.owner_comm, 0)
+            events.extend(self._unlisted(who, key.netns, time_ns, {name: getattr(counts, name) for name in _COUNTS}))
         return events
 
     def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:
@@ -119,15 +105,25 @@ class Tracker:
         output.extend(events)
         return output
 
+    def _unlisted(self, who: Sighting, netns: int, time_ns: int, counts: dict[str, int]) -> list[AnyEvent]:
+        time = self._clock.wall(time_ns)
+        start_time = self._clock.wall_of_boot(who.key.start_boot_ns)
+        row = UnlistedRow(pid=who.key.pid, process_start_time=start_time, **counts)
+        return [*self._processes.seen(who, netns, time), Unlisted(time=time, unlisted=row)]
+
     def _udp_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
         """A socket as the pass that began at pass_ns found it, or (None) at its release."""
+        output: list[AnyEvent] = []
+        if counts := self._udp.newly_unlisted(record):
+            first_owner = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
+            who = Sighting(first_owner, record.owner_uid, record.owner_comm, record.seen_ns)
+            output.extend(self._unlisted(who, record.netns, record.time_ns, counts))
         process = owner(record)
         if self._scope.by_process and (
             process is None or not self._scope.covers_process(process.pid, record.owner_comm)
         ):
-            return []
+            return output
         event = self._udp.released(record) if pass_ns is None else self._udp.live(record, pass_ns)
-        output: list[AnyEvent] = []
         if process is not None:
             who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._processes.seen(who, record.netns, event.time))

@@ -11,11 +11,14 @@ from nettop.model.rows import UdpSocket
 from nettop.text import comm_text
 from nettop.tracking.clock import Clock
 
+_MODULUS = 1 << 32  # of the kernel's counters
+
 
 class _Known(NamedTuple):
     seen_ns: int
     row: UdpSocket
     pass_ns: int  # of the iterator's pass that made the row
+    unlisted: tuple[int, int, int]  # queries, answered, failed
 
 
 class UdpTracker:
@@ -29,6 +32,21 @@ class UdpTracker:
         self._gone: dict[tuple[int, int], _Known] = {}
         self._last_id = 0
 
+    def newly_unlisted(self, record: SocketRecord) -> dict[str, int]:
+        """DNS messages since the socket's last record that were counted only; empty if there are none.
+
+        To be asked before the record itself is told.
+        """
+        now = _unlisted(record)
+        if now == _NONE:
+            return {}
+        known = self._gone.get((record.socket, record.seen_ns)) or self._live.get(record.socket)
+        before = known.unlisted if known is not None and known.seen_ns == record.seen_ns else _NONE
+        if now == before:
+            return {}
+        differences = ((after - earlier) % _MODULUS for after, earlier in zip(now, before, strict=True))
+        return dict(zip(("queries", "answered", "failed"), differences, strict=True))
+
     def released(self, record: SocketRecord) -> UdpChanged:
         """The socket's row as its end left it."""
         known = self._gone.pop((record.socket, record.seen_ns), None)
@@ -41,7 +59,7 @@ class UdpTracker:
         if record.socket in self._live and not self._is_live(record):
             self._set_aside(record.socket, pass_ns)
         row = self._row(record, self._live.get(record.socket))
-        self._live[record.socket] = _Known(record.seen_ns, row, pass_ns)
+        self._live[record.socket] = _Known(record.seen_ns, row, pass_ns, _unlisted(record))
         return self._told(record, row)
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
@@ -82,6 +100,13 @@ class UdpTracker:
 
     def _told(self, record: SocketRecord, row: UdpSocket) -> UdpChanged:
         return UdpChanged(time=self._clock.wall(record.time_ns), udp=row)
+
+
+_NONE = 0, 0, 0
+
+
+def _unlisted(record: SocketRecord) -> tuple[int, int, int]:
+    return record.unlisted_queries, record.unlisted_answered, record.unlisted_failed
 
 
 def owner(record: SocketRecord) -> ProcessKey | None:

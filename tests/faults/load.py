@@ -67,14 +67,15 @@ def ask_in_vain(address: str, count: int, per_s: int, times: int = 1) -> None:
     say([count, 0, 1])
 
 
-def ask(address: str, count: int) -> None:
-    """So many questions one after the other, as fast as they are answered."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.settimeout(20)
-        udp.connect((address, DNS_PORT))
-        for number in range(count):
-            udp.send(query(number))
-            udp.recv(512)
+def ask(address: str, count: int, sockets: int) -> None:
+    """So many questions in all on so many sockets, one after the other, as fast as they are answered."""
+    for first in range(sockets):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(20)
+            udp.connect((address, DNS_PORT))
+            for number in range(first, count, sockets):
+                udp.send(query(number))
+                udp.recv(512)
     say([count, 0, 1])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from nettop.kernel import program
 from nettop.kernel.scope import Scope
-from nettop.model.events import DnsChanged, Unlisted
+from nettop.model.events import DnsChanged, UdpChanged, Unlisted
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.sources.live import LiveSource
@@ -78,7 +78,7 @@ def little_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_questions(where: Namespace, server: Program) -> None:
     with watched(where) as watching:
-        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS)
+        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS, sockets=1)
         watching.until_ended(asker)
         snapshot = watching.finish()
     dns = process_of(snapshot, asker).dns
@@ -120,6 +120,21 @@ def test_connections(where: Namespace, server: Program) -> None:
     assert {(row.state, row.end, row.tx_bytes) for row in rows} == {("closed", "normal", 16)}
 
 
+def test_sockets_of_one_question_each(where: Namespace, server: Program) -> None:
+    """As resolver libraries make them: what a socket counted is not lost with it."""
+    with watched(where) as watching:
+        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS, sockets=QUESTIONS)
+        watching.until_ended(asker)
+        snapshot = watching.finish()
+    dns = process_of(snapshot, asker).dns
+    assert (dns.queries, dns.answered, dns.failed, dns.timeouts) == (QUESTIONS, QUESTIONS, QUESTIONS, 0)
+    assert process_of(snapshot, asker).udp.tx_bytes == QUESTIONS * len(load.query(0))
+    assert process_of(snapshot, server).udp.rx_bytes == QUESTIONS * len(load.query(0))
+    assert len(dns_of(snapshot, asker)) + snapshot.losses.unlisted["dns"] == QUESTIONS
+    released = {event.udp.id for event in watching.events if isinstance(event, UdpChanged) and event.udp.closed}
+    assert LISTED <= len(released) < QUESTIONS
+
+
 def test_ends_out_of_the_ordinary_are_listed(where: Namespace) -> None:
     with watched(where) as watching:
         client = where.play(load.connect_in_vain, address=ADDRESS, port=NOBODY, count=2 * LISTED)
@@ -133,7 +148,7 @@ def test_ends_out_of_the_ordinary_are_listed(where: Namespace) -> None:
 @pytest.mark.usefixtures("server")
 def test_a_stream_lists_everything(where: Namespace) -> None:
     with watched(where, list_everything=True) as watching:
-        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS)
+        asker = where.play(load.ask, address=ADDRESS, count=QUESTIONS, sockets=1)
         watching.until_ended(asker)
         watching.finish()
     assert len({event.dns.id for event in watching.events if isinstance(event, DnsChanged)}) == QUESTIONS

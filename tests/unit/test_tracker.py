@@ -152,7 +152,8 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     key = abi.UnlistedKey(CURL.start_boot_ns, CURL.pid, netns=7, generation=1)
     counts = abi.Unlisted(
         owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
-        answered=4, failed=3, opened=2, accepted=1, tx_bytes=10, rx_bytes=20, retransmits=6,
+        answered=4, failed=3, udp_tx_bytes=11, udp_rx_bytes=12, opened=2, accepted=1, tcp_tx_bytes=10, tcp_rx_bytes=20,
+        retransmits=6,
     )  # fmt: skip
     process, counted = subject.unlisted([(key, counts)], ns(2))
     assert isinstance(process, ProcessChanged)
@@ -161,5 +162,35 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     row = counted.unlisted
     assert (row.pid, row.process_start_time) == (process.process.pid, process.process.start_time)
     assert (row.queries, row.answered, row.failed) == (5, 4, 3)
-    assert (row.opened, row.accepted, row.tx_bytes, row.rx_bytes, row.retransmits) == (2, 1, 10, 20, 6)
+    assert (row.opened, row.accepted, row.tcp_tx_bytes, row.tcp_rx_bytes, row.retransmits) == (2, 1, 10, 20, 6)
+    assert (row.udp_tx_bytes, row.udp_rx_bytes) == (11, 12)
     assert kinds(subject.unlisted([(key, counts)], ns(3))) == [Unlisted]
+
+
+def test_messages_that_a_socket_counted_are_told_once() -> None:
+    subject = tracker()
+
+    def told(seconds: float, queries: int, answered: int, failed: int = 0, **changes: Any) -> list[tuple[int, ...]]:
+        record = udp_record(
+            time_ns=ns(seconds), unlisted_queries=queries, unlisted_answered=answered, unlisted_failed=failed, **changes
+        )
+        events = subject.record(record) if record.closed else subject.sockets([record], ns(seconds))
+        rows = [event.unlisted for event in events if isinstance(event, Unlisted)]
+        assert {type(event) for event in events} <= {ProcessChanged, Unlisted, UdpChanged}
+        assert isinstance(events[-1], UdpChanged)
+        return [(row.queries, row.answered, row.failed, row.udp_tx_bytes) for row in rows]
+
+    assert told(1, 5, 4, 1) == [(5, 4, 1, 0)]
+    assert told(2, 5, 4, 1) == []
+    assert told(3, 2**32 - 1, 4, 1) == [(2**32 - 6, 0, 0, 0)]
+    assert told(4, 1, 6, 1) == [(2, 2, 0, 0)]  # the kernel's counter begins anew
+    assert told(5, 2, 6, 1, closed=1) == [(1, 0, 0, 0)]
+    assert told(6, 3, 0, seen_ns=ns(5.5)) == [(3, 0, 0, 0)]  # another socket at the same address
+
+
+def test_what_was_counted_belongs_to_the_one_owner_that_the_socket_had_then() -> None:
+    record = udp_record(unlisted_queries=5, flags=abi.SOCKET_SHARED)
+    _, counted, socket = tracker().record(record)
+    assert isinstance(counted, Unlisted)
+    assert isinstance(socket, UdpChanged)
+    assert (counted.unlisted.pid, counted.unlisted.queries, socket.udp.pid) == (record.owner_pid, 5, None)
