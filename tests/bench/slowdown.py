@@ -46,7 +46,7 @@ def run(settings: Settings) -> Findings:
 
 
 def _pairs(settings: Settings, where: Namespace, load: Load, observer: Observer) -> list[dict[str, Any]]:
-    seconds = settings.seconds(2, 1)
+    seconds = settings.seconds(3, 2)
     pairs = []
     for place in range(settings.rounds(9, 2)):
         rates: dict[bool, float] = {}
