@@ -34,7 +34,7 @@ _FEWEST_PAGES = 64  # but as many as hold what comes while the reader is not on 
 
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
-# top is counted by process. A query costs 30 us of a CPU and an end 15, so that floods of both take a tenth of one.
+# top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
 _SECOND_NS = 1_000_000_000
 

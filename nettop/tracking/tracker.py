@@ -113,16 +113,16 @@ class Tracker:
 
     def _udp_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
         """A socket as the pass that began at pass_ns found it, or (None) at its release."""
+        process = owner(record)
+        if self._scope.by_process and (
+            process is None or not self._scope.covers_process(process.pid, record.owner_comm)
+        ):
+            return []
         output: list[AnyEvent] = []
         if counts := self._udp.newly_unlisted(record):
             first_owner = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
             who = Sighting(first_owner, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._unlisted(who, record.netns, record.time_ns, counts))
-        process = owner(record)
-        if self._scope.by_process and (
-            process is None or not self._scope.covers_process(process.pid, record.owner_comm)
-        ):
-            return output
         event = self._udp.released(record) if pass_ns is None else self._udp.live(record, pass_ns)
         if process is not None:
             who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)
