@@ -194,3 +194,9 @@ def test_what_was_counted_belongs_to_the_one_owner_that_the_socket_had_then() ->
     assert isinstance(counted, Unlisted)
     assert isinstance(socket, UdpChanged)
     assert (counted.unlisted.pid, counted.unlisted.queries, socket.udp.pid) == (record.owner_pid, 5, None)
+
+
+def test_nothing_is_told_of_a_socket_that_a_process_in_scope_shares() -> None:
+    subject = tracker(Scope(pids=(CURL.pid,)))
+    record = udp_record(unlisted_queries=5, flags=abi.SOCKET_SHARED)
+    assert subject.sockets([record], ns(1)) == subject.sockets([record], ns(2)) == []
