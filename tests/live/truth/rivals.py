@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
-from tests.live.lab import PATIENCE_S, wait_until
+from tests.live.lab import wait_until
 from tests.live.truth.compare import Score, compare
 from tests.live.truth.place import Place
 from tests.live.truth.rows import Process, Truth
@@ -26,6 +26,9 @@ from tests.live.truth.scenario import Scenario
 _NETNS = 1  # none of them tells
 _EPOCH = datetime(1970, 1, 1, 0, 0, 0, 1, UTC)
 _GETADDRINFO = ("glibc", "curl", "IDNA")  # the scenarios that resolve by the C library's function
+
+
+_LAST_WORDS_S = 5.0  # nethogs notices a signal with the next packet only
 
 
 class Tool:
@@ -52,7 +55,7 @@ class Tool:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(PATIENCE_S)
+            self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
