@@ -213,9 +213,9 @@ class KernelProgram:
         for raw in syscalls.keys(self._maps["unlisted"], abi.UNLISTED_KEY.size):
             key = abi.UnlistedKey._make(abi.UNLISTED_KEY.unpack(raw))
             if key.generation != self._generation:
-                value = syscalls.take(self._maps["unlisted"], raw, abi.UNLISTED.size)
-                if value is not None:
-                    counted.append((key, abi.Unlisted._make(abi.UNLISTED.unpack(value))))
+                value = syscalls.lookup(self._maps["unlisted"], raw, abi.UNLISTED.size)
+                syscalls.delete(self._maps["unlisted"], raw)
+                counted.append((key, abi.Unlisted._make(abi.UNLISTED.unpack(value))))
         return counted
 
     def scan_files(self) -> None:

@@ -6,6 +6,7 @@ import platform
 import resource
 import signal
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -160,23 +161,16 @@ def run_iterator(link_fd: int) -> bytes:
         os.close(fd)
 
 
+def lookup(map_fd: int, key: bytes, value_bytes: int) -> bytes:
+    """The value of one element of a map. Raises FileNotFoundError if it is not there, and OSError."""
+    at, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value_bytes)
+    _bpf(_MAP_LOOKUP, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), ctypes.addressof(value), 0))
+    return value.raw
+
+
 def lookup_u64(map_fd: int, index: int) -> int:
     """One element of an array of 64-bit numbers. Raises OSError."""
-    key = ctypes.c_uint32(index)
-    value = ctypes.c_uint64()
-    _bpf(_MAP_LOOKUP, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(key), ctypes.addressof(value), 0))
-    return value.value
-
-
-def take(map_fd: int, key: bytes, value_bytes: int) -> bytes | None:
-    """Remove one element and return its value; None if it is not there. Raises OSError."""
-    at, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value_bytes)
-    try:
-        _bpf(_MAP_LOOKUP, struct.pack("<I4xQQQ", map_fd, ctypes.addressof(at), ctypes.addressof(value), 0))
-        delete(map_fd, key)
-    except FileNotFoundError:
-        return None
-    return value.raw
+    return int.from_bytes(lookup(map_fd, struct.pack("=I", index), 8), sys.byteorder)
 
 
 def delete(map_fd: int, key: bytes) -> None:

@@ -74,7 +74,7 @@ class Filter:
                 alternatives.append(tests)
         if not alternatives:
             return None
-        return _any_of(list(map(_all_of, alternatives)))
+        return _joined([_joined(tests, _both) for tests in alternatives], _either)
 
     def not_applied(self, kind: Kind) -> tuple[str, ...]:
         """The terms that say nothing about this kind of rows, as they were written."""
@@ -96,18 +96,19 @@ class Filter:
         return candidates if test is None else tuple(row for row in candidates if test(row))
 
 
-# By halves, because all() and any() with a generator cost more than most tests.
-def _all_of(tests: list[_Test]) -> _Test:
+def _joined(tests: list[_Test], join: Callable[[_Test, _Test], _Test]) -> _Test:
+    """One test of many, by halves: all() and any() with a generator cost more than most tests."""
     if len(tests) == 1:
         return tests[0]
-    first, second = _all_of(tests[: len(tests) // 2]), _all_of(tests[len(tests) // 2 :])
+    middle = len(tests) // 2
+    return join(_joined(tests[:middle], join), _joined(tests[middle:], join))
+
+
+def _both(first: _Test, second: _Test) -> _Test:
     return lambda row: first(row) and second(row)
 
 
-def _any_of(tests: list[_Test]) -> _Test:
-    if len(tests) == 1:
-        return tests[0]
-    first, second = _any_of(tests[: len(tests) // 2]), _any_of(tests[len(tests) // 2 :])
+def _either(first: _Test, second: _Test) -> _Test:
     return lambda row: first(row) or second(row)
 
 

@@ -40,8 +40,10 @@ class UdpTracker:
         now = _unlisted(record)
         if now == _NONE:
             return {}
-        known = self._gone.get((record.socket, record.seen_ns)) or self._live.get(record.socket)
-        before = known.unlisted if known is not None and known.seen_ns == record.seen_ns else _NONE
+        known = self._gone.get((record.socket, record.seen_ns))
+        if known is None and self._is_live(record):
+            known = self._live[record.socket]
+        before = known.unlisted if known else _NONE
         if now == before:
             return {}
         differences = ((after - earlier) % _MODULUS for after, earlier in zip(now, before, strict=True))
