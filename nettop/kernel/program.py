@@ -21,14 +21,17 @@ from nettop.model.rows import DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _Decoder = Callable[[bytes], abi.KernelRecord]
-# Perf pages per CPU (4 KiB each, a power of two) and how many records wake the reader. Reading waits for that many or
-# for the next tick, so a buffer holds many times as much: 1 MiB are 5,000 connections, or 250 large answers.
+# Perf pages per CPU (a power of two), and the bytes of the longest record.
 _BUFFERS: dict[str, tuple[_Decoder, int, int]] = {
-    "tcp_events": (abi.decode_socket, 256, 64),
-    "udp_events": (abi.decode_socket, 64, 64),
-    "dns_events": (abi.decode_dns, 256, 32),
-    "process_events": (abi.decode_process, 64, 64),
+    "tcp_events": (abi.decode_socket, 256, abi.SOCKET_RECORD.size),
+    "udp_events": (abi.decode_socket, 64, abi.SOCKET_RECORD.size),
+    "dns_events": (abi.decode_dns, 256, abi.DNS_PACKET.size + abi.DNS_CAPTURE_BYTES),
+    "process_events": (abi.decode_process, 64, abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES),
 }
+_PAGE_BYTES = 4096
+# To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
+# the next batch is due.
+_WAKING_SHARE = 1 / 2
 _BUFFER_PAGES = 2048  # of one map, over all CPUs: with more than eight of them each gets fewer pages,
 _FEWEST_PAGES = 64  # but as many as hold what comes while the reader is not on a CPU
 
@@ -141,9 +144,11 @@ class KernelProgram:
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
         cpus = len(syscalls.online_cpus())
-        for name, (decode, most_pages, wakeup_events) in _BUFFERS.items():
+        for name, (decode, most_pages, record_bytes) in _BUFFERS.items():
+            pages = pages_per_cpu(most_pages, cpus)
+            wakeup_events = int(pages * _PAGE_BYTES * _WAKING_SHARE) // record_bytes
             try:
-                self._buffers.open(self._maps[name], decode, pages_per_cpu(most_pages, cpus), wakeup_events)
+                self._buffers.open(self._maps[name], decode, pages, wakeup_events)
             except OSError as error:
                 raise CannotRunError(
                     f"The perf buffer {name} could not be opened: {error.strerror}.",
