@@ -294,7 +294,7 @@ class ConnectionTracker:
     def _with_counters(self, record: SocketRecord, row: Connection) -> Connection:
         connect_ms = row.connect_ms
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
-            connect_ms = round((record.established_ns - record.opened_ns) / 1e6, 3)
+            connect_ms = (record.established_ns - record.opened_ns) // 1000 / 1000
         return replace(
             row,
             state=_STATES.get(record.state, "closed"),
@@ -303,7 +303,7 @@ class ConnectionTracker:
             connect_ms=connect_ms,
             tx_bytes=record.tx_bytes,
             rx_bytes=record.rx_bytes,
-            srtt_ms=round(record.srtt_us8 / 8000, 3) if record.srtt_us8 else None,
+            srtt_ms=record.srtt_us8 // 8 / 1000 if record.srtt_us8 else None,
             retransmits=record.retransmits,
         )
 

@@ -37,7 +37,6 @@ class _Key(NamedTuple):
 class _Open(NamedTuple):
     row: DnsQuery
     process: ProcessKey
-    question: tuple[str, str] | None
     last_attempt: datetime
 
 
@@ -132,26 +131,27 @@ class DnsTracker:
 
     def _asked(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> list[DnsChanged]:
         now = self._clock.wall(packet.time_ns)
-        question = _question(parsed)
         known = self._open.get(key) or self._late.get(key)
-        if known is not None and known.question == question:
+        mistakable = None
+        if known is not None:
+            if _asks_the_same(known.row, parsed):
+                self._forget(key)
+                row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
+                return self._await(key, known._replace(row=row, last_attempt=now))
+            # The same id for another question on the same socket: the older one can no longer be told from it.
+            mistakable = self._open.get(key)
             self._forget(key)
-            row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
-            return self._await(key, known._replace(row=row, last_attempt=now))
-        # The same id for another question on the same socket: the older one can no longer be told from it.
-        mistakable = self._open.get(key)
-        self._forget(key)
         row = self._new_row(packet, key.txid, now, parsed.qname, parsed.qtype)
         if not parsed.parsed:
             row = replace(row, unparsed=message[:UNPARSED_BYTES].hex())
         asker = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
-        events = self._await(key, _Open(row, asker, question, now))
+        events = self._await(key, _Open(row, asker, now))
         return events if mistakable is None else [*events, _forgotten(mistakable, now)]
 
     def _answered(self, packet: DnsPacket, message: bytes, parsed: DnsMessage, key: _Key) -> list[DnsChanged]:
         known = self._open.get(key) or self._late.get(key)
         # REFUSED and FORMERR may come back without the question; of a query that could not be parsed it is not known.
-        if known is None or (known.question and parsed.qname is not None and known.question != _question(parsed)):
+        if known is None or (known.row.qname and parsed.qname is not None and not _asks_the_same(known.row, parsed)):
             return []
         self._forget(key)
         now = self._clock.wall(packet.time_ns)
@@ -206,8 +206,8 @@ def _forgotten(query: _Open, now: datetime) -> DnsChanged:
     return DnsChanged(time=now, dns=replace(query.row, status="forgotten"))
 
 
-def _question(parsed: DnsMessage) -> tuple[str, str] | None:
+def _asks_the_same(row: DnsQuery, parsed: DnsMessage) -> bool:
     # Without regard to case, which some resolvers vary at random (RFC 1035 section 2.3.3).
-    if parsed.qname is None or parsed.qtype is None:
-        return None
-    return parsed.qname.lower(), parsed.qtype
+    if row.qtype != parsed.qtype or row.qname is None or parsed.qname is None:
+        return row.qtype == parsed.qtype and row.qname == parsed.qname
+    return row.qname == parsed.qname or row.qname.lower() == parsed.qname.lower()

@@ -71,8 +71,8 @@ def parse(message: bytes) -> DnsMessage | None:
     try:
         if flags >> 3 & 0x0F != _QUERY or questions > 1:
             raise ValueError("not an ordinary query")
-        buffer = _Buffer(message, HEADER_BYTES)
-        qname, qtype = _first_question(message, buffer) if questions else (None, None)
+        qname, qtype, end = _first_question(message) if questions else (None, None, HEADER_BYTES)
+        buffer = _Buffer(message, end)
         kept, cut = _answers(buffer, answers, qname) if answers else ((), 0)
         for _ in range(authorities + additionals):
             buffer.skip_name()
@@ -101,7 +101,8 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
     offset: int
 
     def __init__(self, data: bytes, offset: int) -> None:
-        super().__init__(data)
+        # Not dnslib's own, which copies the message so that it could be written to.
+        self.data = data
         self.offset = offset
         self.pointers = 0
 
@@ -180,17 +181,17 @@ def _question(buffer: _Buffer) -> tuple[str, str]:
     return name, _type_text(kind)
 
 
-def _first_question(message: bytes, buffer: _Buffer) -> tuple[str, str]:
-    """The question at the buffer's offset, right after the header."""
+def _first_question(message: bytes) -> tuple[str, str, int]:
+    """The question right after the header, and where it ends."""
     # The first zero ends its name, unless that points elsewhere or is hostile.
     name_bytes = message.find(0, HEADER_BYTES) + 1 - HEADER_BYTES
     if 0 < name_bytes <= _NAME_BYTES:
         end = HEADER_BYTES + name_bytes + _QUESTION.size
         question = _whole_question(message[HEADER_BYTES:end])
         if question is not None:
-            buffer.offset = end
-            return question
-    return _question(buffer)
+            return *question, end
+    buffer = _Buffer(message, HEADER_BYTES)
+    return *_question(buffer), buffer.offset
 
 
 @lru_cache(maxsize=_CACHED_QUESTIONS)
