@@ -1,8 +1,10 @@
 """Python's view of bpf/abi.h: the layouts, and typed records decoded from them. tests/abi compares both sides."""
 
+import itertools
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
 SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1, 2, 4, 8, 16
@@ -20,14 +22,14 @@ UNLISTED_KEY = struct.Struct("=QIIQ")
 UNLISTED = struct.Struct("=" + _PROCESS_ID + "10Q")
 
 
-class ProcessKey(NamedTuple):
+class ProcessKey(Struct, frozen=True, gc=False):
     """Identity of a process: pids are reused, a pid with its start time is not."""
 
     pid: int
     start_boot_ns: int
 
 
-class SocketRecord(NamedTuple):
+class SocketRecord(Struct, frozen=True, gc=False):
     """`struct socket_record`: a socket at its end, or as the iterator found it."""
 
     time_ns: int
@@ -63,7 +65,7 @@ class SocketRecord(NamedTuple):
     closed: int
 
 
-class DnsPacket(NamedTuple):
+class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
 
     time_ns: int
@@ -86,7 +88,7 @@ class DnsPacket(NamedTuple):
     payload: bytes
 
 
-class ProcessEvent(NamedTuple):
+class ProcessEvent(Struct, frozen=True, gc=False):
     """`struct process_event`: an exec with its arguments, or the exit of a whole process."""
 
     time_ns: int
@@ -98,7 +100,7 @@ class ProcessEvent(NamedTuple):
     arguments: bytes
 
 
-class UnlistedKey(NamedTuple):
+class UnlistedKey(Struct, frozen=True, gc=False):
     """`struct unlisted_key`."""
 
     start_boot_ns: int
@@ -107,7 +109,7 @@ class UnlistedKey(NamedTuple):
     generation: int
 
 
-class Unlisted(NamedTuple):
+class Unlisted(Struct, frozen=True, gc=False):
     """`struct unlisted`: the sockets of a process that were counted instead of being listed."""
 
     owner_start_boot_ns: int
@@ -129,7 +131,7 @@ class Unlisted(NamedTuple):
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
 
 
-class RawRecord(NamedTuple):
+class RawRecord(Struct, frozen=True, gc=False):
     """A record of a perf buffer as it was copied out: a fifth of the memory that it takes decoded."""
 
     time_ns: int  # with which every record begins
@@ -144,12 +146,12 @@ class RawRecord(NamedTuple):
 
 def decode_socket(raw: bytes) -> SocketRecord:
     """One record of tcp_events or udp_events."""
-    return SocketRecord._make(SOCKET_RECORD.unpack_from(raw))
+    return SocketRecord(*SOCKET_RECORD.unpack_from(raw))
 
 
 def decode_sockets(raw: bytes) -> list[SocketRecord]:
     """What a pass of the map iterator wrote: records back to back."""
-    return list(map(SocketRecord._make, SOCKET_RECORD.iter_unpack(raw)))
+    return list(itertools.starmap(SocketRecord, SOCKET_RECORD.iter_unpack(raw)))
 
 
 def decode_dns(raw: bytes) -> DnsPacket:
@@ -157,13 +159,13 @@ def decode_dns(raw: bytes) -> DnsPacket:
     fields = DNS_PACKET.unpack_from(raw)
     payload_bytes, payload_offset = fields[8], fields[9]
     start = DNS_PACKET.size + payload_offset
-    return DnsPacket._make((*fields, raw[start : start + min(payload_bytes, DNS_CAPTURE_BYTES)]))
+    return DnsPacket(*(*fields, raw[start : start + min(payload_bytes, DNS_CAPTURE_BYTES)]))
 
 
 def decode_process(raw: bytes) -> ProcessEvent:
     """One record of process_events."""
     *fields, arguments_bytes = PROCESS_EVENT.unpack_from(raw)
-    return ProcessEvent._make((*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + arguments_bytes]))
+    return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + arguments_bytes]))
 
 
 # Index into the array `losses`.

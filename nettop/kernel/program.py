@@ -216,11 +216,11 @@ class KernelProgram:
         """What was counted until begin_counting() was called last, but for what was told already."""
         counted = []
         for raw in syscalls.keys(self._maps["unlisted"], abi.UNLISTED_KEY.size):
-            key = abi.UnlistedKey._make(abi.UNLISTED_KEY.unpack(raw))
+            key = abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))
             if key.generation != self._generation:
                 value = syscalls.lookup(self._maps["unlisted"], raw, abi.UNLISTED.size)
                 syscalls.delete(self._maps["unlisted"], raw)
-                counted.append((key, abi.Unlisted._make(abi.UNLISTED.unpack(value))))
+                counted.append((key, abi.Unlisted(*abi.UNLISTED.unpack(value))))
         return counted
 
     def scan_files(self) -> None:

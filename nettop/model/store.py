@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from nettop.model import events, rows
@@ -31,7 +32,7 @@ class History(NamedTuple):
 DEFAULT_HISTORY = History()
 
 
-class _ProcessKey(NamedTuple):
+class _ProcessKey(Struct, frozen=True, gc=False):
     pid: int
     start_time: datetime
 
@@ -68,7 +69,7 @@ class _Totals:
         self.max_latency_ms: float | None = None
 
 
-class _Share(NamedTuple):
+class _Share(Struct, frozen=True, gc=False):
     """What one row contributes to the totals of its process; taken away again when a newer row replaces it."""
 
     tx_bytes: int = 0
@@ -90,6 +91,7 @@ class Store:
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
         self._dns: dict[int, DnsQuery] = {}
+        self._dns_ids: deque[int] = deque()  # in order; the first key of a dict lies behind all that were deleted
         self._last_evicted_dns_id = 0
         self._connections: dict[int, Connection] = {}
         self._closed: deque[int] = deque()
@@ -98,7 +100,7 @@ class Store:
         self._totals: dict[_ProcessKey, _Totals] = {}
         self._processes: dict[_ProcessKey, Process] = {}
         self._exited: deque[_ProcessKey] = deque()
-        self._changed: set[_ProcessKey] = set()
+        self._changed: dict[_ProcessKey, None] = {}  # a set that keeps the order in which processes were first seen
         self._moving: set[_ProcessKey] = set()
         self._evicted = {"dns": 0, "connections": 0, "processes": 0}
         self._unlisted = {"dns": 0, "connections": 0}
@@ -163,8 +165,10 @@ class Store:
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is not None:
             _count_dns(totals, before, row)
+        if before is None:
+            self._dns_ids.append(row.id)
         if len(self._dns) > self._history.dns:
-            oldest = next(iter(self._dns))
+            oldest = self._dns_ids.popleft()
             del self._dns[oldest]
             self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest)
             self._evicted["dns"] += 1
@@ -210,7 +214,7 @@ class Store:
         before = self._identities.get(key)
         self._identities[key] = identity
         self._totals.setdefault(key, _Totals())
-        self._changed.add(key)
+        self._changed[key] = None
         if identity.exited_at is not None and (before is None or before.exited_at is None):
             self._exited.append(key)
             if len(self._exited) > self._history.processes:
@@ -218,7 +222,7 @@ class Store:
                 self._evicted["processes"] += 1
 
     def _forget_process(self, key: _ProcessKey) -> None:
-        self._changed.discard(key)
+        self._changed.pop(key, None)
         self._moving.discard(key)
         del self._identities[key], self._totals[key]
         self._processes.pop(key, None)
@@ -231,7 +235,7 @@ class Store:
         key = _ProcessKey(pid, start_time)
         totals = self._totals.get(key)
         if totals is not None:
-            self._changed.add(key)
+            self._changed[key] = None
         return totals
 
     def _add(self, protocol: str, pid: int | None, start_time: datetime | None, share: _Share, sign: int) -> None:
@@ -258,9 +262,8 @@ class Store:
         if not tick.rates or seconds <= 0:
             return
         self._last_tick = tick.time
-        moving = self._changed | self._moving
-        self._moving = set()
-        for key in moving:
+        moved, self._moving = self._moving, set()
+        for key in (*self._changed, *(moved - self._changed.keys())):
             totals = self._totals[key]
             tx, rx = totals.tcp_tx + totals.udp_tx, totals.tcp_rx + totals.udp_rx
             tx_rate = round((tx - totals.ticked_tx) / seconds, 1)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 
 from nettop import __version__
@@ -25,7 +25,6 @@ INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() 
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
 RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
-_TIME = itemgetter(0)  # a record's first field
 
 
 class LiveSource:
@@ -132,7 +131,7 @@ class LiveSource:
         # records may still lie in a buffer that was read already.
         horizon_ns = self._clock.kernel_ns()
         records = self._held + self._program.drain()
-        records.sort(key=_TIME)
+        records.sort(key=attrgetter("time_ns"))
         self._held = []
         if hold_back:
             ready = len(records)
@@ -142,8 +141,8 @@ class LiveSource:
         return records
 
     def _told(self, records: Iterable[RawRecord]) -> Iterator[AnyEvent]:
-        for number, (_, decode, raw) in enumerate(records, 1):
-            yield from self._tracker.record(decode(raw))
+        for number, record in enumerate(records, 1):
+            yield from self._tracker.record(record.decode(record.raw))
             if number % COLLECT_EVERY == 0:
                 self._program.collect()
 

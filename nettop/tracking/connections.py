@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nettop.kernel import abi
@@ -46,7 +46,7 @@ _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
 _GHOST_AFTER_NS = 10_000_000
 
 
-class Owned(NamedTuple):
+class Owned(Struct, frozen=True, gc=False):
     """Who has a socket, how surely, and under which name; the name was read at `since_ns` or later."""
 
     process: ProcessKey | None
@@ -56,26 +56,25 @@ class Owned(NamedTuple):
     since_ns: int
 
 
-class _Listener(NamedTuple):
+class _Listener(Struct, frozen=True, gc=False):
     netns: int
     port: int
     address: bytes
     owned: Owned
 
 
-class _Live(NamedTuple):
+class _Live(Struct, frozen=True, gc=False):
     seen_ns: int
     row: Connection
     owned: Owned
     pass_ns: int  # of the iterator's pass that made the row
 
 
-class Observed(NamedTuple):
+class Observed(Struct, frozen=True, gc=False):
     """A connection's event, and the process it concerns (None: unknown)."""
 
     event: ConnectionChanged
     owned: Owned
-    netns: int
 
 
 class ConnectionTracker:
@@ -135,7 +134,7 @@ class ConnectionTracker:
         self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
-        return [_observed(self._clock.wall(record.time_ns), row, owned, record.netns)]
+        return [_observed(self._clock.wall(record.time_ns), row, owned)]
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
@@ -150,8 +149,8 @@ class ConnectionTracker:
             self._moving.discard(socket)
             if known is not None:
                 row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
-                self._live[socket] = known._replace(row=row)
-                output.append(_observed(self._clock.wall(pass_ns), row, known.owned, row.netns))
+                self._live[socket] = replace(known, row=row)
+                output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
         output.extend(self._end(record, known) for record, known in self._ownerless_ends)
         self._ownerless_ends.clear()
         for key in [key for key, known in self._gone.items() if known.pass_ns != pass_ns]:
@@ -173,7 +172,7 @@ class ConnectionTracker:
 
     def _set_aside(self, socket: int, pass_ns: int) -> None:
         known = self._live.pop(socket)
-        self._gone[socket, known.seen_ns] = known._replace(pass_ns=pass_ns)
+        self._gone[socket, known.seen_ns] = replace(known, pass_ns=pass_ns)
 
     def _take(self, record: SocketRecord) -> tuple[list[Observed], _Live | None]:
         """The row of a connection that has ended, if there is one, out of the tables; an older one there vanishes."""
@@ -200,14 +199,14 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return _observed(closed_at, row, owned, record.netns)
+        return _observed(closed_at, row, owned)
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
         if known is None:
             return []
         row = replace(known.row, state="closed", tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
-        return [_observed(self._clock.wall(now_ns), row, known.owned, row.netns)]
+        return [_observed(self._clock.wall(now_ns), row, known.owned)]
 
     def _owner(self, record: SocketRecord) -> Owned:
         owned = _owner_of(record)
@@ -228,7 +227,7 @@ class ConnectionTracker:
         # Several owners share the port (SO_REUSEPORT): which of them got this one is not known.
         if len({owned.process for owned in candidates}) != 1:
             return _NOBODY
-        return candidates.pop()._replace(certainty="listener")
+        return replace(candidates.pop(), certainty="listener")
 
     def _new_row(self, record: SocketRecord, owned: Owned) -> Connection:
         self._last_id += 1
@@ -312,8 +311,8 @@ class ConnectionTracker:
         return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
 
 
-def _observed(time: datetime, row: Connection, owned: Owned, netns: int) -> Observed:
-    return Observed(ConnectionChanged(time=time, connection=row), owned, netns)
+def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:
+    return Observed(ConnectionChanged(time=time, connection=row), owned)
 
 
 _NOBODY = Owned(None, "unknown", 0, b"", 0)

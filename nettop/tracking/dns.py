@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nettop.kernel.abi import DnsPacket, ProcessKey
@@ -26,7 +26,7 @@ MULTICAST_DNS_PORT = 5353  # of both ends, except for simple resolvers, who ask 
 _TCP = 6
 
 
-class _Key(NamedTuple):
+class _Key(Struct, frozen=True, gc=False):
     """RFC 5452 section 3: what an answer must repeat. The cookie stands for both ends of the socket."""
 
     socket_cookie: int
@@ -34,7 +34,7 @@ class _Key(NamedTuple):
     question: tuple[str, str] | None = None  # of multicast DNS, where every id is 0 (RFC 6762 section 18.1)
 
 
-class _Open(NamedTuple):
+class _Open(Struct, frozen=True, gc=False):
     row: DnsQuery
     process: ProcessKey
     last_attempt: datetime
@@ -56,10 +56,11 @@ class DnsTracker:
 
     def packet(self, packet: DnsPacket) -> list[DnsChanged]:
         """A DNS packet left for a server or came from one."""
-        messages = self._stream_messages(packet) if packet.protocol == _TCP else [packet.payload]
         multicast = packet.client_port == packet.server_port == MULTICAST_DNS_PORT
         take = self._multicast_message if multicast else self._message
-        return [event for message in messages for event in take(packet, message)]
+        if packet.protocol != _TCP:
+            return take(packet, packet.payload)
+        return [event for message in self._stream_messages(packet) for event in take(packet, message)]
 
     def tick(self, now: datetime) -> list[DnsChanged]:
         """Turn what has waited too long into timeouts, and forget what has waited much too long."""
@@ -69,7 +70,7 @@ class DnsTracker:
             if now - pending.last_attempt < TIMEOUT:
                 break
             del self._open[key]
-            timed_out = pending._replace(row=replace(pending.row, status="timeout"))
+            timed_out = replace(pending, row=replace(pending.row, status="timeout"))
             self._late[key] = timed_out
             events.append(DnsChanged(time=now, dns=timed_out.row))
         while self._late:
@@ -97,7 +98,7 @@ class DnsTracker:
     def _message(self, packet: DnsPacket, message: bytes) -> list[DnsChanged]:
         parsed = parse(message)
         if parsed is None:
-            parsed = NOT_A_MESSAGE._replace(response=not packet.query)
+            parsed = replace(NOT_A_MESSAGE, response=not packet.query)
         # A server that asks from port 53 sends and receives both kinds through both hooks.
         if parsed.response == bool(packet.query):
             return []
@@ -119,12 +120,12 @@ class DnsTracker:
         if packet.query:
             for name, kind in asked:
                 key = _Key(packet.socket_cookie, 0, (name.lower(), kind))
-                question = parsed._replace(qname=name, qtype=kind, parsed=True)
+                question = replace(parsed, qname=name, qtype=kind, parsed=True)
                 events += self._asked(packet, message, question, key)
             return events
         for name, kind in dict.fromkeys((answer.name.lower(), answer.type) for answer in parsed.answers):
             answers = tuple(each for each in parsed.answers if (each.name.lower(), each.type) == (name, kind))
-            part = parsed._replace(qname=None, answers=answers, answers_cut=0)
+            part = replace(parsed, qname=None, answers=answers, answers_cut=0)
             for wanted in (kind, "ANY"):
                 events += self._answered(packet, message, part, _Key(packet.socket_cookie, 0, (name, wanted)))
         return events
@@ -137,7 +138,7 @@ class DnsTracker:
             if _asks_the_same(known.row, parsed):
                 self._forget(key)
                 row = replace(known.row, attempts=known.row.attempts + 1, status="pending")
-                return self._await(key, known._replace(row=row, last_attempt=now))
+                return self._await(key, replace(known, row=row, last_attempt=now))
             # The same id for another question on the same socket: the older one can no longer be told from it.
             mistakable = self._open.get(key)
             self._forget(key)

@@ -9,9 +9,10 @@ import socket
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from dnslib import CAA, CNAME, HTTPS, NAPTR, OPCODE, QTYPE, RCODE, RD, RDMAP, DNSBuffer, DNSLabel
+from msgspec import Struct
 
 from nettop.model.rows import Answer
 
@@ -43,7 +44,7 @@ RDMAP.setdefault("DNAME", CNAME)  # which dnslib 0.9 leaves out
 RDMAP.setdefault("SVCB", HTTPS)  # one format for both (RFC 9460 section 2.2), of which dnslib 0.9 reads the one only
 
 
-class DnsMessage(NamedTuple):
+class DnsMessage(Struct, frozen=True, gc=False):
     """What nettop uses of a message. `qname` is None where there is no question or it could not be parsed.
 
     `answers_cut` counts the records of the answer section beyond MAX_ANSWER_BYTES.

@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nettop.kernel import abi
@@ -21,7 +22,7 @@ EXITS_KEPT = timedelta(seconds=150)  # for twice the longest interval, and for h
 _Value = TypeVar("_Value")
 
 
-class Described(NamedTuple):
+class Described(Struct, frozen=True, gc=False):
     """What /proc says of a process while it lives."""
 
     cmdline: tuple[str, ...]
@@ -29,7 +30,7 @@ class Described(NamedTuple):
     cgroup: str | None
 
 
-class Sighting(NamedTuple):
+class Sighting(Struct, frozen=True, gc=False):
     """A process as a record of the kernel names it.
 
     `named_ns` is when uid and comm were read, at the earliest: a socket keeps what its owner was called when it got it,
@@ -42,12 +43,12 @@ class Sighting(NamedTuple):
     named_ns: int
 
 
-class _Alive(NamedTuple):
+class _Alive(Struct, frozen=True, gc=False):
     row: ProcessIdentity
     named_ns: int  # when its name and user were last read
 
 
-class _Executed(NamedTuple):
+class _Executed(Struct, frozen=True, gc=False):
     time_ns: int
     uid: int
     comm: str

@@ -15,7 +15,7 @@ from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
 
 _TCP = 6
-_COUNTS = abi.Unlisted._fields[abi.Unlisted._fields.index("queries") :]
+_COUNTS = abi.Unlisted.__struct_fields__[abi.Unlisted.__struct_fields__.index("queries") :]
 
 
 class Tracker:
@@ -132,13 +132,14 @@ class Tracker:
 
     def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:
         output: list[AnyEvent] = []
-        for event, owned, netns in observations:
+        for observed in observations:
+            event, owned = observed.event, observed.owned
             if self._scope.by_process and (
                 owned.process is None or not self._scope.covers_process(owned.process.pid, owned.comm)
             ):
                 continue
             if owned.process is not None:
                 who = Sighting(owned.process, owned.uid, owned.comm, owned.since_ns)
-                output.extend(self._processes.seen(who, netns, event.time))
+                output.extend(self._processes.seen(who, event.connection.netns, event.time))
             output.append(event)
         return output

@@ -1,7 +1,6 @@
 """UDP bytes: the kernel's records of sockets as rows."""
 
-from typing import NamedTuple
-
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nettop.kernel import abi
@@ -14,7 +13,7 @@ from nettop.tracking.clock import Clock
 _MODULUS = 1 << 32  # of the kernel's counters
 
 
-class _Known(NamedTuple):
+class _Known(Struct, frozen=True, gc=False):
     seen_ns: int
     row: UdpSocket
     pass_ns: int  # of the iterator's pass that made the row
@@ -83,7 +82,7 @@ class UdpTracker:
 
     def _set_aside(self, socket: int, pass_ns: int) -> None:
         known = self._live.pop(socket)
-        self._gone[socket, known.seen_ns] = known._replace(pass_ns=pass_ns)
+        self._gone[socket, known.seen_ns] = replace(known, pass_ns=pass_ns)
 
     def _row(self, record: SocketRecord, known: _Known | None) -> UdpSocket:
         if known is None:

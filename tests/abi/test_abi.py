@@ -93,7 +93,7 @@ def test_fields(
     leaves: dict[str, Any], name: str, layout: struct.Struct, record: type[Any], elsewhere: set[str]
 ) -> None:
     of_c = [field for field in c_fields(leaves[name]) if field.name not in ONLY_THE_KERNELS]
-    names = tuple(field for field in record._fields if field not in elsewhere)
+    names = tuple(field for field in record.__struct_fields__ if field not in elsewhere)
     assert [field._replace(name=python_name(field.name)) for field in of_c] == python_fields(layout, names)
     assert layout.size == ctypes.sizeof(leaves[name])
 
@@ -104,7 +104,7 @@ def test_fields_of_process_event(leaves: dict[str, Any]) -> None:
     assert [field._replace(name=python_name(field.name)) for field in head] == python_fields(abi.PROCESS_EVENT, names)
     assert arguments == Field("arguments", abi.PROCESS_EVENT.size, defines()["EXEC_ARGUMENT_BYTES"])
     assert abi.PROCESS_EVENT.size == defines()["PROCESS_EVENT_HEAD_BYTES"]
-    assert (*names[:-1], "arguments") == abi.ProcessEvent._fields
+    assert (*names[:-1], "arguments") == abi.ProcessEvent.__struct_fields__
 
 
 def test_what_only_the_kernel_uses_is_there(leaves: dict[str, Any]) -> None:

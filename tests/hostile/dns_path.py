@@ -4,6 +4,8 @@ import json
 import time
 from typing import NamedTuple
 
+from msgspec.structs import astuple, replace
+
 from nettop.export import event_json
 from nettop.kernel import abi
 from nettop.model.rows import DnsQuery
@@ -61,8 +63,9 @@ def raw_record(packet: Packet, cookie: int, seconds: float) -> bytes:
     fields = dns_packet(
         packet.payload, seconds, query=int(packet.query), protocol=packet.protocol, tcp_seq=packet.sequence,
         payload_bytes=packet.wire_bytes, socket_cookie=cookie,
-    )._replace(time_ns=ns(seconds))  # fmt: skip
-    head = abi.DNS_PACKET.pack(*fields[:-1])
+    )  # fmt: skip
+    fields = replace(fields, time_ns=ns(seconds))
+    head = abi.DNS_PACKET.pack(*astuple(fields)[:-1])
     whole = head + bytes(fields.payload_offset) + packet.payload
     return whole + bytes(-(len(whole) + 4) % 8)
 

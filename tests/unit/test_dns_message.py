@@ -121,7 +121,8 @@ def test_the_root_is_asked_for() -> None:
 
 def test_a_name_of_any_bytes() -> None:
     message = HEADER + b"\x04\xff\x00.\\\x03com\x00\x00\x01\x00\x01"
-    assert parsed(message)[3:7] == ("\\255\\000\\.\\\\.com", "A", (), True)
+    read = parsed(message)
+    assert (read.qname, read.qtype, read.answers, read.parsed) == ("\\255\\000\\.\\\\.com", "A", (), True)
 
 
 def test_a_type_without_a_name() -> None:

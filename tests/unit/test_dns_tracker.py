@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSQuestion, DNSRecord
+from msgspec.structs import replace
 
 from nettop.model.events import DnsChanged
 from nettop.model.rows import Answer, DnsQuery, Endpoint
@@ -186,7 +187,7 @@ def test_an_answer_that_is_much_too_late_does_not() -> None:
 def test_an_answer_never_asked_for_is_ignored(changes: dict[str, Any]) -> None:
     subject = tracker()
     subject.packet(dns_packet(question()))
-    assert subject.packet(dns_answer(answer())._replace(**changes)) == []
+    assert subject.packet(replace(dns_answer(answer()), **changes)) == []
     assert only_row(subject.packet(dns_answer(answer()))).status == "answered"
 
 
@@ -415,7 +416,7 @@ def test_the_name_of_the_asker_is_made_printable() -> None:
 
 
 def test_times_are_those_of_the_packets() -> None:
-    packet = dns_packet(question())._replace(time_ns=ns(2.000_001_9))
+    packet = replace(dns_packet(question()), time_ns=ns(2.000_001_9))
     assert only_row(tracker().packet(packet)).asked_at == at(2.000_001)
 
 

@@ -1,6 +1,7 @@
 """Processes: who they are, and that they are known after they have gone."""
 
 import pytest
+from msgspec.structs import replace
 
 from nettop.kernel.abi import PROCESS_EXEC, PROCESS_EXIT, ProcessKey
 from nettop.model.events import ProcessChanged
@@ -47,7 +48,7 @@ def test_a_short_lived_process_keeps_its_command_line_and_its_end() -> None:
 def test_what_nobody_can_ask_for_any_more_is_forgotten() -> None:
     """Every program that a machine runs comes by here, most of them never on the network."""
     subject = tracker()
-    other = CURL._replace(pid=CURL.pid + 1)
+    other = replace(CURL, pid=CURL.pid + 1)
     for key in (CURL, other):
         subject.event(process_event(PROCESS_EXEC, 1.0, owner_pid=key.pid, arguments=b"curl\0-s\0"))
     subject.event(process_event(PROCESS_EXIT, 1.2))
