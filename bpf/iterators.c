@@ -28,45 +28,70 @@ struct task_file_context {
 #define SEQ_WRITE_HELPER 127 /* bpf_seq_write: BCC 0.26 has no name for it */
 static int (*seq_write)(void *seq, const void *source, u32 bytes) = (void *)SEQ_WRITE_HELPER;
 
+/*
+ * What changes with everything that a socket's record tells: all of it in one number, and the smoothed round-trip time. A
+ * segment that is sent again counts as sent, so that the rest of the counters, which lie elsewhere in memory and would
+ * double the cost of a pass, matter only while a connection is made or ended, when a segment without payload may be.
+ */
+static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 state, u32 *srtt)
+{
+	u64 sent = 0, received = 0;
+	u32 resent = 0;
+
+	if (entry->protocol == IPPROTO_UDP)
+		return entry->kept_tx_bytes + entry->kept_rx_bytes;
+	if (entry->flags & SOCKET_LISTENER)
+		return 0;
+	READ(sent, sk, OFFSET_tcp_sock_bytes_sent);
+	READ(received, sk, OFFSET_tcp_sock_bytes_received);
+	READ(*srtt, sk, OFFSET_tcp_sock_srtt_us);
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		READ(resent, sk, OFFSET_tcp_sock_total_retrans);
+	return sent + received + resent;
+}
+
 /* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
 int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 {
 	struct socket_entry *entry = (void *)ctx->value;
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
-	u64 *key = ctx->key;
-	u8 owner;
-	u64 sum;
+	u8 state = TCP_ESTABLISHED, owner;
+	u64 *key = ctx->key, sum;
+	u32 srtt = 0;
+	void *sk;
 
 	if (!key || !entry)
 		return 0;
+	sk = (void *)*key;
+	owner = entry->owner_certainty;
+	if (entry->protocol == IPPROTO_UDP)
+		owner |= entry->flags & SOCKET_SHARED; /* whether there is only one */
+	else
+		READ(state, sk, OFFSET_sock_common_skc_state);
+	sum = activity(entry, sk, state, &srtt);
+	if (control(PASS) != PASS_ALL && entry->reported_state == state && entry->reported_sum == sum &&
+	    entry->reported_srtt == srtt && entry->reported_owner == owner)
+		return 0;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = *key;
+	record.state = state;
 	if (entry->protocol == IPPROTO_UDP) {
 		record.tx_bytes = entry->kept_tx_bytes;
 		record.rx_bytes = entry->kept_rx_bytes;
-		record.state = TCP_ESTABLISHED; /* any constant other than 0, "never reported" */
-		/* how sure the owner is and whether there is only one */
-		owner = entry->owner_certainty | (entry->flags & SOCKET_SHARED);
 	} else {
-		READ(record.state, (void *)record.socket, OFFSET_sock_common_skc_state);
-		owner = entry->owner_certainty;
 		if (!entry->local_port)
-			read_addresses(entry, (void *)record.socket, UNTYPED);
+			read_addresses(entry, sk, UNTYPED);
 		if (!(entry->flags & SOCKET_LISTENER))
-			read_tcp_counters(&record, (void *)record.socket, UNTYPED);
+			read_tcp_counters(&record, sk, UNTYPED);
 	}
-	sum = record.tx_bytes + record.rx_bytes + record.retransmits;
-	if (control(PASS) != PASS_ALL && entry->reported_state == record.state && entry->reported_sum == sum &&
-	    entry->reported_srtt == record.srtt_us8 && entry->reported_owner == owner)
-		return 0;
 	record.entry = *entry;
 	/* no room left: the kernel calls again for this socket once the rest has been read */
 	if (seq_write(meta->seq, &record, sizeof(record)))
 		return 0;
-	entry->reported_state = record.state;
+	entry->reported_state = state;
 	entry->reported_sum = sum;
-	entry->reported_srtt = record.srtt_us8;
+	entry->reported_srtt = srtt;
 	entry->reported_owner = owner;
 	return 0;
 }
