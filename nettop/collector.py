@@ -15,7 +15,7 @@ _READ_TIMEOUT_S = 0.25  # how late a stop may be noticed
 
 
 class Feed(Protocol):
-    """Snapshots to look at. Nothing is pushed: whoever shows them compares `latest` with what it has."""
+    """Snapshots to look at."""
 
     @property
     def latest(self) -> Snapshot | None:
@@ -37,8 +37,8 @@ class Feed(Protocol):
         """How fast they come, for people."""
         ...
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, changed: Callable[[], None]) -> None:
+        """Begin; `changed` is called, from any thread, after `latest` or `error` was set."""
         ...
 
     def stop(self) -> None:
@@ -64,6 +64,7 @@ class Collector:
         self._store = Store(history)
         self._stop = threading.Event()
         self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._changed: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name="nettop-collector", daemon=True)
 
     @property
@@ -76,8 +77,9 @@ class Collector:
         """The source's."""
         return self._source.pace
 
-    def start(self) -> None:
+    def start(self, changed: Callable[[], None]) -> None:
         """Begin to read."""
+        self._changed = changed
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,6 +107,7 @@ class Collector:
             ticked = ticked or isinstance(event, Tick)
         if ticked:
             self.latest = self._store.snapshot()
+            self._tell()
 
     def _run(self) -> None:
         try:
@@ -112,6 +115,11 @@ class Collector:
                 self.step(_READ_TIMEOUT_S)
         except BaseException as error:  # noqa: BLE001 - told to the screen, which ends with it
             self.error = error
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._changed is not None:
+            self._changed()
 
 
 class FixedSnapshot:
@@ -124,8 +132,8 @@ class FixedSnapshot:
     def __init__(self, snapshot: Snapshot) -> None:
         self.latest: Snapshot | None = snapshot
 
-    def start(self) -> None:
-        """Nothing to begin."""
+    def start(self, changed: Callable[[], None]) -> None:
+        """Nothing to begin, and nothing will change."""
 
     def stop(self) -> None:
         """Nothing to release."""

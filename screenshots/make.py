@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import resources
@@ -74,7 +74,7 @@ class DemoFeed:
         self._events = list(events)
         self._store = Store()
 
-    def start(self) -> None:
+    def start(self, changed: Callable[[], None]) -> None:
         """Nothing to begin."""
 
     def stop(self) -> None:
@@ -117,7 +117,7 @@ def drawn(picture: Picture, events: Sequence[AnyEvent]) -> str:
 
 async def _draw(picture: Picture, events: Sequence[AnyEvent]) -> str:
     feed = DemoFeed(events)
-    app = NettopApp(feed, "LIVE", Filter(picture.filter), tick_s=None)
+    app = NettopApp(feed, "LIVE", Filter(picture.filter))
     async with app.run_test(size=picture.size) as pilot:
         app.theme = "textual-dark"  # whatever TEXTUAL_THEME says
         await pilot.pause()

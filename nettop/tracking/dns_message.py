@@ -261,11 +261,11 @@ def _quoted(raw: bytes) -> str:
 
 
 def _rcode_text(rcode: int) -> str:
-    return str(RCODE.forward.get(rcode, f"RCODE{rcode}"))
+    return RCODE.forward.get(rcode) or f"RCODE{rcode}"
 
 
 def _type_text(number: int) -> str:
-    return str(QTYPE.forward.get(number, f"TYPE{number}"))  # RFC 3597 section 5
+    return QTYPE.forward.get(number) or f"TYPE{number}"  # RFC 3597 section 5
 
 
 def _rdata_text(buffer: _Buffer, number: int, start: int, end: int) -> str:

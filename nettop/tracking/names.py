@@ -53,6 +53,9 @@ class NameTable:
 
 def addresses_of(qname: str, answers: tuple[Answer, ...]) -> list[str]:
     """The addresses at the ends of the CNAME chains that start at qname (RFC 1034 section 3.6.2)."""
+    asked_for = [answer.data for answer in answers if answer.type in _ADDRESS_TYPES and answer.name == qname]
+    if len(asked_for) == len(answers):  # as most are, and the rest takes five times as long
+        return asked_for
     targets: dict[str, list[str]] = {}  # a hostile chain is long and backwards: one pass, not one a link
     for answer in answers:
         if answer.type == "CNAME":

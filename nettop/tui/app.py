@@ -37,13 +37,12 @@ from nettop.tui.status import Status
 from nettop.tui.table import RowTable
 from nettop.tui.view import Traffic, newest_ids
 
-TICK_S = 0.1  # how often the screen looks for a new snapshot: a comparison of references
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
 
 
 class NettopApp(App[None], inherit_bindings=False):
-    """`mode` is what the status bar calls the view: LIVE, REPLAY, SNAPSHOT. With `tick_s` None one calls tick().
+    """`mode` is what the status bar calls the view: LIVE, REPLAY, SNAPSHOT. The feed is to call feed_changed().
 
     After the end `failure` is the NettopError that the feed ended with, `crash` the traceback of any other.
     """
@@ -61,18 +60,17 @@ class NettopApp(App[None], inherit_bindings=False):
         mode: str = "LIVE",
         chosen: Filter | None = None,
         look: Look = DEFAULT_LOOK,
-        tick_s: float | None = TICK_S,
     ) -> None:
         super().__init__()
         self._feed = feed
         self._mode = mode
         self._look = look
-        self._tick_s = tick_s
         self._main = MainScreen(chosen or Filter(""), look.panes)
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
         self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._watching = False
         self.failure: NettopError | None = None
         self.crash: str | None = None
 
@@ -98,15 +96,17 @@ class NettopApp(App[None], inherit_bindings=False):
         self.theme = self._look.theme
         self.set_keymap(dict(self._look.keymap))
         self.push_screen(self._main)
-        if self._tick_s is not None:
-            self.call_after_refresh(self._watch_feed)
+        self.call_after_refresh(self._watch)
 
-    def _watch_feed(self) -> None:
-        # Not a timer of Textual's, whose every tick is a message that costs as much as a hundred comparisons.
-        if self._feed.error is not None or self._feed.latest is not self._latest:
-            self.call_later(self.tick)
-        if self._running_loop is not None and self._tick_s is not None:
-            self._running_loop.call_later(self._tick_s, self._watch_feed)
+    def _watch(self) -> None:
+        self._watching = True  # first, so that no change falls between
+        self.tick()
+
+    def feed_changed(self) -> None:
+        """There is something new to show; may be called from any thread, and before the app runs."""
+        if self._watching and self._running_loop is not None:
+            with suppress(RuntimeError):  # the loop has just ended
+                self._running_loop.call_soon_threadsafe(self.call_later, self.tick)
 
     def tick(self) -> None:
         """Show what the feed has, if it is new."""

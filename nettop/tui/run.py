@@ -28,7 +28,7 @@ def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
     try:
         refuse_clashes(look.keymap)
         app = NettopApp(feed, mode, chosen, look)
-        feed.start()
+        feed.start(app.feed_changed)
         sys.setswitchinterval(_SWITCH_S)
         gc.freeze()  # what has been imported stays: the collector need not look through it 10 ms long, again and again
         with on_ending(app.leave):

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter, countOf
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -36,10 +38,9 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     """The first line as (text, part) pairs: mode, time, rates, counts; the sparkline takes what room is left."""
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
-    states = [row.state for row in snapshot.connections]
-    open_connections = len(states) - states.count("closed")
+    open_connections = len(snapshot.connections) - countOf(map(attrgetter("state"), snapshot.connections), "closed")
     failed = sum(map(dns_failed, snapshot.dns))
-    statuses = [row.status for row in snapshot.dns]
+    statuses = list(map(attrgetter("status"), snapshot.dns))
     over = statuses.count("answered") + statuses.count("timeout")
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
@@ -82,7 +83,7 @@ class StatusBar(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: tuple[list[tuple[str, str]], ...] = ()
+        self._lines: list[list[tuple[str, str]]] = []
         self._shown: tuple[Snapshot, Status, int] | None = None
 
     def show(self, snapshot: Snapshot, status: Status) -> None:
@@ -91,10 +92,11 @@ class StatusBar(Widget):
         if self._shown is not None and snapshot is self._shown[0] and shown[1:] == self._shown[1:]:
             return
         self._shown = shown
-        lines = (headline(snapshot, status, self.size.width), notices(snapshot, status))
-        if lines != self._lines:
-            self._lines = lines
-            self.refresh()
+        lines = [headline(snapshot, status, self.size.width), notices(snapshot, status)]
+        changed = [y for y, line in enumerate(lines) if [line] != self._lines[y : y + 1]]
+        self._lines = lines
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render_line(self, y: int) -> Strip:
         """Textual's hook."""

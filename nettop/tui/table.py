@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -100,6 +100,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._columns: list[tuple[Column[RowT], int]] = []
         self._styles: dict[str, Style] = {}
         self._lines: list[_Line] = []  # as they were drawn last, or are about to be
+        self._area = Size()  # of the widget, which Textual looks up in the tree each time
 
     # What is shown
 
@@ -139,7 +140,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     @property
     def _page(self) -> int:
-        return max(self.size.height - 1, 1)
+        return max(self._area.height - 1, 1)
 
     def _clamp(self) -> None:
         self._top = max(min(self._top, self._cursor), self._cursor - self._page + 1)
@@ -218,12 +219,13 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def on_resize(self) -> None:
         """Another width may hold other columns."""
+        self._area = self.size
         self._fit_columns()
         self._clamp()
         self._redraw()
 
     def _fit_columns(self) -> None:
-        self._columns = fit(self.pane.columns, max(self.size.width - _SCROLLBAR_CELLS, 1))
+        self._columns = fit(self.pane.columns, max(self._area.width - _SCROLLBAR_CELLS, 1))
 
     # Drawing
 
@@ -238,20 +240,15 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
             style = self._styles[name] = self.get_component_rich_style(f"table--{name}") if name else self.rich_style
         return style
 
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Resolve styles once per frame."""
-        self._styles = {}
-        return super().render_lines(crop)
-
     def _redraw(self) -> None:
         """Draw the lines anew that have become others: few do with a tick, and all are a third of what it costs."""
-        lines = [self._line(y) for y in range(self.size.height)]
+        lines = [self._line(y) for y in range(self._area.height)]
         changed = [y for y, (now, before) in enumerate(zip_longest(lines, self._lines)) if now != before]
         self._lines = lines
         if len(changed) > len(lines) // 2:
             self.refresh()
         elif changed:
-            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+            self.refresh(*(Region(0, y, self._area.width, 1) for y in changed))
 
     def _line(self, y: int) -> _Line:
         """One line: the titles, a row, or nothing."""
@@ -268,14 +265,14 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
             for column, cells in self._columns
         )
         styles = ("" if emphasis == "normal" else emphasis, *(("cursor",) if index == self._cursor else ()))
-        room = max(self.size.width - _SCROLLBAR_CELLS, 0)
+        room = max(self._area.width - _SCROLLBAR_CELLS, 0)
         return (cell(text, room, right=False), styles), (self._scrollbar(y), ("scrollbar",))
 
     def render_line(self, y: int) -> Strip:
         """Textual's hook."""
         line = self._lines[y] if y < len(self._lines) else self._line(y)
         segments = [Segment(text, sum(map(self._style, styles[1:]), self._style(styles[0]))) for text, styles in line]
-        return Strip(segments).adjust_cell_length(self.size.width, segments[-1].style)
+        return Strip(segments).adjust_cell_length(self._area.width, segments[-1].style)
 
     def _header(self) -> _Line:
         parts: list[_Part] = []

@@ -93,6 +93,8 @@ def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Cont
         return sorted(rows, key=value, reverse=descending)
     except TypeError:  # None is among them
         unknown = list(map(is_, map(value, rows), repeat(None)))
+        if all(unknown):  # like the beginnings of all connections that are older than nettop
+            return rows
         known = sorted(compress(rows, map(not_, unknown)), key=value, reverse=descending)
         return [*known, *compress(rows, unknown)]
 

@@ -189,11 +189,14 @@ def test_the_terminal_vanishes_without_a_signal(lab: Namespace) -> None:
 CRASHES = {
     "the collector": """
         class Feed(FixedSnapshot):
+            def start(self, changed):
+                self.changed = changed
             def hold(self, held):
                 try:
                     raise ValueError("provoked in the collector")
                 except ValueError as error:
                     self.error = error
+                    self.changed()
     """,
     "the screen": """
         class Feed(FixedSnapshot):
@@ -259,8 +262,11 @@ def test_what_ends_the_feed_in_words_is_told_in_words(tmp_path: Path) -> None:
     here = str(Path(__file__).resolve().parents[2])
     feed = """
         class Feed(FixedSnapshot):
+            def start(self, changed):
+                self.changed = changed
             def hold(self, held):
                 self.error = UsageError("Line 7 is not JSON.", "Give another file.")
+                self.changed()
     """
     with Terminal([sys.executable, str(driver(feed, tmp_path))], PYTHONPATH=here, TMPDIR=str(tmp_path)) as terminal:
         terminal.until_said("LIVE", "Quit")

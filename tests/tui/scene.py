@@ -28,9 +28,11 @@ class FakeFeed:
         self.finished = False
         self.pace = "every 1 s"
         self.told: list[tuple[str, Any]] = []
+        self.changed: Callable[[], None] = lambda: None
 
-    def start(self) -> None:
+    def start(self, changed: Callable[[], None]) -> None:
         self.told.append(("start", None))
+        self.changed = changed
 
     def stop(self) -> None:
         self.told.append(("stop", None))
@@ -52,7 +54,7 @@ def play(
     chosen: str = "",
 ) -> NettopApp:
     """Run the steps on the screen, which has drawn what the feed has."""
-    app = NettopApp(feed, mode=mode, chosen=Filter(chosen), look=look, tick_s=None)
+    app = NettopApp(feed, mode=mode, chosen=Filter(chosen), look=look)
 
     async def run() -> None:
         async with app.run_test(size=size, notifications=True, tooltips=True) as pilot:

@@ -89,7 +89,7 @@ def test_wishes_are_told_on_the_thread_that_reads() -> None:
 def test_from_start_to_stop() -> None:
     source = FakeSource([builders.start(), builders.tick(1)])
     collector = Collector(source)
-    collector.start()
+    collector.start(lambda: None)
     wait_for(lambda: collector.latest is not None)
     assert any(thread.name == "nettop-collector" for thread in threading.enumerate())
     collector.stop()
@@ -107,7 +107,7 @@ def test_stopping_what_was_never_started_releases_the_source() -> None:
 @pytest.mark.parametrize("error", [ValueError("boom"), UsageError("It broke.", "Mend it."), MemoryError()])
 def test_an_error_ends_the_thread_and_is_kept(error: BaseException) -> None:
     collector = Collector(FakeSource([builders.start(), builders.tick(1)], error))
-    collector.start()
+    collector.start(lambda: None)
     wait_for(lambda: collector.error is not None)
     assert collector.error is error
     assert collector.latest is not None
@@ -116,7 +116,7 @@ def test_an_error_ends_the_thread_and_is_kept(error: BaseException) -> None:
 
 def test_a_recording_ends() -> None:
     collector = Collector(FakeSource(builders.a_recording(), ends=True))
-    collector.start()
+    collector.start(lambda: None)
     wait_for(lambda: collector.finished)
     assert collector.latest is not None
     collector.stop()
@@ -125,7 +125,7 @@ def test_a_recording_ends() -> None:
 def test_a_snapshot_of_a_file() -> None:
     seen = busy()
     fixed = FixedSnapshot(seen)
-    fixed.start()
+    fixed.start(lambda: None)
     fixed.adjust(1)
     fixed.hold(True)
     fixed.stop()

@@ -75,7 +75,7 @@ def picture(
     compare: Compare, seen: Snapshot, prepare: Prepare, size: tuple[int, int], theme: str | None = None
 ) -> bool:
     """Whether the screen looks as it did."""
-    app = NettopApp(FakeFeed(seen), tick_s=None)
+    app = NettopApp(FakeFeed(seen))
 
     async def run_before(pilot: Pilot[Any]) -> None:
         if theme is not None:

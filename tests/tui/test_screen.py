@@ -1,5 +1,6 @@
 """The screen as its users meet it: the cursor, the mouse, the filter bar, pausing, exporting, details."""
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -525,6 +526,18 @@ def test_an_error_of_the_feed_ends_the_screen_with_its_traceback() -> None:
     assert "Traceback (most recent call last)" in app.crash
     assert "ValueError: [/boom]" in app.crash
     assert app.failure is None
+
+
+def test_what_is_new_is_drawn_when_another_thread_says_so() -> None:
+    feed = FakeFeed(only([1]))
+
+    async def steps(pilot: Pilot[None]) -> None:
+        feed.start(the_app(pilot).feed_changed)
+        feed.latest = only([1, 2, 3])
+        await asyncio.to_thread(feed.changed)
+        await until(pilot, lambda: "3/3" in text(pilot))
+
+    play(steps, feed)
 
 
 def test_what_is_drawn_twice_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
