@@ -59,6 +59,12 @@ def silence(directory: Path) -> Iterator[Silence]:
                 near.play(programs.tcp_fail, address=BLACKHOLE_IPV4, port=80, syn_retries=1) for _ in range(EACH)
             ]
             no_neighbour = [near.play(programs.tcp_fail, address=NO_NEIGHBOUR_IPV4, port=80) for _ in range(EACH)]
+            patient = near.play(programs.tcp_fail, address=BLACKHOLE_IPV4, port=80, syn_retries=7)
+            watch.until(
+                lambda snapshot: any(row.retransmits for row in connections_of(snapshot, patient)),
+                "a SYN that is sent again, while the connection still waits",
+            )
+            patient.stop()
             for program in (*torn, *blackhole):
                 assert program.hear() == errno.ETIMEDOUT
                 program.end()
