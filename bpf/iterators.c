@@ -56,7 +56,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	struct socket_entry *entry = (void *)ctx->value;
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
-	u8 state = TCP_ESTABLISHED, owner;
+	u8 state = TCP_ESTABLISHED, owner; /* of UDP any constant but 0, "never reported" */
 	u64 *key = ctx->key, sum;
 	u32 srtt = 0;
 	void *sk;

@@ -64,7 +64,7 @@ class Collector:
         self._store = Store(history)
         self._stop = threading.Event()
         self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._changed: Callable[[], None] | None = None
+        self._changed: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="nettop-collector", daemon=True)
 
     @property
@@ -107,7 +107,7 @@ class Collector:
             ticked = ticked or isinstance(event, Tick)
         if ticked:
             self.latest = self._store.snapshot()
-            self._tell()
+            self._changed()
 
     def _run(self) -> None:
         try:
@@ -115,10 +115,6 @@ class Collector:
                 self.step(_READ_TIMEOUT_S)
         except BaseException as error:  # noqa: BLE001 - told to the screen, which ends with it
             self.error = error
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._changed is not None:
             self._changed()
 
 

@@ -122,9 +122,10 @@ class Namespace:
         if nameserver is None:
             return [*prefix, *command]
         resolv, nsswitch = self._directory / f"resolv-{nameserver}", self._directory / "nsswitch"
-        if not resolv.exists():  # another program may just be reading it
-            resolv.write_text(f"nameserver {nameserver}\noptions timeout:1 attempts:3\n")
-            nsswitch.write_text("hosts: files dns\n")
+        texts = {resolv: f"nameserver {nameserver}\noptions timeout:1 attempts:3\n", nsswitch: "hosts: files dns\n"}
+        for file, text in texts.items():
+            if not file.exists():  # another program may just be reading it
+                file.write_text(text)
         # ip netns exec has made a mount namespace of its own
         mounts = f"mount --bind {resolv} /etc/resolv.conf && mount --bind {nsswitch} /etc/nsswitch.conf"
         return [*prefix, "sh", "-c", f'{mounts} && exec "$@"', "sh", *command]

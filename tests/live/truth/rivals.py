@@ -26,8 +26,6 @@ from tests.live.truth.scenario import Scenario
 _NETNS = 1  # none of them tells
 _EPOCH = datetime(1970, 1, 1, 0, 0, 0, 1, UTC)
 _GETADDRINFO = ("glibc", "curl", "IDNA")  # the scenarios that resolve by the C library's function
-
-
 _LAST_WORDS_S = 5.0  # nethogs notices a signal with the next packet only
 
 
