@@ -13,16 +13,17 @@
 #define COMM_BYTES 16 /* TASK_COMM_LEN, include/linux/sched.h */
 #define ADDRESS_BYTES 16
 
-/* How sure the owner of a socket is. Never lowered once set. */
+/* How sure the owner of a socket is. It is lowered only where the owner no longer holds the socket and another does. */
 #define OWNER_UNKNOWN 0
 #define OWNER_SCANNED 1 /* found holding the socket in its table of open files */
-#define OWNER_EXACT 2   /* was seen in the act: it connected, sent or closed */
+#define OWNER_EXACT 2   /* was seen in the act: it made the socket, connected, sent or closed */
 
 #define SOCKET_OUTBOUND 1  /* connect() made it */
 #define SOCKET_INBOUND 2   /* a listener's child */
 #define SOCKET_OLD 4       /* existed before nettop did, or its beginning was not seen */
 #define SOCKET_LISTENER 8
-#define SOCKET_SHARED 16   /* UDP: more than one process has sent on it, so its bytes have no one owner */
+/* UDP: more than one process has sent on it, so its bytes have no one owner. A listener: more than one process holds it. */
+#define SOCKET_SHARED 16
 
 /* A process: group leader's name and start, so that threads of any name belong to it and a reused pid does not. */
 struct process_id {
@@ -53,13 +54,15 @@ struct socket_entry {
 	__u8 reported_state;  /* 0: never reported */
 	__u8 reported_owner;
 	__u8 pad;
+	__u32 kept_dropped;   /* UDP: datagrams that the socket had refused before the entry was made */
+	__u32 held_scan;      /* the last scan of open files during which the owner held the socket, or that began before it */
 	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
 	__u32 unlisted_answered;
 	__u32 unlisted_failed;   /* of the answered those with another code than NOERROR */
 	__u8 local_address[ADDRESS_BYTES];
 	__u8 remote_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct socket_entry) == 144, "socket_entry");
+_Static_assert(sizeof(struct socket_entry) == 152, "socket_entry");
 
 /*
  * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
@@ -74,12 +77,13 @@ struct socket_record {
 	__u32 srtt_us8;    /* tcp_sock.srtt_us: microseconds times 8 */
 	__u32 retransmits; /* tcp_sock.total_retrans: segments */
 	__u32 error;       /* sock.sk_err: errno, 0 none */
+	__u32 rx_dropped;  /* UDP: datagrams that the socket refused, by its own counter, since nettop started */
 	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
-	__u8 pad;
+	__u8 pad[5];
 };
-_Static_assert(sizeof(struct socket_record) == 192, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 208, "socket_record");
 
 #define DNS_CAPTURE_BYTES 4096 /* the largest EDNS buffer that resolvers announce in practice */
 
@@ -135,13 +139,14 @@ struct unlisted {
 	__u64 failed;
 	__u64 udp_tx_bytes;
 	__u64 udp_rx_bytes;
+	__u64 udp_rx_dropped; /* datagrams */
 	__u64 opened; /* TCP connections, with their payload and segments sent again */
 	__u64 accepted;
 	__u64 tcp_tx_bytes;
 	__u64 tcp_rx_bytes;
 	__u64 retransmits;
 };
-_Static_assert(sizeof(struct unlisted) == 112, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 120, "unlisted");
 
 /* Index into the array `controls`, which nettop writes. */
 #define PASS 0       /* of the iterator over sockets: none is being made, or one of these */
@@ -149,7 +154,8 @@ _Static_assert(sizeof(struct unlisted) == 112, "unlisted");
 #define QUERY_INTERVAL_NS 2 /* between two queries that are listed; 0: every one is */
 #define END_INTERVAL_NS 3   /* the same of ends of connections, and of UDP sockets */
 #define LISTED_AT_ONCE 4    /* so many more may come at a time before the interval counts */
-#define CONTROLS 5
+#define SCAN 5              /* number of the scan of open files that is being made, or was last */
+#define CONTROLS 6
 
 #define PASS_CHANGED 1 /* reports the sockets that changed since the last pass */
 #define PASS_ALL 2     /* reports every socket, because events were lost and nettop must find out which are gone */
@@ -160,7 +166,7 @@ _Static_assert(sizeof(struct unlisted) == 112, "unlisted");
 #define LOST_DNS_EVENTS 2
 #define LOST_PROCESS_EVENTS 3
 #define SOCKETS_MAP_FULL 4
-#define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload that found no room in the map */
+#define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload of sockets that are not in the map */
 #define OLDER_WITHOUT_ROOM 6     /* sockets that the iterator over open files found no room for: in every pass again */
 #define LOSS_COUNTERS 7
 

@@ -22,7 +22,10 @@
 #define IPPROTO_UDP 17
 #define E2BIG 7
 #define DNS_HEADER_BYTES 12
-#define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE, enum sock_flags in include/net/sock.h */
+#define IPPROTO_MPTCP 262
+#define SOCK_DEAD_FLAG 1 /* 1 << SOCK_DEAD, enum sock_flags in include/net/sock.h */
+#define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE */
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 
 /*
  * The helpers by number: BCC takes a name like bpf_probe_read_kernel for bpf_probe_read unless it finds it in
@@ -107,6 +110,18 @@ static __always_inline void identify(struct process_id *id, void *task)
 static __always_inline void identify_current(struct process_id *id)
 {
 	identify(id, (void *)bpf_get_current_task());
+}
+
+/*
+ * A kernel thread closes and connects sockets on behalf of others: of MPTCP, of what is closed from a work queue. It owns
+ * what it makes itself, as NFS does.
+ */
+static __always_inline int is_kernel_thread(void *task)
+{
+	u32 flags = 0;
+
+	READ(flags, task, OFFSET_task_struct_flags);
+	return flags & PF_KTHREAD;
 }
 
 static __always_inline u32 netns_of(void *sk, int typed)
@@ -200,6 +215,25 @@ static __always_inline void read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed
 		received--; /* the peer's FIN takes a sequence number and is counted as a byte */
 	*tx = sent - resent;
 	*rx = received;
+}
+
+/* Datagrams that a UDP socket has refused, mostly because its receive buffer was full: /proc/net/udp, column drops. */
+static __always_inline u32 read_dropped(void *sk)
+{
+	u32 dropped = 0;
+#ifdef OFFSET_sock_sk_drop_counters /* from Linux 6.18 on, so that CPUs in a flood do not share a cache line */
+	void *counters = 0;
+	u32 of_other_nodes = 0;
+
+	READ(counters, sk, OFFSET_sock_sk_drop_counters);
+	if (counters) {
+		READ(dropped, counters, OFFSET_numa_drop_counters_drops0);
+		READ(of_other_nodes, counters, OFFSET_numa_drop_counters_drops1);
+		return dropped + of_other_nodes;
+	}
+#endif
+	READ(dropped, sk, OFFSET_sock_sk_drops);
+	return dropped;
 }
 
 static __always_inline void read_tcp_counters(struct socket_record *record, void *sk, int typed)

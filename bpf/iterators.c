@@ -50,6 +50,18 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 sta
 	return sent + received + resent;
 }
 
+/*
+ * Whether a UDP socket is gone though its release was not seen: another program may refuse it right after it was made, and
+ * then nobody releases it.
+ */
+static __always_inline int is_dead(void *sk)
+{
+	unsigned long flags = 0;
+
+	READ(flags, sk, OFFSET_sock_common_skc_flags);
+	return flags & SOCK_DEAD_FLAG;
+}
+
 /* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
 int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 {
@@ -61,33 +73,41 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	u32 srtt = 0;
 	void *sk;
 
-	if (!key || !entry)
+	if (!key || !entry || !owner_in_scope(entry, 0))
 		return 0;
 	sk = (void *)*key;
 	owner = entry->owner_certainty;
-	if (entry->protocol == IPPROTO_UDP)
+	if (entry->protocol == IPPROTO_UDP) {
 		owner |= entry->flags & SOCKET_SHARED; /* whether there is only one */
-	else
+		if (is_dead(sk))
+			state = TCP_CLOSE;
+	} else {
 		READ(state, sk, OFFSET_sock_common_skc_state);
+	}
 	sum = activity(entry, sk, state, &srtt);
+	if (entry->protocol == IPPROTO_UDP && !sum && !entry->reported_state && state != TCP_CLOSE)
+		return 0; /* nothing was sent or received on it yet */
 	if (control(PASS) != PASS_ALL && entry->reported_state == state && entry->reported_sum == sum &&
 	    entry->reported_srtt == srtt && entry->reported_owner == owner)
 		return 0;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = *key;
 	record.state = state;
+	record.entry = *entry;
 	if (entry->protocol == IPPROTO_UDP) {
-		record.tx_bytes = entry->kept_tx_bytes;
-		record.rx_bytes = entry->kept_rx_bytes;
+		record.tx_bytes = record.entry.kept_tx_bytes;
+		record.rx_bytes = record.entry.kept_rx_bytes;
+		record.rx_dropped = read_dropped(sk) - record.entry.kept_dropped;
 	} else {
-		if (!entry->local_port)
-			read_addresses(entry, sk, UNTYPED);
-		if (!(entry->flags & SOCKET_LISTENER))
+		read_addresses(&record.entry, sk, UNTYPED);
+		if (!(record.entry.flags & SOCKET_LISTENER))
 			read_tcp_counters(&record, sk, UNTYPED);
 	}
-	record.entry = *entry;
 	/* no room left: the kernel calls again for this socket once the rest has been read */
 	if (seq_write(meta->seq, &record, sizeof(record)))
+		return 0;
+	/* the kernel gives the entry of a socket that ends to a new one at once, also while a pass looks at it */
+	if (entry->seen_ns != record.entry.seen_ns)
 		return 0;
 	entry->reported_state = state;
 	entry->reported_sum = sum;
@@ -96,15 +116,77 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	return 0;
 }
 
-/* Enters TCP sockets that are not in the map, and gives those that are an owner if they have none. */
+/* How many sockets of one Multipath TCP connection are looked at: as many as a path manager makes. */
+#define SUBFLOWS 8
+
+/*
+ * A process holds this socket. It becomes the owner where none is known, and where the one that is known held the socket
+ * neither during the whole scan before this nor in this one so far: it has passed it on, or has ended.
+ */
+static __always_inline void found_held(u64 sk, void *task, u32 scan)
+{
+	struct socket_entry *known = sockets.lookup(&sk), entry = {};
+	struct process_id holder = {};
+	u16 protocol = 0;
+	u8 state = 0;
+	u32 pid = 0;
+
+	if (known && known->owner_certainty != OWNER_UNKNOWN) {
+		READ(pid, task, OFFSET_task_struct_tgid);
+		if (pid == known->owner.pid) {
+			known->held_scan = scan;
+			return;
+		}
+		if (known->held_scan + 1 >= scan) {
+			if (known->flags & SOCKET_LISTENER && !(known->flags & SOCKET_SHARED)) {
+				known->flags |= SOCKET_SHARED;
+				known->reported_owner = 0; /* to be reported */
+			}
+			return;
+		}
+	}
+	READ(protocol, sk, OFFSET_sock_sk_protocol);
+	READ(state, sk, OFFSET_sock_common_skc_state);
+	if (!known && protocol != IPPROTO_UDP && (protocol != IPPROTO_TCP || state == TCP_CLOSE))
+		return;
+	identify(&holder, task);
+	if (!process_in_scope(&holder))
+		return;
+	if (known) {
+		known = sockets.lookup(&sk); /* it may have ended meanwhile */
+		if (!known)
+			return;
+		own(known, &holder, OWNER_SCANNED);
+		known->held_scan = scan;
+		known->reported_owner = 0; /* to be reported, also where one was scanned before */
+		return;
+	}
+	entry.netns = netns_of((void *)sk, UNTYPED);
+	if (!netns_in_scope(entry.netns))
+		return;
+	own(&entry, &holder, OWNER_SCANNED);
+	entry.held_scan = scan;
+	entry.protocol = protocol;
+	entry.flags = SOCKET_OLD;
+	entry.seen_ns = bpf_ktime_get_ns();
+	if (protocol == IPPROTO_UDP)
+		entry.kept_dropped = read_dropped((void *)sk);
+	else if (state == TCP_LISTEN)
+		entry.flags |= SOCKET_LISTENER;
+	else
+		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
+	/* only if still absent: an event may have been quicker */
+	if (sockets.insert(&sk, &entry) == -E2BIG)
+		count_loss(OLDER_WITHOUT_ROOM, 1);
+}
+
+/* Goes through the sockets in every process's table of open files; see found_held(). */
 int bpf_iter__task_file(struct task_file_context *ctx)
 {
 	void *file = ctx->file, *task = ctx->task;
 	u64 address = (u64)file, task_address = (u64)task, inode = 0, socket = 0, sk = 0;
-	struct socket_entry *known;
-	struct process_id holder = {};
 	u16 mode = 0, protocol = 0, family = 0;
-	u8 state = 0;
+	u32 scan;
 
 	if (!file || !task)
 		return 0;
@@ -119,32 +201,26 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 	READ(family, sk, OFFSET_sock_common_skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	known = sockets.lookup(&sk);
-	if (known && known->owner_certainty != OWNER_UNKNOWN)
-		return 0;
+	scan = control(SCAN);
 	READ(protocol, sk, OFFSET_sock_sk_protocol);
-	READ(state, sk, OFFSET_sock_common_skc_state);
-	if (!known && (protocol != IPPROTO_TCP || state == TCP_CLOSE))
-		return 0;
-	identify(&holder, (void *)task_address);
-	if (known) {
-		own(known, &holder, OWNER_SCANNED);
+#ifdef OFFSET_mptcp_sock_first
+	if (protocol == IPPROTO_MPTCP) {
+		u64 head = sk + OFFSET_mptcp_sock_conn_list, node = head, subflow = 0;
+		int number;
+
+		/* the bytes are carried by TCP sockets behind this one, which no file leads to */
+#pragma clang loop unroll(disable)
+		for (number = 0; number < SUBFLOWS; number++) {
+			READ(node, node, 0); /* list_head.next */
+			if (!node || node == head)
+				break;
+			READ(subflow, node, OFFSET_mptcp_subflow_context_tcp_sock - OFFSET_mptcp_subflow_context_node);
+			if (subflow)
+				found_held(subflow, (void *)task_address, scan);
+		}
 		return 0;
 	}
-
-	struct socket_entry entry = {};
-
-	entry.netns = netns_of((void *)sk, UNTYPED);
-	if (!netns_in_scope(entry.netns) || !process_in_scope(&holder))
-		return 0;
-	own(&entry, &holder, OWNER_SCANNED);
-	entry.protocol = IPPROTO_TCP;
-	entry.flags = state == TCP_LISTEN ? SOCKET_OLD | SOCKET_LISTENER : SOCKET_OLD;
-	entry.seen_ns = bpf_ktime_get_ns();
-	if (state != TCP_LISTEN)
-		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
-	/* only if still absent: an event may have been quicker */
-	if (sockets.insert(&sk, &entry) == -E2BIG)
-		count_loss(OLDER_WITHOUT_ROOM, 1);
+#endif
+	found_held(sk, (void *)task_address, scan);
 	return 0;
 }

@@ -73,56 +73,190 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 	return (void *)*(volatile u64 *)&skb->cb[0];
 }
 
-/* Returns the socket's entry; 0 if it has none: it is out of scope, the kernel's own, or found no room. */
+#define DESCRIPTORS_AT_ONCE 8
+#define DESCRIPTORS_LOOKED_AT 1024 /* the soft limit that processes start with */
+#define HOLDS_NOT 0
+#define HOLDS 1
+#define HOLDS_PERHAPS 2
+
+/* Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. */
+static __always_inline int holds(void *task, void *sk)
+{
+	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
+	u64 slots[DESCRIPTORS_AT_ONCE] = {};
+	u32 room = 0, at, slot;
+
+	READ(socket, sk, OFFSET_sock_sk_socket);
+	READ(file, socket, OFFSET_socket_file);
+	READ(files, task, OFFSET_task_struct_files);
+	READ(table, files, OFFSET_files_struct_fdt);
+	READ(room, table, OFFSET_fdtable_max_fds);
+	READ(descriptors, table, OFFSET_fdtable_fd);
+	if (!file || !descriptors)
+		return HOLDS_PERHAPS;
+#pragma clang loop unroll(disable)
+	for (at = 0; at < DESCRIPTORS_LOOKED_AT; at += DESCRIPTORS_AT_ONCE) {
+		if (at >= room)
+			return HOLDS_NOT;
+		READ(slots, descriptors, at * sizeof(slots[0]));
+#pragma clang loop unroll(full)
+		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++)
+			if (slots[slot] == (u64)file)
+				return HOLDS;
+	}
+	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
+}
+
+/*
+ * Somebody else than the owner sends, or so it seems: a packet that a firewall in user space has judged (NFQUEUE) goes on in
+ * the context of the firewall, which does not hold the socket.
+ */
+static __always_inline void another_sender(u64 key, struct socket_entry *entry, void *task, int sent_before)
+{
+	struct process_id self = {};
+
+	if (entry->flags & SOCKET_SHARED || is_kernel_thread(task))
+		return;
+	switch (holds(task, (void *)key)) {
+	case HOLDS_NOT:
+		return;
+	case HOLDS:
+		if (sent_before && entry->owner_certainty != OWNER_UNKNOWN)
+			break;
+		/* inherited or received, and used by nobody else yet */
+		identify(&self, task);
+		entry = sockets.lookup(&key); /* the entry may have gone to another socket meanwhile */
+		if (entry)
+			own(entry, &self, OWNER_EXACT);
+		return;
+	}
+	entry->flags |= SOCKET_SHARED;
+}
+
+/* The sockets that were released last: until the kernel has unhashed one, datagrams still reach it that nobody will read. */
+#define RELEASED 1024
+BPF_ARRAY(released, u64, RELEASED);
+
+static __always_inline u64 *released_slot(u64 key)
+{
+	int slot = (key >> 6) & (RELEASED - 1); /* sockets are aligned to cache lines */
+
+	return released.lookup(&slot);
+}
+
+/* A socket that is in no process's table of open files, or that the map had no room for; the kernel's own are nobody's. */
+static __always_inline void count_unknown(u64 key, u32 payload_bytes)
+{
+#if !defined(SCOPE_PID) && !defined(SCOPE_COMM)
+	void *sk = (void *)key;
+	u64 *last = released_slot(key);
+	u8 kernel_socket = 0;
+
+	READ(kernel_socket, sk, OFFSET_sock_sk_kern_sock);
+	if (kernel_socket & MASK_sock_sk_kern_sock || (last && *last == key) || !netns_in_scope(netns_of(sk, UNTYPED)))
+		return;
+	count_loss(UDP_UNATTRIBUTED_BYTES, payload_bytes);
+#endif
+}
+
+#ifdef REFUSED_DATAGRAM_UNNAMED
+/* What arrives on this CPU: before Linux 6.7 the tracepoint below does not tell which packet it is about. */
+struct arrival {
+	u64 socket;
+	u64 payload_bytes;
+};
+BPF_PERCPU_ARRAY(arrivals, struct arrival, 1);
+#endif
+
+static __always_inline void remember_arrival(void *sk, u32 payload_bytes)
+{
+#ifdef REFUSED_DATAGRAM_UNNAMED
+	int zero = 0;
+	struct arrival *arrival = arrivals.lookup(&zero);
+
+	if (!arrival)
+		return;
+	arrival->socket = (u64)sk;
+	arrival->payload_bytes = payload_bytes;
+#endif
+}
+
+/*
+ * udp_fail_queue_rcv_skb(rc, sk, skb): the socket refuses a datagram, mostly because its receive buffer is full. It comes on
+ * the same CPU, right after packet_ingress() has counted that datagram; its UDP header has been pulled off by now.
+ */
+int udp_refused(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[1], payload_bytes = 0;
+	struct socket_entry *entry = sockets.lookup(&key);
+
+	if (!entry)
+		return 0;
+#ifdef REFUSED_DATAGRAM_UNNAMED
+	int zero = 0;
+	struct arrival *arrival = arrivals.lookup(&zero);
+
+	if (arrival && arrival->socket == key)
+		payload_bytes = arrival->payload_bytes;
+#else
+	u32 length = 0;
+
+	LOAD(length, (void *)ctx->args[2], OFFSET_sk_buff_len);
+	payload_bytes = length;
+#endif
+	__sync_fetch_and_add(&entry->kept_rx_bytes, -payload_bytes);
+	return 0;
+}
+
+/*
+ * Returns the socket's entry, which was made when the socket was (or when nettop started); 0 if it has none. None is made
+ * here: a datagram may still arrive while its socket is being closed, and nothing would ever remove that entry.
+ */
 static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, void *sk, u32 payload_bytes, int egress)
 {
-	u64 key = (u64)sk;
+	u64 key = (u64)sk, sent_before;
 	struct socket_entry *entry = sockets.lookup(&key);
-	struct process_id self = {};
-	u8 kernel_socket = 0;
+	void *task;
 	u32 pid = 0;
 
 	if (!entry) {
-		struct socket_entry fresh = {};
-
-		/* a socket of the kernel itself is never released through the hook below and has no owner */
-		READ(kernel_socket, sk, OFFSET_sock_sk_kern_sock);
-		if (kernel_socket & MASK_sock_sk_kern_sock)
-			return 0;
-		fresh.netns = netns_of(sk, UNTYPED);
-		if (!netns_in_scope(fresh.netns))
-			return 0;
-#if defined(SCOPE_PID) || defined(SCOPE_COMM)
-		if (egress) {
-			identify_current(&self);
-			if (!process_in_scope(&self))
-				return 0;
-		}
-#endif
-		fresh.protocol = IPPROTO_UDP;
-		fresh.seen_ns = bpf_ktime_get_ns();
-		sockets.update(&key, &fresh);
-		entry = sockets.lookup(&key);
-		if (!entry) {
-			count_loss(SOCKETS_MAP_FULL, 1);
-			count_loss(UDP_UNATTRIBUTED_BYTES, payload_bytes);
-			return 0;
-		}
+		count_unknown(key, payload_bytes);
+		return 0;
 	}
 	if (!egress) {
 		__sync_fetch_and_add(&entry->kept_rx_bytes, payload_bytes);
+		remember_arrival(sk, payload_bytes);
 		return entry;
 	}
+	sent_before = entry->kept_tx_bytes;
 	__sync_fetch_and_add(&entry->kept_tx_bytes, payload_bytes);
-	if (entry->owner_certainty != OWNER_EXACT) {
-		identify_current(&self);
-		own(entry, &self, OWNER_EXACT);
-		return entry;
-	}
-	READ(pid, bpf_get_current_task(), OFFSET_task_struct_tgid);
-	if (pid != entry->owner.pid)
-		entry->flags |= SOCKET_SHARED;
+	task = (void *)bpf_get_current_task();
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (pid != entry->owner.pid || entry->owner_certainty == OWNER_UNKNOWN)
+		another_sender(key, entry, task, sent_before != 0);
+	else if (entry->owner_certainty == OWNER_SCANNED)
+		entry->owner_certainty = OWNER_EXACT; /* seen in the act */
 	return entry;
+}
+
+/*
+ * Who asks: the owner of the socket, under the name that it has now if it is the current process. That is another one where
+ * a TCP segment is sent again, or a packet goes on that a firewall has judged. Stays zero where nobody knows.
+ */
+static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, void *sk)
+{
+	void *task = (void *)bpf_get_current_task();
+	u32 pid = 0;
+
+	if (!entry || entry->owner_certainty == OWNER_UNKNOWN)
+		return;
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (pid == entry->owner.pid)
+		identify(asking, task);
+	else if (!(entry->flags & SOCKET_SHARED))
+		*asking = entry->owner;
+	else if (holds(task, sk) == HOLDS)
+		identify(asking, task);
 }
 
 static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct packet *packet, u32 header_bytes,
@@ -144,14 +278,9 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	if (!netns_in_scope(event.netns))
 		return;
 	if (egress) {
-		identify_current(&event.owner);
-		if (packet->protocol == IPPROTO_TCP) {
-			/* a retransmission leaves in the context of whoever was interrupted */
-			struct socket_entry *entry = sockets.lookup(&key);
+		struct socket_entry *entry = udp ? udp : sockets.lookup(&key);
 
-			if (entry && entry->owner_certainty != OWNER_UNKNOWN)
-				event.owner = entry->owner;
-		}
+		find_asking(&event.owner, entry, sk);
 		if (!process_in_scope(&event.owner))
 			return;
 	}
@@ -230,8 +359,8 @@ int packet_ingress(struct __sk_buff *skb)
 	return 1;
 }
 
-/* The socket of a release is the program's context, also a typed pointer: once in its life a helper may copy it. */
-static __always_inline void *released_socket(struct bpf_sock *sk)
+/* The socket is the context of these programs, also a typed pointer: once or twice in its life a helper may copy it. */
+static __always_inline void *context_socket(struct bpf_sock *sk)
 {
 	struct {
 		struct bpf_sock *typed;
@@ -242,27 +371,69 @@ static __always_inline void *released_socket(struct bpf_sock *sk)
 	return plain;
 }
 
-/* One event per UDP socket, from its release in the closing process: the only moment that sees every socket end. */
-static __always_inline void observe_release(struct bpf_sock *typed)
+/* Here the owner is certain: in the context of a packet it may be somebody else who handles it. */
+static __always_inline void observe_creation(struct bpf_sock *typed)
 {
-	struct socket_record record = {};
-	struct process_id self = {};
-	struct socket_entry *entry;
+	struct socket_entry entry = {};
+	void *task;
 	u64 key;
 
 	if (typed->protocol != IPPROTO_UDP)
 		return;
-	key = (u64)released_socket(typed);
+	key = (u64)context_socket(typed);
+	entry.netns = netns_of((void *)key, UNTYPED);
+	if (!netns_in_scope(entry.netns)) {
+		sockets.delete(&key);
+		return;
+	}
+	entry.protocol = IPPROTO_UDP;
+	entry.seen_ns = bpf_ktime_get_ns();
+	entry.held_scan = control(SCAN);
+	task = (void *)bpf_get_current_task();
+	if (!is_kernel_thread(task)) {
+		identify(&entry.owner, task);
+		entry.owner_certainty = OWNER_EXACT;
+	}
+	/* over whatever stands there: nobody else knows this address yet, so that can only be of a socket that is gone */
+	if (sockets.update(&key, &entry))
+		count_loss(SOCKETS_MAP_FULL, 1);
+}
+
+int socket_create(struct bpf_sock *sk)
+{
+	observe_creation(sk);
+	return 1;
+}
+
+/* One event per UDP socket, from its release in the closing process: the only moment that sees every socket end. */
+static __always_inline void observe_release(struct bpf_sock *typed)
+{
+	struct socket_record record = {};
+	struct socket_entry *entry;
+	u64 key, *last;
+	void *task;
+
+	if (typed->protocol != IPPROTO_UDP)
+		return;
+	key = (u64)context_socket(typed);
+	last = released_slot(key);
+	if (last)
+		*last = key;
 	entry = sockets.lookup(&key);
 	if (!entry || entry->protocol != IPPROTO_UDP)
 		return;
 	record.entry = *entry;
 	sockets.delete(&key);
-	if (record.entry.owner_certainty != OWNER_EXACT) {
-		identify_current(&self);
-		own(&record.entry, &self, OWNER_EXACT);
+	record.rx_dropped = read_dropped((void *)key) - record.entry.kept_dropped;
+	/* getaddrinfo(3) makes sockets that carry nothing */
+	if (!record.entry.kept_tx_bytes && !record.entry.kept_rx_bytes && !record.rx_dropped && !record.entry.reported_state)
+		return;
+	task = (void *)bpf_get_current_task();
+	if (record.entry.owner_certainty == OWNER_UNKNOWN && !is_kernel_thread(task)) {
+		identify(&record.entry.owner, task);
+		record.entry.owner_certainty = OWNER_EXACT;
 	}
-	if (!owner_in_scope(&record.entry, 1) || count_socket(&record.entry))
+	if (!owner_in_scope(&record.entry, 1) || count_socket(&record))
 		return;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = key;

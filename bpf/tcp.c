@@ -10,6 +10,30 @@
 #define SKC_TO_TCP_SOCK_HELPER 137 /* bpf_skc_to_tcp_sock: BCC 0.26 has no name for it */
 static void *(*skc_to_tcp_sock)(void *sk) = (void *)SKC_TO_TCP_SOCK_HELPER;
 
+/*
+ * Whose subflow a kernel thread connects: a Multipath TCP connection gets more of them from a work queue. Their owner is that
+ * of the first, which the program connected itself.
+ */
+static __always_inline void own_subflow(struct socket_entry *entry, void *sk)
+{
+#ifdef OFFSET_mptcp_sock_first
+	struct socket_entry *first;
+	void *subflow = 0, *connection = 0;
+	u64 key = 0;
+	u8 is_subflow = 0;
+
+	READ(is_subflow, sk, OFFSET_tcp_sock_is_mptcp);
+	if (!(is_subflow & MASK_tcp_sock_is_mptcp))
+		return;
+	READ(subflow, sk, OFFSET_inet_connection_sock_icsk_ulp_data);
+	READ(connection, subflow, OFFSET_mptcp_subflow_context_conn);
+	READ(key, connection, OFFSET_mptcp_sock_first);
+	first = sockets.lookup(&key);
+	if (first)
+		own(entry, &first->owner, first->owner_certainty);
+#endif
+}
+
 static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self)
 {
 	struct socket_entry entry = {};
@@ -19,15 +43,21 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 		return;
 	entry.protocol = IPPROTO_TCP;
 	entry.seen_ns = entry.opened_ns = bpf_ktime_get_ns();
-	if (new_state == TCP_ESTABLISHED) {
-		entry.flags = SOCKET_INBOUND;
-		entry.established_ns = entry.opened_ns;
-	} else {
-		if (!process_in_scope(self))
+	entry.held_scan = control(SCAN);
+	if (self->pid)
+		own(&entry, self, OWNER_EXACT);
+	if (new_state == TCP_SYN_SENT || new_state == TCP_LISTEN) {
+		if (is_kernel_thread((void *)bpf_get_current_task()))
+			own_subflow(&entry, sk);
+		if (!process_in_scope(&entry.owner))
 			return;
 		entry.flags = new_state == TCP_LISTEN ? SOCKET_LISTENER : SOCKET_OUTBOUND;
-		own(&entry, self, OWNER_EXACT);
+	} else {
+		entry.flags = SOCKET_INBOUND;
+		if (new_state == TCP_ESTABLISHED)
+			entry.established_ns = entry.opened_ns;
 	}
+	/* over whatever stands there: the socket is locked, so that can only be of one whose end was missed */
 	if (sockets.update(&key, &entry))
 		count_loss(SOCKETS_MAP_FULL, 1);
 }
@@ -44,15 +74,21 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		/* before the event, so that the iterator never reports a socket whose end has been read */
 		sockets.delete(&key);
 	} else {
-		/* its beginning was missed: an orphan older than nettop, or the map was full then */
-		if (old_state == TCP_LISTEN || old_state == TCP_SYN_RECV || old_state == TCP_NEW_SYN_RECV)
+		if (old_state == TCP_LISTEN || old_state == TCP_NEW_SYN_RECV)
+			return;
+		if (old_state == TCP_SYN_RECV && !self->pid) /* never got through the handshake, and nobody accepted it */
 			return;
 		record.entry.netns = netns_of(sk, TYPED);
 		if (!netns_in_scope(record.entry.netns))
 			return;
-		record.entry.flags = SOCKET_OLD;
 		record.entry.protocol = IPPROTO_TCP;
 		record.entry.seen_ns = record.time_ns;
+		if (old_state == TCP_SYN_RECV) { /* Fast Open: accepted with its first segment, and reset before the handshake's end */
+			record.entry.flags = SOCKET_INBOUND;
+			record.entry.opened_ns = record.time_ns;
+		} else { /* its beginning was missed: an orphan older than nettop, or the map was full then */
+			record.entry.flags = SOCKET_OLD;
+		}
 	}
 	if (self->pid)
 		own(&record.entry, self, OWNER_EXACT);
@@ -68,7 +104,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	record.closed = 1;
 	LOAD(record.owned, sk, OFFSET_sock_sk_lock_owned);
 	read_tcp_counters(&record, tcp, TYPED);
-	if (!entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
+	if (record.entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
 		record.entry.kept_tx_bytes = record.tx_bytes;
 		record.entry.kept_rx_bytes = record.rx_bytes;
 	}
@@ -88,6 +124,7 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	u64 key = (u64)sk;
 	u16 protocol = 0;
 	u32 owned = 0;
+	void *task;
 	int begins;
 
 	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
@@ -100,10 +137,15 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	entry = sockets.lookup(&key);
 	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
-	if (begins || (owned && new_state != TCP_ESTABLISHED && !(entry && entry->owner_certainty == OWNER_EXACT)))
-		identify_current(&self);
+	if (begins || (owned && new_state != TCP_ESTABLISHED && !(entry && entry->owner_certainty == OWNER_EXACT))) {
+		task = (void *)bpf_get_current_task();
+		/* what a kernel thread ends is another's, what it begins is its own */
+		if (begins || !is_kernel_thread(task))
+			identify(&self, task);
+	}
 
-	if (begins || (new_state == TCP_ESTABLISHED && !entry && old_state == TCP_SYN_RECV))
+	/* TCP_SYN_RECV to TCP_FIN_WAIT1: Fast Open, closed by its owner before the handshake's end */
+	if (begins || (!entry && old_state == TCP_SYN_RECV && (new_state == TCP_ESTABLISHED || new_state == TCP_FIN_WAIT1)))
 		track_new(sk, key, new_state, &self);
 	else if (new_state == TCP_CLOSE)
 		report_end(ctx, sk, key, old_state, entry, &self);

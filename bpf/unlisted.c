@@ -111,8 +111,9 @@ static __always_inline int count_connection(struct socket_record *record)
 }
 
 /* Whether the end of a UDP socket was counted. */
-static __always_inline int count_socket(struct socket_entry *entry)
+static __always_inline int count_socket(struct socket_record *record)
 {
+	struct socket_entry *entry = &record->entry;
 	struct unlisted *counts = unlisted_end(entry, DUE_SOCKETS);
 
 	if (!counts)
@@ -122,6 +123,7 @@ static __always_inline int count_socket(struct socket_entry *entry)
 	__sync_fetch_and_add(&counts->failed, entry->unlisted_failed);
 	__sync_fetch_and_add(&counts->udp_tx_bytes, entry->kept_tx_bytes);
 	__sync_fetch_and_add(&counts->udp_rx_bytes, entry->kept_rx_bytes);
+	__sync_fetch_and_add(&counts->udp_rx_dropped, record->rx_dropped);
 	return 1;
 }
 

@@ -74,6 +74,7 @@ def socket_record(**changes: Any) -> SocketRecord:
         "srtt_us8": 0,
         "retransmits": 0,
         "error": 0,
+        "rx_dropped": 0,
         "state": 1,
         "owned": 0,
         "closed": 0,

@@ -12,14 +12,14 @@ PROCESS_EXEC, PROCESS_EXIT = 1, 2
 DNS_CAPTURE_BYTES, EXEC_ARGUMENT_BYTES = 4096, 512
 
 _PROCESS_ID = "QII16s"
-_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2xxIII16s16s"
+_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2xx8xIII16s16s"
 
-SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIBBBx")
+SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIIBBB5x")
 _SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
 DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
 UNLISTED_KEY = struct.Struct("=QIIQ")
-UNLISTED = struct.Struct("=" + _PROCESS_ID + "10Q")
+UNLISTED = struct.Struct("=" + _PROCESS_ID + "11Q")
 
 
 class ProcessKey(Struct, frozen=True, gc=False):
@@ -60,6 +60,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     srtt_us8: int
     retransmits: int
     error: int
+    rx_dropped: int
     state: int
     owned: int
     closed: int
@@ -121,6 +122,7 @@ class Unlisted(Struct, frozen=True, gc=False):
     failed: int
     udp_tx_bytes: int
     udp_rx_bytes: int
+    udp_rx_dropped: int
     opened: int
     accepted: int
     tcp_tx_bytes: int
@@ -173,5 +175,6 @@ LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM, LOSS_COUNTERS = 4, 5, 6, 7
 
 # Index into the array `controls`.
-PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE, CONTROLS = 0, 1, 2, 3, 4, 5
+PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4
+SCAN, CONTROLS = 5, 6
 PASS_CHANGED, PASS_ALL = 1, 2

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from ctypes import c_char_p, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 
 from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
-from nettop.kernel.btf import Btf
+from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.image import Image, unlinked
 from nettop.kernel.perf_buffers import BCC_PACKAGE
 from nettop.kernel.program import HOOKS
@@ -31,7 +32,9 @@ _FOREIGN_SOURCES = (
     "SDKROOT",
 )
 _OFFSETS = {
-    "task_struct": ("group_leader", "cred", "tgid", "start_boottime", "comm", "mm", "signal"),
+    "task_struct": ("group_leader", "cred", "tgid", "start_boottime", "comm", "mm", "signal", "flags", "files"),
+    "files_struct": ("fdt",),
+    "fdtable": ("max_fds", "fd"),
     "cred": ("uid",),
     "mm_struct": ("arg_start", "arg_end"),
     "signal_struct": ("live",),
@@ -47,14 +50,29 @@ _OFFSETS = {
         "skc_net",
         "skc_flags",
     ),
-    "sock": ("sk_protocol", "sk_err", "sk_lock.owned"),
+    "sock": ("sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops"),
     "inet_sock": ("inet_sport",),
     "tcp_sock": ("bytes_sent", "bytes_retrans", "bytes_received", "srtt_us", "total_retrans"),
     "file": ("f_inode", "private_data"),
     "inode": ("i_mode",),
-    "socket": ("sk",),
+    "socket": ("sk", "file"),
+    "sk_buff": ("len",),
 }
-_BITS = {"sock": ("sk_kern_sock",)}
+_Members = Mapping[str, tuple[str, ...]]
+_BITS: _Members = {"sock": ("sk_kern_sock",)}
+# Structures and bits that only some kernels have: each group is defined as a whole or not at all.
+_OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
+    ({"sock": ("sk_drop_counters",), "numa_drop_counters": ("drops0", "drops1")}, {}),  # Linux 6.18
+    (  # CONFIG_MPTCP
+        {
+            "mptcp_sock": ("first", "conn_list"),
+            "mptcp_subflow_context": ("node", "tcp_sock", "conn"),
+            "inet_connection_sock": ("icsk_ulp_data",),
+        },
+        {"tcp_sock": ("is_mptcp",)},
+    ),
+)
+_REFUSED_DATAGRAM, _WITH_ITS_PACKET = "udp_fail_queue_rcv_skb", 3  # (rc, sk), and skb since Linux 6.7 or so
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):
@@ -69,7 +87,7 @@ def ingredients() -> Iterator[str]:
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, HOOKS))
+    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, HOOKS))
 
 
 def compile_apart(defines: tuple[str, ...]) -> Image:
@@ -187,10 +205,19 @@ def joined_source(directory: Path) -> str:
 
 
 def _offsets(btf: Btf) -> Iterator[str]:
-    for structure, members in _OFFSETS.items():
+    yield from _layout(btf, _OFFSETS, _BITS)
+    for structures, bits in _OPTIONAL:
+        with suppress(BtfError):
+            yield from tuple(_layout(btf, structures, bits))
+    if btf.arguments(_REFUSED_DATAGRAM) < _WITH_ITS_PACKET:
+        yield "-DREFUSED_DATAGRAM_UNNAMED"
+
+
+def _layout(btf: Btf, structures: _Members, bits: _Members) -> Iterator[str]:
+    for structure, members in structures.items():
         for member in members:
             yield f"-DOFFSET_{structure}_{member.replace('.', '_')}={btf.offset(structure, member)}"
-    for structure, members in _BITS.items():
+    for structure, members in bits.items():
         for member in members:
             offset, mask = btf.bit(structure, member)
             yield f"-DOFFSET_{structure}_{member}={offset}"

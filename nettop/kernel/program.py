@@ -61,7 +61,9 @@ HOOKS = (
     Hook("dns_queries", "packet_egress", "cgroup_skb", "egress"),
     Hook("dns_answers", "packet_ingress", "cgroup_skb", "ingress"),
     Hook("tcp_connections", "tcp_state", "raw_tracepoint", "inet_sock_set_state"),
+    Hook("udp_owners", "socket_create", "cgroup_sock", "sock_create"),
     Hook("udp_bytes", "socket_release", "cgroup_sock", "sock_release"),
+    Hook("udp_refused", "udp_refused", "raw_tracepoint", "udp_fail_queue_rcv_skb"),
     Hook("live_counters", "bpf_iter__bpf_map_elem", "iterator", "bpf_map_elem"),
     Hook("older_sockets", "bpf_iter__task_file", "iterator", "task_file"),
     Hook("process_starts", "process_exec", "raw_tracepoint", "sched_process_exec"),
@@ -72,12 +74,13 @@ _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_para
 _PROGRAM_TYPES = {
     "raw_tracepoint": (syscalls.TRACING, syscalls.TRACE_RAW_TP),
     "cgroup_skb": (syscalls.CGROUP_SKB, 0),
-    "cgroup_sock": (syscalls.CGROUP_SOCK, syscalls.CGROUP_INET_SOCK_RELEASE),
+    "cgroup_sock": (syscalls.CGROUP_SOCK, 0),
     "iterator": (syscalls.TRACING, syscalls.TRACE_ITER),
 }
 _CGROUP_ATTACH_TYPES = {
     "egress": syscalls.CGROUP_INET_EGRESS,
     "ingress": syscalls.CGROUP_INET_INGRESS,
+    "sock_create": syscalls.CGROUP_INET_SOCK_CREATE,
     "sock_release": syscalls.CGROUP_INET_SOCK_RELEASE,
 }
 
@@ -120,6 +123,7 @@ class KernelProgram:
         self._links: list[int] = []
         self._program_fds: dict[str, int] = {}
         self._iterators: dict[str, int] = {}
+        self._scans = 0
         self._older_without_room: int | None = None  # unknown before the first scan
         try:
             self._make_maps(sockets_entries)
@@ -136,10 +140,19 @@ class KernelProgram:
             ) from error
 
     def attach(self, cgroup_fd: int) -> None:
-        """Load and attach every hook; the network ones to this cgroup. Raises CannotRunError."""
+        """Load and attach every hook; the network ones to this cgroup. Raises CannotRunError.
+
+        In this order: whoever makes a socket is seen before older sockets are looked for, so that none is missed;
+        packets are seen last, because they are counted in the sockets' entries.
+        """
         self.open_buffers()
         for hook in HOOKS:
-            self.attach_hook(hook, cgroup_fd)
+            if hook.kind != "cgroup_skb":
+                self.attach_hook(hook, cgroup_fd)
+        self.scan_files()
+        for hook in HOOKS:
+            if hook.kind == "cgroup_skb":
+                self.attach_hook(hook, cgroup_fd)
 
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
@@ -176,6 +189,7 @@ class KernelProgram:
     def load(self, hook: Hook) -> int:
         """Load one program and return its descriptor. Raises RefusedError with the verifier's words in `details`."""
         program_type, attach_type = _PROGRAM_TYPES[hook.kind]
+        attach_type = _CGROUP_ATTACH_TYPES.get(hook.target, attach_type)
         instructions = self._image.programs[hook.program].linked(self._maps)
         attached_to = self._image.attach_types.get(hook.target, 0)
         try:
@@ -224,7 +238,12 @@ class KernelProgram:
         return counted
 
     def scan_files(self) -> None:
-        """Enter TCP sockets older than nettop and look for owners in every process's open files."""
+        """Go through every process's open files: enter sockets that are not known yet, look for owners.
+
+        Of two scans the second hands a socket that its owner held during neither to a process that holds it.
+        """
+        self._scans += 1
+        self._control(abi.SCAN, self._scans)
         syscalls.run_iterator(self._iterators["task_file"])
         if self._older_without_room is None:
             # Later passes count these again; what has come since was counted when it came.

@@ -136,7 +136,9 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
 class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
     """UDP payload of one socket since nettop started, which only the stream shows.
 
-    `pid` is None where no process or more than one has sent on the socket.
+    `pid` is None where the owner of the socket is not known, or where more than one process has sent on it.
+    `rx_dropped` counts datagrams that the socket refused, mostly because its receive buffer was full; `rx_bytes`
+    leaves them out.
     """
 
     id: int
@@ -146,6 +148,7 @@ class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
     netns: int
     tx_bytes: int
     rx_bytes: int
+    rx_dropped: int = 0
     closed: bool = False
 
 
@@ -163,6 +166,7 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     failed: int = 0
     udp_tx_bytes: int = 0
     udp_rx_bytes: int = 0
+    udp_rx_dropped: int = 0
     opened: int = 0
     accepted: int = 0
     tcp_tx_bytes: int = 0
@@ -199,10 +203,11 @@ class TcpTotals(Row, frozen=True, gc=False, kw_only=True):
 
 
 class UdpTotals(Row, frozen=True, gc=False, kw_only=True):
-    """UDP payload of one process since nettop started."""
+    """UDP payload of one process since nettop started, and the datagrams that its sockets refused."""
 
     tx_bytes: int = 0
     rx_bytes: int = 0
+    rx_dropped: int = 0
 
 
 class Latency(Row, frozen=True, gc=False, kw_only=True):

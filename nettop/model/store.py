@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict, astuple, replace
 
 from nettop.model import events, rows
 from nettop.model.rows import Connection, DnsQuery, Process, ProcessIdentity
@@ -56,12 +56,13 @@ class _Totals:
         "ticked_rx",
         "ticked_tx",
         "timeouts",
+        "udp_dropped",
         "udp_rx",
         "udp_tx",
     )
 
     def __init__(self) -> None:
-        self.tcp_tx = self.tcp_rx = self.udp_tx = self.udp_rx = 0
+        self.tcp_tx = self.tcp_rx = self.udp_tx = self.udp_rx = self.udp_dropped = 0
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
         self.active = self.opened = self.accepted = self.connects_failed = self.retransmits = 0
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
@@ -79,6 +80,11 @@ class _Share(Struct, frozen=True, gc=False):
     accepted: int = 0
     failed: int = 0
     retransmits: int = 0
+    dropped: int = 0
+
+
+_NOTHING = _Share()
+_Carrier = Connection | rows.UdpSocket
 
 
 class Store:
@@ -96,6 +102,8 @@ class Store:
         self._connections: dict[int, Connection] = {}
         self._closed: deque[int] = deque()
         self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
+        # What sockets had carried when another process went on with them.
+        self._passed_on: dict[tuple[type[_Carrier], int], _Share] = {}
         self._identities: dict[_ProcessKey, ProcessIdentity] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
         self._processes: dict[_ProcessKey, Process] = {}
@@ -176,21 +184,21 @@ class Store:
     def _apply_connection(self, row: Connection) -> None:
         before = self._connections.get(row.id)
         self._connections[row.id] = row
-        if before is not None:
-            self._add("tcp", before.pid, before.process_start_time, _connection_share(before), -1)
-        self._add("tcp", row.pid, row.process_start_time, _connection_share(row), 1)
+        self._share_out(before, row)
         if row.state == "closed" and (before is None or before.state != "closed"):
             self._closed.append(row.id)
             if len(self._closed) > self._history.connections:
-                del self._connections[self._closed.popleft()]
+                evicted = self._closed.popleft()
+                del self._connections[evicted]
+                self._passed_on.pop((Connection, evicted), None)
                 self._evicted["connections"] += 1
 
     def _apply_udp(self, row: rows.UdpSocket) -> None:
         before = self._udp.pop(row.id, None)
-        if before is not None:
-            self._add("udp", before.pid, before.process_start_time, _Share(before.tx_bytes, before.rx_bytes), -1)
-        self._add("udp", row.pid, row.process_start_time, _Share(row.tx_bytes, row.rx_bytes), 1)
-        if not row.closed:
+        self._share_out(before, row)
+        if row.closed:
+            self._passed_on.pop((rows.UdpSocket, row.id), None)
+        else:
             self._udp[row.id] = row
 
     def _apply_unlisted(self, counted: rows.Unlisted) -> None:
@@ -205,6 +213,7 @@ class Store:
             totals.accepted += counted.accepted
             totals.udp_tx += counted.udp_tx_bytes
             totals.udp_rx += counted.udp_rx_bytes
+            totals.udp_dropped += counted.udp_rx_dropped
             totals.tcp_tx += counted.tcp_tx_bytes
             totals.tcp_rx += counted.tcp_rx_bytes
             totals.retransmits += counted.retransmits
@@ -238,15 +247,44 @@ class Store:
             self._changed[key] = None
         return totals
 
-    def _add(self, protocol: str, pid: int | None, start_time: datetime | None, share: _Share, sign: int) -> None:
-        totals = self._totals_of(pid, start_time)
+    def _share_out(self, before: _Carrier | None, row: _Carrier) -> None:
+        """Give the row's process what it carried, instead of what the row before it gave.
+
+        A row gets another owner where the first was a guess: then all of it moves. Or the socket was passed on: then
+        what it carried until now stays with the first, and so does that it was opened.
+        """
+        share, earlier = _share(row), self._passed_on.get((type(row), row.id), _NOTHING)
+        if before is not None:
+            given = _less(_share(before), earlier)
+            if self._was_passed_on(before, row):
+                self._add(before, _Share(active=given.active), -1)
+                earlier = replace(_share(before), active=0)
+                self._passed_on[type(row), row.id] = earlier
+            else:
+                self._add(before, given, -1)
+        self._add(row, _less(share, earlier), 1)
+
+    def _was_passed_on(self, before: _Carrier, row: _Carrier) -> bool:
+        if before.pid is None or before.process_start_time is None or row.pid is None:
+            return False
+        if (before.pid, before.process_start_time) == (row.pid, row.process_start_time):
+            return False
+        if not isinstance(before, Connection) or before.owner == "exact":
+            return True
+        had_it = self._identities.get(_ProcessKey(before.pid, before.process_start_time))
+        return had_it is not None and had_it.exited_at is not None
+
+    def _add(self, row: _Carrier, share: _Share, sign: int) -> None:
+        totals = self._totals_of(row.pid, row.process_start_time)
+        udp = isinstance(row, rows.UdpSocket)
         if totals is None:
-            if pid is None:
-                self._unattributed[protocol] += sign * (share.tx_bytes + share.rx_bytes)
+            if row.pid is None:
+                self._unattributed["udp" if udp else "tcp"] += sign * (share.tx_bytes + share.rx_bytes)
             return
-        if protocol == "udp":
+        if udp:
             totals.udp_tx += sign * share.tx_bytes
             totals.udp_rx += sign * share.rx_bytes
+            totals.udp_dropped += sign * share.dropped
             return
         totals.tcp_tx += sign * share.tx_bytes
         totals.tcp_rx += sign * share.rx_bytes
@@ -282,7 +320,15 @@ class Store:
             self._processes[key] = _process_row(self._identities[key], self._totals[key], *rates)
 
 
-def _connection_share(row: Connection) -> _Share:
+def _less(share: _Share, earlier: _Share) -> _Share:
+    if earlier is _NOTHING:
+        return share
+    return _Share(*(now - then for now, then in zip(astuple(share), astuple(earlier), strict=True)))
+
+
+def _share(row: _Carrier) -> _Share:
+    if isinstance(row, rows.UdpSocket):
+        return _Share(row.tx_bytes, row.rx_bytes, dropped=row.rx_dropped)
     closed = row.state == "closed"
     never_established = row.direction == "outbound" and row.connect_ms is None
     # in order, which takes half as long as by name
@@ -328,7 +374,7 @@ def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_
             failed=totals.connects_failed,
             retransmits=totals.retransmits,
         ),
-        udp=rows.UdpTotals(tx_bytes=totals.udp_tx, rx_bytes=totals.udp_rx),
+        udp=rows.UdpTotals(tx_bytes=totals.udp_tx, rx_bytes=totals.udp_rx, rx_dropped=totals.udp_dropped),
         dns=rows.DnsTotals(
             queries=totals.queries,
             answered=totals.answered,

@@ -24,7 +24,7 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
-RESCAN_S = 10.0  # how often to look again for owners that a scan did not find
+RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
 class LiveSource:
@@ -45,7 +45,6 @@ class LiveSource:
             self._program.attach(cgroup)
         finally:
             os.close(cgroup)
-        self._program.scan_files()  # after attaching, so that no socket falls between
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
@@ -155,11 +154,7 @@ class LiveSource:
         pass_ns = self._clock.kernel_ns()
         records = self._program.sockets(everything=complete)
         if self._should_scan(records, pass_ns):
-            self._program.scan_files()
-            # What changed by the scan, among it all that has an owner now.
-            later = self._program.sockets()
-            found = {record.socket for record in later}
-            records = [record for record in records if record.socket not in found] + later
+            records = self._scanned(records)
         # Read after the pass and told before it: the kernel gives the address of a socket that has ended to a new one
         # within microseconds, so what the pass found under an address may be the successor of what ended there.
         perf_records = self._perf_records(hold_back)
@@ -170,6 +165,11 @@ class LiveSource:
             self._program.forget(socket)
         self._unseen_ends += len(ghosts)
         yield from self._told(perf_records)
+        if self._tracker.passed_on(records):
+            self._program.scan_files()  # twice: see there
+            records = self._scanned(records)
+        elif self._tracker.waits_for_listeners:
+            records = self._scanned(records)
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
@@ -190,6 +190,13 @@ class LiveSource:
             yield LossesChanged(time=now, losses=told)
         yield Tick(time=now, rates=rates)
 
+    def _scanned(self, records: list[SocketRecord]) -> list[SocketRecord]:
+        """The records, with what a scan of the open files changed: all that has another owner now."""
+        self._program.scan_files()
+        later = self._program.sockets()
+        found = {record.socket for record in later}
+        return [record for record in records if record.socket not in found] + later
+
     def _lost_ends(self, losses: Losses) -> bool:
         before, self._kernel_losses = self._kernel_losses, losses
         if not before.perf_buffer:
@@ -198,8 +205,8 @@ class LiveSource:
 
     def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
         """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
-        due = bool(self._without_owner) and now_ns >= self._next_rescan_ns
-        if now_ns >= self._next_rescan_ns:
+        due = now_ns >= self._next_rescan_ns
+        if due:
             # Those that are gone with them, or a busy server's would add up; the living come again with a change.
             self._without_owner.clear()
             self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)

@@ -1,6 +1,6 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
-from collections.abc import Iterable
+from collections.abc import Container
 from datetime import datetime
 
 from msgspec import Struct
@@ -30,7 +30,7 @@ _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     12: "syn-recv",
 }
 _ESTABLISHED, _SYN_SENT, _CLOSED, _CLOSE_WAIT = 1, 2, 7, 8
-_AF_INET6 = 10
+_AF_INET6, _TCP = 10, 6
 _OWNERS: dict[int, Owner] = {abi.OWNER_UNKNOWN: "unknown", abi.OWNER_SCANNED: "scanned", abi.OWNER_EXACT: "exact"}
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
     32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
@@ -61,6 +61,7 @@ class _Listener(Struct, frozen=True, gc=False):
     port: int
     address: bytes
     owned: Owned
+    pass_ns: int  # of the iterator's pass that found it last
 
 
 class _Live(Struct, frozen=True, gc=False):
@@ -94,24 +95,39 @@ class ConnectionTracker:
         self._last_pass_ns = 0
         self.map_was_full = False
 
-    def listener(self, record: SocketRecord) -> None:
-        """A listening socket, alive or closed."""
-        if record.closed or record.state == _CLOSED:
+    def listener(self, record: SocketRecord, pass_ns: int) -> None:
+        """A listening socket as the iterator found it in the pass that began at pass_ns."""
+        if record.state == _CLOSED:
             self._listeners.pop(record.socket, None)
         else:
-            owned = _owner_of(record)
-            self._listeners[record.socket] = _Listener(
-                record.netns, record.local_port, _plain_address(record.local_address), owned
-            )
+            address = _plain_address(record.local_address)
+            # Several processes that hold it may accept from it: which of them has got a connection is not known.
+            owned = _NOBODY if record.flags & abi.SOCKET_SHARED else _owner_of(record)
+            self._listeners[record.socket] = _Listener(record.netns, record.local_port, address, owned, pass_ns)
+
+    @property
+    def waits_for_listener(self) -> bool:
+        """Whether connections have ended whose owner their listener alone can tell."""
+        return bool(self._ownerless_ends)
+
+    def is_new(self, record: SocketRecord) -> bool:
+        """Whether this socket has not been told yet."""
+        known = self._live.get(record.socket)
+        return known is None or known.seen_ns != record.seen_ns
+
+    def owned_by(self, processes: Container[ProcessKey | None]) -> bool:
+        """Whether one of these has a connection or listens."""
+        return any(known.owned.process in processes for known in self._live.values()) or any(
+            listener.owned.process in processes for listener in self._listeners.values()
+        )
 
     def ended(self, record: SocketRecord) -> list[Observed]:
         """A connection reached TCP_CLOSE. Without an owner it waits for the tick, which may bring its listener."""
         if record.flags & abi.SOCKET_LISTENER:
-            self.listener(record)
+            self._listeners.pop(record.socket, None)
             return []
         before, known = self._take(record)
-        inbound = record.flags & abi.SOCKET_INBOUND
-        if inbound and record.owner_certainty == abi.OWNER_UNKNOWN and self._listener_owner(record).process is None:
+        if record.flags & abi.SOCKET_INBOUND and record.owner_certainty == abi.OWNER_UNKNOWN:
             self._ownerless_ends.append((record, known))
             return before
         return [*before, self._end(record, known)]
@@ -123,7 +139,7 @@ class ConnectionTracker:
             self._set_aside(record.socket, pass_ns)
             known = None
         if record.state == _CLOSED:
-            if record.time_ns - record.seen_ns < _GHOST_AFTER_NS:
+            if not is_over(record):
                 return []
             return self._vanished(self._live.pop(record.socket, None), record.time_ns)
         owned = self._owner(record)
@@ -158,17 +174,11 @@ class ConnectionTracker:
         if complete:
             for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
                 self._set_aside(socket, pass_ns)
+            for socket in [socket for socket, known in self._listeners.items() if known.pass_ns != pass_ns]:
+                del self._listeners[socket]
         if rates or not self._last_pass_ns:
             self._last_pass_ns = pass_ns
         return output
-
-    def ghosts(self, records: Iterable[SocketRecord]) -> list[int]:
-        """Keys of map entries whose end the kernel side missed, to be removed from the map."""
-        return [
-            record.socket
-            for record in records
-            if record.protocol == 6 and record.state == _CLOSED and record.time_ns - record.seen_ns >= _GHOST_AFTER_NS
-        ]
 
     def _set_aside(self, socket: int, pass_ns: int) -> None:
         known = self._live.pop(socket)
@@ -309,6 +319,12 @@ class ConnectionTracker:
     def _local(self, record: SocketRecord) -> Endpoint:
         ip_version = 6 if record.family == _AF_INET6 else 4
         return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
+
+
+def is_over(record: SocketRecord) -> bool:
+    """Whether the iterator found a socket that has ended, though the kernel side has not seen that."""
+    just_made = record.protocol == _TCP and record.time_ns - record.seen_ns < _GHOST_AFTER_NS
+    return record.state == _CLOSED and not just_made
 
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:

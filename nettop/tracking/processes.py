@@ -68,6 +68,7 @@ class ProcessTracker:
         self._exited_rows: OrderedDict[ProcessKey, ProcessIdentity] = OrderedDict()
         self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
         self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
+        self._newly_ended: set[ProcessKey] = set()
 
     def seen(self, who: Sighting, netns: int, time: datetime) -> list[ProcessChanged]:
         """A process did something on the network; tells of it if that is new."""
@@ -111,6 +112,15 @@ class ProcessTracker:
         self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
 
+    def has_ended(self, key: ProcessKey) -> bool:
+        """Whether its end was told not long ago."""
+        return key in self._exits
+
+    def newly_ended(self) -> set[ProcessKey]:
+        """Those that used the network and have ended since the last call."""
+        ended, self._newly_ended = self._newly_ended, set()
+        return ended
+
     def tick(self, now: datetime) -> None:
         """Forget the command lines and the ends of processes of which nothing more will come."""
         while self._exits:
@@ -130,6 +140,7 @@ class ProcessTracker:
         known = self._alive.pop(key, None)
         if known is None:
             return []
+        self._newly_ended.add(key)
         row = replace(known.row, exited_at=time)
         _remember(self._exited_rows, key, row, MAX_EXITS)
         return [ProcessChanged(time=time, process=row)]

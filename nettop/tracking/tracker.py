@@ -8,7 +8,7 @@ from nettop.kernel.scope import Scope
 from nettop.model.events import AnyEvent, Unlisted
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking.clock import Clock
-from nettop.tracking.connections import ConnectionTracker, Observed
+from nettop.tracking.connections import ConnectionTracker, Observed, is_over
 from nettop.tracking.dns import DnsTracker
 from nettop.tracking.names import NameTable
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
@@ -61,7 +61,7 @@ class Tracker:
         events: list[AnyEvent] = []
         for record in records:  # first, so that accepted connections find theirs
             if record.flags & abi.SOCKET_LISTENER:
-                self._connections.listener(record)
+                self._connections.listener(record, pass_ns)
         for record in records:
             if record.protocol != _TCP:
                 events.extend(self._udp_record(record, pass_ns))
@@ -79,7 +79,24 @@ class Tracker:
 
     def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:
         """Keys of map entries whose end was missed, to be removed from the kernel's map."""
-        return self._connections.ghosts(records)
+        return [record.socket for record in records if is_over(record)]
+
+    @property
+    def waits_for_listeners(self) -> bool:
+        """Whether it matters now who holds the listeners: an accepted connection has ended without an owner."""
+        return self._connections.waits_for_listener
+
+    def passed_on(self, records: Sequence[SocketRecord]) -> bool:
+        """Whether a socket that lives, among them one of these records, is owned by a process that has ended."""
+        ended = self._processes.newly_ended()
+        if ended and (self._connections.owned_by(ended) or self._udp.owned_by(ended)):
+            return True
+        return any(
+            record.owner_certainty != abi.OWNER_UNKNOWN
+            and (self._connections.is_new(record) if record.protocol == _TCP else self._udp.is_new(record))
+            and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
+            for record in records
+        )
 
     def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
@@ -123,7 +140,8 @@ class Tracker:
             first_owner = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
             who = Sighting(first_owner, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._unlisted(who, record.netns, record.time_ns, counts))
-        event = self._udp.released(record) if pass_ns is None else self._udp.live(record, pass_ns)
+        lives = pass_ns is not None and not is_over(record)
+        event = self._udp.live(record, pass_ns or 0) if lives else self._udp.released(record)
         if process is not None:
             who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._processes.seen(who, record.netns, event.time))

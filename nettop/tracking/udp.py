@@ -1,5 +1,7 @@
 """UDP bytes: the kernel's records of sockets as rows."""
 
+from collections.abc import Container
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,6 +18,7 @@ _MODULUS = 1 << 32  # of the kernel's counters
 class _Known(Struct, frozen=True, gc=False):
     seen_ns: int
     row: UdpSocket
+    owner: ProcessKey | None
     pass_ns: int  # of the iterator's pass that made the row
     unlisted: tuple[int, int, int]  # queries, answered, failed
 
@@ -53,14 +56,14 @@ class UdpTracker:
         known = self._gone.pop((record.socket, record.seen_ns), None)
         if known is None and self._is_live(record):
             known = self._live.pop(record.socket)
-        return self._told(record, self._row(record, known))
+        return self._told(record, self._row(record, known, closed=True))
 
     def live(self, record: SocketRecord, pass_ns: int) -> UdpChanged:
         """The socket's row as the iterator found it in the pass that began at pass_ns."""
         if record.socket in self._live and not self._is_live(record):
             self._set_aside(record.socket, pass_ns)
-        row = self._row(record, self._live.get(record.socket))
-        self._live[record.socket] = _Known(record.seen_ns, row, pass_ns, _unlisted(record))
+        row = self._row(record, self._live.get(record.socket), closed=False)
+        self._live[record.socket] = _Known(record.seen_ns, row, owner(record), pass_ns, _unlisted(record))
         return self._told(record, row)
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
@@ -76,6 +79,14 @@ class UdpTracker:
                 self._set_aside(socket, pass_ns)
         return events
 
+    def is_new(self, record: SocketRecord) -> bool:
+        """Whether this socket has not been told yet."""
+        return not self._is_live(record)
+
+    def owned_by(self, processes: Container[ProcessKey | None]) -> bool:
+        """Whether one of these has a socket."""
+        return any(known.owner in processes for known in self._live.values())
+
     def _is_live(self, record: SocketRecord) -> bool:
         known = self._live.get(record.socket)
         return known is not None and known.seen_ns == record.seen_ns
@@ -84,7 +95,7 @@ class UdpTracker:
         known = self._live.pop(socket)
         self._gone[socket, known.seen_ns] = replace(known, pass_ns=pass_ns)
 
-    def _row(self, record: SocketRecord, known: _Known | None) -> UdpSocket:
+    def _row(self, record: SocketRecord, known: _Known | None, closed: bool) -> UdpSocket:
         if known is None:
             self._last_id += 1
         process = owner(record)
@@ -96,7 +107,8 @@ class UdpTracker:
             netns=record.netns,
             tx_bytes=record.tx_bytes,
             rx_bytes=record.rx_bytes,
-            closed=bool(record.closed),
+            rx_dropped=record.rx_dropped,
+            closed=closed,
         )
 
     def _told(self, record: SocketRecord, row: UdpSocket) -> UdpChanged:

@@ -23,7 +23,8 @@ RENAMED = {
     **{f"entry.{c_name}": name for c_name, name in OWNER.items()},
 }
 ONLY_THE_KERNELS = {
-    "entry.reported_sum", "entry.reported_srtt", "entry.reported_state", "entry.reported_owner",
+    "entry.reported_sum", "entry.reported_srtt", "entry.reported_state", "entry.reported_owner", "entry.kept_dropped",
+    "entry.held_scan",
 }  # fmt: skip
 NOT_CONSTANTS_OF_BOTH = {
     "COMM_BYTES",  # in the layouts

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from nettop.kernel import abi
-from nettop.kernel.abi import SocketRecord
+from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint
-from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended
+from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended, is_over
 from nettop.tracking.names import NameTable
 from tests.builders import (
     CLIENT_ADDRESS,
@@ -146,9 +146,9 @@ def test_an_owner_that_is_found_later() -> None:
 
 def test_an_owner_once_known_is_not_forgotten() -> None:
     subject = tracker()
-    subject.listener(listener_record())
+    subject.listener(listener_record(), PASS)
     subject.live(accepted_record(), PASS)
-    subject.listener(listener_record(closed=1))
+    subject.ended(listener_record(closed=1))
     row = only(subject.live(accepted_record(), ns(3)))
     assert (row.pid, row.owner) == (NGINX.pid, "listener")
 
@@ -184,7 +184,7 @@ def test_an_owner_once_known_is_not_forgotten() -> None:
 )
 def test_the_listener_owns_what_came_in(listener: dict[str, Any], child: dict[str, Any]) -> None:
     subject = tracker()
-    subject.listener(listener_record(**listener))
+    subject.listener(listener_record(**listener), PASS)
     row = only(subject.live(accepted_record(**child), PASS))
     assert (row.pid, row.comm, row.owner, row.direction) == (NGINX.pid, "nginx", "listener", "inbound")
 
@@ -195,44 +195,43 @@ def test_the_listener_owns_what_came_in(listener: dict[str, Any], child: dict[st
         {"netns": NETNS + 1},
         {"local_port": 81},
         {"local_address": packed("192.0.2.99")},
-        {"closed": 1},
         {"state": CLOSED},
     ],
-    ids=["other network namespace", "other port", "other address", "closed event", "closed state"],
+    ids=["other network namespace", "other port", "other address", "closed state"],
 )
 def test_a_listener_elsewhere_owns_nothing(listener: dict[str, Any]) -> None:
     subject = tracker()
-    subject.listener(listener_record(**listener))
+    subject.listener(listener_record(**listener), PASS)
     assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
 
 
 def test_a_listener_on_the_address_comes_before_one_on_all() -> None:
     subject = tracker()
-    subject.listener(listener_record())
-    subject.listener(listener_record(socket=2, owner_pid=55, local_address=packed(CLIENT_ADDRESS)))
+    subject.listener(listener_record(), PASS)
+    subject.listener(listener_record(socket=2, owner_pid=55, local_address=packed(CLIENT_ADDRESS)), PASS)
     assert only(subject.live(accepted_record(), PASS)).pid == 55
 
 
 def test_two_owners_of_one_port_are_not_guessed_between() -> None:
     """SO_REUSEPORT."""
     subject = tracker()
-    subject.listener(listener_record())
-    subject.listener(listener_record(socket=2, owner_pid=55))
+    subject.listener(listener_record(), PASS)
+    subject.listener(listener_record(socket=2, owner_pid=55), PASS)
     row = only(subject.live(accepted_record(), PASS))
     assert (row.pid, row.owner) == (None, "unknown")
 
 
 def test_two_listeners_of_one_owner_are_no_question() -> None:
     subject = tracker()
-    subject.listener(listener_record())
-    subject.listener(listener_record(socket=2, seen_ns=ns(1.5)))
+    subject.listener(listener_record(), PASS)
+    subject.listener(listener_record(socket=2, seen_ns=ns(1.5)), PASS)
     row = only(subject.live(accepted_record(), PASS))
     assert (row.pid, row.owner) == (NGINX.pid, "listener")
 
 
 def test_a_listener_without_an_owner_lends_none() -> None:
     subject = tracker()
-    subject.listener(listener_record(**without_owner()))
+    subject.listener(listener_record(**without_owner()), PASS)
     assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
 
 
@@ -242,7 +241,7 @@ def test_a_listener_is_no_row_when_it_closes() -> None:
 
 def test_the_listener_does_not_own_what_went_out() -> None:
     subject = tracker()
-    subject.listener(listener_record())
+    subject.listener(listener_record(), PASS)
     row = only(subject.live(socket_record(**without_owner(local_port=80)), PASS))
     assert row.owner == "unknown"
 
@@ -250,7 +249,7 @@ def test_the_listener_does_not_own_what_went_out() -> None:
 def test_an_inbound_end_without_owner_waits_for_its_listener() -> None:
     subject = tracker()
     assert subject.ended(accepted_record(closed=1, time_ns=ns(1.5), state=FIN_WAIT_2)) == []
-    subject.listener(listener_record())
+    subject.listener(listener_record(), PASS)
     row = only(subject.finish_pass(PASS, complete=False))
     assert (row.pid, row.owner, row.end, row.closed_at) == (NGINX.pid, "listener", "normal", at(1.5))
     assert subject.finish_pass(ns(3), complete=False) == []
@@ -492,9 +491,8 @@ def test_states(number: int, state: str) -> None:
 
 def test_a_socket_that_reads_as_closed_but_is_brand_new_is_left_alone() -> None:
     record = socket_record(state=CLOSED, seen_ns=ns(2) - 9_999_999)
-    subject = tracker()
-    assert subject.live(record, PASS) == []
-    assert subject.ghosts([record]) == []
+    assert tracker().live(record, PASS) == []
+    assert not is_over(record)
 
 
 def test_a_socket_whose_end_the_kernel_side_missed_has_vanished() -> None:
@@ -503,7 +501,53 @@ def test_a_socket_whose_end_the_kernel_side_missed_has_vanished() -> None:
     ghost = socket_record(state=CLOSED, time_ns=ns(3))
     row = only(subject.live(ghost, ns(3)))
     assert (row.id, row.state, row.end, row.closed_at) == (1, "closed", None, None)
-    assert subject.ghosts([ghost, socket_record(), socket_record(state=CLOSED, protocol=17)]) == [ghost.socket]
+    assert is_over(ghost)
+    assert not is_over(socket_record())
+
+
+def test_a_listener_that_a_whole_pass_did_not_find_is_gone() -> None:
+    subject = tracker()
+    subject.listener(listener_record(), PASS)
+    subject.finish_pass(ns(3), complete=False)
+    assert only(subject.live(accepted_record(), ns(4))).owner == "listener"
+    subject.finish_pass(ns(4), complete=True)
+    assert only(subject.live(accepted_record(socket=5), ns(5))).owner == "unknown"
+
+
+def test_which_of_several_processes_accepted_is_not_guessed() -> None:
+    subject = tracker()
+    subject.listener(listener_record(flags=abi.SOCKET_LISTENER | abi.SOCKET_SHARED), PASS)
+    assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
+
+
+def test_an_end_without_owner_waits_for_who_holds_its_listener_now() -> None:
+    subject = tracker()
+    subject.listener(listener_record(), PASS)
+    subject.ended(accepted_record(closed=1))
+    assert subject.waits_for_listener
+    subject.listener(listener_record(flags=abi.SOCKET_LISTENER | abi.SOCKET_SHARED), ns(3))
+    assert only(subject.finish_pass(ns(3), complete=False)).owner == "unknown"
+    assert not subject.waits_for_listener
+
+
+def test_what_a_process_has_is_known() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    subject.listener(listener_record(), PASS)
+    assert subject.owned_by({CURL})
+    assert subject.owned_by({NGINX})
+    assert not subject.owned_by({ProcessKey(1, 1)})
+
+
+def test_a_connection_that_is_passed_on_gets_its_new_owner() -> None:
+    subject = tracker()
+    before = only(subject.live(socket_record(), PASS))
+    passed_on = socket_record(
+        owner_pid=55, owner_start_boot_ns=9, owner_comm=comm("child"), owner_certainty=abi.OWNER_SCANNED
+    )
+    row = only(subject.live(passed_on, ns(3)))
+    assert (before.pid, before.owner) == (CURL.pid, "exact")
+    assert (row.id, row.pid, row.comm, row.owner) == (before.id, 55, "child", "scanned")
 
 
 def named(process: Any) -> NameTable:
