@@ -21,6 +21,7 @@
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define E2BIG 7
+#define ECONNABORTED 103 /* an administrator ended the connection */
 #define DNS_HEADER_BYTES 12
 #define IPPROTO_MPTCP 262
 #define SOCK_DEAD_FLAG 1 /* 1 << SOCK_DEAD, enum sock_flags in include/net/sock.h */

@@ -114,6 +114,29 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		count_loss(LOST_TCP_EVENTS, 1);
 }
 
+/*
+ * Who causes an end while holding the socket's lock. Stays zero where that is the owner, or somebody who cannot be: a kernel
+ * thread that closes for others, whoever ends sockets that are not its own (ss -K), a child of an owner who still lives.
+ */
+static __always_inline void find_closing(struct process_id *closing, void *sk, struct socket_entry *entry)
+{
+	void *task = (void *)bpf_get_current_task(), *parent = 0;
+	u32 pid = 0, parent_pid = 0, error = 0;
+
+	if (entry && entry->owner_certainty == OWNER_EXACT) {
+		READ(pid, task, OFFSET_task_struct_tgid);
+		if (pid == entry->owner.pid)
+			return;
+		READ(parent, task, OFFSET_task_struct_real_parent);
+		READ(parent_pid, parent, OFFSET_task_struct_tgid);
+		if (parent_pid == entry->owner.pid)
+			return;
+	}
+	LOAD(error, sk, OFFSET_sock_sk_err);
+	if (error != ECONNABORTED && !is_kernel_thread(task))
+		identify(closing, task);
+}
+
 /* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
 int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -124,7 +147,6 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	u64 key = (u64)sk;
 	u16 protocol = 0;
 	u32 owned = 0;
-	void *task;
 	int begins;
 
 	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
@@ -137,12 +159,10 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	entry = sockets.lookup(&key);
 	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
-	if (begins || (owned && new_state != TCP_ESTABLISHED && !(entry && entry->owner_certainty == OWNER_EXACT))) {
-		task = (void *)bpf_get_current_task();
-		/* what a kernel thread ends is another's, what it begins is its own */
-		if (begins || !is_kernel_thread(task))
-			identify(&self, task);
-	}
+	if (begins)
+		identify_current(&self);
+	else if (owned && new_state != TCP_ESTABLISHED)
+		find_closing(&self, sk, entry);
 
 	/* TCP_SYN_RECV to TCP_FIN_WAIT1: Fast Open, closed by its owner before the handshake's end */
 	if (begins || (!entry && old_state == TCP_SYN_RECV && (new_state == TCP_ESTABLISHED || new_state == TCP_FIN_WAIT1)))

@@ -32,7 +32,18 @@ _FOREIGN_SOURCES = (
     "SDKROOT",
 )
 _OFFSETS = {
-    "task_struct": ("group_leader", "cred", "tgid", "start_boottime", "comm", "mm", "signal", "flags", "files"),
+    "task_struct": (
+        "group_leader",
+        "real_parent",
+        "cred",
+        "tgid",
+        "start_boottime",
+        "comm",
+        "mm",
+        "signal",
+        "flags",
+        "files",
+    ),
     "files_struct": ("fdt",),
     "fdtable": ("max_fds", "fd"),
     "cred": ("uid",),

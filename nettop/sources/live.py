@@ -1,10 +1,12 @@
 """The running kernel as a source of events."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from nettop import __version__
 from nettop.kernel import abi
@@ -24,6 +26,7 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
+_UDP = 17
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
@@ -165,11 +168,7 @@ class LiveSource:
             self._program.forget(socket)
         self._unseen_ends += len(ghosts)
         yield from self._told(perf_records)
-        if self._tracker.passed_on(records):
-            self._program.scan_files()  # twice: see there
-            records = self._scanned(records)
-        elif self._tracker.waits_for_listeners:
-            records = self._scanned(records)
+        records = yield from self._handed_on(records, pass_ns)
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
@@ -189,6 +188,16 @@ class LiveSource:
             self._losses = told
             yield LossesChanged(time=now, losses=told)
         yield Tick(time=now, rates=rates)
+
+    def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:
+        """The records, with the new owners of sockets whose owner has ended."""
+        orphans = self._tracker.new_of_ended(records)
+        if self._tracker.outlives_owner() or orphans:
+            # Who opened them is told too, but no bytes: those may be of the process that has them now.
+            yield from self._tracker.sockets([_before_any_bytes(each) for each in orphans], pass_ns, rates=False)
+            self._program.scan_files()  # twice: see there
+            return self._scanned(records)
+        return self._scanned(records) if self._tracker.waits_for_listeners else records
 
     def _scanned(self, records: list[SocketRecord]) -> list[SocketRecord]:
         """The records, with what a scan of the open files changed: all that has another owner now."""
@@ -219,3 +228,8 @@ class LiveSource:
                 self._without_owner.add(key)
                 fresh = True
         return fresh or due
+
+
+def _before_any_bytes(record: SocketRecord) -> SocketRecord:
+    before = (0, 0) if record.protocol == _UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
+    return replace(record, tx_bytes=before[0], rx_bytes=before[1])

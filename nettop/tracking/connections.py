@@ -90,6 +90,7 @@ class ConnectionTracker:
         self._gone: dict[tuple[int, int], _Live] = {}
         self._listeners: dict[int, _Listener] = {}
         self._moving: set[int] = set()
+        self._ended_listeners: list[_Listener] = []  # since the last tick: what they accepted may be told there
         self._ownerless_ends: list[tuple[SocketRecord, _Live | None]] = []
         self._last_id = 0
         self._last_pass_ns = 0
@@ -100,10 +101,7 @@ class ConnectionTracker:
         if record.state == _CLOSED:
             self._listeners.pop(record.socket, None)
         else:
-            address = _plain_address(record.local_address)
-            # Several processes that hold it may accept from it: which of them has got a connection is not known.
-            owned = _NOBODY if record.flags & abi.SOCKET_SHARED else _owner_of(record)
-            self._listeners[record.socket] = _Listener(record.netns, record.local_port, address, owned, pass_ns)
+            self._listeners[record.socket] = _listener_of(record, pass_ns)
 
     @property
     def waits_for_listener(self) -> bool:
@@ -125,6 +123,7 @@ class ConnectionTracker:
         """A connection reached TCP_CLOSE. Without an owner it waits for the tick, which may bring its listener."""
         if record.flags & abi.SOCKET_LISTENER:
             self._listeners.pop(record.socket, None)
+            self._ended_listeners.append(_listener_of(record, 0))
             return []
         before, known = self._take(record)
         if record.flags & abi.SOCKET_INBOUND and record.owner_certainty == abi.OWNER_UNKNOWN:
@@ -169,6 +168,7 @@ class ConnectionTracker:
                 output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
         output.extend(self._end(record, known) for record, known in self._ownerless_ends)
         self._ownerless_ends.clear()
+        self._ended_listeners.clear()
         for key in [key for key, known in self._gone.items() if known.pass_ns != pass_ns]:
             output.extend(self._vanished(self._gone.pop(key), pass_ns))
         if complete:
@@ -227,7 +227,7 @@ class ConnectionTracker:
     def _listener_owner(self, record: SocketRecord) -> Owned:
         address = _plain_address(record.local_address)
         exact, wildcard = set(), set()
-        for listener in self._listeners.values():
+        for listener in (*self._listeners.values(), *self._ended_listeners):
             if listener.netns == record.netns and listener.port == record.local_port:
                 if listener.address == address:
                     exact.add(listener.owned)
@@ -339,6 +339,12 @@ def _owner_of(record: SocketRecord) -> Owned:
         return _NOBODY
     key = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
     return Owned(key, _OWNERS[record.owner_certainty], record.owner_uid, record.owner_comm, record.seen_ns)
+
+
+def _listener_of(record: SocketRecord, pass_ns: int) -> _Listener:
+    # Several processes that hold it may accept from it: which of them has got a connection is not known.
+    owned = _NOBODY if record.flags & abi.SOCKET_SHARED else _owner_of(record)
+    return _Listener(record.netns, record.local_port, _plain_address(record.local_address), owned, pass_ns)
 
 
 def _plain_address(raw: bytes) -> bytes:

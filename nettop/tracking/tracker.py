@@ -86,17 +86,20 @@ class Tracker:
         """Whether it matters now who holds the listeners: an accepted connection has ended without an owner."""
         return self._connections.waits_for_listener
 
-    def passed_on(self, records: Sequence[SocketRecord]) -> bool:
-        """Whether a socket that lives, among them one of these records, is owned by a process that has ended."""
+    def outlives_owner(self) -> bool:
+        """Whether there is a socket that is owned by a process that has ended since the last call."""
         ended = self._processes.newly_ended()
-        if ended and (self._connections.owned_by(ended) or self._udp.owned_by(ended)):
-            return True
-        return any(
-            record.owner_certainty != abi.OWNER_UNKNOWN
+        return bool(ended) and (self._connections.owned_by(ended) or self._udp.owned_by(ended))
+
+    def new_of_ended(self, records: Sequence[SocketRecord]) -> list[SocketRecord]:
+        """The sockets that have not been told yet and are owned by a process that has ended."""
+        return [
+            record
+            for record in records
+            if record.owner_certainty != abi.OWNER_UNKNOWN
             and (self._connections.is_new(record) if record.protocol == _TCP else self._udp.is_new(record))
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
-            for record in records
-        )
+        ]
 
     def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""

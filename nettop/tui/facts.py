@@ -84,7 +84,7 @@ def _process(row: Process, snapshot: Snapshot) -> Detail:
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
         ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
-        ("UDP", f"tx {human.size(row.udp.tx_bytes)}  rx {human.size(row.udp.rx_bytes)}"),
+        ("UDP", f"tx {human.size(row.udp.tx_bytes)}  rx {human.size(row.udp.rx_bytes)}{_refused(row.udp.rx_dropped)}"),
         ("DNS", _dns_counts(row)),
     )
     return Detail(
@@ -101,6 +101,12 @@ def _tcp_counts(row: Process) -> str:
         f"{tcp.active} open, {tcp.opened} opened, {tcp.accepted} accepted, {tcp.failed} failed, "
         f"{tcp.retransmits} segments sent again"
     )
+
+
+def _refused(datagrams: int) -> str:
+    if not datagrams:
+        return ""
+    return f"  {human.count(datagrams)} datagrams refused, mostly for lack of space in the receive buffer"
 
 
 def _dns_counts(row: Process) -> str:

@@ -112,6 +112,10 @@ class Namespace:
     def ip(self, *arguments: str) -> None:
         subprocess.run(["ip", "-n", self.name, *arguments], check=True)
 
+    def mac(self, device: str) -> str:
+        shown = subprocess.run(["ip", "-n", self.name, "-j", "link", "show", device], check=True, capture_output=True)
+        return str(json.loads(shown.stdout)[0]["address"])
+
     def sysctl(self, name: str, value: int) -> None:
         path = "/proc/sys/" + name.replace(".", "/")
         subprocess.run(self.inside("sh", "-c", f"echo {value} > {path}"), check=True)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +431,73 @@ def errand(comm: str, tcp_port: int, udp_port: int) -> None:
         udp.recv(65535)
     say("done")
     hear()
+
+
+# Multipath TCP
+
+IPPROTO_MPTCP = 262
+
+
+def multipath_server(address: str, port: int, connections: int) -> None:
+    """Sends back what it gets, so many times."""
+    rename("server")
+    with socket.socket(family_of(address), socket.SOCK_STREAM, IPPROTO_MPTCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        say("listening")
+        for _ in range(connections):
+            accepted, _peer = listener.accept()
+            with accepted:
+                while chunk := accepted.recv(65536):
+                    accepted.sendall(chunk)
+
+
+def multipath_client(address: str, port: int, connections: int) -> None:
+    """So many conversations, each long enough for a second subflow."""
+    rename("client")
+    for _ in range(connections):
+        with socket.socket(family_of(address), socket.SOCK_STREAM, IPPROTO_MPTCP) as tcp:
+            tcp.connect((address, port))
+            for _ in range(20):
+                tcp.sendall(bytes(1000))
+                tcp.recv(1000)
+                time.sleep(0.02)
+            tcp.shutdown(socket.SHUT_WR)
+            while tcp.recv(65536):
+                pass
+
+
+# Sockets that come and go
+
+
+def close_under_a_flood(address: str, port: int, sockets: int) -> None:
+    """Bind and close so many sockets while a child sends to their port."""
+    child = os.fork()
+    if child == 0:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+            parent = os.getppid()
+            while os.getppid() == parent:
+                udp.sendto(bytes(10), (address, port))
+        os._exit(0)
+    for _ in range(sockets):
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            udp.bind((address, port))
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+
+
+def make_sockets(count: int) -> None:
+    """Make UDP sockets once told, as far as that is allowed; says how many, and closes them at the end of its input."""
+    say("ready")
+    hear()
+    made = []
+    for _ in range(count):
+        with suppress(PermissionError):
+            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    say(len(made))
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

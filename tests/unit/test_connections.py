@@ -530,6 +530,14 @@ def test_an_end_without_owner_waits_for_who_holds_its_listener_now() -> None:
     assert not subject.waits_for_listener
 
 
+def test_an_end_without_owner_is_of_the_listener_that_has_ended_since() -> None:
+    subject = tracker()
+    subject.ended(accepted_record(closed=1))
+    subject.ended(listener_record(closed=1))
+    assert only(subject.finish_pass(PASS, complete=False)).owner == "listener"
+    assert only(subject.live(accepted_record(socket=5), ns(4))).owner == "unknown"
+
+
 def test_what_a_process_has_is_known() -> None:
     subject = tracker()
     subject.live(socket_record(), PASS)

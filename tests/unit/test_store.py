@@ -155,6 +155,70 @@ def test_totals_move_when_an_owner_becomes_known() -> None:
     assert curl(subject).tcp == TcpTotals(tx_bytes=150, rx_bytes=1, active=1, opened=1)
 
 
+HEIR: dict[str, Any] = {"pid": 77, "process_start_time": at(0.5), "comm": "heir"}
+
+
+def heir(subject: Store) -> Process:
+    return next(row for row in subject.snapshot().processes if row.pid == 77)
+
+
+def passed_on(ended: bool, **changes: Any) -> Store:
+    """A connection that carried 10 bytes for curl, and is at 25 with another process now."""
+    return store(
+        told(identity(pid=77, start_time=at(0.5), comm="heir")),
+        told(connection(tx_bytes=10, rx_bytes=1, retransmits=1, **changes)),
+        *([told(identity(exited_at=at(2)), 2)] if ended else []),
+        told(connection(**HEIR, owner="scanned", tx_bytes=25, rx_bytes=1, retransmits=4), 3),
+    )
+
+
+def first(subject: Store) -> Process:
+    return subject.snapshot().processes[0]
+
+
+def test_what_a_connection_carried_stays_with_who_passed_it_on() -> None:
+    subject = passed_on(ended=True)
+    assert first(subject).tcp == TcpTotals(tx_bytes=10, rx_bytes=1, opened=1, retransmits=1)
+    assert heir(subject).tcp == TcpTotals(tx_bytes=15, active=1, retransmits=3)
+    subject.apply(told(connection(**HEIR, owner="scanned", tx_bytes=30, rx_bytes=2, retransmits=4), 4))
+    subject.apply(told(connection(**HEIR, state="closed", end="normal", tx_bytes=31, rx_bytes=2, retransmits=4), 5))
+    assert first(subject).tcp == TcpTotals(tx_bytes=10, rx_bytes=1, opened=1, retransmits=1)
+    assert heir(subject).tcp == TcpTotals(tx_bytes=21, rx_bytes=1, retransmits=3)
+
+
+def test_a_connection_may_be_passed_on_twice() -> None:
+    subject = passed_on(ended=True)
+    subject.apply(told(identity(pid=77, start_time=at(0.5), comm="heir", exited_at=at(4)), 4))
+    third = identity(pid=78, start_time=at(0.6), comm="third")
+    subject.apply(told(third, 4))
+    mine = {"pid": 78, "process_start_time": at(0.6), "comm": "third"}
+    subject.apply(told(connection(**mine, owner="scanned", tx_bytes=100, rx_bytes=1, retransmits=4), 5))
+    sums = {row.pid: (row.tcp.tx_bytes, row.tcp.active, row.tcp.opened) for row in subject.snapshot().processes}
+    assert sums == {identity().pid: (10, 0, 1), 77: (15, 0, 0), 78: (75, 1, 0)}
+
+
+def test_an_owner_who_was_certain_and_lives_keeps_what_was_carried_too() -> None:
+    assert heir(passed_on(ended=False)).tcp.tx_bytes == 15
+
+
+@pytest.mark.parametrize("guess", ["scanned", "listener"])
+def test_a_guess_that_was_wrong_moves_whole(guess: str) -> None:
+    subject = passed_on(ended=False, owner=guess)
+    assert first(subject).tcp == TcpTotals()
+    assert heir(subject).tcp == TcpTotals(tx_bytes=25, rx_bytes=1, active=1, opened=1, retransmits=4)
+
+
+def test_udp_bytes_stay_with_who_passed_the_socket_on() -> None:
+    subject = store(
+        told(identity(pid=77, start_time=at(0.5), comm="heir")),
+        told(udp_socket(tx_bytes=10, rx_dropped=1)),
+        told(udp_socket(**HEIR, tx_bytes=25, rx_bytes=4, rx_dropped=3), 2),
+        told(udp_socket(**HEIR, tx_bytes=26, rx_bytes=4, rx_dropped=3, closed=True), 3),
+    )
+    assert first(subject).udp == UdpTotals(tx_bytes=10, rx_dropped=1)
+    assert heir(subject).udp == UdpTotals(tx_bytes=16, rx_bytes=4, rx_dropped=2)
+
+
 def test_bytes_from_before_the_start_are_not_unattributed_either() -> None:
     subject = store(told(connection(**NOBODY, tx_bytes=100, tx_bytes_before_start=90)))
     assert subject.snapshot().losses.tcp_unattributed_bytes == 10

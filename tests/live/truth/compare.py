@@ -242,6 +242,7 @@ def _compare_processes(score: Score, truth: Truth, seen: list[rows.Process]) -> 
         score.matched += 1
         score.pids_right += 1
         facts: list[tuple[object, object]] = [(true.comm, row.comm), (true.cgroup or row.cgroup, row.cgroup)]
+        facts.append((true.udp_rx_dropped or 0, row.udp.rx_dropped))
         for true_bytes, shown_bytes in (
             (true.tcp_tx_bytes, row.tcp.tx_bytes),
             (true.tcp_rx_bytes, row.tcp.rx_bytes),

@@ -56,9 +56,9 @@ class Place:
         return frozenset(each.inode for each in (self.near, self._far) if each is not None)
 
     def play(self, function: Callable[..., None], *, far: bool = False, **arguments: Any) -> Program:
-        """Start a function of talk.py, with the ledger, or one that keeps none."""
+        """Start a function of talk.py or owners.py, with the ledger, or one that keeps none."""
         where = self.far if far else self.near
-        if function.__module__ == talk.__name__ and "ledger" in function.__annotations__:
+        if "ledger" in function.__annotations__:
             arguments["ledger"] = str(self.ledger)
         return self.known(where.play(function, **arguments))
 
@@ -78,10 +78,17 @@ class Place:
         return program
 
     def serve(
-        self, address: str, port: int, steps: list[list[Any]], *, how: str = "alone", far: bool = False
+        self,
+        address: str,
+        port: int,
+        steps: list[list[Any]],
+        *,
+        how: str = "alone",
+        protocol: int = 0,
+        far: bool = False,
     ) -> Program:
         """A server of talk.py that listens."""
-        server = self.play(talk.serve, far=far, address=address, port=port, steps=steps, how=how)
+        server = self.play(talk.serve, far=far, address=address, port=port, steps=steps, how=how, protocol=protocol)
         assert server.hear() == "listening"
         return server
 

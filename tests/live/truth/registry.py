@@ -1,7 +1,7 @@
-"""All scenarios, in the order of the issue's list; imported, the three modules register theirs."""
+"""All scenarios, in the order of the laboratory's list; imported, the modules register theirs."""
 
-from tests.live.truth import dns_scenarios, process_scenarios, tcp_scenarios
+from tests.live.truth import dns_scenarios, owner_scenarios, process_scenarios, tcp_scenarios
 from tests.live.truth.scenario import SCENARIOS
 
-SUBJECTS = (dns_scenarios, tcp_scenarios, process_scenarios)
+SUBJECTS = (dns_scenarios, tcp_scenarios, process_scenarios, owner_scenarios)
 __all__ = ["SCENARIOS", "SUBJECTS"]

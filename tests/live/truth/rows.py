@@ -69,6 +69,7 @@ class Process(Struct, frozen=True, kw_only=True):
     tcp_rx_bytes: int | None = None
     udp_tx_bytes: int | None = None
     udp_rx_bytes: int | None = None
+    udp_rx_dropped: int | None = None
     cgroup: str | None = None
 
 

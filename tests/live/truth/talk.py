@@ -331,12 +331,13 @@ def connect(
     comm: str = "talker",
     pause_s: float = 0,
     as_threads: bool = False,
+    protocol: int = 0,
 ) -> None:
     """So many connections one after the other, each with these steps; as_threads: each in a thread of its own name."""
     rename(comm)
 
     def one() -> None:
-        with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        with socket.socket(family_of(address), socket.SOCK_STREAM, protocol) as tcp:
             talk = Talk(ledger, tcp, "outbound")
             opened_ns = time.monotonic_ns()
             tcp.connect((address, port))
@@ -387,11 +388,18 @@ def connect_in_vain(
 
 
 def serve(
-    ledger: str, address: str, port: int, steps: list[list[Any]], *, how: str = "alone", comm: str = "server"
+    ledger: str,
+    address: str,
+    port: int,
+    steps: list[list[Any]],
+    *,
+    how: str = "alone",
+    comm: str = "server",
+    protocol: int = 0,
 ) -> None:
     """Serve until killed, following these steps: alone, or by "thread", "fork", "pool" or "passing" to a worker."""
     rename(comm)
-    with socket.socket(family_of(address), socket.SOCK_STREAM) as listener:
+    with socket.socket(family_of(address), socket.SOCK_STREAM, protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -1,0 +1,91 @@
+"""Every entry of the kernel's map of sockets has a way out: no traffic, however odd, leaves one behind."""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nettop.kernel import syscalls
+from nettop.kernel.program import open_cgroup2
+from nettop.kernel.scope import Scope
+from nettop.sources.live import LiveSource
+from tests.live import programs
+from tests.live.lab import Namespace, namespace
+
+TICK_S = 0.2
+REFUSE = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
+
+
+def entries(source: LiveSource) -> int:
+    return len(syscalls.keys(source._program._maps["sockets"], 8))
+
+
+def watch(source: LiveSource, ticks: int) -> None:
+    told = 0
+    while told < ticks:
+        told += sum(type(event).__name__ == "Tick" for event in source.read(0.1))
+
+
+@contextmanager
+def watching(inside: Namespace) -> Iterator[LiveSource]:
+    source = LiveSource(Scope(netns=(inside.inode,)), TICK_S)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+@contextmanager
+def refusing_cgroup(name: str) -> Iterator[Path]:
+    """A cgroup of its own, in which a program refuses every socket that is made."""
+    root = open_cgroup2()
+    cgroup = Path(f"/proc/self/fd/{root}").resolve() / name
+    os.close(root)
+    cgroup.mkdir()
+    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    program = syscalls.load_program("refuse", syscalls.CGROUP_SOCK, syscalls.CGROUP_INET_SOCK_CREATE, 0, REFUSE)
+    link = syscalls.link_cgroup(program, directory, syscalls.CGROUP_INET_SOCK_CREATE)
+    try:
+        yield cgroup
+    finally:
+        for descriptor in (link, program, directory):
+            os.close(descriptor)
+        cgroup.rmdir()
+
+
+def test_datagrams_that_arrive_while_a_socket_closes(directory: Path) -> None:
+    with namespace(directory) as inside, watching(inside) as source:
+        program = inside.play(programs.close_under_a_flood, address="127.0.0.1", port=7007, sockets=20_000)
+        while program.exit_code is None:
+            watch(source, 1)
+        program.end()
+        watch(source, 2)
+        assert entries(source) == 0
+        assert source._losses.udp_unattributed_bytes == 0
+
+
+def test_a_socket_that_another_program_refuses(directory: Path) -> None:
+    with namespace(directory) as inside, watching(inside) as source, refusing_cgroup(inside.name) as cgroup:
+        program = inside.play(programs.make_sockets, count=7)
+        assert program.hear() == "ready"
+        (cgroup / "cgroup.procs").write_text(str(program.pid))
+        program.say("make them")
+        assert program.hear() == 0  # were made
+        watch(source, 2)
+        assert entries(source) == 0
+        program.end()
+
+
+def test_a_socket_that_carried_nothing_is_not_told(directory: Path) -> None:
+    """getaddrinfo(3) makes such sockets."""
+    with namespace(directory) as inside, watching(inside) as source:
+        program = inside.play(programs.make_sockets, count=7)
+        assert program.hear() == "ready"
+        program.say("make them")
+        assert program.hear() == 7
+        watch(source, 1)
+        assert entries(source) == 7
+        program.end()
+        told = [event for event in source.finish() if type(event).__name__ == "UdpChanged"]
+        assert (told, entries(source)) == ([], 0)

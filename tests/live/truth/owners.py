@@ -1,0 +1,272 @@
+"""Programs that hand sockets on, share them, or have somebody else handle their packets; as in talk.py."""
+
+import json
+import mmap
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from tests.live.programs import DNS_PORT, hear, query, rename, say
+from tests.live.truth.talk import PATIENCE_S, Talk, plain, tell, watch_the_clock
+
+NFQUEUE, NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 3, 0, 1, 2  # nfnetlink_queue.h of the kernel's uapi
+NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_PACKET_HDR, NFQA_VERDICT_HDR = 1, 2, 1, 2
+NETLINK_NETFILTER, NLM_F_REQUEST, NLM_F_ACK = 12, 1, 4
+TCP_FASTOPEN, MSG_FASTOPEN = 23, 0x20000000
+LEAST_BUFFER = 1  # bytes: the kernel rounds it up to what it allows
+
+
+def connect_and_leave(ledger: str, address: str, port: int, size: int, pause_s: float) -> None:
+    """Connect and end; a child goes on with the connection, which carries all of its bytes (ssh -f, most daemons)."""
+    rename("opener")
+    tcp = socket.create_connection((address, port), timeout=PATIENCE_S)
+    if pause_s:  # else it is over before anybody looks, and all of it is the child's
+        tell(ledger, "process", tcp_tx_bytes=0, tcp_rx_bytes=0, udp_tx_bytes=0, udp_rx_bytes=0)
+    if os.fork():
+        os._exit(0)
+    rename("heir")
+    time.sleep(pause_s)
+    heir = Talk(ledger, tcp, "outbound")
+    heir.fact |= {"local": plain(tcp), "remote": (address, port)}
+    heir.follow([["send", size // 2], ["sleep", pause_s], ["send", size - size // 2], ["shutdown"], ["eof"], ["close"]])
+
+
+def lose_to_administrator(ledger: str, address: str, port: int) -> None:
+    """Has both ends of a connection, of which somebody else ends the accepted one (ss -K)."""
+    rename("victim")
+    with socket.create_server((address, port)) as listener:
+        near = socket.create_connection((address, port), timeout=PATIENCE_S)
+        far, _ = listener.accept()
+        near.sendall(bytes(11))
+        assert len(far.recv(100)) == 11
+        ends = (("outbound", near, 11, 0, "reset-by-peer"), ("inbound", far, 0, 11, "reset-by-us"))
+        facts = [
+            {
+                "direction": direction,
+                "local": plain(tcp),
+                "remote": tcp.getpeername(),
+                "tx_bytes": tx,
+                "rx_bytes": rx,
+                "end": end,
+            }
+            for direction, tcp, tx, rx, end in ends
+        ]
+        say("connected")
+        hear()
+        with suppress(ConnectionError):
+            near.recv(1)
+        for fact in facts:
+            tell(ledger, "connection", **fact)
+        near.close()
+        far.close()
+
+
+def send_by_child(ledger: str, address: str, port: int, size: int) -> None:
+    """A parent makes the socket, a child is the only one that sends on it."""
+    rename("parent")
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.connect((address, port))
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    rename("child")
+    tell(ledger, "datagrams", tx_bytes=udp.send(bytes(size)))
+    os._exit(0)
+
+
+def judge_packets(queue: int) -> None:
+    """A firewall in user space that lets everything pass, as OpenSnitch, Portmaster and inline Suricata do."""
+    rename("firewall")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
+        netlink.bind((0, 0))
+
+        def attribute(kind: int, value: bytes) -> bytes:
+            padding = bytes(-len(value) % 4)
+            return struct.pack("=HH", 4 + len(value), kind) + value + padding
+
+        def send(kind: int, attributes: bytes, flags: int) -> None:
+            body = struct.pack("!BBH", 0, 0, queue) + attributes
+            netlink.send(struct.pack("=IHHII", 16 + len(body), NFQUEUE << 8 | kind, flags, 1, 0) + body)
+
+        for setting in (
+            attribute(NFQA_CFG_CMD, struct.pack("!BxH", 1, 0)),  # bind
+            attribute(NFQA_CFG_PARAMS, struct.pack("!IB", 0xFFFF, 2)),  # with the packet
+        ):
+            send(NFQNL_MSG_CONFIG, setting, NLM_F_REQUEST | NLM_F_ACK)
+            netlink.recv(4096)
+        say("judging")
+        while True:
+            message = netlink.recv(1 << 16)
+            if message[4] != NFQNL_MSG_PACKET or message[5] != NFQUEUE:
+                continue
+            length, kind = struct.unpack_from("=HH", message, 20)  # the packet's head comes first
+            assert (kind & 0x7FFF, length) == (NFQA_PACKET_HDR, 11)
+            (number,) = struct.unpack_from("!I", message, 24)
+            send(NFQNL_MSG_VERDICT, attribute(NFQA_VERDICT_HDR, struct.pack("!II", 1, number)), NLM_F_REQUEST)
+
+
+def read_late(ledger: str, address: str, port: int) -> None:
+    """Has the smallest receive buffer, and reads what is left in it once told."""
+    rename("slow")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LEAST_BUFFER)
+        udp.bind((address, port))
+        say("bound")
+        sent = hear()
+        udp.setblocking(False)
+        read = datagrams = 0
+        try:
+            while True:
+                read += len(udp.recv(1 << 16))
+                datagrams += 1
+        except BlockingIOError:
+            pass
+    assert 0 < datagrams < sent, "its buffer was meant to be too small"
+    tell(
+        ledger, "process", tcp_tx_bytes=0, tcp_rx_bytes=0, udp_tx_bytes=0, udp_rx_bytes=read,
+        udp_rx_dropped=sent - datagrams,
+    )  # fmt: skip
+
+
+def send_many(ledger: str, address: str, port: int, datagrams: int, size: int) -> None:
+    """So many datagrams, as fast as it goes."""
+    rename("sender")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for _ in range(datagrams):
+            udp.sendto(bytes(size), (address, port))
+    tell(ledger, "datagrams", tx_bytes=datagrams * size)
+
+
+def meet_on_fresh_sockets(ledger: str, address: str, first_port: int, sockets: int, rounds: int) -> None:
+    """Two senders, each bound to a processor, send one datagram each to sockets that nobody has sent to before."""
+    rename("receiver")
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # who is watched must not starve the watcher
+    shared = mmap.mmap(-1, 64)  # three numbers: the round that may begin, and the rounds that each sender has ended
+    size, senders = 8, []
+    for number in (1, 2):
+        pid = os.fork()
+        if pid == 0:
+            rename(f"sender-{number}")
+            processors = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {processors[number % len(processors)]})
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                targets, send, payload = (
+                    [(address, first_port + port) for port in range(sockets)],
+                    udp.sendto,
+                    bytes(size),
+                )
+                for each in range(1, rounds + 1):
+                    while struct.unpack_from("q", shared)[0] < each:
+                        pass
+                    for target in targets:
+                        send(payload, target)
+                    struct.pack_into("q", shared, number * 8, each)
+            tell(ledger, "datagrams", tx_bytes=rounds * sockets * size)
+            os._exit(0)
+        senders.append(pid)
+    received = 0
+    for each in range(1, rounds + 1):
+        opened = []
+        for port in range(first_port, first_port + sockets):
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            udp.bind((address, port))
+            udp.settimeout(PATIENCE_S)
+            opened.append(udp)
+        struct.pack_into("q", shared, 0, each)
+        for udp in opened:
+            received += len(udp.recv(size)) + len(udp.recv(size))
+            udp.close()
+    for pid in senders:
+        os.waitpid(pid, 0)
+    assert received == 2 * rounds * sockets * size
+    tell(ledger, "datagrams", rx_bytes=received)
+
+
+def fast_open_server(ledger: str, address: str, port: int, request: int, reply: int) -> None:
+    """Accepts a connection with its first segment, answers and closes at once."""
+    rename("hasty")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
+        listener.listen()
+        say("listening")
+        tcp, remote = listener.accept()
+        with tcp:
+            local = plain(tcp)
+            assert len(tcp.recv(1 << 16)) == request
+            tcp.sendall(bytes(reply))
+    tell(
+        ledger, "connection", direction="inbound", local=local, remote=remote, tx_bytes=reply, rx_bytes=request,
+        end="normal",
+    )  # fmt: skip
+
+
+def fast_open_by_hand(*, source: str, target: str, port: int, source_mac: str, target_mac: str, size: int) -> None:
+    """The other end without a TCP of its own: data with the SYN (RFC 7413), and the handshake's end late."""
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    link.bind(("veth0", 0))
+    link.settimeout(PATIENCE_S)
+    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+    ethernet = bytes.fromhex(target_mac.replace(":", "") + source_mac.replace(":", "")) + b"\x08\0"
+
+    def send(sequence: int, acknowledged: int, flags: int, payload: bytes = b"") -> None:
+        def segment(checksum: int) -> bytes:
+            head = struct.pack("!HHIIBBHHH", 5555, port, sequence, acknowledged, 5 << 4, flags, 65535, checksum, 0)
+            return head + payload
+
+        pseudo = addresses + struct.pack("!BBH", 0, 6, len(segment(0)))
+        tcp = segment(_checksum(pseudo + segment(0)))
+        length = 20 + len(tcp)
+        head = struct.pack("!BBHHHBBH", 0x45, 0, length, 1, 0, 64, 6, 0) + addresses
+        head = struct.pack("!BBHHHBBH", 0x45, 0, length, 1, 0, 64, 6, _checksum(head)) + addresses
+        link.send(ethernet + head + tcp)
+
+    send(1000, 0, 0x02, bytes(size))
+    end = 0
+    while not end:
+        frame = link.recv(4096)
+        ip = frame[14:]
+        if ip[9] == 6 and ip[12:16] == socket.inet_aton(target):
+            tcp = ip[(ip[0] & 15) * 4 :]
+            sequence, _, offset, flags = struct.unpack("!IIBB", tcp[4:14])
+            if flags & 1:  # FIN: everything has been said
+                payload = int.from_bytes(ip[2:4]) - (ip[0] & 15) * 4 - (offset >> 4) * 4
+                end = sequence + payload + 1
+    send(1001 + size, end, 0x10)  # ACK
+    send(1001 + size, end, 0x11)  # FIN
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    data += bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ask_once(ledger: str, server: str, qname: str) -> None:
+    """One question, and its UDP payload."""
+    rename("asker")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(PATIENCE_S)
+        message = query(7, qname)
+        asked_ns = time.monotonic_ns()
+        udp.sendto(message, (server, DNS_PORT))
+        answer = udp.recv(1 << 16)
+        answered_ns = time.monotonic_ns()
+    tell(
+        ledger, "query", qname=qname, qtype="A", server=server, asked_ns=asked_ns, answered_ns=answered_ns,
+    )  # fmt: skip
+    tell(ledger, "datagrams", tx_bytes=len(message), rx_bytes=len(answer))
+
+
+if __name__ == "__main__":
+    watch_the_clock()
+    function: Callable[..., None] = globals()[sys.argv[1]]
+    function(**json.loads(sys.argv[2]))
