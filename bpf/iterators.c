@@ -158,6 +158,7 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 			return;
 		own(known, &holder, OWNER_SCANNED);
 		known->held_scan = scan;
+		known->flags &= ~SOCKET_SHARED; /* with one that is gone; whoever else is there shows it again */
 		known->reported_owner = 0; /* to be reported, also where one was scanned before */
 		return;
 	}

@@ -265,11 +265,13 @@ class Store:
         self._add(row, _less(share, earlier), 1)
 
     def _was_passed_on(self, before: _Carrier, row: _Carrier) -> bool:
-        if before.pid is None or before.process_start_time is None or row.pid is None:
+        if row.pid is None or (before.pid, before.process_start_time) == (row.pid, row.process_start_time):
             return False
-        if (before.pid, before.process_start_time) == (row.pid, row.process_start_time):
+        if isinstance(before, rows.UdpSocket):
+            return True  # also from nobody: several processes had sent on it
+        if before.pid is None or before.process_start_time is None:
             return False
-        if not isinstance(before, Connection) or before.owner == "exact":
+        if before.owner == "exact":
             return True
         had_it = self._identities.get(_ProcessKey(before.pid, before.process_start_time))
         return had_it is not None and had_it.exited_at is not None

@@ -18,7 +18,7 @@ _MODULUS = 1 << 32  # of the kernel's counters
 class _Known(Struct, frozen=True, gc=False):
     seen_ns: int
     row: UdpSocket
-    owner: ProcessKey | None
+    owner: ProcessKey  # of several that have sent on it the first
     pass_ns: int  # of the iterator's pass that made the row
     unlisted: tuple[int, int, int]  # queries, answered, failed
 
@@ -63,7 +63,7 @@ class UdpTracker:
         if record.socket in self._live and not self._is_live(record):
             self._set_aside(record.socket, pass_ns)
         row = self._row(record, self._live.get(record.socket), closed=False)
-        self._live[record.socket] = _Known(record.seen_ns, row, owner(record), pass_ns, _unlisted(record))
+        self._live[record.socket] = _Known(record.seen_ns, row, _owner_of(record), pass_ns, _unlisted(record))
         return self._told(record, row)
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
@@ -126,4 +126,8 @@ def owner(record: SocketRecord) -> ProcessKey | None:
     """The one process that has used the socket; None if none is known or several have."""
     if record.owner_certainty == abi.OWNER_UNKNOWN or record.flags & abi.SOCKET_SHARED:
         return None
+    return _owner_of(record)
+
+
+def _owner_of(record: SocketRecord) -> ProcessKey:
     return ProcessKey(record.owner_pid, record.owner_start_boot_ns)

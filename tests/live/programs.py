@@ -433,6 +433,27 @@ def errand(comm: str, tcp_port: int, udp_port: int) -> None:
     hear()
 
 
+def leave_socket_to_child(address: str, port: int, sizes: list[int]) -> None:
+    """Parent and child send on one socket; the parent ends, and once told the child sends the last datagram."""
+    rename("parent")
+    udp = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    udp.sendto(bytes(sizes[0]), (address, port))
+    say("sent")
+    hear()
+    sent, done = os.pipe()
+    child = os.fork()
+    if child:
+        os.read(sent, 1)
+        say(child)
+        os._exit(0)
+    rename("child")
+    udp.sendto(bytes(sizes[1]), (address, port))
+    os.write(done, b"x")
+    hear()
+    udp.sendto(bytes(sizes[2]), (address, port))
+    sys.stdin.readline()
+
+
 # Multipath TCP
 
 IPPROTO_MPTCP = 262

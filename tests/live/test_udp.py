@@ -35,8 +35,9 @@ def lab(directory: Path) -> Iterator[Lab]:
             watch.stop()
 
 
-def udp_totals(watch: Watch, program: Program) -> UdpTotals:
-    known = [row for row in watch.store.snapshot().processes if row.pid == program.pid]
+def udp_totals(watch: Watch, program: Program | int) -> UdpTotals:
+    pid = program if isinstance(program, int) else program.pid
+    known = [row for row in watch.store.snapshot().processes if row.pid == pid]
     return known[0].udp if known else UdpTotals()
 
 
@@ -74,8 +75,9 @@ def test_exact_bytes_both_ways(lab: Lab, family: str, sizes: list[int], stay: bo
     assert len({row.udp.id for row in udp_rows(lab.watch, client)}) == 1
 
 
-def udp_rows(watch: Watch, program: Program) -> list[UdpChanged]:
-    return [event for event in watch.events if isinstance(event, UdpChanged) and event.udp.pid == program.pid]
+def udp_rows(watch: Watch, program: Program | int) -> list[UdpChanged]:
+    pid = program if isinstance(program, int) else program.pid
+    return [event for event in watch.events if isinstance(event, UdpChanged) and event.udp.pid == pid]
 
 
 def test_a_socket_that_only_receives(lab: Lab) -> None:
@@ -111,3 +113,17 @@ def test_children_that_share_a_socket(directory: Path) -> None:
         assert process_of(snapshot, pid).udp == UdpTotals()
     assert len(snapshot.dns) == 3
     assert snapshot.losses.udp_unattributed_bytes == told["bytes"]
+
+
+def test_the_last_who_holds_a_shared_socket_owns_what_follows(lab: Lab) -> None:
+    """How the bytes divide that both sent within one tick cannot be told."""
+    parent = lab.inside.play(programs.leave_socket_to_child, address="127.0.0.1", port=7999, sizes=[101, 103, 107])
+    assert parent.hear() == "sent"
+    lab.watch.until(lambda _: udp_totals(lab.watch, parent) == UdpTotals(tx_bytes=101), "what the parent sent")
+    parent.say("let the child send")
+    child = parent.hear()
+    lab.watch.until(lambda _: bool(udp_rows(lab.watch, child)), "the child to own the socket")
+    before = udp_totals(lab.watch, parent), udp_totals(lab.watch, child).tx_bytes
+    parent.say("go on")
+    lab.watch.until(lambda _: udp_totals(lab.watch, child).tx_bytes == before[1] + 107, "what the child sent alone")
+    assert udp_totals(lab.watch, parent) == before[0]

@@ -274,6 +274,12 @@ def test_udp_bytes_lose_their_owner_when_another_process_sends_too() -> None:
     assert subject.snapshot().losses.udp_unattributed_bytes == 12
 
 
+def test_udp_bytes_of_several_processes_stay_nobody_s_when_one_is_left() -> None:
+    subject = store(told(udp_socket(**NOBODY, tx_bytes=12)), told(udp_socket(tx_bytes=20), 2))
+    assert curl(subject).udp == UdpTotals(tx_bytes=8)
+    assert subject.snapshot().losses.udp_unattributed_bytes == 12
+
+
 # DNS
 
 
