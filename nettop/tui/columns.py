@@ -1,10 +1,12 @@
 """The columns of the three panes, declared: what a cell says, how wide it is, how it sorts, when it is dropped."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
@@ -79,6 +81,16 @@ def _in_order(address: str) -> tuple[int, int]:
     return parsed.version, int(parsed)
 
 
+@lru_cache(maxsize=32_768)
+def _name_in_order(name: str) -> tuple[str | int, ...]:
+    """What a name sorts by: letters without regard to case, numbers by their value, so that web9 precedes web10."""
+    parts = _DIGITS.split(name.lower())  # text and digits in turn, so that only like is compared
+    return tuple(int(part) if odd else part for part, odd in zip(parts, cycle((False, True)), strict=False))
+
+
+_DIGITS = re.compile(r"([0-9]{1,18})")
+
+
 def _number(value: int | None) -> str:
     return _DASH if value is None else str(value)
 
@@ -111,6 +123,14 @@ def _dns_answers(row: DnsQuery, _context: Context) -> str:
     return f"({len(row.answers) + row.answers_cut} records) {kept}" if row.answers_cut else kept
 
 
+def _answers_order(row: DnsQuery, context: Context) -> tuple[int, tuple[str | int, ...]]:
+    """By the first record that is shown: an address by its number, after names and remarks."""
+    first = next((answer for answer in row.answers if answer.type in ("A", "AAAA")), None)
+    if first is not None and row.unparsed is None and not row.truncated:
+        return 1, _in_order(first.data)
+    return 0, _name_in_order(_dns_answers(row, context))
+
+
 def _server(row: DnsQuery, _context: Context) -> str:
     return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
 
@@ -122,7 +142,10 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
     ),
     Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm"),
-    Column("name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)", "qname", grow=3),
+    Column(
+        "name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)",
+        lambda r, _: None if r.qname is None else _name_in_order(r.qname), grow=3,
+    ),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, "qtype"),
     Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result),
     Column(
@@ -137,7 +160,7 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         "server", "SERVER", "where it was sent", 15, 5, _server,
         lambda r, _: (_in_order(r.server.address), r.server.port), grow=1,
     ),
-    Column("answers", "ANSWERS", "what came back", 16, 7, _dns_answers, _dns_answers, grow=3),
+    Column("answers", "ANSWERS", "what came back", 16, 7, _dns_answers, _answers_order, grow=3),
 )  # fmt: skip
 
 
@@ -159,6 +182,14 @@ def remote(row: Connection, context: Context) -> str:
         return endpoint(row.remote.address, row.remote.port)
     mark = "~" if row.remote.name_source == "other-process" else ""
     return f"{mark}{name}:{row.remote.port}"
+
+
+def _remote_order(row: Connection, context: Context) -> tuple[int, tuple[str | int, ...], int]:
+    """By what is shown: addresses before names, each with its port."""
+    name = row.remote.name if context.names else None
+    if name is None:
+        return 0, _in_order(row.remote.address), row.remote.port
+    return 1, _name_in_order(name), row.remote.port
 
 
 def connection_failed(row: Connection) -> bool:
@@ -204,8 +235,8 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
         "local", "LOCAL", "this end", 15, 8, lambda r, _: endpoint(r.local.address, r.local.port),
         lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps_port=True,
     ),
-    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, remote, grow=3,
-           keeps_port=True),
+    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, _remote_order,
+           grow=3, keeps_port=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, "state"),
     Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
     Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
@@ -246,7 +277,8 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("pid", "PID", "process id", 7, 2, lambda r, _: str(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name; x marks one that has ended", 15, 1,
            lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", "comm", grow=1),
-    Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid), lambda r, _: r.user or str(r.uid)),
+    Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid),
+           lambda r, _: _name_in_order(r.user or str(r.uid))),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), "tx_bytes",
            "right", descending=True),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 3, lambda r, _: human.size(r.rx_bytes),

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from nettop.model import rows
 from nettop.tui.columns import CONNECTION_COLUMNS, DNS_COLUMNS, GAP_CELLS, PROCESS_COLUMNS, Column, Context, fit
 from nettop.tui.table import cell
-from nettop.tui.view import PANES
+from nettop.tui.view import PANES, sort
 from tests import builders
 from tests.tui.scene import busy
 
@@ -222,3 +222,63 @@ def test_a_port_is_not_cut_away(text: str, cells: int, shown: str) -> None:
 @given(st.text(), st.integers(min_value=1, max_value=40), st.booleans(), st.booleans())
 def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool, keeps_port: bool) -> None:
     assert cell_len(cell(text, cells, right, keeps_port)) == cells
+
+
+def sorted_by(key: str, pane: str, candidates: list[Any], context: Context = NOW) -> list[Any]:
+    """What the column says of these rows, in its order."""
+    columns: dict[str, tuple[Column[Any], ...]] = {
+        "dns": DNS_COLUMNS, "connections": CONNECTION_COLUMNS, "processes": PROCESS_COLUMNS,
+    }  # fmt: skip
+    column = next(column for column in columns[pane] if column.key == key)
+    return [column.text(row, context) for row in sort(candidates, column, False, context)]
+
+
+def far(address: str, port: int = 443, name: str | None = None) -> rows.Connection:
+    return builders.connection(remote=rows.RemoteEndpoint(address=address, port=port, name=name))
+
+
+def test_far_ends_sort_as_addresses_then_by_port_then_names() -> None:
+    ends = [
+        far("127.7.0.100"), far("127.7.0.10"), far("::1"), far("127.7.0.9", 1_000), far("127.7.0.9", 80),
+        far("1.1.1.1", name="Web10.example"), far("9.9.9.9", name="web9.example"), far("2001:db8::2"), far("127.7.0.2"),
+    ]  # fmt: skip
+    addresses = ["127.7.0.2:443", "127.7.0.9:80", "127.7.0.9:1000", "127.7.0.10:443", "127.7.0.100:443"]
+    six = ["[::1]:443", "[2001:db8::2]:443"]
+    assert sorted_by("remote", "connections", ends) == [
+        *addresses, *six, "web9.example:443", "Web10.example:443",
+    ]  # fmt: skip
+    assert sorted_by("remote", "connections", ends, Context(NOW.now, names=False)) == [
+        "1.1.1.1:443", "9.9.9.9:443", *addresses, *six,
+    ]  # fmt: skip
+
+
+def test_a_name_of_another_process_sorts_where_it_would_without_its_mark() -> None:
+    guessed = builders.connection(
+        remote=rows.RemoteEndpoint(address="1.1.1.1", port=1, name="b.example", name_source="other-process")
+    )
+    ends = [far("1.1.1.1", 1, "c.example"), guessed, far("1.1.1.1", 1, "a.example")]
+    assert sorted_by("remote", "connections", ends) == ["a.example:1", "~b.example:1", "c.example:1"]
+
+
+def answer_of(*records: tuple[str, str]) -> rows.DnsQuery:
+    return builders.answered(
+        answers=tuple(rows.Answer(name="a.example", type=kind, ttl=1, data=record) for kind, record in records)
+    )
+
+
+def test_answers_sort_as_addresses_too() -> None:
+    queries = [
+        answer_of(("CNAME", "b.example"), ("A", "10.0.0.10")), answer_of(("A", "10.0.0.9")),
+        answer_of(("AAAA", "::1")), answer_of(("MX", "10 mail9.example")), answer_of(("MX", "10 mail10.example")),
+    ]  # fmt: skip
+    assert sorted_by("answers", "dns", queries) == [
+        "10 mail9.example", "10 mail10.example", "10.0.0.9", "10.0.0.10 b.example", "::1",
+    ]  # fmt: skip
+
+
+def test_names_sort_by_their_numbers_and_without_regard_to_case() -> None:
+    names = ["db10.example", "DB9.example", None, "api.example"]
+    queries = [builders.dns_query(qname=name) for name in names]
+    assert sorted_by("name", "dns", queries) == ["api.example", "DB9.example", "db10.example", "(unknown)"]
+    users = [builders.process(uid=uid, user=user) for uid, user in ((1000, None), (999, None), (5, "ada"))]
+    assert sorted_by("user", "processes", users) == ["999", "1000", "ada"]
