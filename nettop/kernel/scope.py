@@ -60,9 +60,20 @@ def netns_inode(name: str) -> int:
 
 
 def running_pid(pid: int) -> int:
-    """The pid, if such a process exists. Raises UsageError."""
-    if not Path(f"/proc/{pid}").is_dir():
-        raise UsageError(f"There is no process {pid}.", "Give the pid of a running process; 'pgrep NAME' finds it.")
+    """The pid, if such a process runs. Raises UsageError, also for what looks like one but can never match."""
+    remedy = "Give the pid of a running process; 'pgrep NAME' finds it."
+    try:
+        status = dict(
+            line.partition(":\t")[::2]
+            for line in Path(f"/proc/{pid}/status").read_text(errors="surrogateescape").splitlines()
+        )
+    except OSError:
+        raise UsageError(f"There is no process {pid}.", remedy) from None
+    if int(status["Tgid"]) != pid:  # /proc has threads too, but does not list them
+        process = status["Tgid"]
+        raise UsageError(f"{pid} is a thread of process {process}.", f"Give the process: --pid {process}.")
+    if status["State"].startswith("Z") and int(status["Threads"]) <= 1:
+        raise UsageError(f"Process {pid} has ended; only its parent has not noticed yet.", remedy)
     return pid
 
 

@@ -1,6 +1,8 @@
 """What is watched, from what the command line names."""
 
 import os
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,40 @@ def test_a_running_pid() -> None:
     assert running_pid(os.getpid()) == os.getpid()
     with pytest.raises(UsageError, match=r"There is no process 4194303\."):
         running_pid(4_194_303)
+
+
+def test_a_thread_is_not_a_process() -> None:
+    """/proc has it, but nothing on the network is ever its own."""
+    ready, done = threading.Event(), threading.Event()
+    threads: list[int] = []
+
+    def live() -> None:
+        threads.append(threading.get_native_id())
+        ready.set()
+        done.wait()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    ready.wait()
+    try:
+        with pytest.raises(UsageError) as caught:
+            running_pid(threads[0])
+    finally:
+        done.set()
+        thread.join()
+    assert caught.value.message == f"{threads[0]} is a thread of process {os.getpid()}."
+    assert caught.value.remedy == f"Give the process: --pid {os.getpid()}."
+
+
+def test_a_process_that_has_ended_is_not_running() -> None:
+    child = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(UsageError, match=r"has ended; only its parent has not noticed yet\.") as caught:
+            running_pid(child.pid)
+        assert "pgrep" in caught.value.remedy
+    finally:
+        child.wait()
 
 
 def test_a_running_comm() -> None:
