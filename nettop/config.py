@@ -19,15 +19,19 @@ from nettop.settings import SECTIONS, SETTINGS, Setting, Settings
 if TYPE_CHECKING:
     from nettop.tui.look import Look
 
+_PREFIX = "NETTOP_"
+_MOST_NAMED = 3  # variables in one sentence
+_SLIP = 0.8  # how alike two words are of which one is probably a slip of the other
 MAX_CONFIG_BYTES = 64 << 10  # some hundred times what all settings need
 
 
 class Resolved(Struct, frozen=True):
-    """The settings, and for each where its value came from."""
+    """The settings, for each where its value came from, and sentences about what was passed over."""
 
     settings: Settings
     origins: Mapping[str, str]
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
@@ -40,7 +44,7 @@ def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
     for each in SETTINGS:
         if given.get(each.attribute) is not None:
             values[each.attribute], origins[each.attribute] = given[each.attribute], f"command line {each.option}"
-    return Resolved(Settings(**values), origins, path)
+    return Resolved(Settings(**values), origins, path, tuple(_passed_over()))
 
 
 def home_directory() -> Path:
@@ -89,11 +93,27 @@ def look(settings: Settings) -> "Look":
     return Look(settings.theme, settings.keys, panes, settings.export_directory, home_directory())
 
 
-def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
+def _passed_over() -> Iterator[str]:
+    """Of the environment. Others name variables there: Kubernetes makes seven of them for a service named nettop."""
     known = [each.variable for each in SETTINGS if each.variable]
-    for name in os.environ:
-        if name.startswith("NETTOP_") and name not in known:
-            raise UsageError(f"There is no setting {name}.", f"{suggestion(name, known)} Or unset it.")
+    unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
+    if not unknown:
+        return
+    import difflib  # noqa: PLC0415 - only then
+
+    settings = [name.removeprefix(_PREFIX) for name in known]  # what all share makes all alike
+    slips, others = [], []
+    for name in unknown:
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), settings, 1, _SLIP)
+        if near:
+            slips.append(f"{name} (did you mean {_PREFIX}{near[0]}?)")
+        else:
+            others.append(name)
+    more = [f"{len(others) - _MOST_NAMED} more"] if len(others) > _MOST_NAMED else []
+    yield f"not a setting, so ignored in the environment: {', '.join([*slips, *others[:_MOST_NAMED], *more])}."
+
+
+def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
     for each in SETTINGS:
         text = os.environ.get(each.variable or "")
         if text is None:

@@ -257,10 +257,26 @@ def test_a_wrong_variable(config: Path, monkeypatch: pytest.MonkeyPatch, text: s
 
 def test_an_unknown_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETTOP_INTERVALL", "2")
-    with pytest.raises(UsageError) as caught:
-        resolve({}, config)
-    assert caught.value.message == "There is no setting NETTOP_INTERVALL."
-    assert caught.value.remedy == "Did you mean 'NETTOP_INTERVAL'? Or unset it."
+    assert resolve({}, config).notes == (
+        "not a setting, so ignored in the environment: NETTOP_INTERVALL (did you mean NETTOP_INTERVAL?).",
+    )
+
+
+def test_what_kubernetes_names_after_a_service(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pods get these where a Service is called nettop; nettop runs there all the same."""
+    for name in ("PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR", "PORT_80_TCP_PORT", "SERVICE_HOST", "SERVICE_PORT"):
+        monkeypatch.setenv(f"NETTOP_{name}", "tcp://10.0.0.1:80")
+    resolved = resolve({}, config)
+    assert resolved.settings == Settings()
+    assert resolved.notes == (
+        "not a setting, so ignored in the environment: "
+        "NETTOP_PORT, NETTOP_PORT_80_TCP, NETTOP_PORT_80_TCP_ADDR, 3 more.",
+    )
+
+
+def test_what_is_known_is_not_noted(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTOP_INTERVAL", "2")
+    assert resolve({}, config).notes == ()
 
 
 def test_the_themes_are_those_of_textual() -> None:
