@@ -36,7 +36,14 @@ def schema_text(schema: dict[str, Any]) -> str:
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **msgspec.json.schema(kind)}
+    """What is written: every field always is, though one with a default may be absent from what is read."""
+    schema = msgspec.json.schema(kind)
+    for definition in schema["$defs"].values():
+        if "properties" in definition:
+            definition["required"] = list(definition["properties"])
+            for property_schema in definition["properties"].values():
+                property_schema.pop("default", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 
 
 if __name__ == "__main__":

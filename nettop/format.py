@@ -6,6 +6,7 @@ import humanize
 
 _SECOND_MS, _MINUTE_MS = 1000.0, 60_000.0
 _SIZE_CELLS = 6
+_MOST_DAYS_IN_WORDS = 36_500  # humanize counts back from today, and there is no year 0
 _DASH = "-"
 
 
@@ -45,6 +46,8 @@ def long_duration(milliseconds: float | None) -> str:
     if milliseconds < _MINUTE_MS - 50:
         return duration(milliseconds)
     span = timedelta(milliseconds=milliseconds)
+    if span.days > _MOST_DAYS_IN_WORDS:
+        return f"{count(span.days)} days"
     return humanize.precisedelta(span, minimum_unit="seconds", suppress=["months", "years"], format="%d")
 
 
@@ -60,12 +63,19 @@ def share(part: int, whole: int) -> str:
 
 def clock(moment: datetime | None) -> str:
     """Time of day in the local zone, to the second; a dash for unknown."""
-    return moment.astimezone().strftime("%H:%M:%S") if moment else _DASH
+    return _local(moment).strftime("%H:%M:%S") if moment else _DASH
 
 
-def timestamp(moment: datetime | None) -> str:
-    """Local date and time, to the millisecond."""
-    return moment.astimezone().isoformat(" ", "milliseconds") if moment else "unknown"
+def timestamp(moment: datetime | None, to: str = "milliseconds") -> str:
+    """Local date and time with its offset from UTC, to the millisecond unless told otherwise."""
+    return _local(moment).isoformat(" ", to) if moment else "unknown"
+
+
+def _local(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError):  # in the first or last hours that datetime knows: as the recording has it
+        return moment
 
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -27,7 +27,7 @@ class Start(Event, frozen=True, gc=False, kw_only=True, tag="start"):
     host: rows.Host
     scope: rows.Scope
     hooks: dict[str, str]
-    interval_s: float
+    interval_s: rows.Seconds
     filter: str | None = None
 
 

@@ -1,7 +1,8 @@
 """The rows of the three panes, as they stand in the snapshot, in the stream and on the screen.
 
 Frozen: a change makes a new row with the same id. Times are UTC, sizes are payload bytes, None is unknown. The JSON
-contract is these classes: nettop/export.py encodes them as they are, and the published schema is made from them.
+contract is these classes: nettop/export.py encodes them as they are, and the published schema is made from them. A
+field with a default may be absent from what an older nettop wrote, which is read all the same; what is written has all.
 """
 
 from datetime import datetime
@@ -9,7 +10,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+MAX_COUNT = 2**63 - 1  # what every reader of JSON with 64-bit integers can hold; msgspec's bounds end here too
+
 Time = Annotated[datetime, Meta(tz=True)]  # with its zone: a recording that leaves it out is refused
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]  # also ids and inode numbers
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Pid = Annotated[int, Meta(ge=0, le=4_194_304)]  # PID_MAX_LIMIT of the kernel
+Txid = Annotated[int, Meta(ge=0, le=65_535)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]  # 30,000 years, more than lie between any two dates
+Milliseconds = Annotated[float, Meta(ge=0, le=1e15)]
+BytesPerSecond = Annotated[float, Meta(ge=0, le=1e25)]  # MAX_COUNT within a microsecond
 Owner = Literal["exact", "scanned", "listener", "unknown"]
 Family = Literal["ipv4", "ipv6"]
 Direction = Literal["outbound", "inbound", "unknown"]
@@ -39,7 +49,7 @@ class Endpoint(Row, frozen=True, gc=False, kw_only=True):
     """One end of a connection or query."""
 
     address: str
-    port: int
+    port: Port
 
 
 class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
@@ -50,7 +60,7 @@ class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     """
 
     address: str
-    port: int
+    port: Port
     name: str | None = None
     name_source: Literal["process", "other-process"] | None = None
 
@@ -64,12 +74,12 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     beginning was missed for want of room.
     """
 
-    id: int
-    pid: int | None
+    id: Count
+    pid: Pid | None
     process_start_time: Time | None
     comm: str | None
     owner: Owner
-    netns: int
+    netns: Count
     family: Family
     direction: Direction
     local: Endpoint
@@ -78,17 +88,17 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     opened_at: Time | None
     opened_before_start: bool | None
     closed_at: Time | None = None
-    duration_ms: float | None = None
-    connect_ms: float | None = None
+    duration_ms: Milliseconds | None = None
+    connect_ms: Milliseconds | None = None
     end: End | None = None
-    tx_bytes: int = 0
-    rx_bytes: int = 0
-    tx_bytes_before_start: int = 0
-    rx_bytes_before_start: int = 0
-    tx_bytes_per_s: float = 0.0
-    rx_bytes_per_s: float = 0.0
-    srtt_ms: float | None = None
-    retransmits: int = 0
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    tx_bytes_before_start: Count = 0
+    rx_bytes_before_start: Count = 0
+    tx_bytes_per_s: BytesPerSecond = 0.0
+    rx_bytes_per_s: BytesPerSecond = 0.0
+    srtt_ms: Milliseconds | None = None
+    retransmits: Count = 0
 
 
 class Answer(Row, frozen=True, gc=False, kw_only=True):
@@ -96,7 +106,7 @@ class Answer(Row, frozen=True, gc=False, kw_only=True):
 
     name: str
     type: str
-    ttl: int
+    ttl: Count
     data: str
 
 
@@ -110,26 +120,26 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     there is a qname.
     """
 
-    id: int
+    id: Count
     asked_at: Time
-    pid: int | None
+    pid: Pid | None
     process_start_time: Time | None
     comm: str | None
-    netns: int
+    netns: Count
     transport: Literal["udp", "tcp"]
     client: Endpoint
     server: Endpoint
-    txid: int
+    txid: Txid
     qname: str | None
     qtype: str | None
     status: DnsStatus = "pending"
     rcode: str | None = None
-    latency_ms: float | None = None
-    attempts: int = 1
+    latency_ms: Milliseconds | None = None
+    attempts: Count = 1
     truncated: bool = False
     answers: tuple[Answer, ...] = ()
-    answers_cut: int = 0
-    response_bytes: int | None = None
+    answers_cut: Count = 0
+    response_bytes: Count | None = None
     unparsed: str | None = None
 
 
@@ -141,14 +151,14 @@ class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
     leaves them out.
     """
 
-    id: int
-    pid: int | None
+    id: Count
+    pid: Pid | None
     process_start_time: Time | None
     comm: str | None
-    netns: int
-    tx_bytes: int
-    rx_bytes: int
-    rx_dropped: int = 0
+    netns: Count
+    tx_bytes: Count
+    rx_bytes: Count
+    rx_dropped: Count = 0
     closed: bool = False
 
 
@@ -159,33 +169,33 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     connections have ended, and ended normally. UDP payload is that of sockets that were counted too.
     """
 
-    pid: int
+    pid: Pid
     process_start_time: Time
-    queries: int = 0
-    answered: int = 0
-    failed: int = 0
-    udp_tx_bytes: int = 0
-    udp_rx_bytes: int = 0
-    udp_rx_dropped: int = 0
-    opened: int = 0
-    accepted: int = 0
-    tcp_tx_bytes: int = 0
-    tcp_rx_bytes: int = 0
-    retransmits: int = 0
+    queries: Count = 0
+    answered: Count = 0
+    failed: Count = 0
+    udp_tx_bytes: Count = 0
+    udp_rx_bytes: Count = 0
+    udp_rx_dropped: Count = 0
+    opened: Count = 0
+    accepted: Count = 0
+    tcp_tx_bytes: Count = 0
+    tcp_rx_bytes: Count = 0
+    retransmits: Count = 0
 
 
 class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     """Who a process is; start_time tells it from an earlier one with the same pid."""
 
-    pid: int
+    pid: Pid
     start_time: Time
     comm: str
     cmdline: tuple[str, ...] | None
-    uid: int
+    uid: Count
     user: str | None
-    parent_pid: int | None
+    parent_pid: Pid | None
     cgroup: str | None
-    netns: int
+    netns: Count
     first_seen: Time
     exited_at: Time | None = None
 
@@ -193,47 +203,47 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
 class TcpTotals(Row, frozen=True, gc=False, kw_only=True):
     """TCP of one process since nettop started; `failed` are connects that never got established."""
 
-    tx_bytes: int = 0
-    rx_bytes: int = 0
-    active: int = 0
-    opened: int = 0
-    accepted: int = 0
-    failed: int = 0
-    retransmits: int = 0
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    active: Count = 0
+    opened: Count = 0
+    accepted: Count = 0
+    failed: Count = 0
+    retransmits: Count = 0
 
 
 class UdpTotals(Row, frozen=True, gc=False, kw_only=True):
     """UDP payload of one process since nettop started, and the datagrams that its sockets refused."""
 
-    tx_bytes: int = 0
-    rx_bytes: int = 0
-    rx_dropped: int = 0
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    rx_dropped: Count = 0
 
 
 class Latency(Row, frozen=True, gc=False, kw_only=True):
     """Of the last answered queries of a process; the maximum is of all."""
 
-    p50: float | None = None
-    max: float | None = None
+    p50: Milliseconds | None = None
+    max: Milliseconds | None = None
 
 
 class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
     """DNS of one process since nettop started; `failed` are answers other than NOERROR."""
 
-    queries: int = 0
-    answered: int = 0
-    failed: int = 0
-    timeouts: int = 0
+    queries: Count = 0
+    answered: Count = 0
+    failed: Count = 0
+    timeouts: Count = 0
     latency_ms: Latency = Latency()
 
 
 class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     """A process with its totals since nettop started; rates are those of the last interval."""
 
-    tx_bytes: int = 0
-    rx_bytes: int = 0
-    tx_bytes_per_s: float = 0.0
-    rx_bytes_per_s: float = 0.0
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    tx_bytes_per_s: BytesPerSecond = 0.0
+    rx_bytes_per_s: BytesPerSecond = 0.0
     tcp: TcpTotals = TcpTotals()
     udp: UdpTotals = UdpTotals()
     dns: DnsTotals = DnsTotals()
@@ -251,10 +261,10 @@ class Host(Row, frozen=True, gc=False, kw_only=True):
 class Scope(Row, frozen=True, gc=False, kw_only=True):
     """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers."""
 
-    pid: tuple[int, ...] = ()
+    pid: tuple[Pid, ...] = ()
     comm: tuple[str, ...] = ()
-    netns: tuple[int, ...] = ()
-    dns_ports: tuple[int, ...] = DNS_PORTS
+    netns: tuple[Count, ...] = ()
+    dns_ports: tuple[Port, ...] = DNS_PORTS
 
 
 class Losses(Row, frozen=True, gc=False, kw_only=True):
@@ -272,11 +282,11 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
 
     """
 
-    perf_buffer: dict[str, int] = {}
-    map_full: dict[str, int] = {}
-    missed_runs: dict[str, int] = {}
-    evicted: dict[str, int] = {}
-    unlisted: dict[str, int] = {}
-    dns_unparsed: int = 0
-    udp_unattributed_bytes: int = 0
-    tcp_unattributed_bytes: int = 0
+    perf_buffer: dict[str, Count] = {}
+    map_full: dict[str, Count] = {}
+    missed_runs: dict[str, Count] = {}
+    evicted: dict[str, Count] = {}
+    unlisted: dict[str, Count] = {}
+    dns_unparsed: Count = 0
+    udp_unattributed_bytes: Count = 0
+    tcp_unattributed_bytes: Count = 0

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from msgspec import field
 from msgspec.structs import replace
 
-from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Time
+from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Seconds, Time
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -13,8 +13,10 @@ SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     """Rows are in the order of their ids, processes in the order in which they were first seen.
 
-    `filter` is the expression that chose the rows (None: all are here); `filter_not_applied` names for each kind of
-    rows the terms of the filter that say nothing about it and so did not choose.
+    `filter` is the expression that chose the rows (None: all are here). Where a filtered recording is filtered again,
+    it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
+    for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
+    recording, the totals of processes are those of the rows that were recorded.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -22,7 +24,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     host: Host
     started_at: Time
     captured_at: Time
-    elapsed_s: float
+    elapsed_s: Seconds
     paused: bool = False
     filter: str | None = None
     filter_not_applied: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -296,8 +296,9 @@ class ConnectionTracker:
             before = known.row.tx_bytes, known.row.rx_bytes
         return replace(
             row,
-            tx_bytes_per_s=round((row.tx_bytes - before[0]) / seconds, 1),
-            rx_bytes_per_s=round((row.rx_bytes - before[1]) / seconds, 1),
+            # not below 0: the kernel's counters are read one after the other while the connection goes on
+            tx_bytes_per_s=max(round((row.tx_bytes - before[0]) / seconds, 1), 0.0),
+            rx_bytes_per_s=max(round((row.rx_bytes - before[1]) / seconds, 1), 0.0),
         )
 
     def _with_counters(self, record: SocketRecord, row: Connection) -> Connection:

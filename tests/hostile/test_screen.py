@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from nettop.export import snapshot_json
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
+from nettop.model.store import replayed
+from nettop.sources.recording import read_snapshot
 from nettop.tui.columns import Context
 from nettop.tui.detail import MAX_FACT_CHARACTERS, DetailScreen, facts_text
 from nettop.tui.facts import detail
@@ -245,3 +249,57 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         assert said.endswith("\a")
         comms.add(json.loads(base64.b64decode(said[7:-1], validate=True))["comm"])
     assert comms == set(texts)
+
+
+FIRST, LAST = "0001-01-01T00:00:00.5Z", "9999-12-31T23:59:59.5Z"
+MOST_INT = 2**63 - 1
+MOST = {("port", "ports", "txid"): 65_535, ("pid",): 4_194_304, ("_ms", "p50", "max"): 1e15, ("elapsed_s",): 1e12}
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize(("moment", "captured"), [(FIRST, FIRST), (LAST, LAST), (FIRST, LAST)])
+def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
+    moment: str, captured: str, zone: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All that a file may have: what is beyond, it is refused for."""
+    document = json.loads(snapshot_json(replayed(builders.a_recording()).snapshot()))
+
+    def absurd(value: object, key: str = "") -> object:
+        if isinstance(value, dict):
+            return {name: absurd(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [absurd(item, key) for item in value]
+        if key.endswith(("_at", "_time", "_seen")):
+            return captured if key == "captured_at" else moment
+        if isinstance(value, bool) or not (isinstance(value, int | float) or key.endswith("_ms")):
+            return value
+        return next((most for names, most in MOST.items() if key.endswith(names)), MOST_INT)
+
+    path = tmp_path / "file"
+    path.write_text(json.dumps(absurd(document)))
+    shown = read_snapshot(path)
+    assert shown is not None
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for pane in "123":
+            await pilot.press(pane, "enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
+            await pilot.press("escape", "s", "S", "f", "escape", "c", "escape")
+
+    try:
+        app = play(steps, FakeFeed(shown), (200, 50), mode="SNAPSHOT")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert app.crash is None
+    assert snapshot_json(shown)
+
+
+def test_a_filter_of_a_row_that_no_kernel_has() -> None:
+    """A recording may hold a longer name than a kernel; the key c takes it."""
+    name = "a-name-of-more-than-fifteen"
+    test = exactly("comm", name).test("connections")
+    assert test is not None
+    assert test(builders.connection(comm=name))
