@@ -111,6 +111,7 @@ _Static_assert(sizeof(struct dns_packet) == 104, "dns_packet");
 
 #define PROCESS_EXEC 1
 #define PROCESS_EXIT 2
+#define PROCESS_EXEC_CUT 3 /* PROCESS_EXEC of which argv is longer than what is copied */
 
 /* A program was executed, or the last thread of a process has gone. arguments_bytes of argv follow the head. */
 struct process_event {

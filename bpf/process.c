@@ -24,11 +24,11 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 #endif
 	event->time_ns = bpf_ktime_get_ns();
-	event->kind = PROCESS_EXEC;
 	READ(mm, task, OFFSET_task_struct_mm);
 	READ(start, mm, OFFSET_mm_struct_arg_start);
 	READ(end, mm, OFFSET_mm_struct_arg_end);
 	size = end - start;
+	event->kind = size > EXEC_ARGUMENT_BYTES ? PROCESS_EXEC_CUT : PROCESS_EXEC;
 	if (size > EXEC_ARGUMENT_BYTES)
 		size = EXEC_ARGUMENT_BYTES;
 	if (read_user(event->arguments, size, (void *)start))

@@ -185,7 +185,11 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
 
 
 class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
-    """Who a process is; start_time tells it from an earlier one with the same pid."""
+    """Who a process is; start_time tells it from an earlier one with the same pid.
+
+    `cmdline_cut` is None if `cmdline` is whole. Of a very long one the beginning is kept and, where it could be read,
+    the end; between them stands what is not an argument, but says how much is left out: `cmdline_cut` is its place.
+    """
 
     pid: Pid
     start_time: Time
@@ -198,6 +202,7 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     netns: Count
     first_seen: Time
     exited_at: Time | None = None
+    cmdline_cut: Count | None = None
 
 
 class TcpTotals(Row, frozen=True, gc=False, kw_only=True):

@@ -12,6 +12,7 @@ from nettop import __version__
 from nettop.kernel import abi
 from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.image_cache import image_for
+from nettop.kernel.place import has_host_pids
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import HOOKS, KernelProgram, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
@@ -51,7 +52,9 @@ class LiveSource:
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
-        self._tracker = Tracker(self._clock, scope, partial(procfs.describe, self._proc), procfs.user_name)
+        # in a container of its own process ids /proc speaks of other processes than the kernel's records do
+        describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
+        self._tracker = Tracker(self._clock, scope, describe, procfs.UserNames())
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()

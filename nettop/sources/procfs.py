@@ -1,10 +1,9 @@
-"""What /proc, the user database and uname say: of a process while it lives, and of this host."""
+"""What /proc, /etc/passwd and uname say: of a process while it lives, and of this host."""
 
 import os
 import platform
-import pwd
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from nettop.kernel import syscalls
@@ -12,10 +11,14 @@ from nettop.kernel.abi import ProcessKey
 from nettop.model.rows import Host
 from nettop.text import printable
 from nettop.tracking.clock import TimeNamespace
-from nettop.tracking.processes import Described, split_arguments
+from nettop.tracking.processes import CommandLine, Described, command_line
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_COMMAND_LINE_BYTES = 4096  # more than anyone reads; some programs carry megabytes
+_HEAD_BYTES, _TAIL_BYTES = 3072, 1024  # of a command line: more than anyone reads, and some carry megabytes
+_MAX_COMMAND_LINE_BYTES = 8 << 20  # the kernel takes 6 MB: three quarters of _STK_LIM, fs/exec.c
+_MAX_FILE_BYTES = 64 << 10  # of others: a cgroup's path may be long, and the last line of many
+_PASSWD = Path("/etc/passwd")
+_MAX_PASSWD_BYTES = 16 << 20  # 200,000 users
 _CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _START_TIME_FIELD, _PARENT_FIELD = 19, 1  # after the name, proc_pid_stat(5) fields 22 and 4
 
@@ -38,26 +41,38 @@ def _hides_processes(mounts: str) -> bool:
     )
 
 
+def shows_pids(proc: int) -> bool:
+    """Whether this is /proc at all: it has this process."""
+    return os.access(f"{os.getpid()}/stat", os.R_OK, dir_fd=proc)
+
+
 def describe(proc: int, key: ProcessKey) -> Described | None:
     """A living process, from this descriptor of /proc; None if it is gone, or if the pid now belongs to another."""
     try:
         directory = os.open(str(key.pid), _DIRECTORY, dir_fd=proc)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    except OSError:
+        return _UNREADABLE
     try:
         fields = _read(directory, "stat").rpartition(b")")[2].split()
         # The kernel gives the start here in clock ticks only, rounded down, and as this time namespace sees it.
         if int(fields[_START_TIME_FIELD]) != (key.start_boot_ns + time_namespace().boot_ns) // _CLOCK_TICK_NS:
             return None
         return Described(
-            cmdline=split_arguments(_read(directory, "cmdline")),
+            command_line=_command_line(directory),
             parent_pid=int(fields[_PARENT_FIELD]),
             cgroup=_cgroup2_path(_read(directory, "cgroup")),
         )
-    except (OSError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, IndexError):
         return None
+    except OSError:
+        return _UNREADABLE
     finally:
         os.close(directory)
+
+
+_UNREADABLE = Described(CommandLine(()), None, None)  # which is not to be gone
 
 
 @cache
@@ -73,13 +88,39 @@ def time_namespace() -> TimeNamespace:
     return TimeNamespace(shift["monotonic"], shift["boottime"])
 
 
-@lru_cache(maxsize=1024)
-def user_name(uid: int) -> str | None:
-    """The user's name; None if the user database has none."""
-    try:
-        return printable(os.fsencode(pwd.getpwuid(uid).pw_name))
-    except KeyError:
-        return None
+class UserNames:
+    """Names of users as /etc/passwd has them now.
+
+    The C library would ask whatever nsswitch.conf names, over the network too, and wait for it in the very incident.
+    """
+
+    def __init__(self, path: Path = _PASSWD) -> None:
+        self._path = path
+        self._read_as: tuple[int, ...] = ()
+        self._names: dict[int, str] = {}
+
+    def __call__(self, uid: int) -> str | None:
+        """The user's name; None if the file has none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return self._names.get(uid)
+        version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if version != self._read_as:
+            self._read_as = version
+            with suppress(OSError), self._path.open("rb") as file:
+                self._names = _users(file.read(_MAX_PASSWD_BYTES))
+        return self._names.get(uid)
+
+
+def _users(text: bytes) -> dict[int, str]:
+    """passwd(5); of several names of one uid the first, as getpwuid(3) gives it."""
+    names: dict[int, str] = {}
+    for line in text.splitlines():
+        fields = line.split(b":")
+        if len(fields) > 2 and fields[0] and fields[2].isdigit():
+            names.setdefault(int(fields[2][:10]), printable(fields[0]))
+    return names
 
 
 def this_host() -> Host:
@@ -96,10 +137,41 @@ def this_host() -> Host:
     )
 
 
+def _command_line(directory: int) -> CommandLine:
+    """All of it, or its beginning and its end: what a program was told last is often what it is about."""
+    file = os.open("cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        head = os.read(file, _HEAD_BYTES + _TAIL_BYTES)
+        if len(head) < _HEAD_BYTES + _TAIL_BYTES:
+            return command_line(head)
+        length = _length(file, len(head))
+        if length == len(head):
+            return command_line(head)
+        tail = os.pread(file, _TAIL_BYTES, max(length - _TAIL_BYTES, _HEAD_BYTES))
+        return command_line(head[:_HEAD_BYTES], length - _HEAD_BYTES - len(tail), tail)
+    finally:
+        os.close(file)
+
+
+def _length(file: int, known: int) -> int:
+    """By halves, because /proc tells no sizes, and to read it all takes a hundred times as long."""
+    least, most = known, _MAX_COMMAND_LINE_BYTES
+    while least < most:
+        middle = (least + most) // 2
+        if os.pread(file, 1, middle):
+            least = middle + 1
+        else:
+            most = middle
+    return least
+
+
 def _read(directory: int, name: str) -> bytes:
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
-        return os.read(file, _COMMAND_LINE_BYTES)
+        content = b""
+        while len(content) < _MAX_FILE_BYTES and (more := os.read(file, _MAX_FILE_BYTES - len(content))):
+            content += more
+        return content
     finally:
         os.close(file)
 

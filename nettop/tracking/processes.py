@@ -22,11 +22,18 @@ EXITS_KEPT = timedelta(seconds=150)  # for twice the longest interval, and for h
 _Value = TypeVar("_Value")
 
 
-class Described(Struct, frozen=True, gc=False):
-    """What /proc says of a process while it lives."""
+class CommandLine(Struct, frozen=True, gc=False):
+    """Arguments. Where `cut` is not None, the one at this place is not an argument, but says what is left out there."""
 
-    cmdline: tuple[str, ...]
-    parent_pid: int
+    arguments: tuple[str, ...]
+    cut: int | None = None
+
+
+class Described(Struct, frozen=True, gc=False):
+    """What /proc says of a process while it lives; without arguments if it has none, or if nettop may not read them."""
+
+    command_line: CommandLine
+    parent_pid: int | None
     cgroup: str | None
 
 
@@ -52,20 +59,30 @@ class _Executed(Struct, frozen=True, gc=False):
     time_ns: int
     uid: int
     comm: str
-    command_line: tuple[str, ...]
+    command_line: CommandLine
 
 
 class ProcessTracker:
-    """Knows the processes that used the network. `describe` reads /proc and returns None for what is gone."""
+    """Knows the processes that used the network.
+
+    `describe` reads /proc and returns None for what is gone; it is None itself where /proc shows other processes than
+    those that the kernel's records name, as in a container.
+    """
 
     def __init__(
-        self, clock: Clock, describe: Callable[[ProcessKey], Described | None], user_name: Callable[[int], str | None]
+        self,
+        clock: Clock,
+        describe: Callable[[ProcessKey], Described | None] | None,
+        user_name: Callable[[int], str | None],
     ) -> None:
         self._clock = clock
         self._describe = describe
         self._user_name = user_name
         self._alive: dict[ProcessKey, _Alive] = {}  # bounded by the processes of the machine
+        self._missing: dict[ProcessKey, datetime] = {}  # among them those that /proc did not have, since when
+        self._missing_longer: dict[ProcessKey, datetime] = {}  # since before the last tick
         self._exited_rows: OrderedDict[ProcessKey, ProcessIdentity] = OrderedDict()
+        self._inferred: set[ProcessKey] = set()  # among them those whose end no record told
         self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
         self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
         self._newly_ended: set[ProcessKey] = set()
@@ -83,8 +100,9 @@ class ProcessTracker:
             row = replace(known.row, comm=name, uid=who.uid, user=self._user_name(who.uid))
             self._alive[key] = _Alive(row, named_ns)
             return [ProcessChanged(time=time, process=row)]
-        if key in self._exited_rows:
-            return []
+        ended = self._exited_rows.get(key)
+        if ended is not None:
+            return self._revived(who, ended, time)
         row = self._new_row(who, netns, time)
         executed = self._executed.get(key)
         if executed is not None and executed.time_ns > named_ns:
@@ -92,7 +110,7 @@ class ProcessTracker:
         if row.exited_at is None:
             self._alive[key] = _Alive(row, named_ns)
         else:
-            _remember(self._exited_rows, key, row, MAX_EXITS)
+            self._keep_exited(key, row)
         return [ProcessChanged(time=time, process=row)]
 
     def event(self, event: abi.ProcessEvent) -> list[ProcessChanged]:
@@ -100,15 +118,17 @@ class ProcessTracker:
         key = ProcessKey(event.owner_pid, event.owner_start_boot_ns)
         time = self._clock.wall(event.time_ns)
         if event.kind == abi.PROCESS_EXIT:
+            self._inferred.discard(key)
             return self._exited(key, time)
-        executed = _Executed(
-            event.time_ns, event.owner_uid, comm_text(event.owner_comm), split_arguments(event.arguments)
-        )
+        line = command_line(event.arguments, None if event.kind == abi.PROCESS_EXEC_CUT else 0)
+        executed = _Executed(event.time_ns, event.owner_uid, comm_text(event.owner_comm), line)
         _remember(self._executed, key, executed, MAX_COMMAND_LINES)
         known = self._alive.get(key)
         if known is None:
             return []
-        row = replace(self._renamed(known.row, executed), cmdline=executed.command_line)
+        if line.cut is not None and (described := self._described(key)) and described.command_line.arguments:
+            line = described.command_line
+        row = replace(self._renamed(known.row, executed), cmdline=line.arguments, cmdline_cut=line.cut)
         self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
 
@@ -121,19 +141,37 @@ class ProcessTracker:
         ended, self._newly_ended = self._newly_ended, set()
         return ended
 
-    def tick(self, now: datetime) -> None:
-        """Forget the command lines and the ends of processes of which nothing more will come."""
+    def tick(self, now: datetime) -> list[ProcessChanged]:
+        """Forget the command lines and the ends of processes of which nothing more will come.
+
+        Tells the ends of those that were gone when they were first looked for, and whose own record has not come since:
+        it was read with the tick at the latest, so it was lost, or forgotten again.
+        """
+        overdue, self._missing_longer, self._missing = self._missing_longer, self._missing, {}
+        ended = [event for key, since in overdue.items() for event in self._infer_exit(key, since)]
         while self._exits:
             key, exited_at = next(iter(self._exits.items()))
             if now - exited_at < EXITS_KEPT:
                 break
             del self._exits[key]
             self._executed.pop(key, None)
+        return ended
 
     def check_alive(self, now: datetime) -> list[ProcessChanged]:
         """After lost events: whoever is not in /proc any more is told to have ended by now."""
-        gone = [key for key in self._alive if self._describe(key) is None]
-        return [event for key in gone for event in self._exited(key, now)]
+        if self._describe is None:
+            return []
+        gone = [key for key in self._alive if self._described(key) is None]
+        return [event for key in gone for event in self._infer_exit(key, now)]
+
+    def _described(self, key: ProcessKey) -> Described | None:
+        return None if self._describe is None else self._describe(key)
+
+    def _infer_exit(self, key: ProcessKey, time: datetime) -> list[ProcessChanged]:
+        if key not in self._alive:
+            return []
+        self._inferred.add(key)
+        return self._exited(key, time)
 
     def _exited(self, key: ProcessKey, time: datetime) -> list[ProcessChanged]:
         _remember(self._exits, key, time, MAX_EXITS)
@@ -142,7 +180,25 @@ class ProcessTracker:
             return []
         self._newly_ended.add(key)
         row = replace(known.row, exited_at=time)
-        _remember(self._exited_rows, key, row, MAX_EXITS)
+        self._keep_exited(key, row)
+        return [ProcessChanged(time=time, process=row)]
+
+    def _keep_exited(self, key: ProcessKey, row: ProcessIdentity) -> None:
+        forgotten = _remember(self._exited_rows, key, row, MAX_EXITS)
+        if forgotten is not None:
+            self._inferred.discard(forgotten)
+
+    def _revived(self, who: Sighting, ended: ProcessIdentity, time: datetime) -> list[ProcessChanged]:
+        """An end that no record told is taken back where the process was named later than that."""
+        key = who.key
+        if key not in self._inferred or ended.exited_at is None or self._clock.wall(who.named_ns) <= ended.exited_at:
+            return []
+        self._inferred.remove(key)
+        del self._exited_rows[key]
+        self._exits.pop(key, None)
+        self._newly_ended.discard(key)
+        row = replace(ended, exited_at=None, comm=comm_text(who.comm), uid=who.uid, user=self._user_name(who.uid))
+        self._alive[key] = _Alive(row, who.named_ns)
         return [ProcessChanged(time=time, process=row)]
 
     def _renamed(self, row: ProcessIdentity, executed: _Executed) -> ProcessIdentity:
@@ -150,15 +206,20 @@ class ProcessTracker:
 
     def _new_row(self, who: Sighting, netns: int, time: datetime) -> ProcessIdentity:
         key = who.key
-        described = self._describe(key)
+        described = self._described(key)
         executed = self._executed.get(key)
         # /proc has no arguments of a process that is about to end, though the process is still there
-        command_line = (described.cmdline if described else ()) or (executed.command_line if executed else None)
+        line = described.command_line if described else None
+        if line is None or not line.arguments:
+            line = executed.command_line if executed else None
+        if self._describe is not None and described is None and key not in self._exits:
+            self._missing[key] = time
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),
             comm=comm_text(who.comm),
-            cmdline=command_line,
+            cmdline=line.arguments if line and line.arguments else None,
+            cmdline_cut=line.cut if line else None,
             uid=who.uid,
             user=self._user_name(who.uid),
             parent_pid=described.parent_pid if described else None,
@@ -169,11 +230,10 @@ class ProcessTracker:
         )
 
 
-def _remember(table: OrderedDict[ProcessKey, _Value], key: ProcessKey, value: _Value, most: int) -> None:
-    # What falls out costs no row: at most the command line or the end of somebody who is seen much later.
+def _remember(table: OrderedDict[ProcessKey, _Value], key: ProcessKey, value: _Value, most: int) -> ProcessKey | None:
+    """Returns what falls out. It costs no row: at most the command line or the end of a process seen much later."""
     table[key] = value
-    if len(table) > most:
-        table.popitem(last=False)
+    return table.popitem(last=False)[0] if len(table) > most else None
 
 
 def split_arguments(raw: bytes) -> tuple[str, ...]:
@@ -181,3 +241,12 @@ def split_arguments(raw: bytes) -> tuple[str, ...]:
     if not raw:
         return ()
     return tuple(map(printable, raw.removesuffix(b"\0").split(b"\0")))
+
+
+def command_line(head: bytes, left_out: int | None = 0, tail: bytes = b"") -> CommandLine:
+    """What is left of argv where so many bytes between head and tail are left out; None for an unknown number."""
+    arguments = split_arguments(head)
+    if left_out == 0:
+        return CommandLine(arguments)
+    mark = "[…]" if left_out is None else f"[… {left_out} bytes …]"
+    return CommandLine((*arguments, mark, *split_arguments(tail.removeprefix(b"\0"))), len(arguments))

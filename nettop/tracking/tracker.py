@@ -25,7 +25,7 @@ class Tracker:
         self,
         clock: Clock,
         scope: Scope,
-        describe: Callable[[ProcessKey], Described | None],
+        describe: Callable[[ProcessKey], Described | None] | None,
         user_name: Callable[[int], str | None],
     ) -> None:
         self._clock = clock
@@ -108,7 +108,7 @@ class Tracker:
         events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
         events.extend(self._udp.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))
-        self._processes.tick(now)
+        events.extend(self._processes.tick(now))
         if complete:
             events.extend(self._processes.check_alive(now))
         return events

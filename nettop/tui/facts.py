@@ -75,7 +75,7 @@ def _process(row: Process, snapshot: Snapshot) -> Detail:
     parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
     runs_in = unit_or_container(row.cgroup)
     facts = (
-        ("command", shlex.join(row.cmdline) if row.cmdline else "unknown"),
+        ("command", _command(row)),
         ("user", f"{row.user or '?'} (uid {row.uid})"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("cgroup", "unknown" if row.cgroup is None else f"{row.cgroup}{f'  ({runs_in})' if runs_in else ''}"),
@@ -92,6 +92,14 @@ def _process(row: Process, snapshot: Snapshot) -> Detail:
         facts,
         tuple(c for c in snapshot.connections if (c.pid, c.process_start_time) == process_key(row)),
         tuple(q for q in snapshot.dns if (q.pid, q.process_start_time) == process_key(row)),
+    )
+
+
+def _command(row: Process) -> str:
+    if not row.cmdline:
+        return "unknown"
+    return " ".join(
+        argument if place == row.cmdline_cut else shlex.quote(argument) for place, argument in enumerate(row.cmdline)
     )
 
 

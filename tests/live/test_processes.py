@@ -1,6 +1,7 @@
 """Who it was: also of processes that are gone before anybody can look them up."""
 
 import statistics
+import sys
 from pathlib import Path
 
 from tests.live import programs
@@ -55,3 +56,41 @@ def test_identity(quiet: Namespace, directory: Path) -> None:
         program.end()
         watch.until(lambda snapshot: process_of(snapshot, program).exited_at is not None, "its end")
         watch.stop()
+
+
+JAVA = ("-cp", ":".join(f"/opt/app/lib/part-{number}.jar" for number in range(300)), "org.example.Main")
+TALK = "import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 7011)); "
+
+
+def test_a_long_command_line(quiet: Namespace, directory: Path) -> None:
+    """Its end is kept where it can be read, and that something is left out is said where it cannot."""
+    sink = quiet.play(programs.udp_sink, address="127.0.0.1", port=7011)
+    assert sink.hear() == "bound"
+    with Watch(directory, "--netns", quiet.name) as watch:
+        stays = quiet.start(sys.executable, "-S", "-c", f"{TALK}input()", *JAVA)
+        watch.until(lambda snapshot: any(row.pid == stays.pid and row.udp.tx_bytes for row in snapshot.processes), "it")
+        goes = quiet.start(sys.executable, "-S", "-c", TALK, *JAVA)
+        goes.end()
+        again = quiet.start(
+            "sh", "-c", f'exec "$@" {JAVA[0]} {JAVA[1]} {JAVA[2]}', "sh", sys.executable, "-S", "-c", TALK
+        )
+        again.end()
+        snapshot = watch.until(
+            lambda snapshot: all(
+                any(row.pid == program.pid and row.exited_at for row in snapshot.processes) for program in (goes, again)
+            ),
+            "their ends",
+        )
+        stays.say("go")
+        stays.end()
+        watch.stop()
+    row = process_of(snapshot, stays)
+    assert row.cmdline is not None
+    assert row.cmdline_cut is not None
+    assert (row.cmdline[0], row.cmdline[-1]) == (sys.executable, "org.example.Main")
+    assert "bytes" in row.cmdline[row.cmdline_cut]
+    for program in (goes, again):
+        row = process_of(snapshot, program)
+        assert row.cmdline is not None
+        assert row.cmdline_cut is not None
+        assert row.cmdline[row.cmdline_cut].startswith("[…")

@@ -3,13 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from nettop.kernel.abi import PROCESS_EXEC, PROCESS_EXIT, ProcessKey
+from nettop.kernel.abi import PROCESS_EXEC, PROCESS_EXEC_CUT, PROCESS_EXIT, ProcessKey
 from nettop.model.events import ProcessChanged
 from nettop.tracking import processes
-from nettop.tracking.processes import Described, ProcessTracker, Sighting, split_arguments
+from nettop.tracking.processes import CommandLine, Described, ProcessTracker, Sighting, command_line, split_arguments
 from tests.builders import CLOCK, CURL, NETNS, at, comm, identity, ns, process_event
 
-ALIVE = Described(("curl", "https://example.com/"), 4000, "/user.slice")
+ALIVE = Described(CommandLine(("curl", "https://example.com/")), 4000, "/user.slice")
 USERS = {0: "root", 1000: "ada"}
 
 
@@ -166,3 +166,78 @@ def test_the_name_is_made_printable() -> None:
 )
 def test_arguments(raw: bytes, arguments: tuple[str, ...]) -> None:
     assert split_arguments(raw) == arguments
+
+
+def in_a_container() -> ProcessTracker:
+    """One whose /proc shows other processes than those that the kernel's records name."""
+    return ProcessTracker(CLOCK, None, USERS.get)
+
+
+def test_nobody_is_told_to_be_dead_who_cannot_be_looked_up() -> None:
+    subject = in_a_container()
+    (event,) = subject.seen(sighting(), NETNS, at(1))
+    assert event.process == identity(cmdline=None, parent_pid=None, cgroup=None)
+    assert subject.check_alive(at(2)) == []
+    for seconds in range(3, 9):
+        assert subject.tick(at(seconds)) == []
+    assert subject.seen(sighting(seconds=9), NETNS, at(9)) == []
+    assert subject.event(process_event(PROCESS_EXIT, 10.0))[0].process.exited_at == at(10)
+
+
+def test_who_is_named_after_an_end_that_was_only_inferred_lives() -> None:
+    here = {CURL}
+    subject = ProcessTracker(CLOCK, lambda key: ALIVE if key in here else None, USERS.get)
+    subject.seen(sighting(), NETNS, at(1))
+    here.clear()
+    assert subject.check_alive(at(3))[0].process.exited_at == at(3)
+    assert subject.seen(sighting(seconds=2.9), NETNS, at(4)) == []  # a socket of its own that is told late
+    assert subject.seen(sighting(seconds=5), NETNS, at(5)) == [ProcessChanged(time=at(5), process=identity())]
+    subject.event(process_event(PROCESS_EXIT, 6.0))
+    assert subject.seen(sighting(seconds=6.001), NETNS, at(7)) == []  # it closes its sockets after its end is told
+
+
+def test_who_was_gone_at_the_first_look_does_not_stay_alive() -> None:
+    """Its end was lost, or forgotten before its last socket was told."""
+    subject = tracker()
+    subject.seen(sighting(), NETNS, at(1))
+    assert subject.tick(at(2)) == []  # the record of its end may be on its way
+    (event,) = subject.tick(at(3))
+    assert (event.process.pid, event.process.exited_at) == (CURL.pid, at(1))
+    assert subject._alive == {}
+    assert subject.seen(sighting(), NETNS, at(4)) == []
+
+
+def test_who_was_gone_at_the_first_look_has_the_end_that_is_told() -> None:
+    subject = tracker()
+    subject.seen(sighting(), NETNS, at(1))
+    subject.tick(at(2))
+    assert subject.event(process_event(PROCESS_EXIT, 1.5))[0].process.exited_at == at(1.5)
+    assert [event for seconds in (3, 4, 5) for event in subject.tick(at(seconds))] == []
+
+
+def test_a_command_line_of_which_the_kernel_told_the_beginning() -> None:
+    """Of a process that is gone there is no more; it is not taken for all of it."""
+    subject = tracker()
+    subject.event(process_event(PROCESS_EXEC_CUT, arguments=b"java\0-cp\0/opt/a.j"))
+    (event,) = subject.seen(sighting(), NETNS, at(2))
+    assert (event.process.cmdline, event.process.cmdline_cut) == (("java", "-cp", "/opt/a.j", "[…]"), 3)
+
+
+def test_a_command_line_of_which_the_kernel_told_the_beginning_is_read_where_the_process_lives() -> None:
+    subject = tracker(CURL)
+    subject.seen(sighting(), NETNS, at(1))
+    (event,) = subject.event(process_event(PROCESS_EXEC_CUT, 2.0, arguments=b"curl\0htt"))
+    assert (event.process.cmdline, event.process.cmdline_cut) == (ALIVE.command_line.arguments, None)
+
+
+@pytest.mark.parametrize(
+    ("head", "left_out", "tail", "line"),
+    [
+        (b"a\0b\0", 0, b"", CommandLine(("a", "b"))),
+        (b"a\0b", None, b"", CommandLine(("a", "b", "[…]"), 2)),
+        (b"a\0b", 7, b"c\0d\0", CommandLine(("a", "b", "[… 7 bytes …]", "c", "d"), 2)),
+        (b"a\0", 7, b"\0d\0", CommandLine(("a", "[… 7 bytes …]", "d"), 1)),
+    ],
+)
+def test_a_command_line(head: bytes, left_out: int | None, tail: bytes, line: CommandLine) -> None:
+    assert command_line(head, left_out, tail) == line
