@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from nettop.collector import Collector, Feed, FixedSnapshot
-from nettop.config import as_toml, look, resolve
+from nettop.config import Resolved, as_toml, look, resolve
 from nettop.errors import NettopError, RunError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.place import confinement, has_host_pids
@@ -119,21 +119,15 @@ def _occupy_standard_descriptors() -> bool:
 
 
 def _scope(options: argparse.Namespace) -> Scope:
-    comms = []
-    for name in options.comm:
-        comm = os.fsencode(name)[:COMM_CHARACTERS]
-        if not comm:
-            raise UsageError("--comm needs a name.", "Give one as 'ps -o comm' shows it.")
-        if not comm_running(os.fsdecode(comm)):
-            _note(f"no process is named '{os.fsdecode(comm)}' now; waiting for one to appear.")
-        comms.append(comm)
     if options.pid and not has_host_pids():
         raise UsageError(
             "--pid takes the host's process ids, of which this container has its own.",
             "Use --comm, or start the container with --pid=host.",
         )
     scope = Scope(
-        pids=tuple(map(running_pid, options.pid)), comms=tuple(comms), netns=tuple(map(netns_inode, options.netns))
+        pids=tuple(dict.fromkeys(map(running_pid, options.pid))),
+        comms=tuple(dict.fromkeys(map(_scope_comm, options.comm))),
+        netns=tuple(dict.fromkeys(map(netns_inode, options.netns))),
     )
     for given in (scope.pids, scope.comms, scope.netns):
         if len(given) > Scope.MAX_ENTRIES:
@@ -141,8 +135,27 @@ def _scope(options: argparse.Namespace) -> Scope:
     return scope
 
 
+def _scope_comm(name: str) -> bytes:
+    comm = os.fsencode(name)[:COMM_CHARACTERS]
+    if not comm:
+        raise UsageError("--comm needs a name.", "Give one as 'ps -o comm' shows it.")
+    shown = os.fsdecode(comm)
+    if shown != name:
+        _note(f"the kernel keeps {COMM_CHARACTERS} bytes of a name: every process named '{shown}' is watched.")
+    if not comm_running(shown):
+        _note(f"no process is named '{shown}' now; waiting for one to appear.")
+    return comm
+
+
 def _settings(options: argparse.Namespace) -> Settings:
-    return resolve(vars(options)).settings
+    return _resolved(options).settings
+
+
+def _resolved(options: argparse.Namespace) -> Resolved:
+    resolved = resolve(vars(options))
+    for sentence in resolved.notes:
+        _note(sentence)
+    return resolved
 
 
 def _history(settings: Settings) -> History:
@@ -153,7 +166,7 @@ def _chosen_filter(settings: Settings) -> Filter:
     chosen = Filter(settings.filter)
     for kind in KINDS:
         for term in chosen.not_applied(kind):
-            _note(f"the filter term '{term}' says nothing about {kind}; they are not filtered by it.")
+            _note(f"the filter term '{term}' says nothing about {kind}; it is left out for them.")
     return chosen
 
 
@@ -249,7 +262,7 @@ def _played_file(options: argparse.Namespace) -> Path:
 
 def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
     with _output(options) as output:
-        output.write(snapshot_json(chosen.apply(snapshot) if chosen.text else snapshot))
+        output.write(snapshot_json(chosen.apply(snapshot)))
         output.commit()
     return 0
 
@@ -263,7 +276,7 @@ def _run_doctor(options: argparse.Namespace) -> int:
 
 
 def _run_config(options: argparse.Namespace) -> int:
-    resolved = resolve(vars(options))
+    resolved = _resolved(options)
     if resolved.settings.keys:
         from nettop.tui.keymap import refuse_clashes  # noqa: PLC0415 - knows Textual's names of keys
 
@@ -285,7 +298,9 @@ def _live(settings: Settings, scope: Scope, written_to: Path | None, list_everyt
     require_room()
     if limit := confinement():
         _note(limit)
-    source = LiveSource(scope, settings.interval, settings.filter.strip() or None, settings.dns_ports, list_everything)
+    # Only a stream leaves out what its filter does not choose; a snapshot and the screen choose among all there is.
+    recorded = settings.filter.strip() or None if list_everything else None
+    source = LiveSource(scope, settings.interval, recorded, settings.dns_ports, list_everything)
     try:
         source.give_up_privileges(written_to)
     except BaseException:

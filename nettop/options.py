@@ -133,6 +133,8 @@ def _keys_help() -> str:
 
 FILTER_RULES = (
     "A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.",
+    "A host may be a network (10.0.0.0/8) or have a port (10.0.0.5:443, [::1]:53).",
+    "A term that says nothing about a pane is left out there, with space as with '|'; the pane's title names it.",
     "Example: --filter 'comm:nginx -port:53 | dns:failed'",
 )
 

@@ -3,11 +3,17 @@
     pid:42 comm:nginx port:443 host:*.example.com state:established dns:nxdomain
 
 Space is AND, `|` is OR and binds weaker, a leading `-` is NOT. A bare word matches comm or host. Text is compared
-without regard to case; `*`, `?` and `[...]` are wildcards. Quotes keep spaces: comm:"my program".
+without regard to case; `*`, `?` and `[...]` are wildcards. Quotes keep spaces: comm:"my program". A host is a name, an
+address in any spelling, a network (10.0.0.0/8), or either of the first two with a port (10.0.0.5:443, [::1]:53).
+
+A term that says nothing about a kind of rows is left out for these, negated or not, next to others and as an
+alternative: `comm:nginx port:443` and `comm:nginx | port:443` are both `comm:nginx` to processes.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
@@ -29,6 +35,9 @@ _RowType = TypeVar("_RowType", bound=AnyRow)
 
 _TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+))""")
 _MAX_PORT = 65_535
+_MAX_PID = 1 << 22  # PID_MAX_LIMIT
+_MAX_INODE = (1 << 32) - 1
+COMM_CHARACTERS = 15  # of bytes: TASK_COMM_LEN without its NUL
 _TEXTS_REMEMBERED = 16_384  # per term, 1 MB: most names and addresses come again with every tick
 
 
@@ -81,11 +90,18 @@ class Filter:
         return tuple(term.text for terms in self._alternatives for term in terms if kind not in term.tests)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with only the rows that pass; totals of processes stay what they are."""
+        """The snapshot with only the rows that pass; totals of processes stay what they are.
+
+        What the snapshot was filtered by before stays true of it, so both are named.
+        """
+        if not self.text:
+            return snapshot
+        terms = {kind: self.not_applied(kind) for kind in KINDS}
+        not_applied = {kind: (*snapshot.filter_not_applied.get(kind, ()), *terms[kind]) for kind in KINDS}
         return replace(
             snapshot,
-            filter=self.text or None,
-            filter_not_applied={kind: terms for kind in KINDS if (terms := self.not_applied(kind))},
+            filter=both(snapshot.filter, self.text),
+            filter_not_applied={kind: tuple(dict.fromkeys(terms)) for kind, terms in not_applied.items() if terms},
             processes=self._passing("processes", snapshot.processes),
             connections=self._passing("connections", snapshot.connections),
             dns=self._passing("dns", snapshot.dns),
@@ -94,6 +110,21 @@ class Filter:
     def _passing(self, kind: Kind, candidates: tuple[_RowType, ...]) -> tuple[_RowType, ...]:
         test = self.test(kind)
         return candidates if test is None else tuple(row for row in candidates if test(row))
+
+
+def both(recorded: str | None, chosen: str) -> str:
+    """What says that both expressions chose the rows; each keeps its wording, in parentheses if it has alternatives."""
+    if recorded is None or recorded == chosen:
+        return chosen
+    return " ".join(f"({text})" if "|" in text else text for text in (recorded, chosen))
+
+
+def left_out(text: str | None) -> dict[str, tuple[str, ...]]:
+    """The terms of a recorded expression that say nothing about a kind of rows; none where it cannot be understood."""
+    with suppress(FilterError):
+        chosen = Filter(text or "")
+        return {kind: terms for kind in KINDS if (terms := chosen.not_applied(kind))}
+    return {}
 
 
 def _joined(tests: list[_Test], join: Callable[[_Test, _Test], _Test]) -> _Test:
@@ -163,7 +194,10 @@ def _term(text: str, start: int, end: int) -> _Term:
             )
         if not value:
             raise FilterError("There is nothing after this '-'.", "Write the term to leave out.", text, start, end)
-        return _Term(written, _bare(value), body != written)
+        try:
+            return _Term(written, _bare(value), body != written)
+        except ValueError as error:
+            raise FilterError(str(error), "Write a name, or part of one.", text, body_at, end) from None
     known = _KEYS.get(key.lower())
     if known is None:
         raise FilterError(
@@ -199,12 +233,17 @@ def _text_test(pattern: str) -> Callable[[str | None], bool]:
 
 
 def _bare(word: str) -> dict[Kind, _Test]:
-    test = _text_test(word if re.search(r"[*?\[]", word) else f"*{word}*")
-    return {
+    wildcard = re.search(r"[*?\[]", word)
+    test = _text_test(_without_final_dot(word) if wildcard else f"*{_without_final_dot(word)}*")
+    tests: dict[Kind, _Test] = {
         "processes": lambda row: test(row.comm),
         "connections": lambda row: test(row.comm) or any(map(test, _connection_hosts(row))),
         "dns": lambda row: test(row.comm) or any(map(test, _dns_hosts(row))),
     }
+    named = _place(word)
+    if named is not None:
+        return {kind: _either(tests[kind], named[kind]) if kind in named else tests[kind] for kind in KINDS}
+    return tests
 
 
 def _connection_hosts(row: Connection) -> Iterable[str | None]:
@@ -219,22 +258,27 @@ def _dns_hosts(row: DnsQuery) -> Iterable[str | None]:
 
 
 def _pid(value: str) -> dict[Kind, _Test]:
-    number = _whole_number(value, "A pid")
+    number = _whole_number(value, "A pid", _MAX_PID)
     return dict.fromkeys(KINDS, lambda row: row.pid == number)
 
 
 def _netns(value: str) -> dict[Kind, _Test]:
-    number = _whole_number(value, "A network namespace's inode")
+    number = _whole_number(value, "A network namespace's inode", _MAX_INODE)
     return dict.fromkeys(KINDS, lambda row: row.netns == number)
 
 
-def _whole_number(value: str, what: str) -> int:
+def _whole_number(value: str, what: str, most: int) -> int:
     if not (value.isascii() and value.isdecimal()):
         raise ValueError(f"{what} is a whole number, not '{value}'.")
+    if len(value) > len(str(most)) or int(value) > most:
+        raise ValueError(f"{what} is never larger than {most}.")
     return int(value)
 
 
 def _comm(value: str) -> dict[Kind, _Test]:
+    # a backslash may begin the escape of one byte
+    if value.isascii() and len(value) > COMM_CHARACTERS and not re.search(r"[*?\[\\]", value):
+        raise ValueError(f"The kernel keeps {COMM_CHARACTERS} bytes of a process's name: '{value[:COMM_CHARACTERS]}'.")
     test = _text_test(value)
     return dict.fromkeys(KINDS, lambda row: test(row.comm))
 
@@ -246,22 +290,103 @@ def _user(value: str) -> dict[Kind, _Test]:
 
 def _port(value: str) -> dict[Kind, _Test]:
     low, dash, high = value.partition("-")
-    first = _whole_number(low, "A port")
-    last = _whole_number(high, "A port") if dash else first
-    if not first <= last <= _MAX_PORT:
-        raise ValueError(f"A port is a number up to {_MAX_PORT} or a range like 8000-8099, not '{value}'.")
+    first = _port_number(low, value)
+    last = _port_number(high, value) if dash else first
+    if first > last:
+        raise _no_port(value)
     return {
         "connections": lambda row: first <= row.local.port <= last or first <= row.remote.port <= last,
         "dns": lambda row: first <= row.client.port <= last or first <= row.server.port <= last,
     }
 
 
+def _port_number(text: str, value: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"A port is a whole number, not '{text}'.")
+    if len(text) > len(str(_MAX_PORT)) or int(text) > _MAX_PORT:
+        raise _no_port(value)
+    return int(text)
+
+
+def _no_port(value: str) -> ValueError:
+    return ValueError(f"A port is a number up to {_MAX_PORT} or a range like 8000-8099, not '{value}'.")
+
+
 def _host(value: str) -> dict[Kind, _Test]:
-    test = _text_test(value)
+    named = _place(value)
+    if named is not None:
+        return named
+    test = _text_test(_without_final_dot(value))
     return {
         "connections": lambda row: any(map(test, _connection_hosts(row))),
         "dns": lambda row: any(map(test, _dns_hosts(row))),
     }
+
+
+def _without_final_dot(name: str) -> str:
+    """Rows have names without it."""
+    return name[:-1] if name.endswith(".") and len(name) > 1 else name
+
+
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
+
+
+def _place(value: str) -> dict[Kind, _Test] | None:
+    """Tests for an address, a network, or either or a name with a port; None for a mere name.
+
+    Raises ValueError for a network that cannot be.
+    """
+    found = _HOST_AND_PORT.fullmatch(value)
+    host = value if found is None else found["bracketed"] or found["host"]
+    network = _network(host)
+    if found is None or found["port"] is None:
+        return None if network is None else _network_tests(network)
+    port = _port_number(found["port"], found["port"])
+    test = _text_test(_without_final_dot(host)) if network is None else _network_test(network)
+    return {
+        "connections": lambda row: (
+            (row.remote.port == port and (test(row.remote.address) or test(row.remote.name)))
+            or (row.local.port == port and test(row.local.address))
+        ),
+        "dns": lambda row: row.server.port == port and test(row.server.address),
+    }
+
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _network(text: str) -> _Network | None:
+    """The network, of one address too; None for what is a name. Raises ValueError."""
+    address, slash, _ = text.partition("/")
+    try:
+        mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    except ValueError:
+        return None
+    if mapped is not None and not slash:
+        return ipaddress.ip_network(mapped)
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a network; 10.0.0.0/8 and 2001:db8::/32 are.") from None
+
+
+def _network_tests(network: _Network) -> dict[Kind, _Test]:
+    test = _network_test(network)
+    return {
+        "connections": lambda row: test(row.remote.address) or test(row.local.address),
+        "dns": lambda row: test(row.server.address) or any(test(each.data) for each in row.answers),
+    }
+
+
+def _network_test(network: _Network) -> Callable[[str | None], bool]:
+    @lru_cache(maxsize=_TEXTS_REMEMBERED)
+    def test(text: str | None) -> bool:
+        try:
+            return text is not None and ipaddress.ip_address(text) in network
+        except ValueError:
+            return False
+
+    return test
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
@@ -270,8 +395,17 @@ def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
     return value.lower()
 
 
+_NEVER_SEEN = {
+    "listen": "Listening sockets are not listed, so no connection is in the state 'listen'.",
+    "time-wait": "A connection in TIME-WAIT has ended for its process: its state is 'closed'.",
+}
+_STATES = tuple(state for state in get_args(rows.TcpState) if state not in _NEVER_SEEN)
+
+
 def _state(value: str) -> dict[Kind, _Test]:
-    state = _one_of(value, get_args(rows.TcpState), "state")
+    if value.lower() in _NEVER_SEEN:
+        raise ValueError(_NEVER_SEEN[value.lower()])
+    state = _one_of(value, _STATES, "state")
     return {"connections": lambda row: row.state == state}
 
 
@@ -315,7 +449,7 @@ _KEYS: dict[str, _FilterKey] = {
     "user": _FilterKey(_user, "www-data", "user name or uid of a process"),
     "netns": _FilterKey(_netns, "4026531840", "inode number of the network namespace"),
     "port": _FilterKey(_port, "443", "port of either end, or a range: port:8000-8099"),
-    "host": _FilterKey(_host, "*.example.com", "name or address of either end, name asked for, or answer"),
+    "host": _FilterKey(_host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "state": _FilterKey(_state, "established", "TCP state"),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, forgotten, failed"),

@@ -10,13 +10,16 @@ from msgspec import Struct
 from msgspec.structs import asdict, astuple, replace
 
 from nettop.model import events, rows
-from nettop.model.rows import Connection, DnsQuery, Process, ProcessIdentity
+from nettop.model.filter import left_out
+from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.snapshot import Snapshot
 
 MAX_DNS_QUERIES = 10_000  # about 15 MB with their answers: the last minutes of a busy host
 MAX_CLOSED_CONNECTIONS = 10_000  # about 8 MB; the open ones are bounded by the kernel's map
 MAX_EXITED_PROCESSES = 4_000  # about 6 MB
 LATENCIES_KEPT = 255  # per process, for its median
+MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
+_OPEN = ("pending", "timeout")  # what an answer may still follow on
 
 _FAILED_CONNECTS = ("refused", "timeout", "given-up", "unreachable", "other", "reset-by-peer", "reset-by-us")
 
@@ -93,12 +96,15 @@ class Store:
     def __init__(self, history: History = DEFAULT_HISTORY) -> None:
         self._history = history
         self._start: events.Start | None = None
+        self._filter_not_applied: dict[str, tuple[str, ...]] = {}
         self._now: datetime | None = None
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
         self._dns: dict[int, DnsQuery] = {}
         self._dns_ids: deque[int] = deque()  # in order; the first key of a dict lies behind all that were deleted
         self._last_evicted_dns_id = 0
+        self._dns_open_evicted: dict[int, DnsStatus] = {}  # rows that are gone, but may still change the totals
+        self._last_forgotten_dns_id = 0  # of those, the newest that had to make room
         self._connections: dict[int, Connection] = {}
         self._closed: deque[int] = deque()
         self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
@@ -133,6 +139,7 @@ class Store:
                 self._tick(event)
             case events.Start():
                 self._start = event
+                self._filter_not_applied = left_out(event.filter)
             case events.End():
                 pass
         self._now = event.time if self._now is None else max(self._now, event.time)
@@ -149,14 +156,15 @@ class Store:
             captured_at=self._now,
             elapsed_s=round((self._now - self._start.time).total_seconds(), 6),
             filter=self._start.filter,
+            filter_not_applied=self._filter_not_applied,
             scope=self._start.scope,
             hooks=self._start.hooks,
             losses=replace(
                 self._losses,
                 evicted={**self._losses.evicted, **self._evicted},
-                unlisted=self._unlisted.copy(),
-                udp_unattributed_bytes=self._losses.udp_unattributed_bytes + self._unattributed["udp"],
-                tcp_unattributed_bytes=self._unattributed["tcp"],
+                unlisted={table: _bounded(count) for table, count in self._unlisted.items()},
+                udp_unattributed_bytes=_bounded(self._losses.udp_unattributed_bytes + self._unattributed["udp"]),
+                tcp_unattributed_bytes=_bounded(self._unattributed["tcp"]),
             ),
             processes=tuple(self._processes.values()),
             connections=tuple(self._connections.values()),
@@ -166,20 +174,43 @@ class Store:
     # Rows
 
     def _apply_dns(self, row: DnsQuery) -> None:
-        before = self._dns.get(row.id)
-        if before is None and row.id <= self._last_evicted_dns_id:
-            return  # evicted meanwhile; in a filtered stream one that is older than what was
+        known = self._dns.get(row.id)
+        if known is None and row.id <= self._last_evicted_dns_id:
+            self._count_evicted_dns(row)
+            return
         self._dns[row.id] = row
+        self._count_dns(row, None if known is None else known.status)
+        if known is None:
+            self._dns_ids.append(row.id)
+        if len(self._dns) > self._history.dns:
+            oldest = self._dns.pop(self._dns_ids.popleft())
+            self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest.id)
+            self._evicted["dns"] += 1
+            self._remember_open(oldest)
+
+    def _count_evicted_dns(self, row: DnsQuery) -> None:
+        """A row that was evicted meanwhile, or in a filtered stream one that is older than what was."""
+        before = self._dns_open_evicted.pop(row.id, None)
+        if before is None and row.id <= self._last_forgotten_dns_id:
+            return  # whether it is in the totals already is not known any more
+        self._count_dns(row, before)
+        self._evicted["dns"] += before is None
+        self._remember_open(row)
+
+    def _remember_open(self, row: DnsQuery) -> None:
+        if row.status not in _OPEN:
+            return
+        self._dns_open_evicted[row.id] = row.status
+        if len(self._dns_open_evicted) > MAX_OPEN_EVICTED:
+            oldest = next(iter(self._dns_open_evicted))
+            del self._dns_open_evicted[oldest]
+            self._last_forgotten_dns_id = max(self._last_forgotten_dns_id, oldest)
+            self._evicted["dns_statuses"] = self._evicted.get("dns_statuses", 0) + 1
+
+    def _count_dns(self, row: DnsQuery, before: DnsStatus | None) -> None:
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is not None:
             _count_dns(totals, before, row)
-        if before is None:
-            self._dns_ids.append(row.id)
-        if len(self._dns) > self._history.dns:
-            oldest = self._dns_ids.popleft()
-            del self._dns[oldest]
-            self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest)
-            self._evicted["dns"] += 1
 
     def _apply_connection(self, row: Connection) -> None:
         before = self._connections.get(row.id)
@@ -306,8 +337,9 @@ class Store:
         for key in (*self._changed, *(moved - self._changed.keys())):
             totals = self._totals[key]
             tx, rx = totals.tcp_tx + totals.udp_tx, totals.tcp_rx + totals.udp_rx
-            tx_rate = round((tx - totals.ticked_tx) / seconds, 1)
-            rx_rate = round((rx - totals.ticked_rx) / seconds, 1)
+            # not below 0 where a connection turns out to be another process's
+            tx_rate = max(round((tx - totals.ticked_tx) / seconds, 1), 0.0)
+            rx_rate = max(round((rx - totals.ticked_rx) / seconds, 1), 0.0)
             totals.ticked_tx, totals.ticked_rx = tx, rx
             if tx_rate or rx_rate:
                 self._moving.add(key)
@@ -345,14 +377,15 @@ def _share(row: _Carrier) -> _Share:
     )
 
 
-def _count_dns(totals: _Totals, before: DnsQuery | None, row: DnsQuery) -> None:
+def _count_dns(totals: _Totals, before: DnsStatus | None, row: DnsQuery) -> None:
+    """Count what has changed since the row had this status; None if there was none."""
     if before is None:
         totals.queries += 1
-    if before is not None and before.status == "timeout":
+    if before == "timeout":
         totals.timeouts -= 1
     if row.status == "timeout":
         totals.timeouts += 1
-    if row.status == "answered" and (before is None or before.status != "answered"):
+    if row.status == "answered" and before != "answered":
         totals.answered += 1
         totals.dns_failed += row.rcode != "NOERROR"
         if row.latency_ms is not None:
@@ -360,28 +393,37 @@ def _count_dns(totals: _Totals, before: DnsQuery | None, row: DnsQuery) -> None:
             totals.max_latency_ms = max(totals.max_latency_ms or 0.0, row.latency_ms)
 
 
+def _bounded(count: int) -> int:
+    """A sum as it may be written: no recording that was tampered with makes it more or less."""
+    return min(max(count, 0), MAX_COUNT)
+
+
 def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
     return Process(
         **asdict(identity),
-        tx_bytes=totals.tcp_tx + totals.udp_tx,
-        rx_bytes=totals.tcp_rx + totals.udp_rx,
+        tx_bytes=_bounded(totals.tcp_tx + totals.udp_tx),
+        rx_bytes=_bounded(totals.tcp_rx + totals.udp_rx),
         tx_bytes_per_s=tx_rate,
         rx_bytes_per_s=rx_rate,
         tcp=rows.TcpTotals(
-            tx_bytes=totals.tcp_tx,
-            rx_bytes=totals.tcp_rx,
-            active=totals.active,
-            opened=totals.opened,
-            accepted=totals.accepted,
-            failed=totals.connects_failed,
-            retransmits=totals.retransmits,
+            tx_bytes=_bounded(totals.tcp_tx),
+            rx_bytes=_bounded(totals.tcp_rx),
+            active=_bounded(totals.active),
+            opened=_bounded(totals.opened),
+            accepted=_bounded(totals.accepted),
+            failed=_bounded(totals.connects_failed),
+            retransmits=_bounded(totals.retransmits),
         ),
-        udp=rows.UdpTotals(tx_bytes=totals.udp_tx, rx_bytes=totals.udp_rx, rx_dropped=totals.udp_dropped),
+        udp=rows.UdpTotals(
+            tx_bytes=_bounded(totals.udp_tx),
+            rx_bytes=_bounded(totals.udp_rx),
+            rx_dropped=_bounded(totals.udp_dropped),
+        ),
         dns=rows.DnsTotals(
-            queries=totals.queries,
-            answered=totals.answered,
-            failed=totals.dns_failed,
-            timeouts=totals.timeouts,
+            queries=_bounded(totals.queries),
+            answered=_bounded(totals.answered),
+            failed=_bounded(totals.dns_failed),
+            timeouts=_bounded(totals.timeouts),
             latency_ms=rows.Latency(
                 p50=round(statistics.median(totals.latencies_ms), 3) if totals.latencies_ms else None,
                 max=totals.max_latency_ms,

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from nettop.model.filter import AnyRow, Filter, Kind
+from nettop.model.filter import COMM_CHARACTERS, AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
@@ -30,6 +30,8 @@ _EMPTY = {
     "connections": "no TCP connections yet",
     "processes": "no process has used the network yet",
 }
+_MATCHLESS = "nothing matches the filter"
+_RECORDED_WITHOUT = "nothing here matched the filter of the recording"
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,14 @@ class MainScreen(Screen[None]):
             sorted_by = self.state.sorts[kind]
             column = pane.kind.column(sorted_by[0])
             if pane.display:
-                empty = "nothing matches the filter" if candidates else _EMPTY[kind]
+                empty = _MATCHLESS if candidates else _RECORDED_WITHOUT if snapshot.filter else _EMPTY[kind]
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
             self._show_title(pane, len(rows), len(candidates), column)
 
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
         descending = self.state.sorts[pane.kind.kind][1]
         left_out = self.state.filter.not_applied(pane.kind.kind)
-        note = f" · {printable_text(' '.join(left_out))} does not apply" if left_out else ""
+        note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
         number = list(self._panes).index(pane.kind.kind) + 1
         title = f" {number} {pane.kind.title} {shown}/{total} "
         details = f"· by {column.title} {'▾' if descending else '▴'}{note} "
@@ -268,4 +270,6 @@ def exactly(key: str, value: str) -> Filter:
     """The filter for just this value, whatever characters it has."""
     # a bracket makes a wildcard of the filter language literal; what cannot be written there may be any character
     literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
+    if len(value) > COMM_CHARACTERS:  # as no kernel has one, but a recording may; with a wildcard it is taken
+        literal = f"{literal}*"
     return Filter(f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in literal)}"')

@@ -163,7 +163,7 @@ def marked(error: FilterError, scrolled_cells: int) -> str:
 
 
 def _left_out(chosen: Filter) -> str:
-    parts = [f"{', '.join(terms)} does not apply to {kind}" for kind in KINDS if (terms := chosen.not_applied(kind))]
+    parts = [f"{', '.join(terms)} is left out for {kind}" for kind in KINDS if (terms := chosen.not_applied(kind))]
     return printable_text("; ".join(parts)) or "enter keeps it, escape brings the one before back"
 
 

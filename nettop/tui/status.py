@@ -13,19 +13,22 @@ from textual.widget import Widget
 
 from nettop import format as human
 from nettop.model.filter import Filter
+from nettop.model.rows import DNS_PORTS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
 from nettop.tui import view
 from nettop.tui.columns import dns_failed
 
 MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
+LIVE = "LIVE"
+_RECORDED_FILTER_CHARACTERS = 40  # so that host and time stay on the line; the file has all of it
 
 
 @dataclass(frozen=True)
 class Status:
     """What the bar says, apart from the snapshot."""
 
-    mode: str  # LIVE, REPLAY, END OF RECORDING, SNAPSHOT
+    mode: str  # LIVE, or of a recording REPLAY, END OF RECORDING, SNAPSHOT
     paused: bool
     new_rows: int  # since the pause
     filter: Filter
@@ -57,21 +60,36 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
 
 
 def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
-    """The second line: what is missing, loud; the filter and the scope, if not everything is shown."""
+    """The second line: what is missing, loud; of a recording where and when it was made; filter and scope, if any."""
     parts = []
     missing = view.losses(snapshot.losses)
     unattributed = snapshot.losses.udp_unattributed_bytes + snapshot.losses.tcp_unattributed_bytes
     if unattributed:
         missing.append(f"{human.size(unattributed)} unattributed")
     parts.append((f" ! {', '.join(missing)} ", "losses") if missing else (" nothing lost ", "quiet"))
+    if status.mode != LIVE:
+        parts += _recorded(snapshot)
     if status.filter.text:
         parts.append((" filter ", "label"))
         parts.append((f"{status.filter.text} ", "filter"))
     scope = snapshot.scope
     scoped = [*(f"pid {pid}" for pid in scope.pid), *scope.comm, *(f"netns {netns}" for netns in scope.netns)]
+    if not set(DNS_PORTS) & set(scope.dns_ports):
+        scoped.append(f"DNS port {', '.join(map(str, scope.dns_ports))}")
     if scoped:
         parts.append((f" only {', '.join(scoped)} ", "label"))
     return parts
+
+
+def _recorded(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """What a colleague has to know who gets the file: that not all is in it, whose it is, and of when."""
+    parts = []
+    if snapshot.filter is not None:
+        text = snapshot.filter
+        if len(text) > _RECORDED_FILTER_CHARACTERS:
+            text = f"{text[: _RECORDED_FILTER_CHARACTERS - 1]}…"
+        parts += [(" recorded with filter ", "label"), (f"{text} ", "filter")]
+    return [*parts, (f" {snapshot.host.name} {human.timestamp(snapshot.captured_at, 'seconds')} ", "text")]
 
 
 class StatusBar(Widget):

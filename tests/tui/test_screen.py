@@ -262,10 +262,10 @@ class TestFilterBar:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("slash")
             await write(pilot, "dns:failed")
-            assert "dns:failed does not apply to processes; dns:failed does not apply to connections" in text(pilot)
+            assert "dns:failed is left out for processes; dns:failed is left out for connections" in text(pilot)
             await pilot.press("enter")
             await pilot.pause()
-            assert "2 Connections 10/10 · by OPENED ▾ · dns:failed does not apply" in text(pilot)
+            assert "2 Connections 10/10 · by OPENED ▾ · left out here: dns:failed" in text(pilot)
 
         play(steps, FakeFeed(busy()))
 

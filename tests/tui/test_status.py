@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from nettop import format as human
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.tui.status import MAX_SPARKLINE_CELLS, MIN_SPARKLINE_CELLS, Status, headline, notices
@@ -72,3 +73,35 @@ def test_every_kind_of_loss_is_loud(lost: rows.Losses) -> None:
 def test_the_scope_is_said() -> None:
     parts = notices(busy(scope=rows.Scope(pid=(42,), comm=("curl",), netns=(4026,))), status())
     assert parts[1:] == [(" only pid 42, curl, netns 4026 ", "label")]
+
+
+def of_a_recording(**changes: Any) -> str:
+    parts = notices(busy(**changes), status(mode=changes.pop("mode", "SNAPSHOT")))
+    return "".join(text for text, _ in parts)
+
+
+@pytest.mark.parametrize("mode", ["REPLAY", "END OF RECORDING", "SNAPSHOT"])
+def test_a_recording_says_where_and_when_it_was_made(mode: str) -> None:
+    said = "".join(text for text, _ in notices(busy(), status(mode=mode)))
+    assert f" {busy().host.name} {human.timestamp(busy().captured_at, 'seconds')} " in said
+    assert "recorded with filter" not in said
+
+
+def test_a_filtered_recording_says_so_besides_the_filter_of_the_screen() -> None:
+    parts = notices(busy(filter="dns:failed"), status(mode="SNAPSHOT", filter=Filter("pid:1")))
+    said = "".join(text for text, _ in parts)
+    assert said.index(" recorded with filter dns:failed ") < said.index(" filter pid:1 ")
+
+
+def test_a_long_filter_of_a_recording_leaves_room_for_host_and_time() -> None:
+    said = of_a_recording(filter="comm:nginx " * 20)
+    assert " recorded with filter comm:nginx comm:nginx comm:nginx comm:n…  host " in said
+
+
+def test_what_is_live_is_here_and_now() -> None:
+    assert notices(busy(filter="dns:failed"), status()) == [(" nothing lost ", "quiet")]
+
+
+def test_dns_ports_without_the_usual_one_are_a_scope() -> None:
+    assert (" only DNS port 5353 ", "label") in notices(busy(scope=rows.Scope(dns_ports=(5353,))), status())
+    assert len(notices(busy(scope=rows.Scope(dns_ports=(53, 5353))), status())) == 1

@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from nettop import __version__, cli
 from nettop.cli import main
-from nettop.errors import CannotRunError
+from nettop.errors import CannotRunError, RunError
 from nettop.export import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import compile_apart
 from nettop.kernel.place import require_linux, where_to_get_privileges
 from nettop.model.store import replayed
+from nettop.options import make_parser
 from nettop.sources import live
 from tests.builders import a_recording
 
@@ -206,9 +208,59 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
     assert (snapshot["processes"], snapshot["connections"], snapshot["dns"]) == ([], [], [])
     assert snapshot["filter"] == "comm:wget state:closed"
     assert error == (
-        "nettop: the filter term 'state:closed' says nothing about processes; they are not filtered by it.\n"
-        "nettop: the filter term 'state:closed' says nothing about dns; they are not filtered by it.\n"
+        "nettop: the filter term 'state:closed' says nothing about processes; it is left out for them.\n"
+        "nettop: the filter term 'state:closed' says nothing about dns; it is left out for them.\n"
     )
+
+
+def test_replay_of_a_filtered_recording_says_so(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first, *rest = a_recording()
+    path = tmp_path / "recording"
+    path.write_bytes(b"".join(map(event_json, [msgspec.structs.replace(first, filter="dns:failed"), *rest])))
+    code, output, _ = outcome(capfd, "replay", path, "--snapshot")
+    assert (code, json.loads(output)["filter"]) == (0, "dns:failed")
+    code, output, _ = outcome(capfd, "replay", path, "--snapshot", "--filter", "pid:1 | pid:2")
+    assert (code, json.loads(output)["filter"]) == (0, "dns:failed (pid:1 | pid:2)")
+    assert json.loads(output)["filter_not_applied"] == {"processes": ["dns:failed"], "connections": ["dns:failed"]}
+
+
+@pytest.mark.parametrize(("command", "recorded"), [("snapshot", None), ("stream", "pid:1"), ("", None)])
+def test_only_a_stream_leaves_out_what_its_filter_does_not_choose(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, recorded: str | None
+) -> None:
+    """The screen's filter can be lifted; then an export has everything, and must not say otherwise."""
+    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setattr(cli, "_require_terminal", lambda: None)
+    monkeypatch.setattr(cli, "confinement", lambda: None)
+    given: list[str | None] = []
+
+    def source(_scope: object, _interval: float, text: str | None, *_: object) -> None:
+        given.append(text)
+        raise RunError("Enough.", "Go on.")
+
+    monkeypatch.setattr(cli, "LiveSource", source)
+    assert outcome(capfd, *command.split(), "--filter", "pid:1")[0] == 1
+    assert given == [recorded]
+
+
+def test_variables_of_others_are_noted(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTOP_SERVICE_HOST", "10.0.0.1")
+    code, _, error = outcome(capfd, "replay", "--demo", "--snapshot")
+    assert (code, error) == (0, "nettop: not a setting, so ignored in the environment: NETTOP_SERVICE_HOST.\n")
+
+
+def test_a_name_that_the_kernel_cuts_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli._scope_comm("a-name-of-sixteen") == b"a-name-of-sixte"
+    assert "every process named 'a-name-of-sixte' is watched" in capfd.readouterr().err
+
+
+def test_what_is_named_twice_is_watched_once() -> None:
+    own = str(os.getpid())
+    options = make_parser(cli._COMMANDS).parse_args(
+        ["--pid", own, "--pid", own, "--comm", "a", "--comm", "a", "--netns", own, "--netns", "/proc/self/ns/net"]
+    )
+    scope = cli._scope(options)
+    assert (len(scope.pids), len(scope.comms), len(scope.netns)) == (1, 1, 1)
 
 
 def test_replay_of_a_recording_that_was_cut(capfd: pytest.CaptureFixture[str], recording: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nettop.model.filter import FILTER_KEYS, KINDS, Filter, FilterError, Kind
 from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint
@@ -258,8 +259,8 @@ def test_a_filtered_snapshot() -> None:
             "state:open",
             6,
             10,
-            "There is no state 'open'; there are established, syn-sent, syn-recv, fin-wait-1, fin-wait-2, time-wait, "
-            "closed, close-wait, last-ack, listen, closing.",
+            "There is no state 'open'; there are established, syn-sent, syn-recv, fin-wait-1, fin-wait-2, closed, "
+            "close-wait, last-ack, closing.",
             "Write for example state:established.",
         ),
         (
@@ -388,3 +389,119 @@ def test_any_number_of_terms() -> None:
     assert test is not None
     assert test(dns_query(pid=2_000))
     assert not test(dns_query(pid=1_999))
+
+
+LOCAL_10 = connection(
+    local=Endpoint(address="10.0.0.5", port=443), remote=RemoteEndpoint(address="2001:db8::1", port=50_000)
+)
+NAMED = connection(remote=RemoteEndpoint(address="192.0.2.1", port=8443, name="api.example.com", name_source="process"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("host:10.0.0.0/8", LOCAL_10, True),
+        ("host:10.0.0.7/8", LOCAL_10, True),
+        ("host:10.0.1.0/24", LOCAL_10, False),
+        ("-host:10.0.0.0/8", LOCAL_10, False),
+        ("10.0.0.0/8", LOCAL_10, True),
+        ("10.0.1.0/24", LOCAL_10, False),
+        ("host:2001:db8::/32", LOCAL_10, True),
+        ("host:2001:0DB8:0::0001", LOCAL_10, True),
+        ("2001:0db8::0001", LOCAL_10, True),
+        ("host:2001:0db8::0002", LOCAL_10, False),
+        ("host:[2001:db8::1]", LOCAL_10, True),
+        ("host:[2001:db8::1]:50000", LOCAL_10, True),
+        ("host:[2001:db8::1]:443", LOCAL_10, False),
+        ("[2001:0db8::1]:50000", LOCAL_10, True),
+        ("host:::ffff:10.0.0.5", LOCAL_10, True),
+        ("host:10.0.0.5", LOCAL_10, True),
+        ("host:10.0.0.50", LOCAL_10, False),
+        ("host:10.0.0.5:443", LOCAL_10, True),
+        ("10.0.0.5:443", LOCAL_10, True),
+        ("-10.0.0.5:443", LOCAL_10, False),
+        ("10.0.0.5:50000", LOCAL_10, False),  # the port of the other end
+        ("host:10.0.0.*", LOCAL_10, True),
+        ("host:10.0.0.0/8:443", LOCAL_10, True),
+        ("host:api.example.com:8443", NAMED, True),
+        ("api.example.com:8443", NAMED, True),
+        ("host:*.example.com:8443", NAMED, True),
+        ("host:api.example.com:443", NAMED, False),
+        ("host:API.example.com.", NAMED, True),
+        ("api.example.com.", NAMED, True),
+        ("host:192.0.2.1:8443", NAMED, True),
+    ],
+)
+def test_hosts(expression: str, row: Connection, passed: bool) -> None:
+    assert passes("connections", expression, row) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("host:192.0.2.0/24", True),  # the server
+        ("host:198.51.100.0/24", True),  # the answer
+        ("host:203.0.113.0/24", False),
+        ("host:192.0.2.53:53", True),
+        ("192.0.2.53:53", True),
+        ("host:192.0.2.53:5353", False),
+        ("host:www.example.com.", True),
+        ("www.example.com.", True),
+    ],
+)
+def test_hosts_of_queries(expression: str, passed: bool) -> None:
+    assert passes("dns", expression, answered()) is passed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("host:10.0.0.0/33", "'10.0.0.0/33' is not a network; 10.0.0.0/8 and 2001:db8::/32 are."),
+        ("10.0.0.0/33", "'10.0.0.0/33' is not a network; 10.0.0.0/8 and 2001:db8::/32 are."),
+        ("host:10.0.0.1:65536", "A port is a number up to 65535 or a range like 8000-8099, not '65536'."),
+        ("state:listen", "Listening sockets are not listed, so no connection is in the state 'listen'."),
+        ("state:TIME-WAIT", "A connection in TIME-WAIT has ended for its process: its state is 'closed'."),
+        ("pid:4194305", "A pid is never larger than 4194304."),
+        (f"pid:{'9' * 5000}", "A pid is never larger than 4194304."),
+        ("netns:4294967296", "A network namespace's inode is never larger than 4294967295."),
+        ("comm:a-name-of-sixteen", "The kernel keeps 15 bytes of a process's name: 'a-name-of-sixte'."),
+    ],
+)
+def test_what_can_never_match_is_refused(text: str, message: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        Filter(text)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["comm:a-name-of-sixt*", "comm:fifteen-letters", r"comm:\x1b\x1b\x1b\x1b", "host:0/25.2.0.192.in-addr.arpa"],
+)
+def test_what_may_match_is_taken(text: str) -> None:
+    assert Filter(text).text == text
+
+
+def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alternative() -> None:
+    for expression in ("port:53 comm:curl", "port:53 | comm:curl", "-port:53 comm:curl", "-port:53 | comm:curl"):
+        assert passes("processes", expression, process()), expression
+        assert not passes("processes", expression, process(comm="wget")), expression
+
+
+def test_a_filter_upon_a_filter_names_both() -> None:
+    once = Filter("dns:failed").apply(replayed(a_recording()).snapshot())
+    assert once.filter == "dns:failed"
+    assert set(once.filter_not_applied) == {"processes", "connections"}
+    assert Filter("").apply(once) == once
+    assert Filter("dns:failed").apply(once).filter == "dns:failed"
+    twice = Filter("pid:1 port:5").apply(once)
+    assert twice.filter == "dns:failed pid:1 port:5"
+    assert twice.filter_not_applied == {"processes": ("dns:failed", "port:5"), "connections": ("dns:failed",)}
+    assert Filter("pid:1 | pid:2").apply(once).filter == "dns:failed (pid:1 | pid:2)"
+
+
+@pytest.mark.parametrize("recorded", ["dns:failed", "pid:4242", "comm:curl | comm:wget"])
+def test_a_filtered_recording_stays_filtered(recorded: str) -> None:
+    events = [replace(a_recording()[0], filter=recorded), *a_recording()[1:]]
+    snapshot = Filter("").apply(replayed(events).snapshot())
+    assert snapshot.filter == recorded
+    assert snapshot.filter_not_applied == Filter(recorded).apply(replayed(a_recording()).snapshot()).filter_not_applied

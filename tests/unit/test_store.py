@@ -1,16 +1,20 @@
 """Events in, rows and totals out."""
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from nettop.export import snapshot_json
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.events import Unlisted as UnlistedSeen
-from nettop.model.rows import DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals, Unlisted
+from nettop.model.rows import DnsQuery, DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals, Unlisted
 from nettop.model.store import DEFAULT_HISTORY, History, Store, replayed
 from tests.builders import (
     BASE,
+    CURL,
     a_recording,
     answered,
     at,
@@ -23,6 +27,7 @@ from tests.builders import (
     told,
     udp_socket,
 )
+from tests.unit.test_export import SNAPSHOT
 
 NOBODY: dict[str, Any] = {"pid": None, "process_start_time": None, "comm": None}
 
@@ -343,10 +348,75 @@ def test_the_oldest_queries_make_room_and_are_counted() -> None:
     assert curl(subject).dns.queries == 3
 
 
-def test_a_late_update_of_an_evicted_query_is_ignored() -> None:
+MANY = 9
+
+
+@pytest.mark.parametrize(
+    "fates",
+    [
+        (answered(rcode="SERVFAIL", latency_ms=7.0),),
+        (dns_query(status="timeout"),),
+        (dns_query(status="timeout"), answered()),
+        (dns_query(status="timeout"), dns_query(attempts=2), dns_query(status="timeout", attempts=2)),
+        (dns_query(status="forgotten"),),
+    ],
+    ids=["failed", "timeout", "late answer", "asked again", "forgotten"],
+)
+@pytest.mark.parametrize("first_told", [True, False], ids=["every row", "a filtered stream"])
+def test_totals_do_not_depend_on_how_many_queries_are_kept(fates: tuple[DnsQuery, ...], first_told: bool) -> None:
+    def totals(history: int) -> DnsTotals:
+        pending = [dns_query()] if first_told else []
+        numbers = range(MANY, 0, -1) if not first_told else range(1, MANY + 1)  # by their answers, in any order
+        seen = (told(replace(row, id=number)) for row in (*pending, *fates) for number in numbers)
+        return curl(store(*seen, history=History(dns=history))).dns
+
+    assert totals(2) == totals(MANY)
+    assert totals(2).queries == MANY
+
+
+def test_a_late_update_does_not_bring_an_evicted_query_back() -> None:
     subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)), history=History(dns=2))
     assert [row.id for row in subject.snapshot().dns] == [2, 3]
-    assert curl(subject).dns == DnsTotals(queries=3)
+    assert subject.snapshot().losses.evicted["dns"] == 1
+
+
+def test_statuses_of_evicted_queries_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_OPEN_EVICTED", 3)
+    subject = store(
+        *(told(dns_query(id=number)) for number in range(1, 8)),
+        *(told(answered(id=number)) for number in range(1, 8)),
+        history=History(dns=2),
+    )
+    assert len(subject._dns_open_evicted) == 0
+    assert subject.snapshot().losses.evicted == {"dns": 5, "connections": 0, "processes": 0, "dns_statuses": 2}
+    assert (curl(subject).dns.queries, curl(subject).dns.answered) == (7, 5)
+
+
+def test_rates_are_never_below_zero() -> None:
+    """A connection that turns out to be another process's takes its bytes along."""
+    mine = connection(tx_bytes=1_000, rx_bytes=1_000)
+    subject = store(told(mine), tick(2), told(replace(mine, **NOBODY)), tick(3))
+    assert (curl(subject).tx_bytes, curl(subject).tx_bytes_per_s, curl(subject).rx_bytes_per_s) == (0, 0.0, 0.0)
+
+
+def test_sums_stay_within_what_can_be_written() -> None:
+    """Of rows that each are within bounds, in a recording that was tampered with."""
+    most = 2**63 - 1
+    rows = [connection(id=number, tx_bytes=most, rx_bytes_before_start=most, retransmits=most) for number in (1, 2, 3)]
+    nobody = [connection(id=number, tx_bytes=most, **NOBODY) for number in (4, 5)]
+    unlisted = UnlistedSeen(
+        time=at(1), unlisted=Unlisted(pid=CURL.pid, process_start_time=identity().start_time, queries=most)
+    )
+    subject = store(*map(told, rows + nobody), unlisted, unlisted, told(udp_socket(rx_bytes=most)), tick(2))
+    SNAPSHOT.validate(json.loads(snapshot_json(subject.snapshot())))
+    assert (curl(subject).tx_bytes, curl(subject).rx_bytes) == (most, 0)
+
+
+def test_a_filtered_recording_says_what_its_filter_does_not_choose() -> None:
+    assert replayed([start(filter="dns:failed comm:curl")]).snapshot().filter_not_applied == {
+        "processes": ("dns:failed",), "connections": ("dns:failed",),
+    }  # fmt: skip
+    assert replayed([start(filter="of-a-newer-nettop:1")]).snapshot().filter_not_applied == {}
 
 
 def test_a_filtered_stream_may_tell_an_older_query_after_a_newer_one() -> None:
