@@ -196,6 +196,16 @@ def test_who_is_named_after_an_end_that_was_only_inferred_lives() -> None:
     assert subject.seen(sighting(seconds=6.001), NETNS, at(7)) == []  # it closes its sockets after its end is told
 
 
+def test_an_end_that_was_inferred_and_then_told_is_not_taken_back() -> None:
+    here = {CURL}
+    subject = ProcessTracker(CLOCK, lambda key: ALIVE if key in here else None, USERS.get)
+    subject.seen(sighting(), NETNS, at(1))
+    here.clear()
+    subject.check_alive(at(3))
+    subject.event(process_event(PROCESS_EXIT, 4.0))
+    assert subject.seen(sighting(seconds=4.001), NETNS, at(5)) == []
+
+
 def test_who_was_gone_at_the_first_look_does_not_stay_alive() -> None:
     """Its end was lost, or forgotten before its last socket was told."""
     subject = tracker()
