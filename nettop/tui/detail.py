@@ -75,11 +75,12 @@ class DetailScreen(Screen[None]):
         shown = detail(self.row, snapshot, context)
         self.query_one("#facts", Static).update(facts_text(shown))
         self.call_after_refresh(self._let_facts_scroll)
+        empty = "nothing here matched the filter of the recording" if snapshot.filter else None
         for table, rows in ((self._connections, shown.connections), (self._queries, shown.queries)):
             if rows is not None:
                 pane = table.pane
                 key, descending = self._sorts[pane.kind]
-                table.show(sort(list(rows), pane.column(key), descending, context), context, (key, descending))
+                table.show(sort(list(rows), pane.column(key), descending, context), context, (key, descending), empty)
 
     def _let_facts_scroll(self) -> None:
         """By the keys, after tab; where nothing is hidden tab has no business there."""

@@ -11,8 +11,9 @@ from textual import events
 from textual.pilot import Pilot
 
 from nettop.model import rows
+from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
-from nettop.tui.app import export_name
+from nettop.tui.app import export_name, write_snapshot
 from nettop.tui.detail import DetailScreen
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import FilterBar
@@ -550,3 +551,26 @@ def test_what_is_drawn_twice_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> No
 
     play(steps, FakeFeed(busy()))
     assert drawn == []
+
+
+def test_a_filtered_recording_does_not_claim_that_there_was_nothing() -> None:
+    """Neither in a pane nor in a detail: what did not match was left out."""
+    matchless = "nothing here matched the filter of the recording"
+    recorded = snapshot(processes=[builders.process()], filter="comm:curl dns:failed")
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("1")
+        assert matchless in text(pilot)
+        assert "recorded with filter comm:curl dns:failed" in text(pilot)
+        await pilot.press("3", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
+        await until(pilot, lambda: text(pilot).count(matchless) == 2)
+
+    play(steps, FakeFeed(recorded), mode="SNAPSHOT")
+
+
+def test_an_export_of_a_filtered_recording_stays_filtered(tmp_path: Path) -> None:
+    recorded = snapshot(filter="dns:failed")
+    for chosen, said in (("", "dns:failed"), ("pid:1", "dns:failed pid:1")):
+        path = write_snapshot(recorded, Filter(chosen), tmp_path / f"{len(chosen)}.json")
+        assert json.loads(path.read_text())["filter"] == said
