@@ -90,6 +90,34 @@ _NOTHING = _Share()
 _Carrier = Connection | rows.UdpSocket
 
 
+class _OpenQueries:
+    """Statuses of queries whose rows were evicted, as long as an answer may still change the totals."""
+
+    def __init__(self) -> None:
+        self.evicted: dict[str, int] = {}  # empty until there is something to tell
+        self._statuses: dict[int, DnsStatus] = {}
+        self._last_evicted_id = 0
+
+    def __len__(self) -> int:
+        return len(self._statuses)
+
+    def remember(self, row: DnsQuery) -> None:
+        """Until take(), or until there are too many."""
+        if row.status not in _OPEN:
+            return
+        self._statuses[row.id] = row.status
+        if len(self._statuses) > MAX_OPEN_EVICTED:
+            oldest = next(iter(self._statuses))
+            del self._statuses[oldest]
+            self._last_evicted_id = max(self._last_evicted_id, oldest)
+            self.evicted["dns_statuses"] = self.evicted.get("dns_statuses", 0) + 1
+
+    def take(self, number: int) -> tuple[bool, DnsStatus | None]:
+        """Whether it is known how far this query is in the totals, and its status there: None if it is not in them."""
+        status = self._statuses.pop(number, None)
+        return status is not None or number > self._last_evicted_id, status
+
+
 class Store:
     """Single-threaded. A snapshot shares the rows that have not changed since the one before."""
 
@@ -103,8 +131,7 @@ class Store:
         self._dns: dict[int, DnsQuery] = {}
         self._dns_ids: deque[int] = deque()  # in order; the first key of a dict lies behind all that were deleted
         self._last_evicted_dns_id = 0
-        self._dns_open_evicted: dict[int, DnsStatus] = {}  # rows that are gone, but may still change the totals
-        self._last_forgotten_dns_id = 0  # of those, the newest that had to make room
+        self._dns_without_row = _OpenQueries()
         self._connections: dict[int, Connection] = {}
         self._closed: deque[int] = deque()
         self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
@@ -161,7 +188,7 @@ class Store:
             hooks=self._start.hooks,
             losses=replace(
                 self._losses,
-                evicted={**self._losses.evicted, **self._evicted},
+                evicted={**self._losses.evicted, **self._evicted, **self._dns_without_row.evicted},
                 unlisted={table: _bounded(count) for table, count in self._unlisted.items()},
                 udp_unattributed_bytes=_bounded(self._losses.udp_unattributed_bytes + self._unattributed["udp"]),
                 tcp_unattributed_bytes=_bounded(self._unattributed["tcp"]),
@@ -186,26 +213,15 @@ class Store:
             oldest = self._dns.pop(self._dns_ids.popleft())
             self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest.id)
             self._evicted["dns"] += 1
-            self._remember_open(oldest)
+            self._dns_without_row.remember(oldest)
 
     def _count_evicted_dns(self, row: DnsQuery) -> None:
         """A row that was evicted meanwhile, or in a filtered stream one that is older than what was."""
-        before = self._dns_open_evicted.pop(row.id, None)
-        if before is None and row.id <= self._last_forgotten_dns_id:
-            return  # whether it is in the totals already is not known any more
-        self._count_dns(row, before)
-        self._evicted["dns"] += before is None
-        self._remember_open(row)
-
-    def _remember_open(self, row: DnsQuery) -> None:
-        if row.status not in _OPEN:
-            return
-        self._dns_open_evicted[row.id] = row.status
-        if len(self._dns_open_evicted) > MAX_OPEN_EVICTED:
-            oldest = next(iter(self._dns_open_evicted))
-            del self._dns_open_evicted[oldest]
-            self._last_forgotten_dns_id = max(self._last_forgotten_dns_id, oldest)
-            self._evicted["dns_statuses"] = self._evicted.get("dns_statuses", 0) + 1
+        known, before = self._dns_without_row.take(row.id)
+        if known:
+            self._count_dns(row, before)
+            self._evicted["dns"] += before is None
+            self._dns_without_row.remember(row)
 
     def _count_dns(self, row: DnsQuery, before: DnsStatus | None) -> None:
         totals = self._totals_of(row.pid, row.process_start_time)

@@ -145,8 +145,8 @@ def _command_line(directory: int) -> CommandLine:
         if len(head) < _HEAD_BYTES + _TAIL_BYTES:
             return command_line(head)
         length = _length(file, len(head))
-        if length == len(head):
-            return command_line(head)
+        if length == len(head):  # all of it, or the process has just gone
+            return command_line(head, 0 if head.endswith(b"\0") else None)
         tail = os.pread(file, _TAIL_BYTES, max(length - _TAIL_BYTES, _HEAD_BYTES))
         return command_line(head[:_HEAD_BYTES], length - _HEAD_BYTES - len(tail), tail)
     finally:

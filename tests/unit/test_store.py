@@ -387,7 +387,7 @@ def test_statuses_of_evicted_queries_are_bounded_and_counted(monkeypatch: pytest
         *(told(answered(id=number)) for number in range(1, 8)),
         history=History(dns=2),
     )
-    assert len(subject._dns_open_evicted) == 0
+    assert len(subject._dns_without_row) == 0
     assert subject.snapshot().losses.evicted == {"dns": 5, "connections": 0, "processes": 0, "dns_statuses": 2}
     assert (curl(subject).dns.queries, curl(subject).dns.answered) == (7, 5)
 
