@@ -185,7 +185,7 @@ static __always_inline void remember_arrival(void *sk, u32 payload_bytes)
  * udp_fail_queue_rcv_skb(rc, sk, skb): the socket refuses a datagram, mostly because its receive buffer is full. It comes on
  * the same CPU, right after packet_ingress() has counted that datagram; its UDP header has been pulled off by now.
  */
-int udp_refused(struct bpf_raw_tracepoint_args *ctx)
+int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[1], payload_bytes = 0;
 	struct socket_entry *entry = sockets.lookup(&key);

@@ -24,7 +24,7 @@ _NEEDS = {
     "tcp_connections": "beginning, end and owner of TCP connections",
     "udp_owners": "owners of UDP sockets",
     "udp_bytes": "UDP bytes of sockets that were closed",
-    "udp_refused": "UDP datagrams that found no room in a receive buffer",
+    "udp_drops": "UDP datagrams that found no room in their socket",
     "live_counters": "bytes, round-trip time and retransmits of open connections",
     "older_sockets": "connections older than nettop, owners of accepted ones",
     "process_starts": "command lines of short-lived processes",

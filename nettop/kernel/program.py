@@ -63,7 +63,7 @@ HOOKS = (
     Hook("tcp_connections", "tcp_state", "raw_tracepoint", "inet_sock_set_state"),
     Hook("udp_owners", "socket_create", "cgroup_sock", "sock_create"),
     Hook("udp_bytes", "socket_release", "cgroup_sock", "sock_release"),
-    Hook("udp_refused", "udp_refused", "raw_tracepoint", "udp_fail_queue_rcv_skb"),
+    Hook("udp_drops", "udp_dropped", "raw_tracepoint", "udp_fail_queue_rcv_skb"),
     Hook("live_counters", "bpf_iter__bpf_map_elem", "iterator", "bpf_map_elem"),
     Hook("older_sockets", "bpf_iter__task_file", "iterator", "task_file"),
     Hook("process_starts", "process_exec", "raw_tracepoint", "sched_process_exec"),

@@ -22,6 +22,7 @@ import msgspec
 from jsonschema import Draft202012Validator
 
 from nettop.export import snapshot_json
+from nettop.kernel.program import HOOKS
 from nettop.model.events import AnyEvent, End, Start
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
@@ -360,7 +361,7 @@ def snapshot_running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator["s
             process.kill()
 
 
-HOOK_LINKS = 8  # nettop.kernel.program.HOOKS
+HOOK_LINKS = len(HOOKS)
 
 
 def kernel_ids(pid: int) -> dict[str, set[int]]:
