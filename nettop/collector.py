@@ -38,7 +38,7 @@ class Feed(Protocol):
         ...
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin; `changed` is called, from any thread, after `latest` or `error` was set."""
+        """Begin; `changed` is called, from any thread, after `latest`, `error`, `pace` or `finished` became another."""
         ...
 
     def stop(self) -> None:
@@ -99,8 +99,10 @@ class Collector:
 
     def step(self, timeout_s: float) -> None:
         """Take what the source has; `latest` is new after a tick."""
-        while not self._wishes.empty():
-            self._wishes.get()()
+        if not self._wishes.empty():
+            while not self._wishes.empty():
+                self._wishes.get()()
+            self._changed()
         ticked = False
         for event in self._source.read(timeout_s):
             self._store.apply(event)
@@ -113,6 +115,7 @@ class Collector:
         try:
             while not self._stop.is_set() and not self._source.finished:
                 self.step(_READ_TIMEOUT_S)
+            self._changed()  # it has finished
         except BaseException as error:  # noqa: BLE001 - told to the screen, which ends with it
             self.error = error
             self._changed()

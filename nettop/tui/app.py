@@ -1,10 +1,11 @@
 """The application: wires the feed to the screens. Computes nothing."""
 
 import asyncio
+import os
 import re
 import signal
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from nettop.collector import Feed
@@ -32,9 +33,10 @@ from nettop.tui.help import HelpScreen
 from nettop.tui.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.tui.look import DEFAULT_LOOK, Look
 from nettop.tui.main import MainScreen
-from nettop.tui.prompts import PathPrompt
+from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.status import Status
 from nettop.tui.table import RowTable
+from nettop.tui.terminal import TerminalDriver, shows
 from nettop.tui.view import Traffic, newest_ids
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
@@ -50,6 +52,7 @@ class NettopApp(App[None], inherit_bindings=False):
     CSS_PATH = "nettop.tcss"
     TITLE = "nettop"
     ENABLE_COMMAND_PALETTE = True
+    ALLOW_SELECT = False  # what is drawn line by line gives no text, and ctrl+c leaves; the terminal selects with shift
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP_KEYS)]
     HORIZONTAL_BREAKPOINTS = size.WIDTHS
     VERTICAL_BREAKPOINTS = size.HEIGHTS
@@ -61,7 +64,7 @@ class NettopApp(App[None], inherit_bindings=False):
         chosen: Filter | None = None,
         look: Look = DEFAULT_LOOK,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self._feed = feed
         self._mode = mode
         self._look = look
@@ -69,6 +72,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
+        self._said: tuple[str, bool] | None = None  # the feed's pace, and whether it has finished
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._watching = False
         self.failure: NettopError | None = None
@@ -90,6 +94,11 @@ class NettopApp(App[None], inherit_bindings=False):
             raise KeyboardInterrupt
         with suppress(RuntimeError):  # the loop has just ended: nettop is leaving already
             self._running_loop.call_soon_threadsafe(self.exit)
+
+    def on_terminal_gone(self) -> None:
+        """As after SIGHUP, which does not come from every terminal that is gone, and which nohup(1) has one ignore."""
+        signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+        self.exit()
 
     def on_mount(self) -> None:
         """Textual's hook."""
@@ -118,11 +127,13 @@ class NettopApp(App[None], inherit_bindings=False):
                 self.crash = "".join(traceback.format_exception(error))
             self.exit(return_code=1)
             return
-        latest = self._feed.latest
-        if latest is None or latest is self._latest:
+        latest, said = self._feed.latest, (self._feed.pace, self._feed.finished)
+        if latest is not None and latest is not self._latest:
+            self._traffic.add(latest)
+            self._latest = latest
+        elif said == self._said:
             return
-        self._traffic.add(latest)
-        self._latest = latest
+        self._said = said
         self.draw()
 
     def draw(self) -> None:
@@ -164,6 +175,11 @@ class NettopApp(App[None], inherit_bindings=False):
 
     # Keys
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Textual's hook: a sign, or the name of the key on a terminal that does not have the sign."""
+        sign = super().get_key_display(binding)
+        return sign if shows(sign) else binding.key
+
     def action_pause(self) -> None:
         """Keep the view; a replay stops too."""
         if self._paused is not None:
@@ -174,27 +190,31 @@ class NettopApp(App[None], inherit_bindings=False):
         self.draw()
 
     def action_pace(self, step: int) -> None:
-        """Another interval, or speed of a replay."""
+        """Another interval, or speed of a replay; the feed says when it is so."""
         self._feed.adjust(step)
-        self.draw()
 
     def action_toggle_names(self) -> None:
         """Names or addresses."""
         self._main.toggle_names()
+
+    def action_command_palette(self) -> None:
+        """Textual's own; not above another one."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
 
     def action_help(self) -> None:
         """Show the help."""
         self.push_screen(HelpScreen(self._look.keymap))
 
     def action_copy_row(self) -> None:
-        """To the terminal's clipboard (OSC 52), which not every terminal has."""
+        """To the terminal's clipboard (OSC 52), which not every terminal has; none says whether it took it."""
         screen = self.screen
         row = screen.selected if isinstance(screen, MainScreen | DetailScreen) else None
         if row is None:
             self._say("There is no row to copy.", failed=True)
         else:
             self.copy_to_clipboard(msgspec.json.encode(row).decode())
-            self._say("Copied the row as JSON.")
+            self._say(f"Sent the row as JSON to the terminal's clipboard (OSC 52).{_clipboard_hint(os.environ)}")
 
     def action_export(self) -> None:
         """Under a name of its own in the directory of the configuration."""
@@ -256,6 +276,16 @@ class NettopApp(App[None], inherit_bindings=False):
         self.crash = "".join(traceback.format_exception(error))
         super()._handle_exception(error)
         self._exit_renderables.clear()
+
+
+def _clipboard_hint(environment: Mapping[str, str]) -> str:
+    """What a terminal multiplexer needs to pass a copy on; sudo leaves nothing of them but TERM."""
+    term = environment.get("TERM", "")
+    if "TMUX" in environment or term.startswith("tmux"):
+        return " tmux takes it only after: tmux set -s set-clipboard on"
+    if "STY" in environment or term.startswith("screen"):
+        return " GNU screen does not pass it on; tmux does after: tmux set -s set-clipboard on"
+    return ""
 
 
 def export_name(snapshot: Snapshot) -> str:

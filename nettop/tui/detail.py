@@ -19,6 +19,7 @@ from nettop.tui.columns import Context
 from nettop.tui.facts import Detail, detail, newest
 from nettop.tui.footer import KeyLine
 from nettop.tui.keys import KEYS_IN_DETAIL
+from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
 from nettop.tui.view import PANES, PaneKind, next_column, sort, sort_by
@@ -28,7 +29,7 @@ _TITLE_CELLS = 200
 MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes tenths of a second, at every tick
 
 
-class DetailScreen(Screen[None]):
+class DetailScreen(ClosedOnce, Screen[None]):
     """Facts above, the rows that belong to them below."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS_IN_DETAIL)]

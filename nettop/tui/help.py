@@ -16,13 +16,15 @@ from nettop.model import filter as filter_language
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
 from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
+from nettop.tui.terminal import shows
 from nettop.tui.view import PANES
 
 _KEY_CELLS = 18
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(ClosedOnce, ModalScreen[None]):
     """Everything that one can type."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(HELP_KEYS)]
@@ -80,7 +82,8 @@ def _section(heading: str, lines: Iterable[tuple[str, str]]) -> tuple[Text, Tabl
 
 def _key_lines(keys: tuple[Key, ...], keymap: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key in keys:
-        names = keymap.get(key.id, key.shown_as or key.keys)
+        signs = key.shown_as or key.keys
+        names = keymap.get(key.id, signs if shows(signs) else key.keys)
         yield names.replace(",", " "), key.meaning
 
 

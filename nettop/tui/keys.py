@@ -29,6 +29,15 @@ APP_KEYS = (
         shown_as="^p",
         priority=True,
     ),
+    Key(
+        "suspend",
+        "ctrl+z",
+        "app.suspend_process",
+        "Suspend",
+        "Stop nettop and return to the shell, whose fg resumes it",
+        shown_as="^z",
+        priority=True,
+    ),
 )
 
 # On a table of rows, in every screen
@@ -61,7 +70,7 @@ MAIN_KEYS = (
     Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the direction of the sort"),
     Key("export", "e", "app.export", "Export", "Write the snapshot to a JSON file here", footer=True),
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
-    Key("row.copy", "y", "app.copy_row", "Copy", "Copy the row as JSON to the clipboard"),
+    Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
     Key("rows.ended", "h", "toggle_ended", "Ended", "Show or hide connections and processes that have ended"),
     Key("names", "n", "app.toggle_names", "Names", "Show remote names or addresses"),
     Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),

@@ -1,4 +1,4 @@
-"""The two places where one types: the filter and a path to export to."""
+"""The places where one types: the filter, a path to export to, the name of a command."""
 
 from typing import ClassVar
 
@@ -6,6 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -15,6 +16,7 @@ from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.text import printable_text, printing
 from nettop.tui.bindings import bindings
 from nettop.tui.keys import FILTER_KEYS, PATH_KEYS
+from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 
 MAX_HISTORY = 100
@@ -167,7 +169,7 @@ def _left_out(chosen: Filter) -> str:
     return printable_text("; ".join(parts)) or "enter keeps it, escape brings the one before back"
 
 
-class PathPrompt(ModalScreen[str | None]):
+class PathPrompt(ClosedOnce, ModalScreen[str | None]):
     """Where to export to; None if escaped."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(PATH_KEYS)]
@@ -195,3 +197,7 @@ class PathPrompt(ModalScreen[str | None]):
     def action_cancel(self) -> None:
         """No path."""
         self.dismiss(None)
+
+
+class Palette(ClosedOnce, CommandPalette):
+    """Textual's own. It has no id, which it would share with one that is on its way out."""

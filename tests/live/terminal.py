@@ -61,8 +61,17 @@ class Terminal:
         self.screen.resize(lines, columns)
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def press(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
+    def press(self, keys: str | bytes) -> None:
+        os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
+
+    def share_without_blocking(self) -> None:
+        """Another program on this terminal has made it non-blocking, for all of them."""
+        os.set_blocking(self._slave, False)
+
+    @property
+    def is_full(self) -> bool:
+        """The program can write nothing more until somebody reads."""
+        return not select.select([], [self._slave], [], 0)[1]
 
     def take(self, wait_s: float = 0.01) -> bytes:
         """What the program wrote, not drawn; empty if that is nothing."""

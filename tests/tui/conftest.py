@@ -27,8 +27,9 @@ def measured(pytestconfig: pytest.Config) -> list[str]:
 @pytest.fixture(autouse=True)
 def same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One time zone, and nothing of this terminal."""
-    for name in ("NO_COLOR", "COLORTERM", "TERM_PROGRAM", "XDG_CONFIG_HOME", "SUDO_UID", "SUDO_GID"):
+    for name in ("NO_COLOR", "COLORTERM", "TERM_PROGRAM", "XDG_CONFIG_HOME", "SUDO_UID", "SUDO_GID", "TMUX", "STY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     # a pilot looks 50 times a second whether the screen has settled after a key; that would be half of the tests' time
     monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 250)
     monkeypatch.setattr("textual._wait.SLEEP_IDLE", 1 / 500)

@@ -86,6 +86,17 @@ def test_wishes_are_told_on_the_thread_that_reads() -> None:
     assert collector.pace == "x2"
 
 
+def test_another_pace_and_the_end_are_told_without_a_tick() -> None:
+    told = []
+    source = FakeSource([builders.start()], ends=True)
+    collector = Collector(source)
+    collector.adjust(1)
+    collector.start(lambda: told.append((list(source.told), collector.finished)))
+    wait_for(lambda: len(told) == 2)
+    assert told == [([("adjust", 1)], False), ([("adjust", 1)], True)]
+    collector.stop()
+
+
 def test_from_start_to_stop() -> None:
     source = FakeSource([builders.start(), builders.tick(1)])
     collector = Collector(source)

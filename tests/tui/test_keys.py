@@ -2,10 +2,13 @@
 
 import base64
 import json
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input
@@ -67,12 +70,24 @@ async def _leave(pilot: Pilot[None], key: str) -> None:
     assert await ended(pilot)
 
 
+@case("suspend")
+async def _suspend(pilot: Pilot[None], key: str) -> None:
+    sent: list[tuple[int, int]] = []
+    driver = pilot.app._driver
+    assert driver is not None
+    with pytest.MonkeyPatch.context() as patch:  # test_terminal.py does it
+        patch.setattr(type(driver), "can_suspend", True)
+        patch.setattr("os.kill", lambda *what: sent.append(what))
+        await pilot.press("slash", key)
+    assert sent == [(os.getpid(), signal.SIGTSTP)]
+
+
 @case("palette")
 async def _palette(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     await pilot.pause(0.2)
     screen = pilot.app.screen
-    assert type(screen).__name__ == "CommandPalette"
+    assert isinstance(screen, CommandPalette)
     for key_of_main in (*MAIN_KEYS, *TABLE_KEYS):
         assert any(command.title == key_of_main.label for command in the_app(pilot).get_system_commands(main(pilot)))
     await pilot.press(*"zoom")
@@ -292,7 +307,7 @@ async def _copy(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     row = json.loads(pilot.app.clipboard)
     assert (row["id"], row["remote"]["address"]) == (10, "198.51.100.10")
-    assert notices(pilot) == ["Copied the row as JSON."]
+    assert notices(pilot) == ["Sent the row as JSON to the terminal's clipboard (OSC 52)."]
 
 
 @case("rows.ended")

@@ -1,0 +1,277 @@
+"""What a terminal may do to the screen: send any byte, lack characters, stop it, vanish."""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+
+from nettop.tui.app import _clipboard_hint
+from nettop.tui.terminal import MAX_CELLS, InputDecoder, KeyParser, TerminalOutput
+from tests.live.terminal import Terminal
+from tests.tui.scene import FakeFeed, busy, play, table, text, the_app, until
+
+DEMO = (sys.executable, "-m", "nettop", "replay", "--demo")
+SAID = ("REPLAY", "Connections", "Quit")
+HELP = "Show the keys, the columns"
+NOT_UTF8 = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def demo(*before: str, **options: str) -> Terminal:
+    terminal = Terminal([*before, *DEMO], **options)  # type: ignore[arg-type]
+    terminal.until_said(*SAID)
+    return terminal
+
+
+def leave(terminal: Terminal) -> None:
+    terminal.press("\x03")
+    assert terminal.ends() == 0
+    terminal.assert_as_found()
+
+
+# What comes
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x1b[M \x82\xff",  # a mouse beyond column 95
+        b"\xe4j",  # a key of Latin-1
+        b"\xf8j",  # Alt as the eighth bit
+        b"/h\xf6st\r",
+        b"\x9b1;1H",  # a control sequence in eight bits
+        b"\x1b[9999999999;1u",  # a key beyond Unicode
+        b"\x1b[48;0;0;0;0t\x1b[<0;5;5M",  # a terminal without any width, and a click there
+        b"\x1b[48;999999;999999;1;1t",
+        b"\x1b[<0;999999999999999999;3M",
+        bytes(range(128, 256)),
+    ],
+)
+def test_no_byte_ends_the_screen(sent: bytes) -> None:
+    with demo() as terminal:
+        terminal.press(sent)
+        terminal.press("\x1b")
+        terminal.press("?")
+        terminal.until_said(HELP)
+        leave(terminal)
+
+
+@pytest.mark.parametrize("keys", ["\x10\x10", "\x10\x1b\x1b", "\x10\x1b\x10\x1b", "E\x1b\x1b", "?qq", "\r\x7f\x7f"])
+def test_keys_that_come_at_once_close_a_screen_once(keys: str) -> None:
+    with demo() as terminal:
+        for _ in range(5):
+            terminal.press(keys)
+        terminal.resize(100, 40)  # drawn anew
+        terminal.until_said("REPLAY")
+        leave(terminal)
+
+
+def decoded(*pieces: bytes, encoding: str = "utf-8") -> list[str]:
+    decoder = InputDecoder(encoding)
+    return [*map(decoder.decode, pieces), decoder.rest()]
+
+
+def test_what_is_not_utf8_is_what_it_is_or_nothing() -> None:
+    assert decoded("grün €".encode()) == ["grün €", ""]
+    assert decoded(b"h\xf6st", b"\xc3", b"\xb6") == ["hst", "", "ö", ""]
+    assert decoded(b"\x9b1;5A\x8fP") == ["\x1b[1;5A\x1bOP", ""]
+    assert decoded(b"h\xf6st", b"\xe4", encoding="iso-8859-1") == ["höst", "", "ä"]
+    assert decoded(b"\xa4", encoding="iso-8859-15") == ["€", ""]
+    assert decoded(b"\xa4", encoding="ascii") == ["", ""]
+
+
+def test_old_mouse_reports_become_new_ones() -> None:
+    assert decoded(b"\x1b[M !!") == ["\x1b[<0;1;1M", ""]
+    assert decoded(b"a\x1b[M\x22\xc3\xa4b") == ["a\x1b[<2;163;132Mb", ""]  # two coordinates that would be one UTF-8 "ä"
+    assert decoded(b"\x1b[M#\xff\xff") == ["\x1b[<0;223;223m", ""]  # released
+    assert decoded(b"\x1b[M`!\x22") == ["\x1b[<64;1;2M", ""]  # the wheel
+    assert decoded(b"\x1b[M", b" ", b"!!j") == ["", "", "\x1b[<0;1;1Mj", ""]
+    assert decoded(b"\x1b[M ", b"") == ["", "", ""]
+
+
+def test_a_sequence_that_breaks_the_parser_costs_itself_only() -> None:
+    parser = KeyParser()
+    assert [type(message) for message in parser.parse("\x1b[48;24;80;480;800t")] == [events.Resize]
+    (click,) = parser.parse("\x1b[9999999999;1u\x1b[<0;401;241M")
+    assert isinstance(click, events.MouseDown)
+    assert (click.x, click.y) == (40, 12)  # cells of 10 by 20 pixels, known from before
+    for size in (f"0;{MAX_CELLS}", f"{MAX_CELLS + 1};1"):
+        assert list(parser.parse(f"\x1b[48;{size};1;1t")) == []
+    (key,) = parser.parse("j")
+    assert isinstance(key, events.Key)
+
+
+# What goes
+
+
+class Written:
+    gone = 0
+
+    def output(self, encoding: str, descriptor: int = -1) -> TerminalOutput:
+        return TerminalOutput(descriptor, encoding, self.note)
+
+    def note(self) -> None:
+        self.gone += 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("utf-8", "▂█ · ö", "▂█ · ö".encode()),
+        ("utf-8", "\ud800", b"?"),
+        ("ascii", "▁▂▃▄▅▆▇█│▴▾↑…╭─╮·", b".:-=+*%#|^v^~+-+-"),
+        ("ascii", "grün 網路 e\u0301", b"gr?n ???? e"),
+        ("iso-8859-1", "grün · █ €", b"gr\xfcn - # ?"),
+        ("euc-jp", "網 ·", b"\xcc\xd6 -"),
+    ],
+)
+def test_each_character_keeps_its_width(encoding: str, text: str, shown: bytes) -> None:
+    assert Written().output(encoding).encode(text) == shown
+
+
+@pytest.mark.parametrize("environment", [NOT_UTF8, {"PYTHONIOENCODING": "latin-1"}])
+def test_a_locale_without_utf8(environment: dict[str, str]) -> None:
+    with demo(**environment) as plain, demo() as drawn:
+        for terminal in (plain, drawn):
+            terminal.until_said("OPENED")
+            terminal.press("2z ")
+            terminal.until(lambda: "PAUSED" in terminal.text and "SERVER" not in terminal.text, "one pane, paused")  # noqa: B023
+        (titles,) = (line for line in drawn.lines if "REMOTE" in line)
+        assert titles.replace("▾", "v") in plain.lines
+        assert plain.raw.isascii()
+        assert "\\" not in plain.text
+        assert "enter Detail" in plain.text
+        plain.press("?")
+        plain.until_said("up k", "+----", "|  ")
+        leave(plain)
+        leave(drawn)
+
+
+def test_a_terminal_that_another_program_made_non_blocking() -> None:
+    with demo() as terminal:
+        terminal.share_without_blocking()
+        width = 100
+        while not terminal.is_full:
+            width = 220 - width
+            terminal.resize(width, 40)
+        terminal.press("?")
+        terminal.until_said(HELP)
+        leave(terminal)
+
+
+# Stopped and gone
+
+
+def test_ctrl_z_gives_the_terminal_back_and_comes_again() -> None:
+    with demo() as terminal:
+        terminal.press("2z ")
+        terminal.until_said("PAUSED")
+        terminal.press("/comm:c\x1a")
+        stopped(terminal)
+        terminal.until(lambda: not terminal.modes()[1049], "the alternate screen to be left")
+        terminal.assert_as_found()
+        terminal.send(signal.SIGCONT)
+        terminal.until_said("PAUSED", "filter comm:c", "enter keeps it")
+        terminal.press("url\r")
+        terminal.until_said("filter comm:curl")
+        leave(terminal)
+
+
+def test_stopped_without_a_word() -> None:
+    """SIGSTOP cannot be caught: what SIGCONT starts must not run twice."""
+    with demo() as terminal:
+        threads = count_threads(terminal)
+        for _ in range(2):
+            terminal.send(signal.SIGSTOP)
+            stopped(terminal)
+            terminal.send(signal.SIGCONT)
+            terminal.press("?")
+            terminal.until_said(HELP)
+            terminal.press("?")
+            terminal.until_said("Quit")
+            assert count_threads(terminal) <= threads
+        leave(terminal)
+
+
+def stopped(terminal: Terminal) -> None:
+    stat = Path(f"/proc/{terminal.pid}/stat")
+    terminal.until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "nettop to stop")
+
+
+def count_threads(terminal: Terminal) -> int:
+    return len(list(Path(f"/proc/{terminal.pid}/task").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("open_by", "said"),
+    [
+        ("2", "▾"), ("/comm", "enter keeps it"), ("E", "Export the snapshot"), ("?", HELP), ("\x10", "Search"),
+        ("2\r", "Back"),
+    ],
+)  # fmt: skip
+def test_a_terminal_that_is_gone_ends_it_though_sighup_is_ignored(open_by: str, said: str) -> None:
+    with demo("sh", "-c", 'trap "" HUP; exec "$@"', "sh") as terminal:
+        terminal.press(" ")
+        terminal.until_said("PAUSED")  # so that nothing is written
+        terminal.press(open_by)
+        terminal.until_said(said)
+        terminal.vanish()
+        assert terminal.process.wait(5) == 0
+
+
+def test_what_is_written_to_a_terminal_that_is_gone_is_dropped() -> None:
+    written = Written()
+    output = written.output("utf-8")
+    for _ in range(3):
+        output.write("x")
+        output.flush()
+    assert written.gone == 1
+
+
+# What is said
+
+
+def test_another_pace_and_the_end_show_without_a_tick() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        feed.pace = "every 30 s"
+        threading.Thread(target=the_app(pilot).feed_changed).start()
+        await until(pilot, lambda: "every 30 s" in text(pilot))
+        feed.finished = True
+        the_app(pilot).feed_changed()
+        await until(pilot, lambda: "END OF RECORDING" in text(pilot))
+
+    feed = FakeFeed(busy())
+    play(steps, feed, mode="REPLAY")
+
+
+def test_dragging_selects_nothing() -> None:
+    """A selection would be marked, though nothing could be made of it."""
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for widget in (table(pilot), pilot.app.screen.query_one("StatusBar")):
+            await pilot.mouse_down(widget, offset=(5, 1))
+            await pilot.hover(widget, offset=(30, 1))
+            await pilot.mouse_up(widget, offset=(30, 1))
+        assert pilot.app.screen.selections == {}
+
+    play(steps, FakeFeed(busy()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"TERM": "xterm-256color"}, []),
+        ({"TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}, ["tmux set -s set-clipboard on"]),
+        ({"TERM": "tmux-256color"}, ["tmux set -s set-clipboard on"]),
+        ({"TERM": "xterm", "STY": "1.pts-0.host"}, ["GNU screen does not"]),
+        ({"TERM": "screen"}, ["GNU screen does not", "tmux set -s set-clipboard on"]),
+    ],
+)
+def test_a_multiplexer_has_to_be_told_to_pass_a_copy_on(environment: dict[str, str], said: Sequence[str]) -> None:
+    hint = _clipboard_hint(environment)
+    assert all(words in hint for words in said)
+    assert bool(hint) == bool(said)
