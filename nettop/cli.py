@@ -30,8 +30,10 @@ from nettop.output_file import OutputFile
 from nettop.settings import Settings
 from nettop.signals import on_ending
 from nettop.sources import Source
+from nettop.sources.input_file import STDIN, InputFile
 from nettop.sources.live import LiveSource
 from nettop.sources.recording import RecordingSource, read_events, read_snapshot
+from nettop.standard_streams import StandardOutput, not_written, tell
 from nettop.text import printable_text
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def _parsed(arguments: Sequence[str] | None, stdout_open: bool) -> argparse.Name
             sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), _STDOUT)  # or Python tries again as it leaves
-        raise _not_written(error) from error
+        raise not_written(error) from error
     return None
 
 
@@ -102,8 +104,7 @@ def _note(sentence: str) -> None:
 
 def _tell(lines: Sequence[str]) -> None:
     text = "".join(f"{printable_text(line)}\n" for line in lines)  # names of files are other people's words
-    with suppress(OSError):  # where nobody listens there is nobody to tell
-        os.write(_STDERR, text.encode(errors="backslashreplace"))
+    tell(text.encode(errors="backslashreplace"))
 
 
 def _occupy_standard_descriptors() -> bool:
@@ -201,10 +202,15 @@ def _run_snapshot(options: argparse.Namespace) -> int:
     settings, scope = _settings(options), _scope(options)
     chosen = _chosen_filter(settings)
     require_privileges()
-    with _stop_signals() as stopped, _watching(options, settings, scope) as source, _output(options) as output:
+    with (
+        _stop_signals() as stopped,
+        _watching(options, settings, scope) as source,
+        _output(options, signals=stopped) as output,
+    ):
         store = Store(_history(settings))
         for event in _events(source, options.seconds, stopped):
             store.apply(event)
+        stopped.clear()  # that ended the watch; the next one ends the writing, should nobody take it
         output.write(snapshot_json(chosen.apply(store.snapshot())))
         output.commit()
     return 0
@@ -217,7 +223,7 @@ def _run_stream(options: argparse.Namespace) -> int:
     with (
         _stop_signals() as stopped,
         _watching(options, settings, scope, list_everything=True) as source,
-        _output(options, keep_partial=True) as output,
+        _output(options, keep_partial=True, signals=stopped) as output,
     ):
         passes = StreamFilter(chosen).passes
         for event in _events(source, options.seconds, stopped):
@@ -235,17 +241,28 @@ def _run_replay(options: argparse.Namespace) -> int:
         )
     settings = _settings(options)
     chosen = _chosen_filter(settings)
-    path = _played_file(options)
-    snapshot = read_snapshot(path)
+    file = InputFile(_played_file(options))
+    is_standard_input = file.is_standard_input
+    snapshot = read_snapshot(file)
     if options.snapshot:
         if snapshot is None:
-            snapshot = replayed(read_events(path, options.partial), _history(settings)).snapshot()
+            snapshot = replayed(read_events(file, options.partial), _history(settings)).snapshot()
         return _write_replayed(options, chosen, snapshot)
+    if is_standard_input:
+        _take_keys_from_terminal()
     _require_terminal()
     if snapshot is not None:
         return _show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, look(settings))
-    source = RecordingSource(path, options.partial, options.speed)
+    source = RecordingSource(file, options.partial, options.speed)
     return _show(Collector(source, _history(settings)), "REPLAY", chosen, look(settings))
+
+
+def _take_keys_from_terminal() -> None:
+    """Where standard input is the recording; as less(1) does."""
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(terminal, _STDIN)
+        os.close(terminal)
 
 
 def _played_file(options: argparse.Namespace) -> Path:
@@ -257,7 +274,12 @@ def _played_file(options: argparse.Namespace) -> Path:
         raise UsageError(
             "There is nothing to replay.", "Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo."
         )
-    return Path(options.file)
+    path = Path(options.file)
+    if path == STDIN and os.isatty(_STDIN):
+        raise UsageError(
+            "Standard input is the terminal, not a recording.", "Pipe one in: zcat FILE.gz | nettop replay -"
+        )
+    return path
 
 
 def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
@@ -271,7 +293,7 @@ def _run_doctor(options: argparse.Namespace) -> int:
     from nettop.doctor import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
 
     report = examine()
-    _StandardOutput().write(report_json(report) if options.json else report_text(report).encode())
+    StandardOutput().write(report_json(report) if options.json else report_text(report).encode())
     return 0 if report.can_run else 3
 
 
@@ -281,7 +303,7 @@ def _run_config(options: argparse.Namespace) -> int:
         from nettop.tui.keymap import refuse_clashes  # noqa: PLC0415 - knows Textual's names of keys
 
         refuse_clashes(resolved.settings.keys)
-    _StandardOutput().write(as_toml(resolved).encode())
+    StandardOutput().write(as_toml(resolved).encode())
     return 0
 
 
@@ -338,33 +360,10 @@ class _Output(Protocol):
     def commit(self) -> None: ...
 
 
-class _StandardOutput:
-    def write(self, text: bytes) -> None:
-        view = memoryview(text)
-        try:
-            while view:
-                view = view[os.write(_STDOUT, view) :]
-        except OSError as error:
-            raise _not_written(error) from error
-
-    def commit(self) -> None:
-        pass
-
-
-def _not_written(error: OSError) -> RunError:
-    if isinstance(error, BrokenPipeError):
-        return RunError(
-            "Standard output was closed before everything was written.", "Keep the reader open, or use -o PATH."
-        )
-    return RunError(
-        f"Standard output could not be written: {error.strerror}.", "Make room, or write elsewhere with -o PATH."
-    )
-
-
 @contextmanager
-def _output(options: argparse.Namespace, keep_partial: bool = False) -> Iterator[_Output]:
+def _output(options: argparse.Namespace, keep_partial: bool = False, signals: Sequence[int] = ()) -> Iterator[_Output]:
     if options.output is None:
-        yield _StandardOutput()
+        yield StandardOutput(signals)
     else:
         with OutputFile(options.output, options.force, keep_partial) as file:
             yield file

@@ -79,7 +79,11 @@ def make_parser(commands: Commands) -> argparse.ArgumentParser:
         description="Read a recording or a snapshot back. No root.",
     )
     replay.add_argument(
-        "file", type=Path, nargs="?", metavar="FILE", help="what 'nettop stream' or 'nettop snapshot' wrote"
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        help="what 'nettop stream' or 'nettop snapshot' wrote, also as .gz or .zst; - is standard input",
     )
     replay.add_argument("--demo", action="store_true", help="instead of FILE: the recording that ships with nettop")
     replay.add_argument(

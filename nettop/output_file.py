@@ -29,6 +29,7 @@ class OutputFile:
         self._partial = f"{path.name}.{os.getpid()}.partial"
         self._directory = -1
         self._fd = -1
+        self._length = 0
         self._committed = False
 
     def __enter__(self) -> "OutputFile":
@@ -50,12 +51,15 @@ class OutputFile:
         return self
 
     def write(self, text: bytes) -> None:
-        """Append. Raises RunError."""
+        """Append the whole text or nothing, so that a file that is kept ends with a whole line. Raises RunError."""
         view = memoryview(text)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
+            self._length += len(text)
         except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._length)
             raise self._failed(error) from error
 
     def commit(self) -> None:

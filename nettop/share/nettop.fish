@@ -101,7 +101,7 @@ complete -c nettop -n '_shtab_nettop_using replay' -l theme -xka "textual-dark t
 complete -c nettop -n '_shtab_nettop_using replay' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write here instead of to standard output'
 complete -c nettop -n '_shtab_nettop_using replay' -l force -d 'replace PATH if it exists'
 complete -c nettop -n '_shtab_nettop_using replay' -l debug -d 'show details of failures'
-complete -c nettop -n '_shtab_nettop_using replay; and test $_shtab_nettop_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what '"'"'nettop stream'"'"' or '"'"'nettop snapshot'"'"' wrote'
+complete -c nettop -n '_shtab_nettop_using replay; and test $_shtab_nettop_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what '"'"'nettop stream'"'"' or '"'"'nettop snapshot'"'"' wrote, also as .gz or .zst; - is standard input'
 complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a doctor -d 'Try everything that nettop needs.'
 complete -c nettop -n '_shtab_nettop_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c nettop -n '_shtab_nettop_using doctor' -l json -d 'as JSON'

@@ -1,6 +1,10 @@
 """Where output goes when somebody plays with the path, or nobody takes what is written."""
 
+import fcntl
+import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +103,118 @@ def test_nobody_reads_the_pipe_until_a_signal_comes(quiet: Namespace) -> None:
             assert stream.wait(PATIENCE_S) in (0, 1)
         finally:
             stream.kill()
+
+
+@contextmanager
+def stalled_pipe(filled: bool = False) -> Iterator[tuple[int, int]]:
+    """One whose reader takes nothing, of the smallest size."""
+    end, start = os.pipe()
+    fcntl.fcntl(start, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    if filled:
+        os.write(start, b"x" * select.PIPE_BUF)
+    try:
+        yield end, start
+    finally:
+        os.close(end)
+        os.close(start)
+
+
+def is_full(start: int) -> bool:
+    return not select.select([], [start], [], 0)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+@pytest.mark.parametrize("errors_too", [False, True])
+def test_a_signal_ends_a_stream_whose_reader_stalls(quiet: Namespace, number: signal.Signals, errors_too: bool) -> None:
+    with stalled_pipe() as (end, start):
+        stream = subprocess.Popen(
+            [*NETTOP, "stream", "--netns", quiet.name, "--interval", "0.1"],
+            stdout=start, stderr=start if errors_too else subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: is_full(start), "the pipe to be full")
+            stream.send_signal(number)
+            _, said = stream.communicate(timeout=PATIENCE_S)
+        finally:
+            stream.kill()
+            stream.communicate()
+        assert stream.returncode == 1
+        if not errors_too:
+            one_sentence(said)
+            assert "the rest is not written" in said
+        lines = os.read(end, 1 << 20).splitlines(keepends=True)
+        assert all(json.loads(line) for line in lines)
+        assert lines[-1].endswith(b"\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_snapshot_that_nobody_reads(quiet: Namespace, number: signal.Signals) -> None:
+    """The first one may have ended the watch; a pager may take its time then."""
+    with stalled_pipe(filled=True) as (_, start):
+        snapshot = subprocess.Popen(
+            [*NETTOP, "snapshot", "--for", "0.1", "--netns", quiet.name],
+            stdout=start,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            status = Path(f"/proc/{snapshot.pid}/status")
+            wait_until(lambda: handles(status, signal.SIGUSR2), "the handlers")
+            for _ in range(2):
+                snapshot.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    snapshot.wait(PATIENCE_S / 4)
+            _, said = snapshot.communicate(timeout=PATIENCE_S)
+        finally:
+            snapshot.kill()
+            snapshot.communicate()
+        assert snapshot.returncode == 1
+        one_sentence(said)
+
+
+def handles(status: Path, number: signal.Signals) -> bool:
+    (caught,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_a_reader_that_is_slow_gets_all_of_a_stream(quiet: Namespace) -> None:
+    with stalled_pipe() as (end, start):
+        stream = subprocess.Popen([*NETTOP, "stream", "--netns", quiet.name, "--interval", "0.1"], stdout=start)
+        try:
+            wait_until(lambda: is_full(start), "the pipe to be full")
+            stream.terminate()
+            taken = b""
+            while stream.poll() is None or not is_full(start):
+                if not select.select([end], [], [], 0.1)[0]:
+                    if stream.poll() is not None:
+                        break
+                    continue
+                taken += os.read(end, 512)
+        finally:
+            stream.kill()
+        assert stream.wait() == 0
+        assert json.loads(taken.splitlines()[-1])["type"] == "end"
+
+
+def test_a_file_that_is_kept_ends_with_a_whole_line(tmp_path: Path) -> None:
+    """However far the disk took the last one."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from nettop.errors import RunError
+from nettop.output_file import OutputFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with OutputFile(Path(sys.argv[1]), False, keep_partial=True) as file:
+        for _ in range(20):
+            file.write(b"a line\\n")
+except RunError:
+    sys.exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], check=True)
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_bytes() == b"a line\n" * 14
 
 
 def test_standard_error_is_gone_too(quiet: Namespace) -> None:

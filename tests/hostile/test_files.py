@@ -14,7 +14,8 @@ from nettop.errors import NettopError, UsageError
 from nettop.export import event_json, snapshot_json
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.model.store import replayed
-from nettop.sources.recording import RecordingError, read_events, read_snapshot
+from nettop.sources.input_file import RecordingError
+from nettop.sources.recording import read_events, read_snapshot
 from tests.builders import a_recording, connection, process
 from tests.hostile.strings import HOSTILE, unprintable
 

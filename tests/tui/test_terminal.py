@@ -1,5 +1,7 @@
 """What a terminal may do to the screen: send any byte, lack characters, stop it, vanish."""
 
+import gzip
+import os
 import signal
 import sys
 import threading
@@ -10,6 +12,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from nettop.cli import _DEMO
 from nettop.tui.app import _clipboard_hint
 from nettop.tui.terminal import MAX_CELLS, InputDecoder, KeyParser, TerminalOutput
 from tests.live.terminal import Terminal
@@ -47,7 +50,6 @@ def leave(terminal: Terminal) -> None:
         b"\x1b[9999999999;1u",  # a key beyond Unicode
         b"\x1b[48;0;0;0;0t\x1b[<0;5;5M",  # a terminal without any width, and a click there
         b"\x1b[48;999999;999999;1;1t",
-        b"\x1b[<0;999999999999999999;3M",
         bytes(range(128, 256)),
     ],
 )
@@ -275,3 +277,38 @@ def test_a_multiplexer_has_to_be_told_to_pass_a_copy_on(environment: dict[str, s
     hint = _clipboard_hint(environment)
     assert all(words in hint for words in said)
     assert bool(hint) == bool(said)
+
+
+# A recording that comes through a pipe
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["zcat demo.gz | NETTOP -", "zcat demo.gz | NETTOP /dev/stdin", "NETTOP - < demo.gz", "NETTOP <(cat demo.gz)"],
+)
+def test_a_recording_from_a_pipe_leaves_the_keys_to_the_terminal(command: str, tmp_path: Path) -> None:
+    (tmp_path / "demo.gz").write_bytes(gzip.compress(_DEMO.read_bytes()))
+    shell = command.replace("NETTOP", f"{sys.executable} -m nettop replay")
+    with Terminal(["bash", "-c", shell], cwd=tmp_path, PYTHONPATH=str(_DEMO.parents[2])) as terminal:
+        terminal.until_said(*SAID)
+        terminal.press("?")
+        terminal.until_said(HELP)
+        leave(terminal)
+
+
+def test_a_pipe_that_stands_still_does_not_keep_the_screen(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    lines = _DEMO.read_bytes().splitlines(keepends=True)
+    with (
+        Terminal([sys.executable, "-m", "nettop", "replay", str(tmp_path / "fifo")]) as terminal,
+        (tmp_path / "fifo").open("wb", buffering=0) as fifo,
+    ):
+        fifo.write(b"".join(lines[:40]))
+        terminal.until_said(*SAID)
+        leave(terminal)
+
+
+def test_the_terminal_is_no_recording() -> None:
+    with Terminal([sys.executable, "-m", "nettop", "replay", "-"]) as terminal:
+        assert terminal.ends() == 2
+        assert "Standard input is the terminal, not a recording." in terminal.raw.decode()

@@ -1,17 +1,24 @@
 """Recordings and snapshots read back, and what is wrong with those that are not."""
 
 import errno
-from collections.abc import Sequence
+import gzip
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from nettop.export import event_json, snapshot_json
 from nettop.model import events
 from nettop.model.store import replayed
 from nettop.sources import recording
-from nettop.sources.recording import RecordingError, RecordingSource, read_events, read_snapshot
+from nettop.sources.input_file import InputFile, RecordingError
+from nettop.sources.recording import RecordingSource, read_events, read_snapshot
 from tests.builders import a_recording, at, connection, dns_query, identity, start, tick, told
 
 RECORDED = a_recording()
@@ -209,7 +216,7 @@ def test_a_file_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr("os.open", denied)
     assert refused(path).message == f"{path} cannot be read: Permission denied."
 
 
@@ -359,3 +366,108 @@ def test_finish_and_close_end_it(path: Path) -> None:
     assert source.finished
     source.close()
     assert source.read(1.0) == []
+
+
+# Pipes and compressed files
+
+SNAPSHOT = snapshot_json(replayed(RECORDED).snapshot())
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compress, "zstd": zstd.compress}
+
+
+def write_all(start: int, content: bytes) -> None:
+    with os.fdopen(start, "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def pipe(content: bytes) -> Iterator[Path]:
+    """What a shell gives as <(cat FILE)."""
+    end, start = os.pipe()
+    writer = threading.Thread(target=write_all, args=(start, content))
+    writer.start()
+    try:
+        yield Path(f"/dev/fd/{end}")
+    finally:
+        os.close(end)
+        writer.join()
+
+
+def written(content: bytes, path: Path) -> AbstractContextManager[Path]:
+    path.write_bytes(content)
+    return nullcontext(path)
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS.values(), ids=COMPRESSORS)
+@pytest.mark.parametrize("through_a_pipe", [False, True])
+def test_a_pipe_or_compressed_file_is_read_once(
+    path: Path, compress: Callable[[bytes], bytes], through_a_pipe: bool
+) -> None:
+    def given(content: bytes) -> AbstractContextManager[Path]:
+        return pipe(compress(content)) if through_a_pipe else written(compress(content), path)
+
+    with given(WHOLE) as source:
+        file = InputFile(source)
+        assert read_snapshot(file) is None
+        assert list(read_events(file, partial=False)) == RECORDED
+    with given(SNAPSHOT) as source:
+        assert read_snapshot(InputFile(source)) == replayed(RECORDED).snapshot()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_compressed_files_may_be_joined_and_padded(path: Path, compress: Callable[[bytes], bytes]) -> None:
+    half = len(WHOLE) // 2
+    path.write_bytes(compress(WHOLE[:half]) + compress(WHOLE[half:]) + b"\0" * 512)
+    assert list(read_events(path, partial=False)) == RECORDED
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_compressed_recording_that_was_cut(path: Path, compress: Callable[[bytes], bytes]) -> None:
+    whole = compress(WHOLE)
+    for length in range(len(whole) // 2, len(whole)):
+        path.write_bytes(whole[:length])
+        error = refused(path)
+        assert " was cut: it" in error.message
+        if "--partial" in error.remedy and "line 1" not in error.message:
+            events_read = list(read_events(path, partial=True))
+            assert events_read == RECORDED[: len(events_read)]
+    for left_out in (1, 9, 100):
+        path.write_bytes(compress(SNAPSHOT)[:-left_out])
+        assert refused(path).message == f"{path} was cut: its compressed data stops before its end."
+
+
+@pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"])
+def test_compressed_data_that_is_damaged(path: Path, magic: bytes) -> None:
+    path.write_bytes(magic + b"\xff" * 100)
+    error = refused(path)
+    assert error.message.startswith(f"{path} is damaged: its ")
+    assert error.remedy == "Copy it once more from where it was made."
+
+
+def test_a_compressed_file_that_expands_without_end_costs_no_memory(path: Path) -> None:
+    path.write_bytes(zstd.compress(START + b'{"type":"tick","x":"' + b"x" * (256 << 20)))
+    tracemalloc.start()
+    try:
+        assert "in the middle of line 2" in refused(path).message
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_that_stands_still_keeps_nobody_waiting() -> None:
+    end, start = os.pipe()
+    lines = WHOLE.splitlines(keepends=True)
+    os.write(start, lines[0] + lines[1] + lines[2][:10])
+    source = RecordingSource(Path(f"/dev/fd/{end}"))
+    assert source.read(0) == RECORDED[:2]
+    assert source.read(0) == []
+    assert [source.finished] == [False]
+    os.write(start, lines[2][10:])
+    assert source.read(10) == RECORDED[2:3]
+    os.write(start, b"".join(lines[3:]))
+    os.close(start)
+    rest: list[events.AnyEvent] = []
+    while not source.finished:
+        rest += source.read(10)
+    assert rest == RECORDED[3:]
+    source.close()
+    os.close(end)

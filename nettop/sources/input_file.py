@@ -1,0 +1,200 @@
+"""What a recording is read from: a file, a pipe or standard input, compressed or not, and read once.
+
+A pipe cannot be rewound, so what its beginning tells is looked at without being taken. It may stand still, so whoever
+must not wait asks first.
+"""
+
+import os
+import select
+import sys
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from nettop.errors import UsageError
+
+STDIN = Path("-")
+_CHUNK_BYTES = 64 << 10  # as much as a pipe holds
+_MAX_OUTPUT_BYTES = 1 << 20  # of one step: a few bytes of zstd may stand for gigabytes
+
+
+class _Decompressor(Protocol):
+    """As bz2, lzma and compression.zstd have it."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """zlib in that shape."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._full = False
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._full
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        output = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        self._full = len(output) == max_length
+        return output
+
+
+def _zstd() -> _Decompressor:
+    # imported where one is read: no other command needs it
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdDecompressor  # noqa: PLC0415
+    else:
+        from backports.zstd import ZstdDecompressor  # noqa: PLC0415
+    return ZstdDecompressor()
+
+
+# By what they begin with, not by name: a pipe has none. RFC 1952 section 2.3.1, RFC 8878 sections 3.1.1 and 3.1.2.
+_FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[], _Decompressor]], ...] = (
+    ("gzip", (b"\x1f\x8b",), _Gzip),
+    ("zstd", (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16))), _zstd),
+)
+_MAGIC_BYTES = 4
+
+
+class RecordingError(UsageError):
+    """A file that is not what `nettop stream` or `nettop snapshot` writes, or not all of it."""
+
+
+class InputFile:
+    """Lines. `path` is `-` for standard input. Raises RecordingError; close() releases it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = "standard input" if path == STDIN else str(path)
+        self.was_cut = False  # its compressed data stops before its end
+        self._format = ""
+        self._new: Callable[[], _Decompressor] | None = None
+        self._decompressor: _Decompressor | None = None
+        self._lines: deque[bytes] = deque()
+        self._rest = bytearray()  # of a line that has not ended yet
+        self._ended = False
+        try:
+            self._fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._raw = self._magic()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        for name, beginnings, new in _FORMATS:
+            if self._raw.startswith(beginnings):
+                self._format, self._new = name, new
+        self._waiting = select.poll()
+        self._waiting.register(self._fd, select.POLLIN)
+
+    def close(self) -> None:
+        """Release it; more than once does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    @property
+    def is_standard_input(self) -> bool:
+        """Whether it is what the program was given as its input, by whichever name."""
+        mine, standard = os.fstat(self._fd), os.fstat(0)
+        return (mine.st_dev, mine.st_ino) == (standard.st_dev, standard.st_ino)
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """Wait so long for a line or the end."""
+        end = time.monotonic() + timeout_s
+        while not self._lines and not self._ended:
+            if not self._has_raw() and not self._waiting.poll(max(end - time.monotonic(), 0) * 1000):
+                return False
+            self._advance()
+        return True
+
+    def readline(self, limit: int) -> bytes:
+        """As of a file: with its end of line, without it if longer or the last, nothing at the end."""
+        while not self._lines and not self._ended and len(self._rest) < limit:
+            self._advance()
+        if self._lines:
+            line = self._lines.popleft()
+            if len(line) <= limit:
+                return line
+            self._lines.appendleft(line[limit:])
+            return line[:limit]
+        line = bytes(self._rest[:limit])
+        del self._rest[:limit]
+        return line
+
+    def unread(self, lines: list[bytes]) -> None:
+        """Give back what was read: it comes next, piece by piece."""
+        self._lines.extendleft(reversed(lines))
+
+    def _magic(self) -> bytes:
+        raw = b""
+        while len(raw) < _MAGIC_BYTES and (more := os.read(self._fd, _CHUNK_BYTES)):
+            raw += more
+        return raw
+
+    def _has_raw(self) -> bool:
+        return bool(self._raw) or (self._decompressor is not None and not self._decompressor.needs_input)
+
+    def _advance(self) -> None:
+        """Take what can be had next; waits where nothing can."""
+        try:
+            raw, self._raw = self._raw, b""
+            if not raw and not self._has_raw():
+                raw = os.read(self._fd, _CHUNK_BYTES)
+                self._ended = not raw
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if self._new is None:
+            self._take(raw)
+        elif self._ended:
+            self.was_cut = self._decompressor is not None
+        else:
+            self._take(self._decompressed(raw, self._new))
+
+    def _decompressed(self, raw: bytes, new: Callable[[], _Decompressor]) -> bytes:
+        if self._decompressor is None:
+            raw = raw.lstrip(b"\0")  # which may fill the file up behind its data, as on tape
+            if not raw:
+                return b""
+            self._decompressor = new()
+        try:
+            output = self._decompressor.decompress(raw, _MAX_OUTPUT_BYTES)
+        except Exception as error:  # zlib.error, ZstdError: they have no base of their own
+            raise RecordingError(
+                f"{self.name} is damaged: its {self._format} data cannot be read ({error}).",
+                "Copy it once more from where it was made.",
+            ) from error
+        if self._decompressor.eof:  # another may follow: so are files joined
+            self._raw = self._decompressor.unused_data
+            self._decompressor = None
+        return output
+
+    def _take(self, text: bytes) -> None:
+        first, newline, others = text.partition(b"\n")
+        self._rest += first
+        if newline:
+            *lines, rest = others.split(b"\n")
+            self._lines.append(bytes(self._rest + newline))
+            self._lines.extend(line + newline for line in lines)
+            self._rest = bytearray(rest)
+
+    def _unreadable(self, error: OSError) -> RecordingError:
+        return RecordingError(f"{self.name} cannot be read: {error.strerror}.", "Give a file that you may read.")
