@@ -3,6 +3,7 @@
 import errno
 import gzip
 import os
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backports import zstd
 
 from nettop.export import event_json, snapshot_json
 from nettop.model import events
@@ -22,6 +22,11 @@ from nettop.sources.recording import RecordingSource, read_events, read_snapshot
 from tests.builders import a_recording, at, connection, dns_query, identity, start, tick, told
 
 RECORDED = a_recording()
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 WHOLE = b"".join(map(event_json, RECORDED))
 START, END = event_json(start()), event_json(events.End(time=at(4)))
 
