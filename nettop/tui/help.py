@@ -44,13 +44,14 @@ class HelpScreen(ClosedOnce, ModalScreen[None]):
         self.dismiss()
 
     def action_scroll(self, step: int) -> None:
-        """One line."""
-        self.query_one("#help").scroll_relative(y=step, animate=False, immediate=True)
+        """One line. Keys may come before the text is there."""
+        for text in self.query("#help"):
+            text.scroll_relative(y=step, animate=False, immediate=True)
 
     def action_page(self, step: int) -> None:
         """One page."""
-        text = self.query_one("#help")
-        text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
+        for text in self.query("#help"):
+            text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
 
 def help_text(keymap: Mapping[str, str]) -> Group:

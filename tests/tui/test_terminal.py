@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 
 from nettop.cli import _DEMO
 from nettop.tui.app import _clipboard_hint
+from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import Palette
 from nettop.tui.terminal import MAX_CELLS, InputDecoder, KeyParser, TerminalOutput
@@ -80,6 +81,17 @@ def test_what_comes_twice_at_once_closes_a_screen_once(keys: str) -> None:
         pilot.app.action_command_palette()
         assert [type(screen) for screen in pilot.app.screen_stack[1:]] == [MainScreen, Palette]
         await pilot.pause(0.2)  # it looks for its list as it opens, and does not care that the test is over
+
+    play(steps, FakeFeed(busy()))
+
+
+def test_keys_that_come_before_the_help_is_there_are_left_out() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        screen = HelpScreen({})
+        pilot.app.push_screen(screen)
+        screen.action_scroll(1)
+        screen.action_page(1)
+        await until(pilot, lambda: HELP in text(pilot))
 
     play(steps, FakeFeed(busy()))
 
