@@ -1,6 +1,6 @@
 """Processes: who they are, looked up while they live, remembered when they do not."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -18,6 +18,10 @@ from nettop.tracking.clock import Clock
 MAX_COMMAND_LINES = 16_384  # of processes not (yet) seen on the network; about 8 MB, 16 s of 1,000 execs/s
 MAX_EXITS = 16_384  # a process closes its sockets after its exit is told, and its events may come a tick later:
 EXITS_KEPT = timedelta(seconds=150)  # for twice the longest interval, and for how long a machine may stand still
+
+# A service manager or a container's runtime moves a process into its cgroup just after it was made: its own is looked
+# up twice, the second time so much later.
+SETTLED_AFTER = timedelta(seconds=10)
 
 _Value = TypeVar("_Value")
 
@@ -86,6 +90,7 @@ class ProcessTracker:
         self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
         self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
         self._newly_ended: set[ProcessKey] = set()
+        self._unsettled: deque[tuple[datetime, ProcessKey]] = deque()  # in order; those that were seen a moment ago
 
     def seen(self, who: Sighting, netns: int, time: datetime) -> list[ProcessChanged]:
         """A process did something on the network; tells of it if that is new."""
@@ -142,20 +147,22 @@ class ProcessTracker:
         return ended
 
     def tick(self, now: datetime) -> list[ProcessChanged]:
-        """Forget the command lines and the ends of processes of which nothing more will come.
+        """Forget command lines and ends of processes that nothing more will come of; look again at cgroups of new ones.
 
         Tells the ends of those that were gone when they were first looked for, and whose own record has not come since:
         it was read with the tick at the latest, so it was lost, or forgotten again.
         """
         overdue, self._missing_longer, self._missing = self._missing_longer, self._missing, {}
-        ended = [event for key, since in overdue.items() for event in self._infer_exit(key, since)]
+        events = [event for key, since in overdue.items() for event in self._infer_exit(key, since)]
+        while self._unsettled and now - self._unsettled[0][0] >= SETTLED_AFTER:
+            events.extend(self._settled(self._unsettled.popleft()[1], now))
         while self._exits:
             key, exited_at = next(iter(self._exits.items()))
             if now - exited_at < EXITS_KEPT:
                 break
             del self._exits[key]
             self._executed.pop(key, None)
-        return ended
+        return events
 
     def check_alive(self, now: datetime) -> list[ProcessChanged]:
         """After lost events: whoever is not in /proc any more is told to have ended by now."""
@@ -163,6 +170,15 @@ class ProcessTracker:
             return []
         gone = [key for key in self._alive if self._described(key) is None]
         return [event for key in gone for event in self._infer_exit(key, now)]
+
+    def _settled(self, key: ProcessKey, now: datetime) -> list[ProcessChanged]:
+        known = self._alive.get(key)
+        described = self._described(key) if known else None
+        if known is None or described is None or described.cgroup in (None, known.row.cgroup):
+            return []
+        row = replace(known.row, cgroup=described.cgroup)
+        self._alive[key] = _Alive(row, known.named_ns)
+        return [ProcessChanged(time=now, process=row)]
 
     def _described(self, key: ProcessKey) -> Described | None:
         return None if self._describe is None else self._describe(key)
@@ -214,6 +230,8 @@ class ProcessTracker:
             line = executed.command_line if executed else None
         if self._describe is not None and described is None and key not in self._exits:
             self._missing[key] = time
+        if described is not None:
+            self._unsettled.append((time, key))
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),

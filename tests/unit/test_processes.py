@@ -251,3 +251,14 @@ def test_a_command_line_of_which_the_kernel_told_the_beginning_is_read_where_the
 )
 def test_a_command_line(head: bytes, left_out: int | None, tail: bytes, line: CommandLine) -> None:
     assert command_line(head, left_out, tail) == line
+
+
+def test_a_process_that_is_moved_into_its_cgroup_just_after_its_start() -> None:
+    cgroups = ["/user.slice"]
+    subject = ProcessTracker(CLOCK, lambda _: replace(ALIVE, cgroup=cgroups[-1]), USERS.get)
+    subject.seen(sighting(), NETNS, at(1))
+    cgroups.append("/system.slice/curl.service")
+    assert subject.tick(at(10.9)) == []
+    assert subject.tick(at(11)) == [ProcessChanged(time=at(11), process=identity(cgroup="/system.slice/curl.service"))]
+    cgroups.append("/later")  # nobody moves processes then
+    assert subject.tick(at(30)) == []
