@@ -1,6 +1,7 @@
 """The system calls around bpf(2): maps, programs, links, iterators, program counters, mounts of our own."""
 
 import ctypes
+import errno
 import os
 import platform
 import resource
@@ -24,14 +25,14 @@ CGROUP_SKB, CGROUP_SOCK, TRACING = 8, 9, 26
 # enum bpf_attach_type
 CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_CREATE, CGROUP_INET_SOCK_RELEASE = 0, 1, 2, 34
 TRACE_RAW_TP, TRACE_ITER = 23, 28
-PERF_EVENT_ARRAY = 4  # enum bpf_map_type
+HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY = 1, 4, 6  # enum bpf_map_type
 
 _MAP_SHAPE = struct.Struct("<I4xIIII")  # the beginning of struct bpf_map_info, without the id
 
 _RECURSION_MISSES_AT = 208  # offset in struct bpf_prog_info; Linux 5.12 and later fill it
 _PROG_INFO_BYTES = 216
 _ITERATOR_READ_BYTES = 1 << 20
-_VERIFIER_LOG_BYTES = 1 << 20
+_VERIFIER_LOG_BYTES = (1 << 20, 1 << 24)  # to begin with, and where that is too little
 _CPUS = Path("/sys/devices/system/cpu")
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -95,9 +96,9 @@ def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: 
     """Load a program under the GPL, whose helpers it calls; returns its descriptor. Raises VerifierError."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
     gpl = ctypes.create_string_buffer(b"GPL")
-    log = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
-    for log_level in (0, 1):  # words cost time: only when there is something to say
-        log_fields = (log_level, _VERIFIER_LOG_BYTES, ctypes.addressof(log)) if log_level else (0, 0, 0)
+
+    def load(log: "ctypes.Array[ctypes.c_char] | None" = None) -> int:
+        log_fields = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
         attributes = struct.pack(
             "<IIQQIIQII15sxII36xI",
             program_type,
@@ -112,11 +113,23 @@ def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: 
             attach_type,
             attach_btf_id,
         )
+        return _bpf(_PROG_LOAD, attributes)
+
+    try:
+        return load()
+    except OSError as error:
+        refusal = error
+    # Words cost time, so they are asked for only now. That may fail otherwise: the reason is the first one.
+    words = b""
+    for log_bytes in _VERIFIER_LOG_BYTES:
+        log = ctypes.create_string_buffer(log_bytes)
         try:
-            return _bpf(_PROG_LOAD, attributes)
+            return load(log)
         except OSError as error:
-            refusal = error
-    raise VerifierError(refusal.errno or 0, log.value.decode(errors="replace"))
+            words = log.value or words
+            if error.errno != errno.ENOSPC:  # before Linux 6.4 the log is cut at its end, where the reason stands
+                break
+    raise VerifierError(refusal.errno or 0, words.decode(errors="replace"))
 
 
 def update(map_fd: int, key: bytes, value: bytes) -> None:
