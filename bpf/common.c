@@ -33,6 +33,7 @@
  * /proc/kallsyms, where it looks as uid 0 only; and no cgroup program may call that.
  */
 static int (*read_kernel)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+static int (*read_kernel_string)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_kernel_str;
 static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_user;
 
 #define READ(destination, base, offset) read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
@@ -104,7 +105,9 @@ static __always_inline void identify(struct process_id *id, void *task)
 	READ(id->pid, task, OFFSET_task_struct_tgid);
 	READ(id->uid, credentials, OFFSET_cred_uid);
 	READ(id->start_boot_ns, leader, OFFSET_task_struct_start_boottime);
-	READ(id->comm, leader, OFFSET_task_struct_comm);
+	/* To its NUL only: before Linux 5.17 what follows is the end of a longer name that the task had before. */
+	__builtin_memset(id->comm, 0, COMM_BYTES);
+	read_kernel_string(id->comm, COMM_BYTES, (char *)leader + OFFSET_task_struct_comm);
 }
 
 /* By way of the task, because bpf_get_current_pid_tgid() is refused in cgroup_skb programs before Linux 6.10. */

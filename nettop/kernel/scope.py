@@ -29,10 +29,10 @@ class Scope:
         return bool(self.pids or self.comms)
 
     def covers_process(self, pid: int, comm: bytes) -> bool:
-        """Whether a process with this NUL-padded comm is in scope."""
+        """Whether a process with this comm, which ends at its first NUL, is in scope."""
         if self.pids and pid not in self.pids:
             return False
-        return not self.comms or comm.rstrip(b"\0") in self.comms
+        return not self.comms or comm.partition(b"\0")[0] in self.comms
 
 
 def netns_inode(name: str) -> int:

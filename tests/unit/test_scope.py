@@ -33,6 +33,11 @@ def test_covers_process(scope: Scope, pid: int, name: str, covered: bool) -> Non
     assert scope.covers_process(pid, comm(name)) is covered
 
 
+def test_a_name_ends_at_its_first_nul() -> None:
+    assert Scope(comms=(b"ab",)).covers_process(1, b"ab\0hon3\0".ljust(16, b"\0"))
+    assert not Scope(comms=(b"hon3",)).covers_process(1, b"ab\0hon3\0".ljust(16, b"\0"))
+
+
 @pytest.mark.parametrize(
     ("scope", "by_process"),
     [(Scope(), False), (Scope(netns=(1,)), False), (Scope(pids=(1,)), True), (Scope(comms=(b"a",)), True)],
