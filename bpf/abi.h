@@ -149,6 +149,15 @@ struct unlisted {
 };
 _Static_assert(sizeof(struct unlisted) == 120, "unlisted");
 
+/*
+ * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.
+ * What lies behind the record is noise.
+ */
+struct spilled_head {
+	__u64 buffer; /* its LOST_* below */
+};
+_Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
+
 /* Index into the array `controls`, which nettop writes. */
 #define PASS 0       /* of the iterator over sockets: none is being made, or one of these */
 #define GENERATION 1 /* which half of `unlisted` is being filled: 0 or 1 */

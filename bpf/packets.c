@@ -310,7 +310,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	/* on a line of its own: BCC's rewriting adds a semicolon */
 	refused = dns_events.perf_submit_skb(skb, wanted, &event, sizeof(event));
 	if (refused)
-		count_loss(LOST_DNS_EVENTS, 1);
+		spill_dns(refused, skb, &event);
 }
 
 static __always_inline void observe(struct __sk_buff *skb, int egress)
@@ -440,8 +440,7 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	record.tx_bytes = record.entry.kept_tx_bytes;
 	record.rx_bytes = record.entry.kept_rx_bytes;
 	record.closed = 1;
-	if (udp_events.perf_submit(typed, &record, sizeof(record)))
-		count_loss(LOST_UDP_EVENTS, 1);
+	spill_if_refused(udp_events.perf_submit(typed, &record, sizeof(record)), LOST_UDP_EVENTS, &record, sizeof(record));
 }
 
 int socket_release(struct bpf_sock *sk)

@@ -34,8 +34,8 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (read_user(event->arguments, size, (void *)start))
 		size = 0;
 	event->arguments_bytes = size;
-	if (process_events.perf_submit(ctx, event, PROCESS_EVENT_HEAD_BYTES + size))
-		count_loss(LOST_PROCESS_EVENTS, 1);
+	spill_if_refused(process_events.perf_submit(ctx, event, PROCESS_EVENT_HEAD_BYTES + size), LOST_PROCESS_EVENTS,
+			 event, sizeof(*event));
 	return 0;
 }
 
@@ -62,7 +62,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 #endif
 	event.time_ns = bpf_ktime_get_ns();
 	event.kind = PROCESS_EXIT;
-	if (process_events.perf_submit(ctx, &event, sizeof(event)))
-		count_loss(LOST_PROCESS_EVENTS, 1);
+	spill_if_refused(process_events.perf_submit(ctx, &event, sizeof(event)), LOST_PROCESS_EVENTS, &event,
+			 sizeof(event));
 	return 0;
 }

@@ -110,8 +110,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	}
 	if (entry && count_connection(&record))
 		return;
-	if (tcp_events.perf_submit(ctx, &record, sizeof(record)))
-		count_loss(LOST_TCP_EVENTS, 1);
+	spill_if_refused(tcp_events.perf_submit(ctx, &record, sizeof(record)), LOST_TCP_EVENTS, &record, sizeof(record));
 }
 
 /*

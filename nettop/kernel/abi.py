@@ -18,6 +18,7 @@ SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIIBBB5x")
 _SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
 DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
+SPILLED_HEAD = struct.Struct("=Q")
 UNLISTED_KEY = struct.Struct("=QIIQ")
 UNLISTED = struct.Struct("=" + _PROCESS_ID + "11Q")
 
@@ -170,7 +171,7 @@ def decode_process(raw: bytes) -> ProcessEvent:
     return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + arguments_bytes]))
 
 
-# Index into the array `losses`.
+# Index into the array `losses`, and the mark of a buffer's records in `spilled`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM, LOSS_COUNTERS = 4, 5, 6, 7
 

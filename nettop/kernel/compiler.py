@@ -19,7 +19,7 @@ from nettop.kernel.program import HOOKS
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
-_SOURCES = ("common.c", "unlisted.c", "tcp.c", "packets.c", "process.c", "iterators.c")
+_SOURCES = ("common.c", "spilled.c", "unlisted.c", "tcp.c", "packets.c", "process.c", "iterators.c")
 # Where clang and BCC would look for what to compile besides what they are given.
 _FOREIGN_SOURCES = (
     "BCC_KERNEL_MODULES_SUFFIX",

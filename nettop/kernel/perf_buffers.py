@@ -1,19 +1,24 @@
-"""BCC's perf buffers, without the compiler that the rest of BCC is: libbcc_bpf alone holds their code."""
+"""BCC's perf buffers and the ring buffer behind them, by libbcc_bpf alone: the rest of BCC is a compiler."""
 
 import ctypes
-from ctypes import c_int, c_void_p, string_at
+import os
+from collections.abc import Mapping
+from ctypes import c_int, c_size_t, c_void_p, string_at
 from typing import Generic, TypeVar
 
 from nettop.errors import CannotRunError
-from nettop.kernel import syscalls
+from nettop.kernel import abi, syscalls
 
 BCC_PACKAGE = (
     "Install the distribution's package: python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora), python-bcc (Arch)."
 )
 MAX_HELD_BYTES = 16 << 20  # of records: 75,000 ends of connections, a second of all that a core can make
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")  # 4 KB, on arm64 also 16 or 64 KB
+SPILLING_WAIT_MS = 20  # spilled records wake nobody: how often to look for more while some come
 _LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, of which the Python module is made
 
 _RecordCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int)  # context, record, its bytes
+_SpilledCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _LostCallback = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_uint64)
 
 _Tag = TypeVar("_Tag")
@@ -26,17 +31,22 @@ class _Options(ctypes.Structure):
 
 
 class PerfBuffers(Generic[_Tag]):
-    """Ring buffers, one per map and online CPU. Records are copied out with their map's tag. Raises CannotRunError."""
+    """Ring buffers, one per map and online CPU. Records are copied out with their map's tag. Raises CannotRunError.
+
+    A CPU that comes later has none, nor has one that was off for a while: their records come through `spilled`.
+    """
 
     def __init__(self) -> None:
         self._library = _bcc_library()
         self._readers = (c_void_p * 0)()
         self._callbacks: list[object] = []  # C holds no reference to them
+        self._ring: int | None = None
+        self._spilling = False  # whether the ring held something when it was last read
         self._records: list[tuple[_Tag, bytes]] = []
         self._held_bytes = 0
 
-    def open(self, map_fd: int, tag: _Tag, pages: int, wakeup_events: int) -> None:
-        """Give the map a buffer of so many pages on each online CPU. Raises OSError."""
+    def open(self, map_fd: int, tag: _Tag, size_bytes: int, wakeup_events: int) -> None:
+        """Give the map a buffer of this size, a power of two, on each online CPU. Raises OSError."""
 
         def copy(_context: int, record: int, size: int) -> None:
             self._records.append((tag, string_at(record, size)))
@@ -47,26 +57,50 @@ class PerfBuffers(Generic[_Tag]):
         self._callbacks.append(callbacks)
         for cpu in syscalls.online_cpus():
             options = _Options(pid=-1, cpu=cpu, wakeup_events=wakeup_events)
-            reader = self._library.bpf_open_perf_buffer_opts(*callbacks, None, pages, ctypes.byref(options))
+            reader = self._library.bpf_open_perf_buffer_opts(
+                *callbacks, None, size_bytes // PAGE_BYTES, ctypes.byref(options)
+            )
             if not reader:
+                if cpu not in syscalls.online_cpus():
+                    continue  # it has just gone off
                 raise OSError(ctypes.get_errno(), "no perf buffer")
             self._readers = (c_void_p * (len(self._readers) + 1))(*self._readers, reader)
             syscalls.update(
                 map_fd, cpu.to_bytes(4, "little"), self._library.perf_reader_fd(reader).to_bytes(4, "little")
             )
 
+    def open_spilled(self, map_fd: int, tags: Mapping[int, _Tag]) -> None:
+        """Read this ring buffer too; the number in front of each record gives its tag. Raises OSError."""
+
+        def copy(_context: int, record: int, size: int) -> int:
+            raw = string_at(record, size)
+            self._records.append((tags[abi.SPILLED_HEAD.unpack_from(raw)[0]], raw[abi.SPILLED_HEAD.size :]))
+            self._held_bytes += size
+            self._spilling = True
+            return 0
+
+        callback = _SpilledCallback(copy)
+        self._callbacks.append(callback)
+        self._ring = self._library.bpf_new_ringbuf(map_fd, callback, None)
+        if not self._ring:
+            raise OSError(ctypes.get_errno(), "no ring buffer")
+
     def poll(self, timeout_ms: int) -> None:
         """Wait until a buffer holds `wakeup_events` records and read it, or until the time is over."""
+        if self._spilling:
+            timeout_ms = min(timeout_ms, SPILLING_WAIT_MS)
         self._library.perf_reader_poll(len(self._readers), self._readers, timeout_ms)
+        if self._spilling and self._held_bytes < MAX_HELD_BYTES:
+            self._consume_spilled()
 
     def collect(self) -> None:
         """Make room in the buffers; what they hold is kept for drain(), as far as there is room for it."""
         if self._held_bytes < MAX_HELD_BYTES:
-            self._library.perf_reader_consume(len(self._readers), self._readers)
+            self._consume()
 
     def drain(self) -> list[tuple[_Tag, bytes]]:
-        """Every record that was read or lies in a buffer, in order per CPU and map."""
-        self._library.perf_reader_consume(len(self._readers), self._readers)
+        """Every record that was read or lies in a buffer, in order per CPU and map; what spilled is in no order."""
+        self._consume()
         records, self._records, self._held_bytes = self._records, [], 0
         return records
 
@@ -75,6 +109,18 @@ class PerfBuffers(Generic[_Tag]):
         readers, self._readers = self._readers, (c_void_p * 0)()
         for reader in readers:
             self._library.perf_reader_free(reader)
+        ring, self._ring = self._ring, None
+        if ring:
+            self._library.bpf_free_ringbuf(ring)
+
+    def _consume(self) -> None:
+        self._library.perf_reader_consume(len(self._readers), self._readers)
+        self._consume_spilled()
+
+    def _consume_spilled(self) -> None:
+        if self._ring:
+            self._spilling = False
+            self._library.bpf_consume_ringbuf(self._ring)
 
 
 def _bcc_library() -> ctypes.CDLL:
@@ -90,6 +136,10 @@ def _bcc_library() -> ctypes.CDLL:
         c_int,
         ctypes.POINTER(_Options),
     )
+    library.bpf_new_ringbuf.restype = c_void_p
+    library.bpf_new_ringbuf.argtypes = (c_int, _SpilledCallback, c_void_p)
+    library.bpf_consume_ringbuf.argtypes = library.bpf_free_ringbuf.argtypes = (c_void_p,)
+    library.bpf_free_ringbuf.restype = None
     library.perf_reader_fd.argtypes = (c_void_p,)
     library.perf_reader_free.argtypes = (c_void_p,)
     library.perf_reader_free.restype = None

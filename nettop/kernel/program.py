@@ -7,7 +7,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,26 +15,46 @@ from pathlib import Path
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, syscalls
 from nettop.kernel.image import Image
-from nettop.kernel.perf_buffers import PerfBuffers
+from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import COMM_CHARACTERS, Scope
 from nettop.model.rows import DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _Decoder = Callable[[bytes], abi.KernelRecord]
-# Perf pages per CPU (a power of two), and the bytes of the longest record.
-_BUFFERS: dict[str, tuple[_Decoder, int, int]] = {
-    "tcp_events": (abi.decode_socket, 256, abi.SOCKET_RECORD.size),
-    "udp_events": (abi.decode_socket, 64, abi.SOCKET_RECORD.size),
-    "dns_events": (abi.decode_dns, 256, abi.DNS_PACKET.size + abi.DNS_CAPTURE_BYTES),
-    "process_events": (abi.decode_process, 64, abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES),
-}
-_PAGE_BYTES = 4096
+_KB, _MB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A perf buffer: what reads its records, its size on each CPU (a power of two) and that of the longest record.
+
+    `number` is that of its counter in `losses`, and marks its records in `spilled`, where those of a CPU without a
+    perf buffer go.
+    """
+
+    name: str
+    number: int
+    decode: _Decoder
+    most_bytes: int
+    record_bytes: int
+
+
+_BUFFERS = (
+    Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size),
+    Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD.size),
+    Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + abi.DNS_CAPTURE_BYTES),
+    Buffer(
+        "process_events", abi.LOST_PROCESS_EVENTS, abi.decode_process, 256 * _KB,
+        abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
+    ),
+)  # fmt: skip
+_SPILLED_BYTES = 1 * _MB  # for all CPUs: as many ends and queries as are listed at once, and read soon after
 # To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
 # the next batch is due.
 _WAKING_SHARE = 1 / 2
-_BUFFER_PAGES = 2048  # of one map, over all CPUs: with more than eight of them each gets fewer pages,
-_FEWEST_PAGES = 64  # but as many as hold what comes while the reader is not on a CPU
-
+_BUFFER_BYTES = 8 * _MB  # of one map, over all CPUs: with more than eight of them each gets less,
+_FEWEST_BYTES = 256 * _KB  # but as much as holds what comes while the reader is not on a CPU
+_ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
@@ -136,7 +156,8 @@ class KernelProgram:
             self.close()
             raise CannotRunError(
                 f"The kernel's maps could not be made: {error.strerror}.",
-                "Run it as root with enough memory (40 MB); before Linux 5.11 without root with CAP_SYS_RESOURCE too.",
+                f"Run it as root with enough memory ({_megabytes(map_bytes(image, sockets_entries))} MB); before Linux "
+                "5.11 without root with CAP_SYS_RESOURCE too.",
             ) from error
 
     def attach(self, cgroup_fd: int) -> None:
@@ -157,16 +178,18 @@ class KernelProgram:
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
         cpus = len(syscalls.online_cpus())
-        for name, (decode, most_pages, record_bytes) in _BUFFERS.items():
-            pages = pages_per_cpu(most_pages, cpus)
-            wakeup_events = int(pages * _PAGE_BYTES * _WAKING_SHARE) // record_bytes
-            try:
-                self._buffers.open(self._maps[name], decode, pages, wakeup_events)
-            except OSError as error:
-                raise CannotRunError(
-                    f"The perf buffer {name} could not be opened: {error.strerror}.",
-                    _remedy_for_buffers(),
-                ) from error
+        opening = "ring buffer spilled"
+        try:
+            self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in _BUFFERS})
+            for buffer in _BUFFERS:
+                opening = f"perf buffer {buffer.name}"
+                size = bytes_per_cpu(buffer.most_bytes, cpus)
+                wakeup_events = int(size * _WAKING_SHARE) // buffer.record_bytes
+                self._buffers.open(self._maps[buffer.name], buffer.decode, size, wakeup_events)
+        except OSError as error:
+            raise CannotRunError(
+                f"The {opening} could not be opened: {error.strerror}.", _remedy_for_buffers(cpus)
+            ) from error
 
     def attach_hook(self, hook: Hook, cgroup_fd: int) -> None:
         """Load and attach one hook. Raises RefusedError."""
@@ -208,7 +231,7 @@ class KernelProgram:
         self._buffers.collect()
 
     def drain(self) -> list[abi.RawRecord]:
-        """Every record that the buffers hold, per CPU and map in order."""
+        """Every record that the buffers hold, per CPU and map in order but for those of CPUs that came later."""
         return [
             abi.RawRecord(int.from_bytes(raw[:8], sys.byteorder), decode, raw) for decode, raw in self._buffers.drain()
         ]
@@ -258,12 +281,7 @@ class KernelProgram:
         """The counters as they stand."""
         counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
         return Losses(
-            perf_buffer={
-                "tcp_events": counts[abi.LOST_TCP_EVENTS],
-                "udp_events": counts[abi.LOST_UDP_EVENTS],
-                "dns_events": counts[abi.LOST_DNS_EVENTS],
-                "process_events": counts[abi.LOST_PROCESS_EVENTS],
-            },
+            perf_buffer={buffer.name: counts[buffer.number] for buffer in _BUFFERS},
             map_full={"sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0)},
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
@@ -284,13 +302,8 @@ class KernelProgram:
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
-        for name, shape in self._image.maps.items():
-            entries = shape.entries
-            if name == "sockets":
-                entries = sockets_entries
-            elif shape.type == syscalls.PERF_EVENT_ARRAY:  # the image may come from a time of fewer CPUs
-                entries = syscalls.possible_cpus()
-            self._maps[name] = syscalls.create_map(name, shape._replace(entries=entries))
+        for name, shape in _sized(self._image, sockets_entries):
+            self._maps[name] = syscalls.create_map(name, shape)
 
     def _write_scope(self, scope: Scope) -> None:
         for netns in scope.netns:
@@ -304,12 +317,45 @@ class KernelProgram:
         syscalls.update(self._maps["controls"], struct.pack("=I", which), struct.pack("=Q", value))
 
 
-def pages_per_cpu(most: int, cpus: int) -> int:
-    """Perf pages of one map on each of so many CPUs: `most`, or half of it and so on; a power of two."""
-    pages = most
-    while pages > _FEWEST_PAGES and pages * cpus > _BUFFER_PAGES:
-        pages //= 2
-    return pages
+def _sized(image: Image, sockets_entries: int) -> Iterator[tuple[str, syscalls.MapShape]]:
+    """The image's maps as they are made here."""
+    for name, shape in image.maps.items():
+        entries = shape.entries
+        if name == "sockets":
+            entries = sockets_entries
+        elif name == "spilled":
+            entries = _SPILLED_BYTES
+        elif shape.type == syscalls.PERF_EVENT_ARRAY:  # the image may come from a time of fewer CPUs
+            entries = syscalls.possible_cpus()
+        yield name, shape._replace(entries=entries)
+
+
+def map_bytes(image: Image, sockets_entries: int = SOCKETS_ENTRIES) -> int:
+    """About as much memory as the maps take."""
+    total = 0
+    for _, shape in _sized(image, sockets_entries):
+        element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type == syscalls.HASH else 0)
+        if shape.type == syscalls.PERCPU_ARRAY:
+            element *= syscalls.possible_cpus()
+        total += shape.entries * max(element, 1)  # of a ring buffer `entries` are bytes
+    return total
+
+
+def bytes_per_cpu(most: int, cpus: int, page_bytes: int = PAGE_BYTES) -> int:
+    """Of one map's perf buffer on each of so many CPUs: `most`, or half of it and so on; at least a page."""
+    size = most
+    while size > _FEWEST_BYTES and size * cpus > _BUFFER_BYTES:
+        size //= 2
+    return max(size, page_bytes)
+
+
+def locked_bytes(cpus: int, page_bytes: int = PAGE_BYTES) -> int:
+    """As much memory as the perf buffers of so many CPUs lock. One more page of each is for where it is read."""
+    return cpus * sum(bytes_per_cpu(buffer.most_bytes, cpus, page_bytes) + page_bytes for buffer in _BUFFERS)
+
+
+def _megabytes(size: int) -> int:
+    return -(-size // _MB)
 
 
 def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
@@ -322,11 +368,14 @@ def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ..
     )
 
 
-def _remedy_for_buffers() -> str:
+def _remedy_for_buffers(cpus: int) -> str:
     with suppress(OSError):
         if int(_PERF_EVENT_PARANOID.read_text()) > _PERFMON_SUFFICES:
             return "Run it as root; without root, allow what CAP_PERFMON is for: sysctl kernel.perf_event_paranoid=2."
-    return "Run it as root with enough memory (40 MB); without root give it CAP_IPC_LOCK too, or ulimit -l unlimited."
+    memory = f"{_megabytes(locked_bytes(cpus))} MB for {cpus} CPUs"
+    return (
+        f"Run it as root with enough memory ({memory}); without root give it CAP_IPC_LOCK too, or ulimit -l unlimited."
+    )
 
 
 def open_cgroup2() -> int:

@@ -14,7 +14,7 @@ from nettop.kernel.compiler import import_bcc, source_directory
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
 
-STRUCTS = ("socket_record", "dns_packet", "process_event", "unlisted_key", "unlisted")
+STRUCTS = ("socket_record", "dns_packet", "process_event", "spilled_head", "unlisted_key", "unlisted")
 # What Python calls otherwise than C: everything of the owner, and what lies in the entry within a record.
 OWNER = {f"owner.{name}": f"owner_{name}" for name in ("start_boot_ns", "pid", "uid", "comm")}
 RENAMED = {
@@ -106,6 +106,10 @@ def test_fields_of_process_event(leaves: dict[str, Any]) -> None:
     assert arguments == Field("arguments", abi.PROCESS_EVENT.size, defines()["EXEC_ARGUMENT_BYTES"])
     assert abi.PROCESS_EVENT.size == defines()["PROCESS_EVENT_HEAD_BYTES"]
     assert (*names[:-1], "arguments") == abi.ProcessEvent.__struct_fields__
+
+
+def test_head_of_a_spilled_record(leaves: dict[str, Any]) -> None:
+    assert list(c_fields(leaves["spilled_head"])) == python_fields(abi.SPILLED_HEAD, ("buffer",))
 
 
 def test_what_only_the_kernel_uses_is_there(leaves: dict[str, Any]) -> None:

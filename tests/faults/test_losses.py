@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nettop.kernel.abi import SOCKET_RECORD
-from nettop.kernel.program import KernelProgram, pages_per_cpu
+from nettop.kernel.program import KernelProgram, bytes_per_cpu
 from nettop.kernel.scope import Scope
 from nettop.kernel.syscalls import online_cpus
 from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, UdpChanged
@@ -39,7 +39,7 @@ from tests.live.lab import (
 ADDRESS, PORT, SINK = "127.0.0.1", 7101, 7102
 QUESTIONS, SOCKETS = 13_000, 4_000  # each more than the buffers of two CPUs hold
 CPUS = len(online_cpus())
-CONNECTIONS = CPUS * pages_per_cpu(256, CPUS) * 4096 // SOCKET_RECORD.size * 3 // 4  # with two ends each
+CONNECTIONS = CPUS * bytes_per_cpu(1 << 20, CPUS) // SOCKET_RECORD.size * 3 // 4  # with two ends each
 ARGUMENTS = "x" * 500  # of programs that are executed, so that few fill the buffer
 
 

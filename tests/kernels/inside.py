@@ -13,6 +13,7 @@ _TIMEOUT_S = 280.0
 _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
     "core": (*_PYTEST, "tests/kernels/core.py"),
+    "machine": (*_PYTEST, "tests/kernels/machine.py"),
     "screen": (*_PYTEST, "tests/kernels/screen.py"),
 }
 

@@ -2,13 +2,31 @@
 
 import pytest
 
-from nettop.kernel.program import pages_per_cpu
+from nettop.kernel.image import Image
+from nettop.kernel.program import bytes_per_cpu, locked_bytes, map_bytes
+from nettop.kernel.syscalls import HASH, MapShape
+
+KB, MB = 1 << 10, 1 << 20
 
 
 @pytest.mark.parametrize(
-    ("most", "cpus", "pages"),
-    [(256, 1, 256), (256, 2, 256), (256, 8, 256), (256, 9, 128), (256, 16, 128), (256, 32, 64), (256, 512, 64),
-     (64, 2, 64), (64, 512, 64)],
+    ("most_kb", "cpus", "size_kb"),
+    [(1024, 1, 1024), (1024, 2, 1024), (1024, 8, 1024), (1024, 9, 512), (1024, 16, 512), (1024, 32, 256),
+     (1024, 512, 256), (256, 2, 256), (256, 512, 256)],
 )  # fmt: skip
-def test_many_cpus_have_smaller_buffers(most: int, cpus: int, pages: int) -> None:
-    assert pages_per_cpu(most, cpus) == pages
+@pytest.mark.parametrize("page_kb", [4, 16, 64])
+def test_many_cpus_have_smaller_buffers(most_kb: int, cpus: int, size_kb: int, page_kb: int) -> None:
+    assert bytes_per_cpu(most_kb * KB, cpus, page_kb * KB) == size_kb * KB
+
+
+@pytest.mark.parametrize(
+    ("cpus", "page_kb", "expected_kb"),
+    [(1, 4, 2576), (8, 4, 8 * 2576), (16, 4, 16 * 1552), (32, 4, 32 * 1040), (2, 16, 2 * 2624), (2, 64, 2 * 2816)],
+)
+def test_larger_pages_take_hardly_more_memory(cpus: int, page_kb: int, expected_kb: int) -> None:
+    assert locked_bytes(cpus, page_kb * KB) == expected_kb * KB
+
+
+def test_a_hash_takes_more_than_what_it_holds() -> None:
+    image = Image(maps={"sockets": MapShape(HASH, 8, 144, 1, 0)}, programs={}, attach_types={})
+    assert map_bytes(image, 131_072) == 131_072 * (8 + 144 + 64)
