@@ -14,12 +14,13 @@ from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.image import Image, unlinked
-from nettop.kernel.perf_buffers import BCC_PACKAGE
+from nettop.kernel.perf_buffers import BCC_PACKAGE, library_file
 from nettop.kernel.program import HOOKS
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
 _SOURCES = ("common.c", "spilled.c", "unlisted.c", "tcp.c", "packets.c", "process.c", "iterators.c")
+_COMPILER = "libbcc.so.0"
 # Where clang and BCC would look for what to compile besides what they are given.
 _FOREIGN_SOURCES = (
     "BCC_KERNEL_MODULES_SUFFIX",
@@ -179,6 +180,15 @@ def _answer(pipe: int, defines: tuple[str, ...]) -> None:
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def compiler_identity() -> str:
+    """Another one when another BCC is installed. Raises CannotRunError."""
+    library = library_file()
+    compiler = library.with_name(_COMPILER)  # of the same package; to load it and ask takes a tenth of a second
+    file = (compiler if compiler.exists() else library).resolve()
+    status = file.stat()
+    return f"{file} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def bcc_version() -> str:

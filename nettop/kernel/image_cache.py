@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from nettop.kernel.btf import VMLINUX
-from nettop.kernel.compiler import compile_apart, ingredients
+from nettop.kernel.compiler import compile_apart, compiler_identity, ingredients
 from nettop.kernel.image import Image
 from nettop.kernel.trust import weakness_of
 
@@ -51,7 +51,7 @@ class _UnfitError(Exception):
 def _name(defines: tuple[str, ...]) -> str:
     """From all that an image depends on. BTF stands for the kernel: layouts change where versions stay the same."""
     identity = hashlib.sha256(VMLINUX.read_bytes())
-    for part in (platform.machine(), *defines, *ingredients()):
+    for part in (platform.machine(), compiler_identity(), *defines, *ingredients()):
         identity.update(part.encode() + b"\0")
     return f"{identity.hexdigest()}.image"
 

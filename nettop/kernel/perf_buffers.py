@@ -3,7 +3,8 @@
 import ctypes
 import os
 from collections.abc import Mapping
-from ctypes import c_int, c_size_t, c_void_p, string_at
+from ctypes import c_char_p, c_int, c_size_t, c_void_p, string_at
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from nettop.errors import CannotRunError
@@ -121,6 +122,21 @@ class PerfBuffers(Generic[_Tag]):
         if self._ring:
             self._spilling = False
             self._library.bpf_consume_ringbuf(self._ring)
+
+
+class _LibraryAt(ctypes.Structure):
+    """Dl_info, dladdr(3)."""
+
+    _fields_ = (("file", c_char_p), ("base", c_void_p), ("symbol", c_char_p), ("address", c_void_p))
+
+
+def library_file() -> Path:
+    """Where the loader finds libbcc_bpf. Raises CannotRunError."""
+    found = _LibraryAt()
+    function = ctypes.cast(_bcc_library().perf_reader_poll, c_void_p)
+    if not ctypes.CDLL(None).dladdr(function, ctypes.byref(found)):
+        raise CannotRunError("BCC's library cannot be found.", BCC_PACKAGE)
+    return Path(os.fsdecode(found.file))
 
 
 def _bcc_library() -> ctypes.CDLL:

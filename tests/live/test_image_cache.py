@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nettop.kernel import compiler as compiler_module
 from nettop.kernel import image_cache
-from nettop.kernel.compiler import compile_apart
+from nettop.kernel.compiler import compile_apart, import_bcc
 from nettop.kernel.image import Image
 from nettop.kernel.program import HOOKS, KernelProgram, defines
 from nettop.kernel.scope import Scope
@@ -77,6 +78,29 @@ def test_another_kernel_is_another_image(
     monkeypatch.setattr(image_cache, "VMLINUX", btf)
     image_cache.image_for(PLAIN, directory)
     assert compiler.asked == 2
+
+
+def test_another_compiler_makes_another_image(
+    compiler: Compiler, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update puts another file in the place of the first, perhaps of the same size and time."""
+    library = tmp_path / "libbcc.so.0"
+    monkeypatch.setattr(compiler_module, "library_file", lambda: tmp_path / "libbcc_bpf.so.0")
+    for content in ("one", "two"):
+        update = tmp_path / "update"
+        update.write_text(content)
+        os.utime(update, (0, 0))
+        update.rename(library)
+        for _ in range(2):
+            image_cache.image_for(PLAIN, directory)
+    assert compiler.asked == len(files(directory)) == 2
+
+
+def test_the_compiler_is_the_one_that_is_loaded() -> None:
+    identity = compiler_module.compiler_identity()
+    import_bcc()
+    loaded = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libbcc.so" in line]
+    assert identity.split()[0] in loaded
 
 
 def cut(file: Path) -> None:
