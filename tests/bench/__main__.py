@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -24,7 +24,8 @@ from tests.bench.report import Findings, Target, markdown, targets_table
 from tests.bench.settings import Settings
 from tests.live.lab import NETTOP
 
-CASES: dict[str, Callable[[Settings], Findings]] = {
+Case = Callable[[Settings, Findings], None]
+CASES: dict[str, Case] = {
     "start": start.run,
     "memory": memory.run,
     "slowdown": slowdown.run,
@@ -81,28 +82,45 @@ def measure(options: argparse.Namespace, out: Path, directory: Path) -> int:
     settings = Settings(directory, options.quick, nettops)
     head = machine.description()
     tell("\n".join([*head, f"Command: {command(options)}", ""]))
+    targets, passed = run_cases({name: CASES[name] for name in options.cases or CASES}, settings, out, head)
+    tell(markdown(targets_table(targets)))
+    tell(f"Raw rows: {out}")
+    return 0 if passed else 1
+
+
+def run_cases(
+    cases: dict[str, Case], settings: Settings, out: Path, head: Sequence[str] = ()
+) -> tuple[list[Target], bool]:
+    """All targets, and whether no case failed. `out` gets each measurement when it is made, of failed cases too."""
     targets: list[Target] = []
     raw: dict[str, list[dict[str, Any]]] = {}
-    failed = False
-    for name in options.cases or CASES:
+    passed = True
+    for name, case in cases.items():
         sys.stderr.write(f"bench: {name}\n")
         begun = time.monotonic()
+
+        def keep(rows: list[dict[str, Any]], name: str = name) -> None:
+            raw[name] = rows
+            written_whole(out, {"machine": head, "quick": settings.quick, "cases": raw})
+
+        findings = Findings(keep)
         try:
-            findings = CASES[name](settings)
-        except Exception:  # noqa: BLE001 - the other cases took as long
+            case(settings, findings)
+        except Exception:  # noqa: BLE001 - the other cases take as long
             traceback.print_exc()
-            failed = True
-            continue
+            passed = False
         for table in findings.tables:
             tell(markdown(table))
         targets += findings.targets
-        raw[name] = findings.raw
-        # after each, so that an interruption costs only one
-        out.write_text(json.dumps({"machine": head, "quick": options.quick, "cases": raw}, indent=1) + "\n")
         sys.stderr.write(f"bench: {name} took {time.monotonic() - begun:.0f} s\n")
-    tell(markdown(targets_table(targets)))
-    tell(f"Raw rows: {out}")
-    return 1 if failed else 0
+    return targets, passed
+
+
+def written_whole(path: Path, document: object) -> None:
+    """As JSON, or as it was before, whenever this ends."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    partial.replace(path)
 
 
 def main() -> int:

@@ -106,9 +106,8 @@ def score_connections(rows: Rows, done: Done) -> Score:
     return Score(ends, ends, len(seen), sum(seen.values()), reported)
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """Every rate, queries and connections apart."""
-    findings = Findings()
     cells = []
     silent = 0
     seconds = settings.seconds(5, 2)
@@ -118,14 +117,13 @@ def run(settings: Settings) -> Findings:
                 score, per_s = _offer(settings, where, what, rate, seconds)
                 silent += score.silent
                 raw = {"what": what, "rate": rate, "per_s": per_s, **asdict(score), "silent": score.silent}
-                findings.raw.append(raw)
+                findings.add(raw)
                 ends = "ends of connections" if what == "connections" else what
                 numbers = (score.offered, score.seen, score.ended, score.reported, score.silent)
                 cells.append((ends, f"{per_s:,.0f}", *(f"{number:,}" for number in numbers)))
     head = ("what", "made per second", "offered", "seen", "answered, closed", "lost", "silent")
     findings.tables.append(Table("Completeness", head, cells, NOTES))
     findings.targets.append(Target("missing and not reported as lost", 0, silent))
-    return findings
 
 
 def _offer(settings: Settings, where: Namespace, what: str, rate: int, seconds: float) -> tuple[Score, float]:

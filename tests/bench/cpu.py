@@ -23,16 +23,15 @@ NOTES = (
 )
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """Every rate, without and with the screen."""
-    findings = Findings()
     rows = []
     seconds = settings.seconds(30, 3)
     with namespace(settings.directory) as where, served(DNS, where, settings.directory), bpf_run_times():
         for mode in ("headless", "screen"):
             for rate in QUICK_RATES if settings.quick else RATES:
                 measured = _measure(settings, where, mode, rate, seconds)
-                findings.raw.append(measured)
+                findings.add(measured)
                 rows.append(_row(measured))
                 share = measured["cpu_percent"]["total"]
                 if mode == "screen" and rate in (0, 1_000):
@@ -43,7 +42,6 @@ def run(settings: Settings) -> Findings:
         "connections/s", "BPF", "reader", "model", "screen", "other", "total", "lost",
     )  # fmt: skip
     findings.tables.append(Table(f"CPU over {seconds:g} s, percent of one", head, rows, NOTES))
-    return findings
 
 
 def _measure(settings: Settings, where: Namespace, mode: str, rate: int, seconds: float) -> dict[str, Any]:

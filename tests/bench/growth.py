@@ -23,13 +23,12 @@ NOTES = (
 )
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """Every size, without and with the screen."""
-    findings = Findings()
     with namespace(settings.directory) as where:
         for mode in ("headless", "screen"):
             for live, share in QUICK_SIZES if settings.quick else SIZES:
-                findings.raw.append(_measure(settings, where, mode, live, round(live * share)))
+                findings.add(_measure(settings, where, mode, live, round(live * share)))
     rows = [_row(each) for each in findings.raw]
     head = (
         "nettop", "live", "active", "iterator", "reader", "model", "screen", "tick", "RSS, MB", "maps, MB",
@@ -41,7 +40,6 @@ def run(settings: Settings) -> Findings:
         findings.targets.append(
             Target(f"tick at {live:,} live connections, 1 % active, screen on", wanted_ms, measured, " ms")
         )
-    return findings
 
 
 def _measure(settings: Settings, where: Namespace, mode: str, live: int, active: int) -> dict[str, Any]:

@@ -28,9 +28,8 @@ NOTES = (
 )
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """nettop in three states, the others at idle."""
-    findings = Findings()
     seen = 10_000 if settings.quick else 100_000
     reasons = []
     with namespace(settings.directory) as where, served(DNS, where, settings.directory):
@@ -50,7 +49,6 @@ def run(settings: Settings) -> Findings:
             except NotStartedError as error:
                 reasons.append(f"{observer.name} does not start here: {error}")
     _tell(findings, [*NOTES, *reasons])
-    return findings
 
 
 def _see(settings: Settings, where: Namespace, number: int) -> None:
@@ -62,7 +60,7 @@ def _see(settings: Settings, where: Namespace, number: int) -> None:
 
 def _sample(findings: Findings, name: str, state: str, watching: Watching) -> None:
     time.sleep(SETTLED_S)
-    findings.raw.append({"observer": name, "state": state, **asdict(memory(watching.pid))})
+    findings.add({"observer": name, "state": state, **asdict(memory(watching.pid))})
 
 
 def _tell(findings: Findings, notes: list[str]) -> None:

@@ -34,13 +34,23 @@ class Target:
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
 
+def _nowhere(_rows: list[dict[str, Any]]) -> None:
+    pass
+
+
 @dataclass
 class Findings:
-    """Of one case. `raw` are the single measurements, as JSON values."""
+    """Of one case. `raw` are the single measurements, as JSON values; `keep` gets all of them after each."""
 
+    keep: Callable[[list[dict[str, Any]]], None] = _nowhere
     tables: list[Table] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     raw: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One measurement, kept at once: whatever comes after it, it has taken its time."""
+        self.raw.append(row)
+        self.keep(self.raw)
 
 
 @dataclass(frozen=True)

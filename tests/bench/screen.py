@@ -32,21 +32,19 @@ NOTES = (
 )
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """Every number of rows at every size."""
-    findings = Findings()
     with namespace(settings.directory) as where, served(DNS, where, settings.directory):
         for rows in QUICK_ROWS if settings.quick else ROWS:
             with crowd(where, rows, rows // 100):
                 for size in SIZES:
-                    findings.raw.append(_measure(settings, where, rows, size, loaded=False))
+                    findings.add(_measure(settings, where, rows, size, loaded=False))
                     if rows == 10_000:
-                        findings.raw.append(_measure(settings, where, rows, size, loaded=True))
+                        findings.add(_measure(settings, where, rows, size, loaded=True))
     head = ("rows", "terminal", "load", "tick, ms", "move p50", "move p95", "sort p50", "sort p95")
     findings.tables.append(Table("Screen", head, [_row(each) for each in findings.raw], NOTES))
     slowest = [max(each["move_p95_ms"], each["sort_p95_ms"]) for each in findings.raw if each["load"]]
     findings.targets.append(Target("key to frame, 10k rows, under load, p95", 40, max(slowest), " ms"))
-    return findings
 
 
 def _measure(settings: Settings, where: Namespace, rows: int, size: tuple[int, int], loaded: bool) -> dict[str, Any]:

@@ -41,9 +41,8 @@ class NotReadyError(Exception):
     """It ended before it was ready; the text is what it said last."""
 
 
-def run(settings: Settings) -> Findings:
+def run(settings: Settings, findings: Findings) -> None:
     """All subjects in turn, once per round."""
-    findings = Findings()
     with namespace(settings.directory) as where:
         subjects = _subjects(settings, where)
         reasons: dict[str, str] = {}
@@ -65,11 +64,10 @@ def run(settings: Settings) -> Findings:
                         continue  # the one that warms
                     for step, took_s in times.items():
                         taken.setdefault((subject.name, step, state), []).append(took_s)
-                        findings.raw.append(
+                        findings.add(
                             {"subject": subject.name, "step": step, "state": state, "round": number, "s": took_s}
                         )
     _tell(findings, subjects, taken, reasons)
-    return findings
 
 
 def _subjects(settings: Settings, where: Namespace) -> list[Subject]:

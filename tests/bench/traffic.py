@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -20,6 +20,7 @@ HTTP_PORT, IPERF_PORT = 8080, 5201
 FIRST_CONNECTION, CONNECTION_PORT = int(IPv4Address("127.1.0.0")), 7000  # as in connections.c
 ZONE = "bench.test"
 FAR_TOO_MANY = 1 << 24  # of what is ended by time
+GRACE_S = 30.0  # beyond the time of a measurement
 _NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
 events {{ worker_connections 1024; }}
@@ -48,15 +49,46 @@ class Load:
     run: Callable[[Namespace, Path, float], Done]
 
 
+class HungError(Exception):
+    """A client that did not end; it has been ended."""
+
+
+class Server:
+    """A load's server. Where a client hung it may serve nobody any more: begin() makes another."""
+
+    def __init__(self, load: Load, where: Namespace, directory: Path) -> None:
+        self._serve = partial(load.serve, where, directory)
+        self._program: Program | None = None
+
+    def begin(self) -> None:
+        self.stop()
+        self._program = self._serve()
+
+    def stop(self) -> None:
+        if self._program is not None:
+            self._program.stop()
+
+
 @contextmanager
-def served(load: Load, where: Namespace, directory: Path) -> Iterator[None]:
-    """The load's server."""
-    server = load.serve(where, directory)
+def served(load: Load, where: Namespace, directory: Path) -> Iterator[Server]:
+    """The load's server for a while."""
+    server = Server(load, where, directory)
     try:
-        yield
+        server.begin()
+        yield server
     finally:
-        if server is not None:
-            server.stop()
+        server.stop()
+
+
+def said_by(client: Program, patience_s: float) -> str:
+    """What a client says until its end. Raises HungError."""
+    try:
+        return client.end(patience_s)
+    except AssertionError as error:
+        if client.exit_code is not None:
+            raise
+        client.stop()
+        raise HungError(f"it did not end within {patience_s:g} s") from error
 
 
 # DNS
@@ -78,12 +110,12 @@ def start_dns(where: Namespace, directory: Path, seconds: float, rate: int = 0, 
 
 def dns_done(program: Program, patience_s: float) -> Done:
     """What dnsperf says once it has ended."""
-    return read_dnsperf(program.end(patience_s), program.pid)
+    return read_dnsperf(said_by(program, patience_s), program.pid)
 
 
 def run_dns(where: Namespace, directory: Path, seconds: float) -> Done:
     """As many queries as possible."""
-    return dns_done(start_dns(where, directory, seconds), seconds + 30)
+    return dns_done(start_dns(where, directory, seconds), seconds + GRACE_S)
 
 
 def read_dnsperf(said: str, pid: int | None = None) -> Done:
@@ -119,7 +151,7 @@ def start_connections(
 
 def connections_done(program: Program, patience_s: float) -> Done:
     """What it says once it has ended."""
-    said = json.loads(program.end(patience_s))
+    said = json.loads(said_by(program, patience_s))
     return Done(said["offered"] / said["seconds"], said["offered"], said["offered"], said["client"])
 
 
@@ -133,7 +165,7 @@ def connection_number(address: str, port: int) -> int | None:
 
 def run_connections(where: Namespace, directory: Path, seconds: float) -> Done:
     """As many connections as possible."""
-    return connections_done(start_connections(where, directory, seconds), seconds + 30)
+    return connections_done(start_connections(where, directory, seconds), seconds + GRACE_S)
 
 
 def serve_http(where: Namespace, directory: Path) -> Program:
@@ -148,7 +180,7 @@ def serve_http(where: Namespace, directory: Path) -> Program:
 def run_requests(where: Namespace, _directory: Path, seconds: float) -> Done:
     """wrk on 16 connections that stay."""
     client = where.start("wrk", "-t", "1", "-c", "16", "-d", f"{seconds:.0f}s", f"http://{ADDRESS}:{HTTP_PORT}/")
-    return read_wrk(client.end(seconds + 30), client.pid)
+    return read_wrk(said_by(client, seconds + GRACE_S), client.pid)
 
 
 def read_wrk(said: str, pid: int | None = None) -> Done:
@@ -169,7 +201,7 @@ def serve_iperf(where: Namespace, _directory: Path) -> Program:
 def run_streams(where: Namespace, _directory: Path, seconds: float) -> Done:
     """iperf3 with two streams; Gbit/s that were received."""
     client = where.start("iperf3", "-c", ADDRESS, "-p", str(IPERF_PORT), "-P", "2", "-t", f"{seconds:.0f}", "-J")
-    return read_iperf(client.end(seconds + 30), client.pid)
+    return read_iperf(said_by(client, seconds + GRACE_S), client.pid)
 
 
 def run_datagrams(where: Namespace, _directory: Path, seconds: float) -> Done:
@@ -177,7 +209,7 @@ def run_datagrams(where: Namespace, _directory: Path, seconds: float) -> Done:
     client = where.start(
         "iperf3", "-c", ADDRESS, "-p", str(IPERF_PORT), "-u", "-l", "64", "-b", "0", "-t", f"{seconds:.0f}", "-J"
     )
-    return read_iperf(client.end(seconds + 30), client.pid)
+    return read_iperf(said_by(client, seconds + GRACE_S), client.pid)
 
 
 def read_iperf(said: str, pid: int | None = None) -> Done:
