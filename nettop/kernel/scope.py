@@ -82,7 +82,7 @@ def comm_running(comm: str) -> bool:
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             try:
-                if (process / "comm").read_text(errors="surrogateescape").rstrip("\n") == comm:
+                if (process / "comm").read_bytes().removesuffix(b"\n") == os.fsencode(comm):
                     return True
             except OSError:
                 continue
