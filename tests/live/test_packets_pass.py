@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from nettop.kernel import syscalls
+from nettop.kernel import abi, syscalls
 from nettop.kernel.compiler import compile_apart
-from nettop.kernel.program import HOOKS, KernelProgram, defines
+from nettop.kernel.program import _BUFFERS, HOOKS, KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live import dns_server, programs
 from tests.live.conftest import Figures
@@ -146,7 +146,9 @@ def random_packets() -> Iterator[tuple[int, bytes]]:
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[KernelProgram]:
+    """No CPU has perf buffers here, so that each record takes the longest way: into the ring buffer behind them."""
     made = KernelProgram(Scope(), compile_apart(defines(Scope())))
+    made._buffers.open_spilled(made._maps["spilled"], {buffer.number: buffer.decode for buffer in _BUFFERS})
     yield made
     made.close()
 
@@ -158,8 +160,10 @@ def loaded(kernel: KernelProgram) -> dict[str, int]:
 
 
 def dns_reports(kernel: KernelProgram) -> int:
-    """How many packets got as far as a report of DNS, for which no buffer is open here."""
-    return kernel.losses().perf_buffer["dns_events"]
+    """How many packets got as far as a report of DNS since the last call."""
+    told = sum(record.decode is abi.decode_dns for record in kernel.drain())
+    assert kernel.losses().perf_buffer["dns_events"] == 0
+    return told
 
 
 @pytest.mark.parametrize("program", ["packet_egress", "packet_ingress"])
@@ -168,7 +172,7 @@ def test_every_packet_passes(
     kernel: KernelProgram, loaded: dict[str, int], figures: Figures, program: str, shapes: tuple[str, int]
 ) -> None:
     name, ran_at_least = shapes
-    before = dns_reports(kernel)
+    dns_reports(kernel)
     ran = refused = 0
     for ethertype, packet in globals()[name]():
         frame = bytes(12) + struct.pack("!H", ethertype) + packet
@@ -182,7 +186,7 @@ def test_every_packet_passes(
         assert verdict == PASS, packet.hex()
         ran += 1
     figures.tell(f"{program} passed {ran} of {ran} {name.replace('_', ' ')}; {refused} the kernel would not run")
-    assert dns_reports(kernel) - before >= 40  # of each kind enough go all the way
+    assert dns_reports(kernel) >= 40  # of each kind enough go all the way
     assert ran >= ran_at_least
     assert refused < ran / 2
 
