@@ -12,7 +12,7 @@ import pytest
 
 from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
-from tests.live.lab import Namespace, Program, Watch, connections_of, dns_of, namespace, process_of
+from tests.live.lab import Namespace, Program, Watch, connections_of, dns_of, namespace, process_of, wait_until
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
 ADDRESS, TCP_PORT, UDP_PORT = "127.0.0.1", 7001, 7007
@@ -44,6 +44,18 @@ def on_the_other_cpu() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def watching(directory: Path, *arguments: str, quiet: bool = True) -> Iterator[Watch]:
+    """The whole machine, on which nothing else talks: without a scope the programs are compiled already."""
+    watch = Watch(directory, *arguments, quiet=quiet)
+    try:
+        wait_until(lambda: watch.recording.stat().st_size > 0, "the stream's first line", PATIENCE_S)
+        with watch:
+            yield watch
+    finally:
+        watch.kill()
 
 
 def started(program: Program, word: str) -> Program:
@@ -88,7 +100,7 @@ def ended(snapshot: Snapshot, *programs: Program) -> bool:
 
 
 def test_a_cpu_that_goes_and_comes(inside: Namespace, tmp_path: Path) -> None:
-    with Watch(tmp_path, "--netns", inside.name) as watch:
+    with watching(tmp_path) as watch:
         talk(inside, watch)
         switch(on=False)
         switch(on=True)
@@ -98,7 +110,7 @@ def test_a_cpu_that_goes_and_comes(inside: Namespace, tmp_path: Path) -> None:
 
 def test_a_cpu_that_comes_later(inside: Namespace, tmp_path: Path) -> None:
     switch(on=False)
-    with Watch(tmp_path, "--netns", inside.name) as watch:
+    with watching(tmp_path) as watch:
         switch(on=True)
         talk(inside, watch)
         watch.stop()
@@ -109,7 +121,7 @@ def test_a_short_name_after_a_longer_one(inside: Namespace, tmp_path: Path) -> N
     server = started(inside.play(programs.tcp_server, address=ADDRESS, port=TCP_PORT), "listening")
     started(inside.play(dns_server.serve, addresses=[ADDRESS]), "serving")
     started(inside.play(programs.udp_echo, address=ADDRESS, port=UDP_PORT), "bound")
-    with Watch(tmp_path, "--netns", inside.name, "--comm", "ab", quiet=False) as watch:
+    with watching(tmp_path, "--comm", "ab", quiet=False) as watch:
         talker = inside.play(programs.tcp_client, address=ADDRESS, port=TCP_PORT, sizes=SIZES, comm="ab")
         asker = inside.play(programs.ask_udp, server=ADDRESS, questions=QUESTIONS, comm="ab")
         pinger = inside.play(programs.udp_client, address=ADDRESS, port=UDP_PORT, sizes=[331], comm="ab")
