@@ -4,6 +4,7 @@ Named so that pytest collects it only when asked for by name. Traffic crosses a 
 at first; nettop watches the whole machine, on which nothing else talks.
 """
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -30,9 +31,10 @@ from tests.live.lab import (
     two_namespaces,
     wait_until,
 )
+from tests.live.truth import owners
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
-ANSWER, RESET, HOLD, ECHO, CLOSED = 7001, 7002, 7004, 7007, 7999
+ANSWER, RESET, HOLD, ECHO, REFUSING, CLOSED = 7001, 7002, 7004, 7007, 7008, 7999
 OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
 SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
 
@@ -191,17 +193,21 @@ def test_owner_of_an_accepted_connection_that_lives(lab: Lab) -> None:
     lab.settled(lab.servers["hold"], connections=2)
 
 
+def udp_of(lab: Lab, pid: int) -> UdpTotals | None:
+    known = [row for row in lab.watch.store.snapshot().processes if row.pid == pid]
+    return known[0].udp if known else None
+
+
 def test_udp_bytes(lab: Lab) -> None:
     total = UdpTotals(tx_bytes=13 * 331, rx_bytes=13 * 331)
     client = lab.near.play(programs.udp_client, address=FAR_IPV4, port=ECHO, sizes=[331] * 13, stay=True)
     started(client, "exchanged")
 
-    def udp_of(program: Program) -> UdpTotals | None:
-        known = [row for row in lab.watch.store.snapshot().processes if row.pid == program.pid]
-        return known[0].udp if known else None
-
-    both = (client, lab.servers["echo"])
-    lab.watch.until(lambda _: [*map(udp_of, both)] == [total, total], "UDP bytes of sockets that live", PATIENCE_S)
+    lab.watch.until(
+        lambda _: [udp_of(lab, program.pid) for program in (client, lab.servers["echo"])] == [total, total],
+        "UDP bytes of sockets that live",
+        PATIENCE_S,
+    )
     client.say("close")
     client.end(PATIENCE_S)
     snapshot = lab.watch.until(
@@ -210,6 +216,34 @@ def test_udp_bytes(lab: Lab) -> None:
         PATIENCE_S,
     )
     assert (process_of(snapshot, client).comm, process_of(snapshot, client).udp) == ("pinger", total)
+
+
+def test_datagrams_that_a_socket_refuses(lab: Lab, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "ledger")
+    slow = started(lab.near.play(owners.read_late, ledger=ledger, address="127.0.0.1", port=REFUSING), "bound")
+    lab.near.play(
+        owners.send_many, ledger=ledger, address="127.0.0.1", port=REFUSING, datagrams=211, size=997
+    ).end(PATIENCE_S)  # fmt: skip
+    slow.say(211)
+    slow.end(PATIENCE_S)
+    facts = [json.loads(line) for line in Path(ledger).read_text().splitlines()]
+    (fact,) = [each["process"] for each in facts if "process" in each]
+    expected = UdpTotals(rx_bytes=fact["udp_rx_bytes"], rx_dropped=fact["udp_rx_dropped"])
+    lab.watch.until(lambda _: udp_of(lab, slow.pid) == expected, f"it to have received {expected}", PATIENCE_S)
+
+
+def test_a_socket_whose_owner_has_ended(lab: Lab) -> None:
+    parent = lab.near.play(programs.leave_socket_to_child, address="127.0.0.1", port=CLOSED, sizes=[101, 103, 107])
+    started(parent, "sent")
+    lab.watch.until(lambda _: udp_of(lab, parent.pid) == UdpTotals(tx_bytes=101), "the parent's", PATIENCE_S)
+    parent.say("let the child send")
+    child = parent.hear(PATIENCE_S)
+    lab.watch.until(lambda _: udp_of(lab, child) is not None, "the child to own the socket", PATIENCE_S)
+    before = udp_of(lab, child)
+    assert before is not None
+    parent.say("go on")
+    after = UdpTotals(tx_bytes=before.tx_bytes + 107)
+    lab.watch.until(lambda _: udp_of(lab, child) == after, "what the child sent alone", PATIENCE_S)
 
 
 def test_every_scope_loads(lab: Lab) -> None:
