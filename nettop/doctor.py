@@ -32,12 +32,18 @@ _NEEDS = {
 }
 
 
+_MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
+
+
 class Check(Row, frozen=True, gc=False, kw_only=True):
-    """One thing that the main job needs. "skipped": could not be tried because an earlier check failed."""
+    """One thing that the main job needs. "skipped": could not be tried because an earlier check failed.
+
+    "absent": this kernel does not have it, and nettop does without.
+    """
 
     need: str
     mechanism: str
-    status: Literal["ok", "missing", "skipped"]
+    status: Literal["ok", "missing", "skipped", "absent"]
     detail: str = ""
     remedy: str = ""
 
@@ -60,7 +66,7 @@ def examine() -> Report:
         nettop=__version__,
         kernel=platform.release(),
         arch=platform.machine(),
-        can_run=all(check.status == "ok" for check in checks),
+        can_run=all(check.status in ("ok", "absent") for check in checks),
         checks=checks,
     )
 
@@ -76,7 +82,7 @@ def report_text(report: Report) -> str:
     lines = [f"nettop {report.nettop} {verdict} (Linux {report.kernel}, {report.arch}).", ""]
     for check in report.checks:
         if check.status != "skipped":
-            mark = "ok      " if check.status == "ok" else "MISSING "
+            mark = _MARKS[check.status]
             lines.append(f"{mark} {check.need}: {check.detail} ({check.mechanism})")
     skipped = [check.need for check in report.checks if check.status == "skipped"]
     if skipped:
@@ -112,6 +118,15 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
         return Check(need=need, mechanism=mechanism, status="ok", detail=trial())
     except NettopError as error:
         return Check(need=need, mechanism=mechanism, status="missing", detail=error.message, remedy=error.remedy)
+
+
+def _absent(hook: program.Hook) -> Check:
+    return Check(
+        need=_NEEDS[hook.need],
+        mechanism=hook.mechanism,
+        status="absent",
+        detail=f"came with Linux {hook.since}; all else works without it",
+    )
 
 
 def _capabilities() -> Iterator[Check]:
@@ -177,6 +192,9 @@ def _hooks() -> Iterator[Check]:
 
         yield _check("room for what the kernel tells", "perf buffers", buffers)
         for hook in program.HOOKS:
+            if hook not in kernel.hooks:
+                yield _absent(hook)
+                continue
 
             def trial(hook: program.Hook = hook) -> str:
                 kernel.attach_hook(hook, cgroup)

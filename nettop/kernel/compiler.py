@@ -152,7 +152,7 @@ def compile_here(defines: tuple[str, ...]) -> Image:
         programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
         attach_types={
             **{hook.target: btf.function(f"bpf_iter_{hook.target}") for hook in HOOKS if hook.kind == "iterator"},
-            **{hook.target: btf.raw_tracepoint(hook.target) for hook in HOOKS if hook.kind == "raw_tracepoint"},
+            **dict(_raw_tracepoints(btf)),
         },
     )
 
@@ -223,6 +223,16 @@ def joined_source(directory: Path) -> str:
     """One translation unit, because BCC rewrites map accesses in the main file only; #line keeps messages true."""
     parts = [f'#line 1 "{name}"\n{(directory / name).read_text()}' for name in _SOURCES]
     return "\n".join(parts)
+
+
+def _raw_tracepoints(btf: Btf) -> Iterator[tuple[str, int]]:
+    for hook in HOOKS:
+        if hook.kind == "raw_tracepoint":
+            try:
+                yield hook.target, btf.raw_tracepoint(hook.target)
+            except BtfError:
+                if not hook.since:
+                    raise
 
 
 def _offsets(btf: Btf) -> Iterator[str]:

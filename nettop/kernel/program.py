@@ -64,12 +64,16 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Hook:
-    """One attach point: what it is for, its program, and what it attaches to."""
+    """One attach point: what it is for, its program, and what it attaches to.
+
+    With `since`, the Linux version that brought it, nettop does without it where the kernel does not have it.
+    """
 
     need: str
     program: str
     kind: str  # raw_tracepoint, cgroup_skb, cgroup_sock, iterator
     target: str
+    since: str = ""
 
     @property
     def mechanism(self) -> str:
@@ -167,13 +171,18 @@ class KernelProgram:
         packets are seen last, because they are counted in the sockets' entries.
         """
         self.open_buffers()
-        for hook in HOOKS:
+        for hook in self.hooks:
             if hook.kind != "cgroup_skb":
                 self.attach_hook(hook, cgroup_fd)
         self.scan_files()
-        for hook in HOOKS:
+        for hook in self.hooks:
             if hook.kind == "cgroup_skb":
                 self.attach_hook(hook, cgroup_fd)
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """Those that this kernel has."""
+        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._image.attach_types)
 
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
@@ -285,7 +294,7 @@ class KernelProgram:
             map_full={"sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0)},
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
-                for hook in HOOKS
+                for hook in self.hooks
                 if hook.kind == "raw_tracepoint"
             },
             udp_unattributed_bytes=counts[abi.UDP_UNATTRIBUTED_BYTES],

@@ -14,7 +14,7 @@ from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.image_cache import image_for
 from nettop.kernel.place import has_host_pids
 from nettop.kernel.privileges import give_up_privileges
-from nettop.kernel.program import HOOKS, KernelProgram, Losses, defines, open_cgroup2
+from nettop.kernel.program import KernelProgram, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
@@ -71,7 +71,7 @@ class LiveSource:
             scope=rows.Scope(
                 pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns, dns_ports=dns_ports
             ),
-            hooks={hook.need: hook.mechanism for hook in HOOKS},
+            hooks={hook.need: hook.mechanism for hook in self._program.hooks},
             interval_s=interval_s,
             filter=filter_text,
         )

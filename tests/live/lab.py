@@ -4,6 +4,7 @@ Everything here is a context manager that leaves nothing behind, however a test 
 namespace or on a veth pair between two of them.
 """
 
+import functools
 import inspect
 import itertools
 import json
@@ -361,7 +362,11 @@ def snapshot_running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator["s
             process.kill()
 
 
-HOOK_LINKS = len(HOOKS)
+@functools.cache
+def hook_links() -> int:
+    """How many of nettop's hooks this kernel has."""
+    known = Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return sum(not hook.since or f"btf_trace_{hook.target}\0".encode() in known for hook in HOOKS)
 
 
 def kernel_ids(pid: int) -> dict[str, set[int]]:
@@ -380,7 +385,7 @@ def kernel_ids(pid: int) -> dict[str, set[int]]:
 
 def attached(pid: int) -> bool:
     """Whether a nettop holds all its links."""
-    return len(kernel_ids(pid)["link"]) == HOOK_LINKS
+    return len(kernel_ids(pid)["link"]) == hook_links()
 
 
 def existing_ids() -> dict[str, set[int]]:
