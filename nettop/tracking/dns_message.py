@@ -17,9 +17,13 @@ from msgspec import Struct
 from nettop.model.rows import Answer
 
 HEADER_BYTES = 12  # RFC 1035 section 4.1.1
-MAX_ANSWER_BYTES = 8192  # kept of one message's answers: some forty addresses, and 10,000 such rows are 80 MB
-ANSWER_OVERHEAD_BYTES = 200  # what Python needs for an Answer besides its text
-_MOST_ITEMS = MAX_ANSWER_BYTES // 3  # of one record: each is shown as three characters at least
+MAX_ANSWER_BYTES = 16_384  # kept of one message's answers: 110 addresses; if all 10,000 rows had them, 160 MB
+ADDRESSES_ALONE_BYTES = 8192  # of that: what else there is takes longer to read
+ANSWER_OVERHEAD_BYTES = 130  # what Python needs for an Answer besides its text
+NAME_OVERHEAD_BYTES = 50  # and for its name, where it is not the one that was asked for
+_MOST_ITEMS = (
+    MAX_ANSWER_BYTES - ADDRESSES_ALONE_BYTES
+) // 3  # of one record: each is shown as three characters at least
 _MOST_PARAMETERS = 128  # of a service; some ten are registered, and dnslib takes 3 us for each
 _MANDATORY, _ALPN = 0, 1  # RFC 9460 section 14.3.2
 _BITMAP_BYTES = 32  # RFC 4034 section 4.1.2
@@ -47,7 +51,7 @@ RDMAP.setdefault("SVCB", HTTPS)  # one format for both (RFC 9460 section 2.2), o
 class DnsMessage(Struct, frozen=True, gc=False):
     """What nettop uses of a message. `qname` is None where there is no question or it could not be parsed.
 
-    `answers_cut` counts the records of the answer section beyond MAX_ANSWER_BYTES.
+    `answers_cut` counts the records of the answer section beyond MAX_ANSWER_BYTES, and those that make no sense.
     """
 
     response: bool
@@ -64,25 +68,35 @@ NOT_A_MESSAGE = DnsMessage(False, "NOERROR", False, None, None, (), False)
 
 
 def parse(message: bytes) -> DnsMessage | None:
-    """A message without its id; None if it is too short to be one. `parsed` is False if only the header made sense."""
+    """A message without its id; None if it is too short to be one.
+
+    `parsed` is False if it does not make sense to its end; what is whole before that is there.
+    """
     if len(message) < HEADER_BYTES:
         return None
     flags, code, questions, answers, authorities, additionals = _HEADER.unpack_from(message)
     response, truncated, rcode = bool(flags & 0x80), bool(flags & 0x02), code & 0x0F
+    kept: list[Answer] = []
+    qname, qtype, cut, parsed = None, None, 0, False
     try:
         if flags >> 3 & 0x0F != _QUERY or questions > 1:
             raise ValueError("not an ordinary query")
         qname, qtype, end = _first_question(message) if questions else (None, None, HEADER_BYTES)
+        cut = answers
         buffer = _Buffer(message, end)
-        kept, cut = _answers(buffer, answers, qname) if answers else ((), 0)
+        if answers:
+            _keep_answers(kept, buffer, answers, qname)
         for _ in range(authorities + additionals):
             buffer.skip_name()
             kind, ttl, _, buffer.offset = buffer.record()
             if kind == _OPT:
                 rcode |= ttl >> 24 << 4  # the upper bits of the extended code: RFC 6891 section 6.1.3
-        return DnsMessage(response, _rcode_text(rcode), truncated, qname, qtype, kept, True, cut)
+        parsed = True
     except (ValueError, IndexError, struct.error):
-        return DnsMessage(response, _rcode_text(rcode), truncated, None, None, (), False)
+        pass
+    return DnsMessage(
+        response, _rcode_text(rcode), truncated, qname, qtype, tuple(kept), parsed, cut - len(kept) if cut else 0
+    )
 
 
 class _Label(DNSLabel):  # type: ignore[misc] # dnslib ships no types
@@ -206,9 +220,8 @@ def _whole_question(raw: bytes) -> tuple[str, str] | None:
     return question if buffer.offset == len(raw) and not buffer.pointers else None
 
 
-def _answers(buffer: _Buffer, count: int, qname: str | None) -> tuple[tuple[Answer, ...], int]:
-    """The answers that there is room for, and how many there is none for. Most have the name that was asked for."""
-    kept = []
+def _keep_answers(kept: list[Answer], buffer: _Buffer, count: int, qname: str | None) -> None:
+    """The answers that there is room for. Most have the name that was asked for."""
     room = MAX_ANSWER_BYTES
     for _ in range(count):
         name_at = buffer.offset
@@ -218,15 +231,17 @@ def _answers(buffer: _Buffer, count: int, qname: str | None) -> tuple[tuple[Answ
         else:
             buffer.skip_name()
         kind, ttl, start, end = buffer.record()
-        if room >= ANSWER_OVERHEAD_BYTES + end - start:
+        reserved = 0 if (kind, end - start) in _ADDRESSES else ADDRESSES_ALONE_BYTES
+        if room - reserved >= ANSWER_OVERHEAD_BYTES + end - start:
             buffer.offset = name_at
             name = qname if asked and qname is not None else buffer.name()
             answer = Answer(name=name, type=_type_text(kind), ttl=ttl, data=_rdata_text(buffer, kind, start, end))
-            room -= ANSWER_OVERHEAD_BYTES + len(answer.name) + len(answer.data)
-            if room >= 0:
+            room -= ANSWER_OVERHEAD_BYTES + len(answer.data)
+            if answer.name is not qname:
+                room -= NAME_OVERHEAD_BYTES + len(answer.name)
+            if room >= reserved:
                 kept.append(answer)
         buffer.offset = end
-    return tuple(kept), count - len(kept)
 
 
 def name_text(labels: Sequence[bytes]) -> str:

@@ -176,7 +176,6 @@ def test_too_short_for_a_message(message: bytes) -> None:
         HEADER + b"\1a\xc0\x0c\0\1\0\1",
         b"\x12\x34\x28" + HEADER[3:] + b"\1a\0\0\1\0\1",
         b"\x12\x34\x01\x00\x00\x02" + bytes(6) + b"\1a\0\0\1\0\1" * 2,
-        ANSWER_HEADER + b"\0\0\1\0\1\0\0\0\0\0\5\1\2\3",
     ],
     ids=[
         "no question",
@@ -188,12 +187,28 @@ def test_too_short_for_a_message(message: bytes) -> None:
         "loop",
         "update",
         "two questions",
-        "record longer than the message",
     ],
 )
 def test_what_cannot_be_parsed_keeps_its_header(message: bytes) -> None:
     response = message[2] >= 0x80
     assert parse(message) == DnsMessage(response, "NOERROR", False, None, None, (), False)
+
+
+CUT = (b"\xc0\x0c" + b"\0\1\0\1\0\0\0\5\0\4\xc0\0\2\1") * 5
+ANSWER_TO_A = b"\0\0\x81\x80\0\1\0\5\0\1\0\1" + b"\1a\0\0\1\0\1"
+
+
+@pytest.mark.parametrize("records", [CUT[:50], CUT[:63], CUT[:48] + b"\xc0\xff" + CUT[50:]], ids=["in", "at", "odd"])
+def test_the_records_before_the_end_of_what_makes_sense_are_kept(records: bytes) -> None:
+    result = parsed(ANSWER_TO_A + records)
+    assert (result.parsed, result.qname, result.qtype, result.rcode) == (False, "a", "A", "NOERROR")
+    assert [row.data for row in result.answers] == ["192.0.2.1"] * 3
+    assert result.answers_cut == 2
+
+
+def test_a_message_cut_behind_its_answers_has_them_all() -> None:
+    result = parsed(ANSWER_TO_A + CUT + b"\1b")
+    assert (result.parsed, len(result.answers), result.answers_cut) == (False, 5, 0)
 
 
 def test_longest_name() -> None:
@@ -245,7 +260,7 @@ def chained(pointers: int, label: bytes, size: int) -> bytes:
     [
         (chained(120, b"\1b", 65_535), {".", ".".join("b" * 120 + "a")}),
         (chained(120, b"", 65_535), {".", "a"}),
-        (chained(900, b"", 65_535), set()),
+        (chained(900, b"", 65_535), {"."}),
     ],
     ids=["labels", "pointers only", "too many pointers"],
 )
@@ -257,7 +272,12 @@ def test_a_hostile_chain_of_pointers_costs_little(message: bytes, names: set[str
 
 
 def kept_bytes(message: DnsMessage) -> int:
-    return sum(dns_message.ANSWER_OVERHEAD_BYTES + len(row.name) + len(row.data) for row in message.answers)
+    return sum(
+        dns_message.ANSWER_OVERHEAD_BYTES
+        + len(row.data)
+        + (0 if row.name == message.qname else dns_message.NAME_OVERHEAD_BYTES + len(row.name))
+        for row in message.answers
+    )
 
 
 ADDRESS_RECORD = b"\0\1\0\1\0\0\0\5\0\4\xc0\0\2\1"  # without its name
