@@ -85,9 +85,12 @@ struct socket_record {
 };
 _Static_assert(sizeof(struct socket_record) == 208, "socket_record");
 
-#define DNS_CAPTURE_BYTES 4096 /* the largest EDNS buffer that resolvers announce in practice */
+/* What a record in dns_events tells. */
+#define DNS_MESSAGE 0
+#define DNS_REFUSED 1        /* ICMP said to a connected UDP socket that nobody serves at server_address */
+#define DNS_ANSWER_DROPPED 2 /* the socket had no room for the answer with this txid that was told just before */
 
-/* Head of a record in dns_events. The packet follows, from its IP header on, cut after DNS_CAPTURE_BYTES of payload. */
+/* Head of a record in dns_events. After a DNS_MESSAGE the packet follows from its IP header on, captured_bytes of payload. */
 struct dns_packet {
 	__u64 time_ns;
 	__u64 socket_cookie;
@@ -95,17 +98,20 @@ struct dns_packet {
 	__u32 netns;
 	__u32 tcp_seq;           /* sequence number of the first payload byte; 0 for UDP */
 	__u32 payload_bytes;     /* as on the wire */
+	__u32 captured_bytes;
 	__u16 payload_offset;    /* from the IP header */
 	__u16 client_port;
 	__u16 server_port;
+	__u16 txid;              /* of DNS_ANSWER_DROPPED */
 	__u8 query;              /* 1: leaves this host for a DNS port, 0: comes back from one */
+	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u8 pad[3];
+	__u8 pad[4];
 	__u8 client_address[ADDRESS_BYTES];
-	__u8 server_address[ADDRESS_BYTES];
+	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
 };
-_Static_assert(sizeof(struct dns_packet) == 104, "dns_packet");
+_Static_assert(sizeof(struct dns_packet) == 112, "dns_packet");
 
 #define EXEC_ARGUMENT_BYTES 512
 
@@ -178,6 +184,10 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define SOCKETS_MAP_FULL 4
 #define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload of sockets that are not in the map */
 #define OLDER_WITHOUT_ROOM 6     /* sockets that the iterator over open files found no room for: in every pass again */
-#define LOSS_COUNTERS 7
+#define DNS_UNASKED 7              /* answers over UDP that no question waited for, beyond those that are handed on */
+#define DNS_REPEATS 8              /* questions sent again that no row counts, because they came too fast */
+#define DNS_LEFT_OUT 9             /* segments of DNS over TCP and messages of multicast DNS, likewise */
+#define DNS_QUESTIONS_PUSHED_OUT 10 /* of the table of those that wait for an answer */
+#define LOSS_COUNTERS 11
 
 #endif

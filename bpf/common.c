@@ -88,6 +88,13 @@ struct comm_key {
 BPF_HASH(scope_comm, struct comm_key, u8, SCOPE_ENTRIES);
 #endif
 
+/* Where the parts of a packet begin. */
+struct packet {
+	u32 l4_offset;
+	u8 protocol;
+	u8 version;
+};
+
 static __always_inline void count_loss(int which, u64 amount)
 {
 	u64 *counter = losses.lookup(&which);

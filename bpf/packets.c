@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * DNS messages and UDP bytes, from cgroup_skb on the root of cgroup2: the sending process is `current` even while the
+ * DNS messages (dns.c) and UDP bytes, from cgroup_skb on the root of cgroup2: the sending process is `current` even while the
  * packet waits for a neighbour, the payload is whole (reassembled, page fragments included), and each packet is seen
  * once, also across veth and NAT. The raw tracepoints of the device layer offer none of the three.
  *
@@ -9,12 +9,6 @@
  */
 
 #define IPV6_EXTENSION_HEADERS 4 /* more than any stack sends; a longer chain is passed over */
-
-struct packet {
-	u32 l4_offset;
-	u8 protocol;
-	u8 version;
-};
 
 /* Where the transport header begins. 0 if that cannot be told. */
 static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet)
@@ -159,28 +153,6 @@ static __always_inline void count_unknown(u64 key, u32 payload_bytes)
 #endif
 }
 
-#ifdef REFUSED_DATAGRAM_UNNAMED
-/* What arrives on this CPU: before Linux 6.7 the tracepoint below does not tell which packet it is about. */
-struct arrival {
-	u64 socket;
-	u64 payload_bytes;
-};
-BPF_PERCPU_ARRAY(arrivals, struct arrival, 1);
-#endif
-
-static __always_inline void remember_arrival(void *sk, u32 payload_bytes)
-{
-#ifdef REFUSED_DATAGRAM_UNNAMED
-	int zero = 0;
-	struct arrival *arrival = arrivals.lookup(&zero);
-
-	if (!arrival)
-		return;
-	arrival->socket = (u64)sk;
-	arrival->payload_bytes = payload_bytes;
-#endif
-}
-
 /*
  * udp_fail_queue_rcv_skb(rc, sk, skb): the socket refuses a datagram, mostly because its receive buffer is full. It comes on
  * the same CPU, right after packet_ingress() has counted that datagram; its UDP header has been pulled off by now.
@@ -190,9 +162,10 @@ int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
 	u64 key = ctx->args[1], payload_bytes = 0;
 	struct socket_entry *entry = sockets.lookup(&key);
 
+	dns_answer_dropped(ctx, (void *)key);
 	if (!entry)
 		return 0;
-#ifdef REFUSED_DATAGRAM_UNNAMED
+#ifdef REFUSED_DATAGRAM_UNNAMED /* before Linux 6.7 */
 	int zero = 0;
 	struct arrival *arrival = arrivals.lookup(&zero);
 
@@ -225,7 +198,6 @@ static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, voi
 	}
 	if (!egress) {
 		__sync_fetch_and_add(&entry->kept_rx_bytes, payload_bytes);
-		remember_arrival(sk, payload_bytes);
 		return entry;
 	}
 	sent_before = entry->kept_tx_bytes;
@@ -259,64 +231,11 @@ static __always_inline void find_asking(struct process_id *asking, struct socket
 		identify(asking, task);
 }
 
-static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct packet *packet, u32 header_bytes,
-				       u32 ports, struct socket_entry *udp, int egress)
-{
-	u16 source = HOST_ORDER(ports & 0xffff), destination = HOST_ORDER(ports >> 16);
-	u32 offset = packet->l4_offset + header_bytes, length = skb->len;
-	struct dns_packet event = {};
-	u64 key = (u64)sk;
-	u32 wanted;
-	int refused;
-
-	if (length <= offset)
-		return;
-	/* multicast DNS answers whom it likes: both ports are the same then */
-	if (udp && source != destination && count_message(skb, udp, offset, length - offset, egress))
-		return;
-	event.netns = netns_of(sk, UNTYPED);
-	if (!netns_in_scope(event.netns))
-		return;
-	if (egress) {
-		struct socket_entry *entry = udp ? udp : sockets.lookup(&key);
-
-		find_asking(&event.owner, entry, sk);
-		if (!process_in_scope(&event.owner))
-			return;
-	}
-	event.time_ns = bpf_ktime_get_ns();
-	event.socket_cookie = bpf_get_socket_cookie(skb);
-	event.query = egress;
-	event.protocol = packet->protocol;
-	event.ip_version = packet->version;
-	event.payload_offset = offset;
-	event.payload_bytes = length - offset;
-	event.client_port = egress ? source : destination;
-	event.server_port = egress ? destination : source;
-	if (packet->protocol == IPPROTO_TCP) {
-		bpf_skb_load_bytes(skb, packet->l4_offset + 4, &event.tcp_seq, 4);
-		event.tcp_seq = __builtin_bswap32(event.tcp_seq);
-	}
-	if (packet->version == 4) {
-		bpf_skb_load_bytes(skb, egress ? 12 : 16, event.client_address, 4);
-		bpf_skb_load_bytes(skb, egress ? 16 : 12, event.server_address, 4);
-	} else {
-		bpf_skb_load_bytes(skb, egress ? 8 : 24, event.client_address, 16);
-		bpf_skb_load_bytes(skb, egress ? 24 : 8, event.server_address, 16);
-	}
-	wanted = offset + DNS_CAPTURE_BYTES;
-	if (wanted > length)
-		wanted = length;
-	/* on a line of its own: BCC's rewriting adds a semicolon */
-	refused = dns_events.perf_submit_skb(skb, wanted, &event, sizeof(event));
-	if (refused)
-		spill_dns(refused, skb, &event);
-}
-
 static __always_inline void observe(struct __sk_buff *skb, int egress)
 {
 	struct packet packet = {};
 	struct socket_entry *udp = 0;
+	struct arrival *arrival = 0;
 	u32 header_bytes = 8, ports = 0;
 	u16 server_port;
 	u8 data_offset = 0;
@@ -334,6 +253,11 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (!skb->sk)
 		return;
 	sk = packet_socket(skb);
+	if (!egress) {
+		arrival = arrives(sk, skb->len - packet.l4_offset - 8);
+		if (!arrival)
+			return;
+	}
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
 			udp = count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
@@ -344,7 +268,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 			return;
 		header_bytes = (data_offset >> 4) << 2;
 	}
-	report_dns(skb, sk, &packet, header_bytes, ports, udp, egress);
+	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress);
 }
 
 int packet_egress(struct __sk_buff *skb)

@@ -59,10 +59,11 @@ static __always_inline void spill_dns(int refused, struct __sk_buff *skb, struct
 	int done = 0;
 
 	record->payload_offset = 0;
+	record->captured_bytes = bytes < LONG_DNS_BYTES ? bytes : LONG_DNS_BYTES;
 	if (refused != -ENOSPC && bytes <= USUAL_DNS_BYTES)
 		done = spill_dns_into(USUAL_DNS_BYTES, skb, record, offset, bytes);
 	else if (refused != -ENOSPC)
-		done = spill_dns_into(LONG_DNS_BYTES, skb, record, offset, bytes < LONG_DNS_BYTES ? bytes : LONG_DNS_BYTES);
+		done = spill_dns_into(LONG_DNS_BYTES, skb, record, offset, record->captured_bytes);
 	if (!done)
 		count_loss(LOST_DNS_EVENTS, 1);
 }

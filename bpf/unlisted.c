@@ -8,32 +8,19 @@
 #define DUE_QUERIES 0
 #define DUE_CONNECTIONS 1
 #define DUE_SOCKETS 2
+#define DUE_REPEATS 3   /* the same question again: apart, so that neither takes the room of the other */
+#define DUE_SEGMENTS 4  /* of DNS over TCP */
+#define DUE_MULTICAST 5 /* messages of multicast DNS */
+#define DUE_REFUSALS 6
+#define DUE_UNASKED 7
+#define DUE_LONG 8      /* bytes of long messages */
+#define DUE_KINDS 9
 
 /* Written by nettop: see the indices in abi.h. */
 BPF_ARRAY(controls, u64, CONTROLS);
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
-BPF_ARRAY(due_ns, u64, 3);
+BPF_ARRAY(due_ns, u64, DUE_KINDS);
 BPF_HASH(unlisted, struct unlisted_key, struct unlisted, 4096);
-
-/* A question that waits for its answer, by what the answer must repeat (RFC 5452 section 3). */
-struct question {
-	u64 socket_cookie; /* 0: none */
-	u32 content;
-	u16 id;
-	u16 listed;
-};
-
-#define BUCKETS 8192
-#define QUESTIONS_IN_A_BUCKET 4
-
-/*
- * All questions that wait, with nothing to lock or to allocate. Where a bucket is full one gives way: should its answer
- * come, it is handed on like any that nobody asked for. Two CPUs in one bucket at once can at worst do the same.
- */
-struct bucket {
-	struct question questions[QUESTIONS_IN_A_BUCKET];
-};
-BPF_ARRAY(waiting, struct bucket, BUCKETS);
 
 static __always_inline u64 control(int which)
 {
@@ -42,21 +29,33 @@ static __always_inline u64 control(int which)
 	return value ? *value : 0;
 }
 
-/* Generic cell rate algorithm, ITU-T I.371 annex A. Two CPUs at once may both get in: so many more are listed. */
-static __always_inline int may_list(int kind)
+/*
+ * Generic cell rate algorithm, ITU-T I.371 annex A: whether what takes `cost_ns` of the time there is comes no faster than
+ * the clock, or no further ahead of it than `ahead_ns`. Two CPUs at once may both get in: so many more are listed.
+ */
+static __always_inline int may_pass(int kind, u64 now_ns, u64 cost_ns, u64 ahead_ns)
 {
-	u64 interval_ns = control(kind == DUE_QUERIES ? QUERY_INTERVAL_NS : END_INTERVAL_NS);
-	u64 now_ns = bpf_ktime_get_ns(), due, *next = due_ns.lookup(&kind);
+	u64 due, *next = due_ns.lookup(&kind);
 
-	if (!interval_ns || !next)
+	if (!cost_ns || !next)
 		return 1;
 	due = *next;
 	if (due < now_ns)
 		due = now_ns;
-	else if (due - now_ns > interval_ns * control(LISTED_AT_ONCE))
+	else if (due - now_ns > ahead_ns)
 		return 0;
-	*next = due + interval_ns;
+	*next = due + cost_ns;
 	return 1;
+}
+
+static __always_inline int may_list(int kind, u64 now_ns)
+{
+	int of_ends = kind == DUE_CONNECTIONS || kind == DUE_SOCKETS;
+	u64 interval_ns = control(of_ends ? END_INTERVAL_NS : QUERY_INTERVAL_NS);
+
+	/* a question over TCP takes two segments, the length in one of its own, and its answer two more */
+	return may_pass(kind, now_ns, kind == DUE_SEGMENTS ? interval_ns / 4 : interval_ns,
+			interval_ns * control(LISTED_AT_ONCE));
 }
 
 /*
@@ -70,7 +69,7 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	struct unlisted *counts;
 
 	if (entry->reported_state || entry->owner_certainty != OWNER_EXACT || entry->flags & SOCKET_SHARED ||
-	    control(PASS) || may_list(kind))
+	    control(PASS) || may_list(kind, bpf_ktime_get_ns()))
 		return 0;
 	key.start_boot_ns = entry->owner.start_boot_ns;
 	key.pid = entry->owner.pid;
@@ -124,70 +123,5 @@ static __always_inline int count_socket(struct socket_record *record)
 	__sync_fetch_and_add(&counts->udp_tx_bytes, entry->kept_tx_bytes);
 	__sync_fetch_and_add(&counts->udp_rx_bytes, entry->kept_rx_bytes);
 	__sync_fetch_and_add(&counts->udp_rx_dropped, record->rx_dropped);
-	return 1;
-}
-
-/*
- * Whether a DNS message over UDP, `offset` bytes into the packet and `bytes` long, was counted. A question that has been
- * sent before stays what it was then, and an answer is what its question was.
- */
-static __always_inline int count_message(struct __sk_buff *skb, struct socket_entry *entry, u32 offset, u32 bytes,
-					 int egress)
-{
-	struct question *known = 0, *room;
-	struct bucket *bucket;
-	u32 content = bytes, index, number;
-	u64 cookie, words[2];
-	u8 head[4]; /* id, flags, rcode: RFC 1035 section 4.1.1 */
-	u16 id;
-
-	if (entry->owner_certainty != OWNER_EXACT || entry->flags & SOCKET_SHARED)
-		return 0;
-	if (bytes < DNS_HEADER_BYTES || bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
-		return 0;
-	if (head[2] >> 7 == egress) /* a server's side of the same port */
-		return 0;
-	cookie = bpf_get_socket_cookie(skb);
-	id = head[0] << 8 | head[1];
-	index = (id ^ (u32)cookie * 0x9e37) & (BUCKETS - 1);
-	bucket = waiting.lookup(&index);
-	if (!bucket)
-		return 0;
-	room = &bucket->questions[(id >> 13) & (QUESTIONS_IN_A_BUCKET - 1)];
-#pragma clang loop unroll(full)
-	for (number = 0; number < QUESTIONS_IN_A_BUCKET; number++) {
-		struct question *each = &bucket->questions[number];
-
-		if (each->socket_cookie == cookie && each->id == id)
-			known = each;
-		if (!each->socket_cookie)
-			room = each;
-	}
-	if (!egress) {
-		if (!known)
-			return 0;
-		known->socket_cookie = 0;
-		if (known->listed)
-			return 0;
-		__sync_fetch_and_add(&entry->unlisted_answered, 1);
-		if (head[3] & 15)
-			__sync_fetch_and_add(&entry->unlisted_failed, 1);
-		return 1;
-	}
-	/* names alike in these bytes and in length would have to be asked for with the same id on one socket at once */
-	if (bytes >= DNS_HEADER_BYTES + sizeof(words) &&
-	    !bpf_skb_load_bytes(skb, offset + DNS_HEADER_BYTES, words, sizeof(words)))
-		content += words[0] * 31 + (words[0] >> 32) * 17 + words[1] * 7 + (words[1] >> 32);
-	if (known && known->content == content)
-		return !known->listed;
-	if (known)
-		room = known;
-	room->id = id;
-	room->content = content;
-	room->listed = may_list(DUE_QUERIES);
-	room->socket_cookie = cookie;
-	if (room->listed)
-		return 0;
-	__sync_fetch_and_add(&entry->unlisted_queries, 1);
 	return 1;
 }

@@ -21,6 +21,7 @@ from nettop.model.rows import Row
 _NEEDS = {
     "dns_queries": "DNS queries, and UDP bytes sent",
     "dns_answers": "DNS answers, and UDP bytes received",
+    "dns_refusals": "DNS servers that are not running, at once",
     "tcp_connections": "beginning, end and owner of TCP connections",
     "udp_owners": "owners of UDP sockets",
     "udp_bytes": "UDP bytes of sockets that were closed",

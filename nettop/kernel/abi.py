@@ -9,14 +9,15 @@ from msgspec import Struct
 OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
 SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1, 2, 4, 8, 16
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
-DNS_CAPTURE_BYTES, EXEC_ARGUMENT_BYTES = 4096, 512
+DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
+EXEC_ARGUMENT_BYTES = 512
 
 _PROCESS_ID = "QII16s"
 _SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2xx8xIII16s16s"
 
 SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIIBBB5x")
 _SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
-DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIHHHBBB3x16s16s")
+DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIIHHHHBBBB4x16s16s")
 PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
 SPILLED_HEAD = struct.Struct("=Q")
 UNLISTED_KEY = struct.Struct("=QIIQ")
@@ -79,10 +80,13 @@ class DnsPacket(Struct, frozen=True, gc=False):
     netns: int
     tcp_seq: int
     payload_bytes: int
+    captured_bytes: int
     payload_offset: int
     client_port: int
     server_port: int
+    txid: int
     query: int
+    kind: int
     protocol: int
     ip_version: int
     client_address: bytes
@@ -160,9 +164,9 @@ def decode_sockets(raw: bytes) -> list[SocketRecord]:
 def decode_dns(raw: bytes) -> DnsPacket:
     """One record of dns_events. The perf buffer pads records, so the lengths bound the payload."""
     fields = DNS_PACKET.unpack_from(raw)
-    payload_bytes, payload_offset = fields[8], fields[9]
+    captured_bytes, payload_offset = fields[9], fields[10]
     start = DNS_PACKET.size + payload_offset
-    return DnsPacket(*(*fields, raw[start : start + min(payload_bytes, DNS_CAPTURE_BYTES)]))
+    return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
 
 
 def decode_process(raw: bytes) -> ProcessEvent:
@@ -173,7 +177,8 @@ def decode_process(raw: bytes) -> ProcessEvent:
 
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
-SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM, LOSS_COUNTERS = 4, 5, 6, 7
+SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 4, 5, 6
+DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT, LOSS_COUNTERS = 7, 8, 9, 10, 11
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

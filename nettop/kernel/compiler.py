@@ -19,7 +19,7 @@ from nettop.kernel.program import HOOKS
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
-_SOURCES = ("common.c", "spilled.c", "unlisted.c", "tcp.c", "packets.c", "process.c", "iterators.c")
+_SOURCES = ("common.c", "spilled.c", "unlisted.c", "tcp.c", "dns.c", "packets.c", "process.c", "iterators.c")
 _COMPILER = "libbcc.so.0"
 # Where clang and BCC would look for what to compile besides what they are given.
 _FOREIGN_SOURCES = (
@@ -61,6 +61,7 @@ _OFFSETS = {
         "skc_v6_rcv_saddr",
         "skc_net",
         "skc_flags",
+        "skc_cookie",
     ),
     "sock": ("sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops"),
     "inet_sock": ("inet_sport",),
@@ -82,6 +83,14 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
             "inet_connection_sock": ("icsk_ulp_data",),
         },
         {"tcp_sock": ("is_mptcp",)},
+    ),
+    (  # CONFIG_NF_CONNTRACK
+        {
+            "sk_buff": ("_nfct",),
+            "nf_conn": ("tuplehash", "status"),
+            "nf_conntrack_tuple_hash": ("tuple.dst.u3", "tuple.dst.u", "tuple.src.u"),
+        },
+        {},
     ),
 )
 _REFUSED_DATAGRAM, _WITH_ITS_PACKET = "udp_fail_queue_rcv_skb", 3  # (rc, sk), and skb since Linux 6.7 or so

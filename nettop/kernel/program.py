@@ -22,11 +22,12 @@ from nettop.model.rows import DNS_PORTS
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _Decoder = Callable[[bytes], abi.KernelRecord]
 _KB, _MB = 1 << 10, 1 << 20
+_MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A perf buffer: what reads its records, its size on each CPU (a power of two) and that of the longest record.
+    """A perf buffer: what reads its records, its size on each CPU (a power of two) and that of a long record.
 
     `number` is that of its counter in `losses`, and marks its records in `spilled`, where those of a CPU without a
     perf buffer go.
@@ -42,7 +43,7 @@ class Buffer:
 _BUFFERS = (
     Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size),
     Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD.size),
-    Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + abi.DNS_CAPTURE_BYTES),
+    Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES),
     Buffer(
         "process_events", abi.LOST_PROCESS_EVENTS, abi.decode_process, 256 * _KB,
         abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
@@ -84,6 +85,7 @@ class Hook:
 HOOKS = (
     Hook("dns_queries", "packet_egress", "cgroup_skb", "egress"),
     Hook("dns_answers", "packet_ingress", "cgroup_skb", "ingress"),
+    Hook("dns_refusals", "socket_error", "raw_tracepoint", "inet_sk_error_report", since="5.14"),
     Hook("tcp_connections", "tcp_state", "raw_tracepoint", "inet_sock_set_state"),
     Hook("udp_owners", "socket_create", "cgroup_sock", "sock_create"),
     Hook("udp_bytes", "socket_release", "cgroup_sock", "sock_release"),
@@ -128,6 +130,10 @@ class Losses:
     map_full: dict[str, int] = field(default_factory=dict)
     missed_runs: dict[str, int] = field(default_factory=dict)
     udp_unattributed_bytes: int = 0
+    dns_unasked: int = 0
+    dns_repeats: int = 0
+    dns_left_out: int = 0
+    dns_questions_pushed_out: int = 0
 
 
 class KernelProgram:
@@ -298,6 +304,10 @@ class KernelProgram:
                 if hook.kind == "raw_tracepoint"
             },
             udp_unattributed_bytes=counts[abi.UDP_UNATTRIBUTED_BYTES],
+            dns_unasked=counts[abi.DNS_UNASKED],
+            dns_repeats=counts[abi.DNS_REPEATS],
+            dns_left_out=counts[abi.DNS_LEFT_OUT],
+            dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
         )
 
     def close(self) -> None:

@@ -421,7 +421,9 @@ _RCODE = re.compile(r"[a-z][a-z0-9]*")
 def _dns(value: str) -> dict[Kind, _Test]:
     wanted = value.lower()
     if wanted == "failed":
-        return {"dns": lambda row: row.status == "timeout" or row.rcode not in (None, "NOERROR")}
+        return {"dns": lambda row: row.failed}
+    if wanted == "refused":  # the answer code too
+        return {"dns": lambda row: "refused" in (row.status, (row.rcode or "").lower())}
     if wanted in _DNS_STATUSES:
         return {"dns": lambda row: row.status == wanted}
     if not _RCODE.fullmatch(wanted):
@@ -452,7 +454,7 @@ _KEYS: dict[str, _FilterKey] = {
     "host": _FilterKey(_host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "state": _FilterKey(_state, "established", "TCP state"),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
-    "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, forgotten, failed"),
+    "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
     "type": _FilterKey(_type, "AAAA", "DNS record type asked for"),
 }
 

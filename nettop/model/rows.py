@@ -37,7 +37,7 @@ TcpState = Literal[
     "closing",
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
-DnsStatus = Literal["pending", "answered", "timeout", "forgotten"]
+DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
 
@@ -113,11 +113,14 @@ class Answer(Row, frozen=True, gc=False, kw_only=True):
 class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     """One DNS question of one process, from the first time it was sent until its answer or timeout.
 
-    "forgotten" are queries for whose answers nettop has stopped waiting, for want of room or because the same socket
-    used the same id for another question: whether an answer came is not known. `attempts` counts how often it was sent.
-    `answers_cut` are the records of the answer that are not among `answers`, because those are bounded to some 8 KB.
-    `unparsed` holds the message (hexadecimal, at most 512 bytes) that could not be parsed: the query, or the answer if
-    there is a qname.
+    `server` is what was asked, and the only one whose answer counts (except for what was sent to a group of servers).
+    "refused" are queries of which the kernel told the program that nobody serves there (ICMP: port unreachable, or not
+    allowed). "forgotten" are queries for whose answers nettop has stopped waiting, because there was no room, the same
+    socket used the same id for another question, or records were lost: whether an answer came is not known.
+    `attempts` counts how often it was sent, `answers_dropped` the answers that came and found no room in the socket.
+    `answers_cut` are the records of the answer that are not among `answers`, because those are bounded to some 16 KB
+    or the message ended before them. `unparsed` holds the message (hexadecimal, at most 512 bytes) that could not be
+    parsed to its end: the query, or the answer if there is a qname.
     """
 
     id: Count
@@ -141,6 +144,12 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     answers_cut: Count = 0
     response_bytes: Count | None = None
     unparsed: str | None = None
+    answers_dropped: Count = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went wrong: an error code, or no answer."""
+        return self.status in ("timeout", "refused") or self.rcode not in (None, "NOERROR")
 
 
 class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
@@ -233,7 +242,7 @@ class Latency(Row, frozen=True, gc=False, kw_only=True):
 
 
 class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
-    """DNS of one process since nettop started; `failed` are answers other than NOERROR."""
+    """DNS of one process since nettop started; `failed` are answers other than NOERROR, and refused queries."""
 
     queries: Count = 0
     answered: Count = 0
@@ -281,7 +290,10 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         missed_runs: transitions that the kernel did not show to a program, per program.
         evicted: rows that made room for newer ones, per table.
         unlisted: what came too fast for a row each, per table; it is in the totals of processes.
-        dns_unparsed: DNS messages that could not be parsed.
+        dns_unparsed: DNS messages that could not be parsed to their end.
+        dns_unasked: DNS answers over UDP that nobody waited for: of servers that were not asked, and forged ones.
+        dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
+        dns_left_out: segments of DNS over TCP, multicast DNS messages and refusals that came too fast to be looked at.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
 
@@ -293,5 +305,8 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     evicted: dict[str, Count] = {}
     unlisted: dict[str, Count] = {}
     dns_unparsed: Count = 0
+    dns_unasked: Count = 0
+    dns_repeats: Count = 0
+    dns_left_out: Count = 0
     udp_unattributed_bytes: Count = 0
     tcp_unattributed_bytes: Count = 0

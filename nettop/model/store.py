@@ -19,7 +19,7 @@ MAX_CLOSED_CONNECTIONS = 10_000  # about 8 MB; the open ones are bounded by the 
 MAX_EXITED_PROCESSES = 4_000  # about 6 MB
 LATENCIES_KEPT = 255  # per process, for its median
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
-_OPEN = ("pending", "timeout")  # what an answer may still follow on
+_OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
 
 _FAILED_CONNECTS = ("refused", "timeout", "given-up", "unreachable", "other", "reset-by-peer", "reset-by-us")
 
@@ -206,7 +206,11 @@ class Store:
             self._count_evicted_dns(row)
             return
         self._dns[row.id] = row
-        self._count_dns(row, None if known is None else known.status)
+        before = None if known is None else known.status
+        if known is not None and before == "answered" != row.status:
+            _take_back(self._totals_of(known.pid, known.process_start_time), known)
+            before = "pending"
+        self._count_dns(row, before)
         if known is None:
             self._dns_ids.append(row.id)
         if len(self._dns) > self._history.dns:
@@ -393,14 +397,23 @@ def _share(row: _Carrier) -> _Share:
     )
 
 
+def _take_back(totals: _Totals | None, row: DnsQuery) -> None:
+    """Its answer did not arrive."""
+    if totals is None:
+        return
+    totals.answered -= 1
+    totals.dns_failed -= row.rcode != "NOERROR"
+    if row.latency_ms is not None and row.latency_ms in totals.latencies_ms:
+        totals.latencies_ms.remove(row.latency_ms)
+        totals.max_latency_ms = max(totals.latencies_ms, default=None)
+
+
 def _count_dns(totals: _Totals, before: DnsStatus | None, row: DnsQuery) -> None:
     """Count what has changed since the row had this status; None if there was none."""
     if before is None:
         totals.queries += 1
-    if before == "timeout":
-        totals.timeouts -= 1
-    if row.status == "timeout":
-        totals.timeouts += 1
+    totals.timeouts += (row.status == "timeout") - (before == "timeout")
+    totals.dns_failed += (row.status == "refused") - (before == "refused")
     if row.status == "answered" and before != "answered":
         totals.answered += 1
         totals.dns_failed += row.rcode != "NOERROR"

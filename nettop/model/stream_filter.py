@@ -19,13 +19,14 @@ class StreamFilter:
         self._process_test, self._connection_test, self._dns_test = map(chosen.test, KINDS)
         self._processes: dict[Hashable, None] = {}
         self._connections: dict[Hashable, None] = {}  # open ones
-        self._queries: dict[Hashable, None] = {}  # not answered
+        self._queries: dict[Hashable, None] = {}
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
         match event:
             case events.DnsChanged(dns=row):
-                return _passes(self._dns_test, self._queries, row.id, row, row.status in ("answered", "forgotten"))
+                # an answer may turn out not to have arrived
+                return _passes(self._dns_test, self._queries, row.id, row, row.status == "forgotten")
             case events.ConnectionChanged(connection=row):
                 return _passes(self._connection_test, self._connections, row.id, row, row.state == "closed")
             case events.ProcessChanged(process=row):

@@ -175,6 +175,8 @@ class LiveSource:
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
+        lost_dns = losses.perf_buffer["dns_events"] + losses.dns_questions_pushed_out
+        self._tracker.dns_lost(lost_dns, losses.dns_left_out, pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
         told = rows.Losses(
@@ -182,8 +184,11 @@ class LiveSource:
             map_full=losses.map_full,
             # a kernel may leave a program out without counting that; every end that was not shown is found here
             missed_runs={**losses.missed_runs, "tcp_state": max(losses.missed_runs["tcp_state"], self._unseen_ends)},
-            evicted=self._tracker.evicted,
+            evicted={**self._tracker.evicted, "dns_questions": losses.dns_questions_pushed_out},
             dns_unparsed=self._tracker.dns_unparsed,
+            dns_unasked=losses.dns_unasked + self._tracker.dns_unasked,
+            dns_repeats=losses.dns_repeats,
+            dns_left_out=losses.dns_left_out,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
         )
         now = self._clock.wall(self._clock.kernel_ns())

@@ -14,10 +14,17 @@ _HEADER = struct.Struct("!2xBBHHHH")
 MAX_WAITING_SEGMENTS = 64  # per direction: more than a window of out-of-order segments on a DNS connection holds
 
 
-class StreamOutput(NamedTuple):
-    """Whole messages that a segment completed, and how many messages were given up."""
+class StreamMessage(NamedTuple):
+    """A DNS message: what was captured of it from its beginning on, and how long it was on the wire."""
 
-    messages: list[bytes]
+    captured: bytes
+    wire_bytes: int
+
+
+class StreamOutput(NamedTuple):
+    """Messages that a segment completed, and how many were given up."""
+
+    messages: list[StreamMessage]
     lost: int
 
 
@@ -37,8 +44,14 @@ class DnsStream:
         self._buffer = bytearray()
         self._skip = 0  # bytes still to come of a message of which a part was not captured
         self._waiting: dict[int, tuple[bytes, int]] = {}
-        self._messages: list[bytes] = []
+        self._messages: list[StreamMessage] = []
         self._lost = 0
+        self.last_lost_ns = 0  # kept by whoever knows the time
+
+    @property
+    def out_of_place(self) -> bool:
+        """Whether messages pass unread, because it is not known where one begins."""
+        return self._told_gap
 
     @property
     def held_bytes(self) -> int:
@@ -118,7 +131,7 @@ class DnsStream:
                     self._cut_short(end, missing)
                 return
             if length >= HEADER_BYTES:
-                self._messages.append(bytes(self._buffer[_LENGTH_BYTES:end]))
+                self._messages.append(StreamMessage(bytes(self._buffer[_LENGTH_BYTES:end]), length))
             else:
                 self._lost += 1
             del self._buffer[:end]
@@ -128,7 +141,7 @@ class DnsStream:
     def _cut_short(self, end: int, missing: int) -> None:
         """The rest of a message was not captured: hand on what there is, whose header still tells the answer code."""
         if len(self._buffer) >= _LENGTH_BYTES + HEADER_BYTES:
-            self._messages.append(bytes(self._buffer[_LENGTH_BYTES:]))
+            self._messages.append(StreamMessage(bytes(self._buffer[_LENGTH_BYTES:]), end - _LENGTH_BYTES))
         else:
             self._lost += 1
         wanted = end - len(self._buffer)

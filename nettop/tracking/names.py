@@ -34,6 +34,14 @@ class NameTable:
             self._put(self._own, (process, address), qname)
             self._put(self._any, (netns, address), qname)
 
+    def forget(self, process: Hashable, netns: int, qname: str, answers: tuple[Answer, ...]) -> None:
+        """Take back what was learned last from answers that did not arrive."""
+        for address in addresses_of(qname, answers):
+            if self._own.get((process, address)) == qname:
+                del self._own[process, address]
+            if self._any.get((netns, address)) == qname:
+                del self._any[netns, address]
+
     def find(self, process: Hashable | None, netns: int, address: str) -> Name | None:
         """The name under which this process looked the address up, else somebody else in the netns."""
         if process is not None:

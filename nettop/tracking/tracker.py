@@ -42,6 +42,11 @@ class Tracker:
         return self._dns.unparsed
 
     @property
+    def dns_unasked(self) -> int:
+        """Answers that nobody waited for, of those that the kernel side handed on."""
+        return self._dns.unasked
+
+    @property
     def evicted(self) -> dict[str, int]:
         """What was forgotten for want of room, per table."""
         return {**self._dns.evicted, "names": self._names.evicted}
@@ -100,6 +105,10 @@ class Tracker:
             and (self._connections.is_new(record) if record.protocol == _TCP else self._udp.is_new(record))
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
+
+    def dns_lost(self, anything: int, segments: int, time_ns: int) -> None:
+        """Before tick(): the counters of what of DNS was lost, and of DNS over TCP and multicast DNS alone."""
+        self._dns.records_lost(anything, segments, self._clock.wall(time_ns))
 
     def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""

@@ -46,6 +46,7 @@ class UdpTracker:
         if known is None and self._is_live(record):
             known = self._live[record.socket]
         before = known.unlisted if known else _NONE
+        now = _furthest(before, now)
         if now == before:
             return {}
         differences = ((after - earlier) % _MODULUS for after, earlier in zip(now, before, strict=True))
@@ -62,8 +63,10 @@ class UdpTracker:
         """The socket's row as the iterator found it in the pass that began at pass_ns."""
         if record.socket in self._live and not self._is_live(record):
             self._set_aside(record.socket, pass_ns)
-        row = self._row(record, self._live.get(record.socket), closed=False)
-        self._live[record.socket] = _Known(record.seen_ns, row, _owner_of(record), pass_ns, _unlisted(record))
+        known = self._live.get(record.socket)
+        row = self._row(record, known, closed=False)
+        told = _unlisted(record) if known is None else _furthest(known.unlisted, _unlisted(record))
+        self._live[record.socket] = _Known(record.seen_ns, row, _owner_of(record), pass_ns, told)
         return self._told(record, row)
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
@@ -120,6 +123,15 @@ _NONE = 0, 0, 0
 
 def _unlisted(record: SocketRecord) -> tuple[int, int, int]:
     return record.unlisted_queries, record.unlisted_answered, record.unlisted_failed
+
+
+def _furthest(before: tuple[int, int, int], now: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Counts never fall: the kernel takes an answer back that it counted and then had no room for, a moment later."""
+    queries, answered, failed = (
+        after if (after - earlier) % _MODULUS < _MODULUS // 2 else earlier
+        for earlier, after in zip(before, now, strict=True)
+    )
+    return queries, answered, failed
 
 
 def owner(record: SocketRecord) -> ProcessKey | None:

@@ -102,24 +102,25 @@ def _nonzero(value: int) -> str:
 # DNS
 
 
-def dns_failed(row: DnsQuery) -> bool:
-    """Whether the query went wrong: an error code or no answer."""
-    return row.status == "timeout" or row.rcode not in (None, "NOERROR")
-
-
 def _dns_result(row: DnsQuery, _context: Context) -> str:
-    results = {"answered": row.rcode or "?", "timeout": "TIMEOUT"}
+    results = {
+        "answered": row.rcode or "?",
+        "timeout": "TIMEOUT",
+        "refused": "CLOSED",
+    }  # the port; REFUSED is an answer code
     result = results.get(row.status, row.status)
-    return f"! {result}" if dns_failed(row) else result
+    return f"! {result}" if row.failed else result
 
 
 def _dns_answers(row: DnsQuery, _context: Context) -> str:
-    if row.unparsed is not None:
+    if row.unparsed is not None and not row.answers:
         return "(could not be parsed)"
     if row.truncated:
         return "(truncated)"
     addresses_first = sorted(row.answers, key=lambda answer: answer.type not in ("A", "AAAA"))  # before their CNAMEs
     kept = " ".join(answer.data for answer in addresses_first)
+    if row.unparsed is not None:
+        return f"(cut) {kept}"
     return f"({len(row.answers) + row.answers_cut} records) {kept}" if row.answers_cut else kept
 
 

@@ -186,14 +186,13 @@ def _leads_to(query: DnsQuery, row: Connection) -> bool:
 
 
 def _query(row: DnsQuery, snapshot: Snapshot) -> Detail:
-    status = row.status if row.rcode is None else f"{row.status}: {row.rcode}"
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
         ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
-        ("status", status),
+        ("status", _status(row)),
         ("asked", human.timestamp(row.asked_at)),
         ("latency", human.duration(row.latency_ms)),
-        ("attempts", str(row.attempts)),
+        ("attempts", _attempts(row)),
         ("client", endpoint(row.client.address, row.client.port)),
         ("server", f"{endpoint(row.server.address, row.server.port)} over {row.transport.upper()}"),
         ("netns", str(row.netns)),
@@ -208,11 +207,25 @@ def _query(row: DnsQuery, snapshot: Snapshot) -> Detail:
     )
 
 
+def _status(row: DnsQuery) -> str:
+    if row.status == "refused":
+        return "refused: the program was told at once that nobody serves there (ICMP)"
+    return row.status if row.rcode is None else f"{row.status}: {row.rcode}"
+
+
+def _attempts(row: DnsQuery) -> str:
+    if not row.answers_dropped:
+        return str(row.attempts)
+    plural = "s" if row.answers_dropped > 1 else ""
+    return f"{row.attempts}; the socket had no room for {row.answers_dropped} answer{plural}"
+
+
 def _answer_size(row: DnsQuery) -> str:
     if row.response_bytes is None:
         return "none"
     cut = ", truncated" if row.truncated else ""
     records = len(row.answers) + row.answers_cut
     plural = "" if records == 1 else "s"
-    left_out = f", of which {human.count(row.answers_cut)} are not kept" if row.answers_cut else ""
+    why = "are not kept" if row.unparsed is None else "could not be read"
+    left_out = f", of which {human.count(row.answers_cut)} {why}" if row.answers_cut else ""
     return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"

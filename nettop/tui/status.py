@@ -17,7 +17,6 @@ from nettop.model.rows import DNS_PORTS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
 from nettop.tui import view
-from nettop.tui.columns import dns_failed
 
 MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
 LIVE = "LIVE"
@@ -42,9 +41,9 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
     open_connections = len(snapshot.connections) - countOf(map(attrgetter("state"), snapshot.connections), "closed")
-    failed = sum(map(dns_failed, snapshot.dns))
+    failed = sum(map(attrgetter("failed"), snapshot.dns))
     statuses = list(map(attrgetter("status"), snapshot.dns))
-    over = statuses.count("answered") + statuses.count("timeout")
+    over = sum(map(statuses.count, ("answered", "timeout", "refused")))
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
         mode,

@@ -18,7 +18,6 @@ from nettop.tui.columns import (
     Column,
     Context,
     connection_failed,
-    dns_failed,
     process_key,
 )
 
@@ -62,7 +61,7 @@ class PaneKind(Generic[RowT]):
 
 
 DNS_PANE: PaneKind[DnsQuery] = PaneKind(
-    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, attrgetter("id"), lambda _: False, dns_failed, "time", True
+    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, attrgetter("id"), lambda _: False, attrgetter("failed"), "time", True
 )
 CONNECTION_PANE: PaneKind[Connection] = PaneKind(
     "connections", "Connections", CONNECTION_COLUMNS, lambda s: s.connections, attrgetter("id"),
@@ -193,6 +192,8 @@ def losses(lost: Losses) -> list[str]:
         "evicted": sum(lost.evicted.values()),
         "not listed": sum(lost.unlisted.values()),
         "unparsed": lost.dns_unparsed,
+        "unasked answers": lost.dns_unasked,
+        "DNS left out": lost.dns_repeats + lost.dns_left_out,
     }
     return [f"{number} {what}" for what, number in counts.items() if number]
 

@@ -67,8 +67,11 @@ def ask_in_vain(address: str, count: int, per_s: int, times: int = 1) -> None:
     say([count, 0, 1])
 
 
-def ask(address: str, count: int, sockets: int) -> None:
-    """So many questions in all on so many sockets, one after the other, as fast as they are answered."""
+def ask(address: str, count: int, sockets: int, wait: bool = False) -> None:
+    """So many questions in all on so many sockets, one after the other, as fast as they are answered; once told to."""
+    if wait:
+        say("ready")
+        hear()
     for first in range(sockets):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.settimeout(20)
@@ -77,6 +80,64 @@ def ask(address: str, count: int, sockets: int) -> None:
                 udp.send(query(number))
                 udp.recv(512)
     say([count, 0, 1])
+
+
+def ask_where_nobody_is(address: str, count: int) -> None:
+    """So many questions at a rate that anybody can follow."""
+    ask_in_vain(address, count, per_s=1_000)
+
+
+def answer_unasked(address: str, count: int, size: int) -> None:
+    """So many answers of this size to a socket that has asked nothing, as fast as can be."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim,
+    ):
+        stranger.bind(("127.0.0.77", DNS_PORT))
+        victim.bind((address, 0))
+        answer = query(7)[:2] + b"\x81\x80" + query(7)[4:]
+        for _ in range(count):
+            stranger.sendto(answer.ljust(size, b"\0"), victim.getsockname())
+    say([0, 0, 1])
+
+
+def send_segments(address: str, port: int, count: int) -> None:
+    """So many questions over TCP, each in a segment of its own, to somebody who reads and says nothing."""
+    with (
+        socket.create_server((address, port)) as listener,
+        socket.create_connection((address, port), timeout=20) as tcp,
+        listener.accept()[0] as other,
+    ):
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(count):
+            message = query(number)
+            tcp.sendall(struct.pack("!H", len(message)) + message)
+            other.recv(1 << 16)
+    say([count, 1, 1])
+
+
+def ask_without_reading(address: str, count: int) -> None:
+    """So many questions that are answered at once, and no answer read until told; says how many there was room for."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        server.bind((address, DNS_PORT))
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        udp.connect((address, DNS_PORT))
+        for number in range(count):
+            udp.send(query(number))
+            datagram, client = server.recvfrom(512)
+            server.sendto(datagram[:2] + b"\x85\x80" + datagram[4:], client)
+        say("asked")
+        hear()
+        udp.setblocking(False)
+        received = 0
+        try:
+            while udp.recv(512):
+                received += 1
+        except BlockingIOError:
+            say(received)
 
 
 def connect(address: str, port: int, count: int) -> None:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from dnslib import RR, DNSRecord
 
-from nettop.kernel.abi import DNS_CAPTURE_BYTES
-
+CAPTURED_BYTES = 4096  # of a packet when many are long; else all of it
 TCP, UDP = 6, 17
 _ZONE = r"""
 a 5 IN A 192.0.2.1
@@ -83,7 +82,7 @@ QUESTION = bytes(DNSRecord.question("a.example", "A").pack())
 
 def udp(message: bytes, query: bool = False) -> Case:
     """A message over UDP; an answer with a query of its id before it."""
-    packet = Packet(query, UDP, 0, message[:DNS_CAPTURE_BYTES], len(message))
+    packet = Packet(query, UDP, 0, message[:CAPTURED_BYTES], len(message))
     return (packet,) if query else (Packet(True, UDP, 0, _asked(message), len(_asked(message))), packet)
 
 
@@ -98,7 +97,7 @@ def tcp(stream: bytes, pieces: list[int], query: bool = False) -> Case:
     segments = [(start, stream[start:end]) for start, end in itertools.pairwise(places)]
     asked = _asked(stream[2:])
     first = () if query else (Packet(True, TCP, 0, framed(asked), len(asked) + 2),)
-    return (*first, *(Packet(query, TCP, at, part[:DNS_CAPTURE_BYTES], len(part)) for at, part in segments))
+    return (*first, *(Packet(query, TCP, at, part[:CAPTURED_BYTES], len(part)) for at, part in segments))
 
 
 def framed(message: bytes) -> bytes:

@@ -62,7 +62,7 @@ def raw_record(packet: Packet, cookie: int, seconds: float) -> bytes:
     """The perf buffer's record, padded as the kernel pads it."""
     fields = dns_packet(
         packet.payload, seconds, query=int(packet.query), protocol=packet.protocol, tcp_seq=packet.sequence,
-        payload_bytes=packet.wire_bytes, socket_cookie=cookie,
+        payload_bytes=packet.wire_bytes, captured_bytes=len(packet.payload), socket_cookie=cookie,
     )  # fmt: skip
     fields = replace(fields, time_ns=ns(seconds))
     head = abi.DNS_PACKET.pack(*astuple(fields)[:-1])

@@ -98,6 +98,106 @@ def ask_in_vain(servers: list[str], qname: str) -> None:
     hear()
 
 
+def ask_all(servers: list[str], txid: int, qname: str, answers: int = 1) -> None:
+    """Ask all servers at once, from one socket and with one id, as musl does; says who sent so many answers."""
+    with socket.socket(family_of(servers[0]), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        for server in servers:
+            udp.sendto(query(txid, qname), (server, DNS_PORT))
+        say([udp.recvfrom(65535)[1][0] for _ in range(answers)])
+
+
+def ask_where_nobody_serves(address: str, qnames: list[str]) -> None:
+    """Ask all names at once on a connected socket; says the error that the first answer is."""
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.connect((address, DNS_PORT))
+        udp.settimeout(20)
+        try:
+            for txid, qname in enumerate(qnames, 1):
+                udp.send(query(txid, qname))
+            udp.recv(65535)
+        except OSError as error:
+            say(error.errno)
+        udp.send(query(9, "told.test"))  # or the error of the second would be told at the end of the socket only
+        hear()
+
+
+def ask_without_room(server: str, qname: str) -> None:
+    """Ask on a socket that has no room for an answer, once told again on one that has."""
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(20)
+        udp.connect((server, DNS_PORT))
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least that there is
+        before = dropped_datagrams()
+        txid = 0
+        while dropped_datagrams() == before:  # nobody reads them
+            txid += 1
+            udp.send(query(txid, qname))
+            time.sleep(0.01)
+        say(txid)
+        hear()
+        while True:
+            answer = udp.recv(65535)
+            if int.from_bytes(answer[:2]) == txid - 1:
+                break
+        udp.send(query(txid, qname))
+        say(int.from_bytes(udp.recv(65535)[:2]))
+        hear()
+
+
+def dropped_datagrams() -> int:
+    """Of this network namespace, for want of room: RcvbufErrors in /proc/net/snmp."""
+    names, counts = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line[:4] == "Udp:")
+    return int(counts[names.index("RcvbufErrors")])
+
+
+def answer_for_another(asked: str, other: str, address: str) -> None:
+    """A server at `asked`; every question is answered from `other` first, with this address, which says a lie."""
+    with (
+        socket.socket(family_of(asked), socket.SOCK_DGRAM) as server,
+        socket.socket(family_of(asked), socket.SOCK_DGRAM) as stranger,
+    ):
+        server.bind((asked, DNS_PORT))
+        stranger.bind((other, DNS_PORT))
+        say("serving")
+        while True:
+            message, client = server.recvfrom(65535)
+            head = message[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + message[12:]
+            record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4"
+            stranger.sendto(head + record + socket.inet_aton(address), client)
+            server.sendto(head + record + socket.inet_aton("192.0.2.1"), client)
+
+
+def answer_when_told(address: str, questions: int) -> None:
+    """Over UDP: read so many questions, then answer all of them."""
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.bind((address, DNS_PORT))
+        say("serving")
+        for message, client in [udp.recvfrom(65535) for _ in range(questions)]:
+            udp.sendto(message[:2] + b"\x81\x80" + message[4:], client)
+        say("answered")
+        hear()
+
+
+def serve_pipeline(address: str, questions: int, answer_bytes: int) -> None:
+    """Over TCP: read so many questions, then answer all of them in one write."""
+    with socket.create_server((address, DNS_PORT)) as listener:
+        say("serving")
+        tcp, _ = listener.accept()
+        with tcp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+            whole = b""
+            for _ in range(questions):
+                size = int.from_bytes(tcp.recv(2, socket.MSG_WAITALL))
+                message = tcp.recv(size, socket.MSG_WAITALL)
+                size = answer_bytes - len(message) - 12
+                record = b"\xc0\x0c\0\x0a\0\1\0\0\0\x3c" + struct.pack("!H", size) + bytes(size)  # NULL
+                answer = message[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + message[12:] + record
+                whole += struct.pack("!H", len(answer)) + answer
+            tcp.sendall(whole)
+            tcp.recv(1)
+
+
 def ask_same_id(server: str, txid: int, qnames: list[str]) -> None:
     """The same id on a socket for each name, all open at once."""
     sockets = []

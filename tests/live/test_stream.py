@@ -151,6 +151,7 @@ def test_snapshot_after_its_time(served: Namespace) -> None:
     assert snapshot.hooks == {
         "dns_queries": "cgroup_skb egress",
         "dns_answers": "cgroup_skb ingress",
+        "dns_refusals": "raw_tracepoint inet_sk_error_report",
         "tcp_connections": "raw_tracepoint inet_sock_set_state",
         "udp_owners": "cgroup_sock sock_create",
         "udp_bytes": "cgroup_sock sock_release",

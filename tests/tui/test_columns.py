@@ -93,6 +93,7 @@ def test_no_column_is_always_empty() -> None:
     [
         ({}, "pending"),
         ({"status": "timeout"}, "! TIMEOUT"),
+        ({"status": "refused"}, "! CLOSED"),
         ({"status": "answered", "rcode": "NOERROR"}, "NOERROR"),
         ({"status": "answered", "rcode": "NXDOMAIN"}, "! NXDOMAIN"),
         ({"status": "answered", "rcode": "SERVFAIL"}, "! SERVFAIL"),
@@ -116,7 +117,8 @@ CHAIN = (
         ({"answers": ()}, ""),
         ({"answers": CHAIN}, "192.0.2.7 lb.example.net"),
         ({"truncated": True}, "(truncated)"),
-        ({"unparsed": "00ff"}, "(could not be parsed)"),
+        ({"unparsed": "00ff", "answers": ()}, "(could not be parsed)"),
+        ({"unparsed": "00ff"}, "(cut) 198.51.100.7"),
     ],
 )
 def test_first_answers(changes: dict[str, Any], expected: str) -> None:

@@ -170,6 +170,20 @@ def test_a_query_that_was_never_answered_or_understood() -> None:
     assert (said["question"], said["unparsed"]) == ("unknown", "00ff")
 
 
+def test_a_query_that_was_refused_or_whose_answer_found_no_room() -> None:
+    said = facts(detail(builders.dns_query(status="refused"), busy(), NOW))
+    assert said["status"] == "refused: the program was told at once that nobody serves there (ICMP)"
+    said = facts(detail(builders.dns_query(answers_dropped=1), busy(), NOW))
+    assert said["attempts"] == "1; the socket had no room for 1 answer"
+    said = facts(detail(builders.dns_query(attempts=3, answers_dropped=2), busy(), NOW))
+    assert said["attempts"] == "3; the socket had no room for 2 answers"
+
+
+def test_an_answer_that_was_cut() -> None:
+    said = facts(detail(builders.answered(unparsed="00ff", answers_cut=4, response_bytes=512), busy(), NOW))
+    assert said["answer"] == "512 bytes, 5 records, of which 4 could not be read"
+
+
 def test_the_newest_version_of_a_row() -> None:
     newer = connection(1, "curl", None, tx_bytes=9)
     assert newest(connection(1, "curl", None), snapshot(connections=[newer])) is newer

@@ -134,6 +134,10 @@ def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
 def test_losses_in_words() -> None:
     assert losses(rows.Losses(perf_buffer={"a": 0}, evicted={"dns": 0})) == []
     assert losses(LOSSES) == ["12 lost", "3 map full", "7 evicted", "2 unparsed"]
+    assert losses(rows.Losses(dns_unasked=9, dns_repeats=1, dns_left_out=2)) == [
+        "9 unasked answers",
+        "3 DNS left out",
+    ]
     assert losses(rows.Losses(unlisted={"dns": 1_000, "connections": 5})) == ["1005 not listed"]
     assert losses(rows.Losses(missed_runs={"a": 2}, perf_buffer={"b": 1})) == ["3 lost"]
 

@@ -6,9 +6,11 @@ import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSQuestion, DNSRecord
 from msgspec.structs import replace
 
+from nettop.kernel import abi
+from nettop.kernel.abi import DnsPacket
 from nettop.model.events import DnsChanged
 from nettop.model.rows import Answer, DnsQuery, Endpoint
-from nettop.tracking import dns
+from nettop.tracking import dns, dns_queries
 from nettop.tracking.dns import DnsTracker
 from nettop.tracking.names import Name, NameTable
 from tests.builders import (
@@ -343,7 +345,7 @@ def test_the_bytes_of_an_answer_are_those_on_the_wire() -> None:
 
 
 def test_the_oldest_open_query_makes_room_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "MAX_OPEN_QUERIES", 2)
+    monkeypatch.setattr(dns_queries, "MAX_OPEN_QUERIES", 2)
     subject = tracker()
     told = [subject.packet(dns_packet(question(txid=txid))) for txid in (1, 2, 3)]
     assert subject.evicted["dns_open"] == 1
@@ -357,7 +359,7 @@ def test_the_oldest_open_query_makes_room_and_is_counted(monkeypatch: pytest.Mon
 
 
 def test_the_oldest_timed_out_query_makes_room_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "MAX_OPEN_QUERIES", 2)
+    monkeypatch.setattr(dns_queries, "MAX_OPEN_QUERIES", 2)
     subject = tracker()
     for txid in (1, 2, 3):
         subject.packet(dns_packet(question(txid=txid), txid * 10.0))
@@ -368,7 +370,7 @@ def test_the_oldest_timed_out_query_makes_room_and_is_counted(monkeypatch: pytes
 
 
 def test_retries_of_timed_out_queries_take_no_more_room_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "MAX_OPEN_QUERIES", 2)
+    monkeypatch.setattr(dns_queries, "MAX_OPEN_QUERIES", 2)
     subject = tracker()
     for txid in (1, 2):
         subject.packet(dns_packet(question(txid=txid), 1.0))
@@ -402,11 +404,11 @@ def test_streams_that_hold_too_many_bytes_make_room_and_are_counted(monkeypatch:
 
 def test_records_that_are_not_kept_are_counted() -> None:
     message = DNSRecord.parse(answer())
-    message.add_answer(*(RR("www.example.com", QTYPE.A, rdata=A(f"198.51.100.{n}"), ttl=60) for n in range(100)))
+    message.add_answer(*(RR("www.example.com", QTYPE.A, rdata=A(f"198.51.100.{n}"), ttl=60) for n in range(200)))
     subject = tracker()
     subject.packet(dns_packet(question()))
     row = only_row(subject.packet(dns_answer(bytes(message.pack()))))
-    assert len(row.answers) + row.answers_cut == 101
+    assert len(row.answers) + row.answers_cut == 201
     assert subject.evicted["dns_answers"] == row.answers_cut > 0
 
 
@@ -418,6 +420,200 @@ def test_the_name_of_the_asker_is_made_printable() -> None:
 def test_times_are_those_of_the_packets() -> None:
     packet = replace(dns_packet(question()), time_ns=ns(2.000_001_9))
     assert only_row(tracker().packet(packet)).asked_at == at(2.000_001)
+
+
+# The server that was asked
+
+OTHER: dict[str, Any] = {"server_address": packed("192.0.2.66")}
+
+
+def test_each_server_that_is_asked_at_once_has_its_row() -> None:
+    """musl asks all servers at once, from one socket and with one id."""
+    subject = tracker()
+    rows = [only_row(subject.packet(dns_packet(question(), 1.0, **changes))) for changes in ({}, OTHER)]
+    assert [(row.id, row.server.address, row.attempts) for row in rows] == [
+        (1, "192.0.2.53", 1),
+        (2, "192.0.2.66", 1),
+    ]
+    row = only_row(subject.packet(dns_answer(answer(), 1.2, **OTHER)))
+    assert (row.id, row.status, row.latency_ms) == (2, "answered", 200.0)
+    assert [(event.dns.id, event.dns.status) for event in subject.tick(at(7))] == [(1, "timeout")]
+
+
+@pytest.mark.parametrize("foreign", [OTHER, {"server_port": 5353}], ids=["address", "port"])
+def test_an_answer_from_elsewhere_answers_nothing_and_teaches_nothing(foreign: dict[str, Any]) -> None:
+    names = NameTable()
+    subject = tracker(names)
+    subject.packet(dns_packet(question(), 1.0))
+    assert subject.packet(dns_answer(answer(), 10.0, **foreign)) == []
+    assert names.find(CURL, NETNS, "198.51.100.7") is None
+    assert subject.unasked == 1
+    assert only_row(subject.packet(dns_answer(answer(), 10.1))).status == "answered"
+    assert subject.unasked == 1
+
+
+def test_any_member_of_a_group_may_answer() -> None:
+    subject = tracker()
+    asked = only_row(
+        subject.packet(dns_packet(question(), 1.0, server_address=packed("224.0.0.251"), server_port=5353))
+    )
+    assert asked.server == Endpoint(address="224.0.0.251", port=5353)
+    row = only_row(subject.packet(dns_answer(answer(), 1.1, server_port=5353, **OTHER)))
+    assert (row.id, row.status, row.server.address) == (1, "answered", "224.0.0.251")
+
+
+def test_over_tcp_the_connection_says_who_answers() -> None:
+    subject = tracker()
+    framed = [len(message).to_bytes(2) + message for message in (question(), answer())]
+    subject.packet(dns_packet(framed[0], 1.0, protocol=6))
+    row = only_row(subject.packet(dns_answer(framed[1], 1.1, protocol=6, **OTHER)))
+    assert (row.status, row.server.address) == ("answered", "192.0.2.53")
+
+
+def test_answers_that_nobody_asked_for_are_counted_once_all_who_asked_are_known() -> None:
+    subject = tracker()
+    subject.packet(dns_answer(answer(txid=1), 1.0))  # somebody may have asked before nettop started
+    subject.packet(dns_answer(answer(txid=2), 5.9))
+    assert subject.unasked == 0
+    subject.packet(dns_answer(answer(txid=3), 6.0))
+    assert subject.unasked == 1
+
+
+def test_an_answer_may_come_twice() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    for seconds in (10.0, 10.1):
+        subject.packet(dns_answer(answer(), seconds))
+    assert subject.unasked == 0
+
+
+def test_an_answer_whose_question_was_lost_is_not_unasked() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.records_lost(1, 0, at(9.0))
+    subject.packet(dns_answer(answer(txid=7), 10.0))
+    assert subject.unasked == 0
+
+
+# What the kernel tells besides messages
+
+
+def refusal(seconds: float, **changes: Any) -> DnsPacket:
+    return dns_answer(b"", seconds, kind=abi.DNS_REFUSED, payload_offset=0, client_port=0, **changes)
+
+
+def test_where_nobody_serves_the_query_is_refused_at_once() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.packet(dns_packet(question(txid=2), 1.0))
+    subject.packet(dns_packet(question(), 1.0, socket_cookie=7002))
+    subject.packet(dns_packet(question(txid=3), 1.0, **OTHER))
+    events = subject.packet(refusal(1.001))
+    assert [(event.time, event.dns.id, event.dns.status) for event in events] == [
+        (at(1.001), 1, "refused"),
+        (at(1.001), 2, "refused"),
+    ]
+    assert all(event.dns.failed for event in events)
+    assert {event.dns.id for event in subject.tick(at(7))} == {3, 4}
+
+
+def test_a_retry_after_a_refusal_is_pending_again() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.packet(refusal(1.001))
+    row = only_row(subject.packet(dns_packet(question(), 2.0)))
+    assert (row.id, row.status, row.attempts) == (1, "pending", 2)
+    assert only_row(subject.packet(dns_answer(answer(), 2.1))).status == "answered"
+
+
+def test_an_answer_after_a_refusal_counts() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.packet(refusal(1.001))
+    assert only_row(subject.packet(dns_answer(answer(), 2.1))).status == "answered"
+
+
+def dropped(seconds: float, **changes: Any) -> DnsPacket:
+    return dns_answer(b"", seconds, kind=abi.DNS_ANSWER_DROPPED, txid=TXID, payload_offset=0, **changes)
+
+
+def test_an_answer_that_found_no_room_is_none() -> None:
+    names = NameTable()
+    subject = tracker(names)
+    subject.packet(dns_packet(question(), 1.0))
+    subject.packet(dns_answer(answer(), 1.1))
+    (event,) = subject.packet(dropped(1.100_01))
+    row = event.dns
+    assert (event.time, row.id, row.status, row.answers_dropped) == (at(1.100_01), 1, "pending", 1)
+    assert (row.rcode, row.latency_ms, row.answers, row.response_bytes) == (None, None, (), None)
+    assert names.find(CURL, NETNS, "198.51.100.7") is None
+    # WHEN nothing else comes, or another answer does
+    timed_out = only_row(subject.tick(at(6.0)))
+    assert (timed_out.status, timed_out.answers_dropped) == ("timeout", 1)
+    answered = only_row(subject.packet(dns_answer(answer(), 7.0)))
+    assert (answered.status, answered.answers_dropped, answered.latency_ms) == ("answered", 1, 6000.0)
+
+
+def test_any_members_answer_may_find_no_room() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0, server_address=packed("224.0.0.251")))
+    subject.packet(dns_answer(answer(), 1.1, **OTHER))
+    assert only_row(subject.packet(dropped(1.100_01, **OTHER))).status == "pending"
+
+
+def test_what_found_no_room_and_answered_nothing_changes_nothing() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    assert subject.packet(dropped(1.1)) == []
+    assert only_row(subject.packet(dns_answer(answer(), 1.2))).answers_dropped == 0
+
+
+# After a loss nothing is called a failure that may have gone well
+
+
+def test_after_a_loss_what_was_open_is_forgotten_and_no_timeout() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(txid=1), 1.0))
+    subject.packet(dns_packet(question(txid=2), 1.0))
+    subject.records_lost(1, 0, at(2.0))
+    subject.packet(dns_packet(question(txid=3), 3.0))
+    assert only_row(subject.packet(dns_answer(answer(txid=2), 4.0))).status == "answered"
+    subject.records_lost(1, 0, at(4.0))  # no more than before
+    assert [(event.dns.id, event.dns.status) for event in subject.tick(at(9))] == [(1, "forgotten"), (3, "timeout")]
+
+
+def test_lost_segments_are_no_loss_of_datagrams() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.packet(dns_packet(mdns_query(("a.local", "A")), 1.0, **MDNS))
+    subject.packet(dns_packet(len(question()).to_bytes(2) + question(), 1.0, socket_cookie=5, protocol=6))
+    subject.records_lost(0, 1, at(2.0))
+    assert [event.dns.status for event in subject.tick(at(7))] == ["timeout", "forgotten", "forgotten"]
+
+
+def test_where_a_stream_lost_its_place_what_was_open_is_forgotten() -> None:
+    subject = tracker()
+    for cookie in (1, 2):
+        segment = len(question()).to_bytes(2) + question()
+        subject.packet(dns_packet(segment, 1.0, socket_cookie=cookie, protocol=6))
+    long = b"\x0f\xff" + answer(txid=9)
+    cut: dict[str, Any] = {"socket_cookie": 1, "protocol": 6, "tcp_seq": 10}
+    subject.packet(dns_answer(long, 1.5, payload_bytes=20_000, **cut))
+    assert [event.dns.status for event in subject.tick(at(7))] == ["forgotten", "timeout"]
+
+
+def test_the_bytes_of_an_answer_over_tcp_are_those_on_the_wire_however_much_was_captured() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(len(question()).to_bytes(2) + question(), 1.0, protocol=6))
+    message = DNSRecord.parse(answer())
+    message.add_answer(*(RR("www.example.com", QTYPE.A, rdata=A(f"198.51.100.{n}"), ttl=60) for n in range(30)))
+    framed = len(message.pack()).to_bytes(2) + bytes(message.pack())
+    row = only_row(subject.packet(dns_answer(framed[:200], 1.1, payload_bytes=len(framed), protocol=6)))
+    assert (row.status, row.response_bytes) == ("answered", len(framed) - 2)
+    assert len(row.answers) == 10
+    assert row.answers_cut == 21
+    assert row.unparsed == framed[2:200].hex()
+    assert (subject.unparsed, subject.evicted["dns_answers"]) == (1, 0)
 
 
 # Multicast DNS (RFC 6762)

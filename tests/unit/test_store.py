@@ -317,6 +317,17 @@ def timed_out(**changes: Any) -> Any:
             [answered(id=number, latency_ms=float(number)) for number in (1, 2)],
             DnsTotals(queries=2, answered=2, latency_ms=Latency(p50=1.5, max=2.0)),
         ),
+        ([dns_query(), dns_query(status="refused")], DnsTotals(queries=1, failed=1)),
+        ([dns_query(), dns_query(status="refused"), dns_query(attempts=2)], DnsTotals(queries=1)),
+        (
+            [dns_query(), dns_query(status="refused"), answered()],
+            DnsTotals(queries=1, answered=1, latency_ms=Latency(p50=12.5, max=12.5)),
+        ),
+        ([dns_query(), answered(rcode="NXDOMAIN"), dns_query(answers_dropped=1)], DnsTotals(queries=1)),
+        (
+            [answered(id=2, latency_ms=1.0), dns_query(), answered(), dns_query(answers_dropped=1)],
+            DnsTotals(queries=2, answered=1, latency_ms=Latency(p50=1.0, max=1.0)),
+        ),
     ],
     ids=[
         "asked",
@@ -329,6 +340,11 @@ def timed_out(**changes: Any) -> Any:
         "no such name",
         "median of three",
         "median of two",
+        "refused",
+        "asked again after a refusal",
+        "answered after a refusal",
+        "an answer that was dropped",
+        "a latency that was none",
     ],
 )
 def test_what_queries_add_to_their_process(told_rows: list[Any], totals: DnsTotals) -> None:

@@ -37,6 +37,12 @@ def test_a_query_that_timed_out_is_told_when_it_is_answered_late() -> None:
     assert not passes(events.DnsChanged(time=at(8), dns=answered(id=row.id + 1)))
 
 
+def test_a_query_whose_answer_did_not_arrive_is_told_on() -> None:
+    passes = StreamFilter(Filter("dns:answered")).passes
+    assert passes(events.DnsChanged(time=at(1), dns=answered()))
+    assert passes(events.DnsChanged(time=at(1), dns=dns_query(answers_dropped=1)))
+
+
 def test_a_udp_socket_passes_with_its_process() -> None:
     passes = StreamFilter(Filter("user:www-data")).passes
     mine, other = identity(user="www-data"), identity(pid=2, user="root")

@@ -182,7 +182,8 @@ def test_messages_that_a_socket_counted_are_told_once() -> None:
 
     assert told(1, 5, 4, 1) == [(5, 4, 1, 0)]
     assert told(2, 5, 4, 1) == []
-    assert told(3, 2**32 - 1, 4, 1) == [(2**32 - 6, 0, 0, 0)]
+    assert told(3, 2**31, 4, 1) == [(2**31 - 5, 0, 0, 0)]
+    assert told(3.5, 2**32 - 1, 4, 1) == [(2**31 - 1, 0, 0, 0)]
     assert told(4, 1, 6, 1) == [(2, 2, 0, 0)]  # the kernel's counter begins anew
     assert told(5, 2, 6, 1, closed=1) == [(1, 0, 0, 0)]
     assert told(6, 3, 0, seen_ns=ns(5.5)) == [(3, 0, 0, 0)]  # another socket at the same address

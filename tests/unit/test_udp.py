@@ -106,3 +106,18 @@ def test_a_pass_that_reports_only_what_changed_ends_nothing() -> None:
     live(subject)
     assert [subject.finish_pass(ns(second), complete=False) for second in (3, 4, 5)] == [[], [], []]
     assert live(subject, ns(6), tx_bytes=1).id == 1
+
+
+def test_what_was_counted_and_taken_back_is_counted_once() -> None:
+    """An answer that found no room: the iterator may come by in between."""
+    subject = UdpTracker(CLOCK)
+    told = []
+    for second, answered in ((2, 1), (3, 0), (4, 2)):
+        record = udp_record(unlisted_queries=2, unlisted_answered=answered, tx_bytes=second)
+        told.append(subject.newly_unlisted(record))
+        subject.live(record, ns(second))
+    assert told == [
+        {"queries": 2, "answered": 1, "failed": 0},
+        {},
+        {"queries": 0, "answered": 1, "failed": 0},
+    ]

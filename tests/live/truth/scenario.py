@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nettop.model.snapshot import Snapshot
 from nettop.tracking.clock import Clock
-from nettop.tracking.dns import TIMEOUT
+from nettop.tracking.dns_queries import TIMEOUT
 from tests.live.lab import PATIENCE_S, check_snapshot, snapshot_running, wait_until
 from tests.live.truth.compare import Score, compare
 from tests.live.truth.place import Place, place
