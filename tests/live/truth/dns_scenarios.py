@@ -285,6 +285,57 @@ def no_answer(place: Place) -> Iterator[None]:
     place.run(talk.ask, server="127.0.0.9", questions=[["nobody.test", 1]], patience_s=0.2, connected=False)
 
 
+@scenario("DNS", "two servers asked at once on one socket")
+def two_servers(place: Place) -> Iterator[None]:
+    place.dns_server(SERVER)
+    yield
+    for number in range(3):
+        place.run(
+            talk.ask_all, servers=["127.0.0.9", SERVER], qname=f"hold-{number}-all.test", answering=SERVER, comm="both"
+        )
+
+
+@scenario("DNS", "an answer of somebody else before the true one")
+def foreign_answer(place: Place) -> Iterator[None]:
+    server = place.play(programs.answer_for_another, asked=SERVER, other=FORWARDER, address="192.0.2.66")
+    assert server.hear() == "serving"
+    yield
+    for number in range(3):
+        place.run(
+            talk.ask_and_distrust, server=SERVER, qname=f"forged{number}.test", answer="192.0.2.1", comm="careful"
+        )
+
+
+@scenario("DNS", "many answers over TCP written at once")
+def pipelined(place: Place) -> Iterator[None]:
+    server = place.play(programs.serve_pipeline, address=SERVER, questions=400, answer_bytes=163)
+    assert server.hear() == "serving"
+    place.answers_over_tcp(SERVER, server)
+    yield
+    place.run(talk.ask_stream, server=SERVER, qnames=[f"line{number}.test" for number in range(400)], pieces=[])
+
+
+@scenario("DNS", "a server that is not running")
+def nobody_serves(place: Place) -> Iterator[None]:
+    yield
+    for address in ("127.0.0.9", "::1"):
+        place.run(talk.ask, server=address, questions=[["nobody.test", 1], ["nobody.test", 28]])
+
+
+@scenario("DNS", "answers for which the socket has no room")
+def no_room(place: Place) -> Iterator[None]:
+    server = place.play(programs.answer_when_told, address=SERVER, questions=30)
+    assert server.hear() == "serving"
+    yield
+    asker = place.play(
+        talk.ask_without_room, server=SERVER, qnames=[f"room{number}.test" for number in range(30)], comm="deaf"
+    )
+    assert asker.hear() == "asked"
+    assert server.hear() == "answered"
+    asker.say("answered")
+    asker.end()
+
+
 @scenario("DNS", "a server on the same host")
 def same_host(place: Place) -> Iterator[None]:
     place.known(dnsmasq(place.near, [SERVER, SERVER_IPV6], "--host-record=www.test,192.0.2.10,2001:db8::10"))

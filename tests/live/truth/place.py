@@ -101,6 +101,10 @@ class Place:
         self._servers.update(dict.fromkeys(addresses, server))
         return server
 
+    def answers_over_tcp(self, address: str, server: Program) -> None:
+        """Its end of each connection is known from the other."""
+        self._servers[address] = server
+
     def add(self, *facts: Query | Connection | Process) -> None:
         """What the scenario knows and its programs cannot write down themselves."""
         for fact in facts:
@@ -191,9 +195,10 @@ def totals(facts: list[Fact]) -> list[Process]:
     asked: set[int] = set()
     for fact in facts:
         if fact.datagrams is not None:
-            sums = datagrams.setdefault(fact.datagrams.pid, [0, 0])
+            sums = datagrams.setdefault(fact.datagrams.pid, [0, 0, 0])
             sums[0] += fact.datagrams.tx_bytes
             sums[1] += fact.datagrams.rx_bytes
+            sums[2] += fact.datagrams.rx_dropped
             comms[fact.datagrams.pid] = fact.datagrams.comm
         if fact.connection is not None:
             end = fact.connection
@@ -209,9 +214,17 @@ def totals(facts: list[Fact]) -> list[Process]:
         if pid in told:
             continue
         tx, rx = (None if None in counts else sum(filter(None, counts)) for counts in streams[pid])
-        udp = datagrams.get(pid, [None, None] if pid in asked else [0, 0])
+        udp = datagrams.get(pid, [None, None, 0] if pid in asked else [0, 0, 0])
         output.append(
-            Process(pid=pid, comm=comm, tcp_tx_bytes=tx, tcp_rx_bytes=rx, udp_tx_bytes=udp[0], udp_rx_bytes=udp[1])
+            Process(
+                pid=pid,
+                comm=comm,
+                tcp_tx_bytes=tx,
+                tcp_rx_bytes=rx,
+                udp_tx_bytes=udp[0],
+                udp_rx_bytes=udp[1],
+                udp_rx_dropped=udp[2],
+            )
         )
     return output
 

@@ -52,12 +52,13 @@ class Connection(Struct, frozen=True, kw_only=True):
 
 
 class Datagrams(Struct, frozen=True, kw_only=True):
-    """UDP payload that a process sent and received."""
+    """UDP payload that a process sent and received, and datagrams for which its sockets had no room."""
 
     pid: int
     comm: str
     tx_bytes: int = 0
     rx_bytes: int = 0
+    rx_dropped: int = 0
 
 
 class Process(Struct, frozen=True, kw_only=True):

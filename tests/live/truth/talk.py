@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.live.programs import DNS_PORT, RESET_ON_CLOSE, family_of, hear, query, rename, say
+from tests.live.programs import DNS_PORT, RESET_ON_CLOSE, dropped_datagrams, family_of, hear, query, rename, say
 
 QTYPES = {1: "A", 6: "SOA", 12: "PTR", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS"}
 PATIENCE_S = 20
@@ -95,7 +95,7 @@ def _ask_on(
         message = query(number, qname, qtype, edns_bytes)
         fact: dict[str, object] = {"qname": qname, "qtype": QTYPES[qtype], "server": server}
         fact["asked_ns"] = time.monotonic_ns()
-        attempts, answer = 0, b""
+        attempts, answer, status = 0, b"", ""
         while attempts < tries and not answer:
             attempts += 1
             sent += udp.send(message) if connected else udp.sendto(message, (server, DNS_PORT))
@@ -107,12 +107,76 @@ def _ask_on(
                     if said[:2] == message[:2]:
                         answer = said
             except TimeoutError:
-                pass
-        outcome = {} if answer else {"status": "timeout", "rcode": None, "answered_ns": None}
+                status = "timeout"
+            except ConnectionRefusedError:
+                status = "refused"
+        outcome = {} if answer else {"status": status, "rcode": None, "answered_ns": None}
         if not timed:
             del fact["asked_ns"], fact["answered_ns"]
         tell(ledger, "query", **(fact | outcome | expected), attempts=attempts)
     tell(ledger, "datagrams", tx_bytes=sent, rx_bytes=received)
+
+
+def ask_all(ledger: str, servers: list[str], qname: str, answering: str, comm: str) -> None:
+    """All servers at once, from one socket and with one id, as musl asks; one of them answers."""
+    rename(comm)
+    message = query(7, qname)
+    with socket.socket(family_of(answering), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(PATIENCE_S)
+        asked_ns = {}
+        for server in servers:
+            asked_ns[server] = time.monotonic_ns()
+            udp.sendto(message, (server, DNS_PORT))
+        said, who = udp.recvfrom(65535)
+        answered_ns = time.monotonic_ns()
+    if who[0] != answering:
+        raise AssertionError(who)
+    for server in servers:
+        outcome: dict[str, object] = {"status": "timeout", "rcode": None}
+        if server == answering:
+            outcome = {"answered_ns": answered_ns}
+        tell(ledger, "query", qname=qname, qtype="A", server=server, asked_ns=asked_ns[server], **outcome)
+    tell(ledger, "datagrams", tx_bytes=len(servers) * len(message), rx_bytes=len(said))
+
+
+def ask_and_distrust(ledger: str, server: str, qname: str, answer: str, comm: str) -> None:
+    """One question, of which only the asked server's answer is taken, as every resolver does."""
+    rename(comm)
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(PATIENCE_S)
+        asked_ns = time.monotonic_ns()
+        sent, received, who = udp.sendto(query(7, qname), (server, DNS_PORT)), 0, None
+        while who != server:
+            said, (who, *_) = udp.recvfrom(65535)
+            received += len(said)
+        answered_ns = time.monotonic_ns()
+    tell(
+        ledger, "query", qname=qname, qtype="A", server=server, asked_ns=asked_ns, answered_ns=answered_ns,
+        answers=[answer],
+    )  # fmt: skip
+    tell(ledger, "datagrams", tx_bytes=sent, rx_bytes=received)
+
+
+def ask_without_room(ledger: str, server: str, qnames: list[str], comm: str) -> None:
+    """All names, of which no answer is read until the last: those that there was no room for never came."""
+    rename(comm)
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        udp.connect((server, DNS_PORT))
+        before = dropped_datagrams()
+        asked_ns = time.monotonic_ns()
+        sent = sum(udp.send(query(txid, qname)) for txid, qname in enumerate(qnames))
+        say("asked")
+        hear()  # the server has answered all
+        dropped = dropped_datagrams() - before
+        answers = [udp.recv(65535) for _ in range(len(qnames) - dropped)]
+    came = [int.from_bytes(answer[:2]) for answer in answers]
+    tell(ledger, "datagrams", tx_bytes=sent, rx_bytes=sum(map(len, answers)), rx_dropped=dropped)
+    for txid, qname in enumerate(qnames):
+        outcome: dict[str, object] = {"asked_ns": asked_ns, "status": "timeout", "rcode": None}
+        if txid in came:
+            outcome = {}
+        tell(ledger, "query", qname=qname, qtype="A", server=server, **outcome)
 
 
 def ask_in_threads(ledger: str, server: str, threads: int, questions: int, comm: str) -> None:
