@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * DNS messages (dns.c) and UDP bytes, from cgroup_skb on the root of cgroup2: the sending process is `current` even while the
+ * UDP bytes and DNS messages (dns.c), from cgroup_skb on the root of cgroup2: the sender is `current` even while the
  * packet waits for a neighbour, the payload is whole (reassembled, page fragments included), and each packet is seen
  * once, also across veth and NAT. The raw tracepoints of the device layer offer none of the three.
  *

@@ -293,7 +293,8 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         dns_unparsed: DNS messages that could not be parsed to their end.
         dns_unasked: DNS answers over UDP that nobody waited for: of servers that were not asked, and forged ones.
         dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
-        dns_left_out: segments of DNS over TCP, multicast DNS messages and refusals that came too fast to be looked at.
+        dns_left_out: DNS that came too fast to be looked at: segments over TCP, multicast DNS, refusals, and answers
+            that may be of questions which had to give way to newer ones.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
 

@@ -21,6 +21,7 @@ from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
 from nettop.sources import procfs
 from nettop.text import printable
 from nettop.tracking.clock import Clock
+from nettop.tracking.dns import LeftOut
 from nettop.tracking.tracker import Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
@@ -175,8 +176,7 @@ class LiveSource:
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
-        lost_dns = losses.perf_buffer["dns_events"] + losses.dns_questions_pushed_out
-        self._tracker.dns_lost(lost_dns, losses.dns_left_out, pass_ns)
+        self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
         told = rows.Losses(
@@ -184,11 +184,11 @@ class LiveSource:
             map_full=losses.map_full,
             # a kernel may leave a program out without counting that; every end that was not shown is found here
             missed_runs={**losses.missed_runs, "tcp_state": max(losses.missed_runs["tcp_state"], self._unseen_ends)},
-            evicted={**self._tracker.evicted, "dns_questions": losses.dns_questions_pushed_out},
+            evicted=self._tracker.evicted,
             dns_unparsed=self._tracker.dns_unparsed,
-            dns_unasked=losses.dns_unasked + self._tracker.dns_unasked,
+            dns_unasked=self._tracker.dns_unasked,
             dns_repeats=losses.dns_repeats,
-            dns_left_out=losses.dns_left_out,
+            dns_left_out=losses.dns_left_out + self._tracker.dns_unclear,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
         )
         now = self._clock.wall(self._clock.kernel_ns())
@@ -241,3 +241,12 @@ class LiveSource:
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:
     before = (0, 0) if record.protocol == _UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
     return replace(record, tx_bytes=before[0], rx_bytes=before[1])
+
+
+def _dns_left_out(losses: Losses) -> LeftOut:
+    return LeftOut(
+        lost=losses.perf_buffer["dns_events"],
+        segments=losses.dns_left_out,
+        pushed_out=losses.dns_questions_pushed_out,
+        unasked=losses.dns_unasked,
+    )

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,6 +27,15 @@ _SILENT_NS = TIMEOUT // timedelta(microseconds=1) * 1000  # after the start, of 
 _TCP = 6
 
 
+class LeftOut(NamedTuple):
+    """What the kernel side did not hand on, counted since the start."""
+
+    lost: int = 0  # records for which a buffer had no room
+    segments: int = 0  # of DNS over TCP, and messages of multicast DNS
+    pushed_out: int = 0  # questions, of its table of those that wait
+    unasked: int = 0  # answers for which no question waited
+
+
 class DnsTracker:
     """Takes packets in order of time; each call returns the events they make."""
 
@@ -39,7 +49,10 @@ class DnsTracker:
         self._doubts = _Doubts()
         self._begun_ns = 0  # the first packet's time: what was asked before is not known
         self.unparsed = 0
+        self._left_out = LeftOut()
+        self._pushed_out: datetime | None = None
         self.unasked = 0
+        self.unclear = 0  # answers of which it is not known whether somebody asked for them
         self.evicted = {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "dns_answers": 0}
 
     def packet(self, packet: DnsPacket) -> list[DnsChanged]:
@@ -54,9 +67,20 @@ class DnsTracker:
             return take(packet, packet.payload, packet.payload_bytes)
         return [event for message in self._stream_messages(packet) for event in take(packet, *message)]
 
-    def records_lost(self, anything: int, segments: int, now: datetime) -> None:
-        """Tell the counters of what nettop did not get: of all DNS, and of DNS over TCP and multicast DNS alone."""
-        self._doubts.count(anything, segments, now)
+    def left_out(self, counts: LeftOut, now: datetime) -> None:
+        """Tell what the kernel side did not hand on until now. What waits meanwhile may have been answered unseen."""
+        before, self._left_out = self._left_out, counts
+        if counts.pushed_out != before.pushed_out:
+            self._pushed_out = now
+        # the answers of questions that were pushed out look like answers that nobody asked for
+        mistakable = self._pushed_out is not None and now - self._pushed_out <= TIMEOUT + LATE_ANSWERS
+        unasked = counts.unasked - before.unasked
+        self.unclear += unasked if mistakable else 0
+        self.unasked += 0 if mistakable else unasked
+        if counts.lost != before.lost or (unasked and mistakable):
+            self._doubts.anything = now
+        if counts.segments != before.segments:
+            self._doubts.segments = now
 
     def tick(self, now: datetime) -> list[DnsChanged]:
         """Turn what has waited too long into timeouts, and forget what has waited much too long."""
@@ -94,7 +118,7 @@ class DnsTracker:
         while len(self._streams) > MAX_STREAMS or self._stream_bytes > MAX_STREAM_BYTES:
             self._stream_bytes -= self._streams.popitem(last=False)[1].held_bytes
             self.evicted["dns_streams"] += 1
-            self._doubts.stream_evicted(self._clock.wall(packet.time_ns))
+            self._doubts.segments = self._clock.wall(packet.time_ns)
         return output.messages
 
     def _message(self, packet: DnsPacket, message: bytes, wire_bytes: int) -> list[DnsChanged]:
@@ -247,28 +271,15 @@ class DnsTracker:
 
 
 class _Doubts:
-    """Until when DNS was not seen whole. What waited for an answer then may have got one."""
+    """Until when DNS was not seen whole: all of it, or what is over TCP or multicast DNS."""
 
     def __init__(self) -> None:
-        self._counts = (0, 0)
-        self._anything: datetime | None = None
-        self._segments: datetime | None = None
-
-    def count(self, anything: int, segments: int, now: datetime) -> None:
-        """Counters that have grown since the last call say that something was missed until now."""
-        if anything != self._counts[0]:
-            self._anything = now
-        if segments != self._counts[1]:
-            self._segments = now
-        self._counts = (anything, segments)
-
-    def stream_evicted(self, now: datetime) -> None:
-        """A DNS-over-TCP connection was given up."""
-        self._segments = now
+        self.anything: datetime | None = None
+        self.segments: datetime | None = None
 
     def since(self, time: datetime, segments: bool) -> bool:
-        """Whether something was missed since then; `segments`: of DNS over TCP or multicast DNS."""
-        missed = (self._anything, self._segments) if segments else (self._anything,)
+        """Whether something was missed since then; `segments`: of DNS over TCP or multicast DNS too."""
+        missed = (self.anything, self.segments) if segments else (self.anything,)
         return any(until is not None and until >= time for until in missed)
 
 

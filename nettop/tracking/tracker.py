@@ -9,7 +9,7 @@ from nettop.model.events import AnyEvent, Unlisted
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed, is_over
-from nettop.tracking.dns import DnsTracker
+from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.names import NameTable
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
@@ -43,8 +43,13 @@ class Tracker:
 
     @property
     def dns_unasked(self) -> int:
-        """Answers that nobody waited for, of those that the kernel side handed on."""
+        """Answers that nobody waited for."""
         return self._dns.unasked
+
+    @property
+    def dns_unclear(self) -> int:
+        """Answers that were not looked at, and of which it is not known whether anybody waited for them."""
+        return self._dns.unclear
 
     @property
     def evicted(self) -> dict[str, int]:
@@ -106,9 +111,9 @@ class Tracker:
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
 
-    def dns_lost(self, anything: int, segments: int, time_ns: int) -> None:
-        """Before tick(): the counters of what of DNS was lost, and of DNS over TCP and multicast DNS alone."""
-        self._dns.records_lost(anything, segments, self._clock.wall(time_ns))
+    def dns_left_out(self, counts: LeftOut, time_ns: int) -> None:
+        """Before tick(): what of DNS the kernel side did not hand on until then."""
+        self._dns.left_out(counts, self._clock.wall(time_ns))
 
     def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""

@@ -11,7 +11,7 @@ from nettop.kernel.abi import DnsPacket
 from nettop.model.events import DnsChanged
 from nettop.model.rows import Answer, DnsQuery, Endpoint
 from nettop.tracking import dns, dns_queries
-from nettop.tracking.dns import DnsTracker
+from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.names import Name, NameTable
 from tests.builders import (
     CLIENT_ADDRESS,
@@ -490,7 +490,7 @@ def test_an_answer_may_come_twice() -> None:
 def test_an_answer_whose_question_was_lost_is_not_unasked() -> None:
     subject = tracker()
     subject.packet(dns_packet(question(), 1.0))
-    subject.records_lost(1, 0, at(9.0))
+    subject.left_out(LeftOut(lost=1), at(9.0))
     subject.packet(dns_answer(answer(txid=7), 10.0))
     assert subject.unasked == 0
 
@@ -575,10 +575,10 @@ def test_after_a_loss_what_was_open_is_forgotten_and_no_timeout() -> None:
     subject = tracker()
     subject.packet(dns_packet(question(txid=1), 1.0))
     subject.packet(dns_packet(question(txid=2), 1.0))
-    subject.records_lost(1, 0, at(2.0))
+    subject.left_out(LeftOut(lost=1), at(2.0))
     subject.packet(dns_packet(question(txid=3), 3.0))
     assert only_row(subject.packet(dns_answer(answer(txid=2), 4.0))).status == "answered"
-    subject.records_lost(1, 0, at(4.0))  # no more than before
+    subject.left_out(LeftOut(lost=1), at(4.0))  # no more than before
     assert [(event.dns.id, event.dns.status) for event in subject.tick(at(9))] == [(1, "forgotten"), (3, "timeout")]
 
 
@@ -587,8 +587,24 @@ def test_lost_segments_are_no_loss_of_datagrams() -> None:
     subject.packet(dns_packet(question(), 1.0))
     subject.packet(dns_packet(mdns_query(("a.local", "A")), 1.0, **MDNS))
     subject.packet(dns_packet(len(question()).to_bytes(2) + question(), 1.0, socket_cookie=5, protocol=6))
-    subject.records_lost(0, 1, at(2.0))
+    subject.left_out(LeftOut(segments=1), at(2.0))
     assert [event.dns.status for event in subject.tick(at(7))] == ["timeout", "forgotten", "forgotten"]
+
+
+def test_questions_that_the_kernel_side_pushed_out_are_in_doubt_once_answers_are_left_out() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(txid=1), 1.0))
+    # WHEN nobody answers, a question that gave way for another is a timeout as any
+    subject.left_out(LeftOut(pushed_out=5), at(2.0))
+    assert only_row(subject.tick(at(6.0))).status == "timeout"
+    # WHEN answers come that nothing in its table waits for, it is not known whose they are
+    subject.packet(dns_packet(question(txid=2), 7.0))
+    subject.left_out(LeftOut(pushed_out=5, unasked=3), at(8.0))
+    assert (subject.unasked, subject.unclear) == (0, 3)
+    assert only_row(subject.tick(at(12.0))).status == "forgotten"
+    # WHEN all that were pushed out are too old to be answered
+    subject.left_out(LeftOut(pushed_out=5, unasked=10), at(38.0))
+    assert (subject.unasked, subject.unclear) == (7, 3)
 
 
 def test_where_a_stream_lost_its_place_what_was_open_is_forgotten() -> None:
