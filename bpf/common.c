@@ -135,6 +135,59 @@ static __always_inline int is_kernel_thread(void *task)
 	return flags & PF_KTHREAD;
 }
 
+#define DESCRIPTORS_AT_ONCE 8
+#define DESCRIPTORS_LOOKED_AT 1024 /* the soft limit that processes start with */
+#define HOLDS_NOT 0
+#define HOLDS 1
+#define HOLDS_PERHAPS 2
+
+/* Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. */
+static __always_inline int holds(void *task, void *sk)
+{
+	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
+	u64 slots[DESCRIPTORS_AT_ONCE] = {};
+	u32 room = 0, at, slot;
+
+	READ(socket, sk, OFFSET_sock_sk_socket);
+	READ(file, socket, OFFSET_socket_file);
+	READ(files, task, OFFSET_task_struct_files);
+	if (!files) /* it exits, and has let go of all it held */
+		return HOLDS_NOT;
+	READ(table, files, OFFSET_files_struct_fdt);
+	READ(room, table, OFFSET_fdtable_max_fds);
+	READ(descriptors, table, OFFSET_fdtable_fd);
+	if (!file || !descriptors)
+		return HOLDS_PERHAPS;
+#pragma clang loop unroll(disable)
+	for (at = 0; at < DESCRIPTORS_LOOKED_AT; at += DESCRIPTORS_AT_ONCE) {
+		if (at >= room)
+			return HOLDS_NOT;
+		READ(slots, descriptors, at * sizeof(slots[0]));
+#pragma clang loop unroll(full)
+		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++)
+			if (slots[slot] == (u64)file)
+				return HOLDS;
+	}
+	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
+}
+
+/* Whether only one table of open files has the socket. A thread that uses it makes the answer no, for as long as it does. */
+static __always_inline int is_held_once(void *sk)
+{
+	void *socket = 0, *file = 0;
+	s64 references = -1;
+
+	READ(socket, sk, OFFSET_sock_sk_socket);
+	READ(file, socket, OFFSET_socket_file);
+#ifdef OFFSET_file_f_ref /* since Linux 6.13; include/linux/file_ref.h counts from 0 */
+	READ(references, file, OFFSET_file_f_ref);
+	return file && references == 0;
+#else
+	READ(references, file, OFFSET_file_f_count);
+	return file && references == 1;
+#endif
+}
+
 static __always_inline u32 netns_of(void *sk, int typed)
 {
 	void *net = 0;

@@ -52,6 +52,8 @@ struct question {
 	u16 bytes;
 	u8 state;
 	u8 awaited;        /* how often it was sent, less the answers that came */
+	u32 whole;         /* of all of it, type included, that fits into a struct beginning */
+	u32 pad;
 };
 
 #define QUESTION_LISTED 1   /* it was handed on, and so is its answer */
@@ -72,7 +74,7 @@ BPF_ARRAY(waiting, struct bucket, BUCKETS);
 /* The datagram that packet_ingress let through last on this CPU, in case that its socket has no room for it. */
 struct arrival {
 	u64 socket;
-	u64 payload_bytes;
+	u64 payload_bytes; /* as counted for the socket */
 	u64 socket_cookie;
 	u64 server[2];
 	u32 netns;
@@ -88,17 +90,22 @@ BPF_PERCPU_ARRAY(arrivals, struct arrival, 1);
 #define ARRIVAL_HANDED_ON 1 /* an answer that nettop has been told of */
 #define ARRIVAL_COUNTED 2   /* an answer that is in the counters of its socket */
 
-static __always_inline struct arrival *arrives(void *sk, u32 payload_bytes)
+static __always_inline struct arrival *arrives(void *sk)
 {
 	int only = 0;
 	struct arrival *arrival = arrivals.lookup(&only);
 
 	if (arrival) { /* as it always is */
 		arrival->socket = (u64)sk;
-		arrival->payload_bytes = payload_bytes;
+		arrival->payload_bytes = 0;
 		arrival->message = 0;
 	}
 	return arrival;
+}
+
+static __always_inline void forget_arrival(void)
+{
+	arrives(0);
 }
 
 static __always_inline struct bucket *bucket_of(u64 cookie, u16 id)
@@ -172,11 +179,11 @@ static __always_inline u64 before_zero(u64 word)
 struct beginning {
 	u32 unused;
 	u8 head[DNS_HEADER_BYTES]; /* id, flags, rcode, number of questions: RFC 1035 section 4.1.1 */
-	u64 words[2];              /* of the question */
+	u64 words[6];              /* of the question */
 	u32 rest;
 };
 
-#define BEGINNING_BYTES 32 /* a power of two, for the verifier's eyes */
+#define BEGINNING_BYTES 64 /* a power of two, for the verifier's eyes */
 
 static __always_inline void read_beginning(struct __sk_buff *skb, u32 offset, u64 bytes, struct beginning *beginning)
 {
@@ -197,6 +204,17 @@ static __always_inline u32 content_of(struct beginning *beginning)
 	first = beginning->words[1] & before_zero(beginning->words[1]) & (is_set(~first) - 1);
 	first |= 0x2020202020202020ull;
 	return word * 31 + (word >> 32) * 17 + first * 7 + (first >> 32);
+}
+
+/* Of the whole question, so that nothing but the same message sent again is taken for a repeat. */
+static __always_inline u32 whole_of(struct beginning *beginning)
+{
+	u64 sum = beginning->rest, number;
+
+#pragma clang loop unroll(full)
+	for (number = 0; number < 6; number++)
+		sum = (sum ^ beginning->words[number]) * 0x9e3779b97f4a7c15ull;
+	return sum >> 32;
 }
 
 /* The sk_buff as a plain address, by the same way as packet_socket(). */
@@ -293,8 +311,9 @@ static __always_inline int is_countable(struct socket_entry *entry)
 
 /* Whether a question is counted and not handed on. */
 static __always_inline int count_question(struct bucket *bucket, struct socket_entry *entry, struct dns_packet *event,
-					  u32 content)
+					  struct beginning *beginning)
 {
+	u32 content = content_of(beginning), whole = whole_of(beginning);
 	u32 group_byte = FIRST_MULTICAST_BYTE + is_version_6(event) * (0xff - FIRST_MULTICAST_BYTE);
 	u64 to_one = event->server_address[0] - (u64)group_byte, server[2];
 	u32 now_s = event->time_ns >> 30;
@@ -307,7 +326,7 @@ static __always_inline int count_question(struct bucket *bucket, struct socket_e
 	server[1] = ((u64 *)event->server_address)[1] & -to_one;
 	port = event->server_port & -to_one;
 	room = find_question(bucket, event->socket_cookie, event->txid, port, server, 0);
-	again = room && !(room->state & QUESTION_ANSWERED) && room->content == content &&
+	again = room && !(room->state & QUESTION_ANSWERED) && room->whole == whole &&
 		room->bytes == (u16)event->payload_bytes;
 	if (again) {
 		room->asked_s = now_s;
@@ -333,6 +352,7 @@ static __always_inline int count_question(struct bucket *bucket, struct socket_e
 	room->server_port = port;
 	room->id = event->txid;
 	room->content = content;
+	room->whole = whole;
 	room->bytes = event->payload_bytes;
 	room->asked_s = now_s;
 	room->awaited = 1;
@@ -344,12 +364,14 @@ static __always_inline int count_question(struct bucket *bucket, struct socket_e
 }
 
 /*
- * Whether the answer is of a question that waits, which then waits no longer. REFUSED and FORMERR may come back without
- * their question.
+ * Whether the answer is of a question that waits, which then waits no longer. An error (REFUSED, FORMERR) may come back
+ * without its question. What is shorter than a header is no answer; its head is zero here.
  */
 static __always_inline int answers(struct question *known, struct beginning *beginning)
 {
-	return known && known->awaited && (!beginning->head[5] || known->content == content_of(beginning));
+	if (!known || !known->awaited)
+		return 0;
+	return beginning->head[5] ? known->content == content_of(beginning) : beginning->head[3] & 15;
 }
 
 /* Remember an answer that is let through, and count it if its question was counted; whether it goes no further. */
@@ -400,7 +422,7 @@ static __always_inline int count_message(struct __sk_buff *skb, struct socket_en
 	if (!bucket)
 		return 0;
 	if (egress)
-		return count_question(bucket, entry, event, content_of(&beginning));
+		return count_question(bucket, entry, event, &beginning);
 	known = find_question(bucket, event->socket_cookie, event->txid, event->server_port, (u64 *)event->server_address, 1);
 	if (answers(known, &beginning))
 		return take_answer(known, entry, event, arrival, (head[3] & 15) != 0);
@@ -582,10 +604,7 @@ static __always_inline void read_connected(struct dns_packet *event, void *sk)
 	__builtin_memcpy(event->server_address, words, sizeof(words));
 }
 
-#define ENETUNREACH 101
-#define ECONNREFUSED 111
-#define EHOSTUNREACH 113
-#define EACCES 13
+#define ECONNREFUSED 111 /* port unreachable: nobody listens there */
 
 /*
  * inet_sk_error_report(sk), Linux 5.14 and later: an ICMP error has come to a socket, and whoever waits on it is woken
@@ -608,7 +627,7 @@ int socket_error(struct bpf_raw_tracepoint_args *ctx)
 	if (!IS_DNS_PORT(event.server_port))
 		return 0;
 	LOAD(error, sk, OFFSET_sock_sk_err);
-	if (error != ECONNREFUSED && error != EHOSTUNREACH && error != ENETUNREACH && error != EACCES)
+	if (error != ECONNREFUSED)
 		return 0;
 	event.netns = netns_of(sk, TYPED);
 	entry = sockets.lookup(&key);

@@ -38,8 +38,8 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 sta
 	u64 sent = 0, received = 0;
 	u32 resent = 0;
 
-	if (entry->protocol == IPPROTO_UDP)
-		return entry->kept_tx_bytes + entry->kept_rx_bytes;
+	if (entry->protocol == IPPROTO_UDP) /* what is dropped is counted and taken back */
+		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
 	if (entry->flags & SOCKET_LISTENER)
 		return 0;
 	READ(sent, sk, OFFSET_tcp_sock_bytes_sent);
@@ -71,9 +71,14 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	u8 state = TCP_ESTABLISHED, owner; /* of UDP any constant but 0, "never reported" */
 	u64 *key = ctx->key, sum;
 	u32 srtt = 0;
+	int in_scope;
 	void *sk;
 
-	if (!key || !entry || !owner_in_scope(entry, 0))
+	if (!key || !entry)
+		return 0;
+	/* told once more if it was in scope until now: it has been passed on */
+	in_scope = owner_in_scope(entry, 0);
+	if (!in_scope && !entry->reported_state)
 		return 0;
 	sk = (void *)*key;
 	owner = entry->owner_certainty;
@@ -109,7 +114,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	/* the kernel gives the entry of a socket that ends to a new one at once, also while a pass looks at it */
 	if (entry->seen_ns != record.entry.seen_ns)
 		return 0;
-	entry->reported_state = state;
+	entry->reported_state = in_scope ? state : 0;
 	entry->reported_sum = sum;
 	entry->reported_srtt = srtt;
 	entry->reported_owner = owner;
@@ -150,8 +155,6 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 	if (!known && protocol != IPPROTO_UDP && (protocol != IPPROTO_TCP || state == TCP_CLOSE))
 		return;
 	identify(&holder, task);
-	if (!process_in_scope(&holder))
-		return;
 	if (known) {
 		known = sockets.lookup(&sk); /* it may have ended meanwhile */
 		if (!known)
@@ -163,7 +166,7 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 		return;
 	}
 	entry.netns = netns_of((void *)sk, UNTYPED);
-	if (!netns_in_scope(entry.netns))
+	if (!netns_in_scope(entry.netns) || !process_in_scope(&holder))
 		return;
 	own(&entry, &holder, OWNER_SCANNED);
 	entry.held_scan = scan;

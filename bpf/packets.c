@@ -8,13 +8,14 @@
  * nothing, then returns the constant 1, "pass".
  */
 
-#define IPV6_EXTENSION_HEADERS 4 /* more than any stack sends; a longer chain is passed over */
+#define IPV6_EXTENSION_HEADERS 8 /* more than any stack sends; a longer chain is passed over */
+#define IPV6_FRAGMENT 44
 
 /* Where the transport header begins. 0 if that cannot be told. */
 static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet)
 {
 	u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
-	u8 next[2];
+	u8 next[4];
 	int i;
 
 	if (data + 20 > end)
@@ -33,10 +34,16 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet
 #pragma clang loop unroll(disable) /* rare: not worth its weight in code */
 	for (i = 0; i < IPV6_EXTENSION_HEADERS; i++) {
 		/* hop-by-hop options, routing, destination options: RFC 8200 section 4 */
-		if (packet->protocol != 0 && packet->protocol != 43 && packet->protocol != 60)
+		if (packet->protocol != 0 && packet->protocol != 43 && packet->protocol != 60 &&
+		    packet->protocol != IPV6_FRAGMENT)
 			return 1;
-		if (bpf_skb_load_bytes(skb, packet->l4_offset, next, 2))
+		if (bpf_skb_load_bytes(skb, packet->l4_offset, next, sizeof(next)))
 			return 0;
+		if (packet->protocol == IPV6_FRAGMENT) {
+			if (next[2] || next[3] & 0xf8) /* a later fragment has no transport header */
+				return 0;
+			next[1] = 0; /* reserved: RFC 8200 section 4.5 */
+		}
 		packet->protocol = next[0];
 		packet->l4_offset += (next[1] + 1) << 3;
 	}
@@ -65,40 +72,6 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 {
 	*(volatile u64 *)&skb->cb[0] = (u64)skb->sk;
 	return (void *)*(volatile u64 *)&skb->cb[0];
-}
-
-#define DESCRIPTORS_AT_ONCE 8
-#define DESCRIPTORS_LOOKED_AT 1024 /* the soft limit that processes start with */
-#define HOLDS_NOT 0
-#define HOLDS 1
-#define HOLDS_PERHAPS 2
-
-/* Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. */
-static __always_inline int holds(void *task, void *sk)
-{
-	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
-	u64 slots[DESCRIPTORS_AT_ONCE] = {};
-	u32 room = 0, at, slot;
-
-	READ(socket, sk, OFFSET_sock_sk_socket);
-	READ(file, socket, OFFSET_socket_file);
-	READ(files, task, OFFSET_task_struct_files);
-	READ(table, files, OFFSET_files_struct_fdt);
-	READ(room, table, OFFSET_fdtable_max_fds);
-	READ(descriptors, table, OFFSET_fdtable_fd);
-	if (!file || !descriptors)
-		return HOLDS_PERHAPS;
-#pragma clang loop unroll(disable)
-	for (at = 0; at < DESCRIPTORS_LOOKED_AT; at += DESCRIPTORS_AT_ONCE) {
-		if (at >= room)
-			return HOLDS_NOT;
-		READ(slots, descriptors, at * sizeof(slots[0]));
-#pragma clang loop unroll(full)
-		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++)
-			if (slots[slot] == (u64)file)
-				return HOLDS;
-	}
-	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
 }
 
 /*
@@ -159,25 +132,19 @@ static __always_inline void count_unknown(u64 key, u32 payload_bytes)
  */
 int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 key = ctx->args[1], payload_bytes = 0;
+	u64 key = ctx->args[1];
 	struct socket_entry *entry = sockets.lookup(&key);
+	struct arrival *arrival;
+	int only = 0;
 
 	dns_answer_dropped(ctx, (void *)key);
 	if (!entry)
 		return 0;
-#ifdef REFUSED_DATAGRAM_UNNAMED /* before Linux 6.7 */
-	int zero = 0;
-	struct arrival *arrival = arrivals.lookup(&zero);
-
+	/* only what was counted: a packet that could not be parsed was not */
+	arrival = arrivals.lookup(&only);
 	if (arrival && arrival->socket == key)
-		payload_bytes = arrival->payload_bytes;
-#else
-	u32 length = 0;
-
-	LOAD(length, (void *)ctx->args[2], OFFSET_sk_buff_len);
-	payload_bytes = length;
-#endif
-	__sync_fetch_and_add(&entry->kept_rx_bytes, -payload_bytes);
+		__sync_fetch_and_add(&entry->kept_rx_bytes, -arrival->payload_bytes);
+	forget_arrival();
 	return 0;
 }
 
@@ -241,11 +208,12 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	u8 data_offset = 0;
 	void *sk;
 
-	if (!parse_ip(skb, &packet))
+	if (!parse_ip(skb, &packet) || read_ports(skb, &packet, &ports)) {
+		if (!egress)
+			forget_arrival();
 		return;
+	}
 	if (packet.protocol != IPPROTO_UDP && packet.protocol != IPPROTO_TCP)
-		return;
-	if (read_ports(skb, &packet, &ports))
 		return;
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
 	if (packet.protocol == IPPROTO_TCP && !IS_DNS_PORT(server_port))
@@ -254,13 +222,15 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 		return;
 	sk = packet_socket(skb);
 	if (!egress) {
-		arrival = arrives(sk, skb->len - packet.l4_offset - 8);
+		arrival = arrives(sk);
 		if (!arrival)
 			return;
 	}
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
 			udp = count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
+		if (udp && arrival)
+			arrival->payload_bytes = skb->len - packet.l4_offset - 8;
 		if (!IS_DNS_PORT(server_port))
 			return;
 	} else {

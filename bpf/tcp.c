@@ -63,7 +63,7 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 }
 
 static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void *sk, u64 key, u8 old_state,
-				       struct socket_entry *entry, struct process_id *self)
+				       struct socket_entry *entry, struct process_id *self, u8 certainty)
 {
 	struct socket_record record = {};
 	void *tcp;
@@ -91,7 +91,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		}
 	}
 	if (self->pid)
-		own(&record.entry, self, OWNER_EXACT);
+		own(&record.entry, self, certainty);
 	if (!owner_in_scope(&record.entry, 1))
 		return;
 	tcp = skc_to_tcp_sock(sk);
@@ -114,26 +114,34 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 }
 
 /*
- * Who causes an end while holding the socket's lock. Stays zero where that is the owner, or somebody who cannot be: a kernel
- * thread that closes for others, whoever ends sockets that are not its own (ss -K), a child of an owner who still lives.
+ * Who causes an end while holding the socket's lock, and how sure it is that the socket is theirs. Nobody where that is the
+ * owner, or where it need not be a holder: a kernel thread that closes for others, whoever ends sockets of others (ss -K).
+ *
+ * A process that closes a socket which somebody else owns was the last to hold it: its descriptor is gone from its table
+ * by now. Which of the two has moved the bytes is not known. One that still holds it only shuts it down, and owns it if
+ * nobody else has it.
  */
-static __always_inline void find_closing(struct process_id *closing, void *sk, struct socket_entry *entry)
+static __always_inline u8 find_closing(struct process_id *closing, void *sk, u64 key, struct socket_entry *entry)
 {
-	void *task = (void *)bpf_get_current_task(), *parent = 0;
-	u32 pid = 0, parent_pid = 0, error = 0;
+	void *task = (void *)bpf_get_current_task();
+	u32 pid = 0, error = 0;
 
-	if (entry && entry->owner_certainty == OWNER_EXACT) {
-		READ(pid, task, OFFSET_task_struct_tgid);
-		if (pid == entry->owner.pid)
-			return;
-		READ(parent, task, OFFSET_task_struct_real_parent);
-		READ(parent_pid, parent, OFFSET_task_struct_tgid);
-		if (parent_pid == entry->owner.pid)
-			return;
-	}
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (entry && entry->owner_certainty == OWNER_EXACT && pid == entry->owner.pid)
+		return OWNER_UNKNOWN;
 	LOAD(error, sk, OFFSET_sock_sk_err);
-	if (error != ECONNABORTED && !is_kernel_thread(task))
+	if (error == ECONNABORTED || is_kernel_thread(task))
+		return OWNER_UNKNOWN;
+	if (entry && entry->owner_certainty != OWNER_UNKNOWN && pid != entry->owner.pid) {
+		int held = holds(task, (void *)key);
+
+		if (held == HOLDS_PERHAPS || (held == HOLDS && !is_held_once((void *)key)))
+			return OWNER_UNKNOWN;
 		identify(closing, task);
+		return OWNER_SCANNED;
+	}
+	identify(closing, task);
+	return OWNER_EXACT;
 }
 
 /* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
@@ -144,6 +152,7 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	struct process_id self = {};
 	struct socket_entry *entry;
 	u64 key = (u64)sk;
+	u8 certainty = OWNER_EXACT;
 	u16 protocol = 0;
 	u32 owned = 0;
 	int begins;
@@ -161,16 +170,16 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	if (begins)
 		identify_current(&self);
 	else if (owned && new_state != TCP_ESTABLISHED)
-		find_closing(&self, sk, entry);
+		certainty = find_closing(&self, sk, key, entry);
 
 	/* TCP_SYN_RECV to TCP_FIN_WAIT1: Fast Open, closed by its owner before the handshake's end */
 	if (begins || (!entry && old_state == TCP_SYN_RECV && (new_state == TCP_ESTABLISHED || new_state == TCP_FIN_WAIT1)))
 		track_new(sk, key, new_state, &self);
 	else if (new_state == TCP_CLOSE)
-		report_end(ctx, sk, key, old_state, entry, &self);
+		report_end(ctx, sk, key, old_state, entry, &self, certainty);
 	else if (entry && new_state == TCP_ESTABLISHED)
 		entry->established_ns = bpf_ktime_get_ns();
 	else if (entry && self.pid)
-		own(entry, &self, OWNER_EXACT);
+		own(entry, &self, certainty);
 	return 0;
 }

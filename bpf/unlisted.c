@@ -51,11 +51,14 @@ static __always_inline int may_pass(int kind, u64 now_ns, u64 cost_ns, u64 ahead
 static __always_inline int may_list(int kind, u64 now_ns)
 {
 	int of_ends = kind == DUE_CONNECTIONS || kind == DUE_SOCKETS;
-	u64 interval_ns = control(of_ends ? END_INTERVAL_NS : QUERY_INTERVAL_NS);
+	u64 interval_ns = control(of_ends ? END_INTERVAL_NS : QUERY_INTERVAL_NS), at_once = control(LISTED_AT_ONCE);
+
+	if (kind == DUE_SOCKETS) /* whose buffer is a quarter of the others' */
+		at_once /= 4;
 
 	/* a question over TCP takes two segments, the length in one of its own, and its answer two more */
 	return may_pass(kind, now_ns, kind == DUE_SEGMENTS ? interval_ns / 4 : interval_ns,
-			interval_ns * control(LISTED_AT_ONCE));
+			interval_ns * at_once);
 }
 
 /*

@@ -67,13 +67,6 @@ class Btf:
         """Type id of the typedef from which the kernel knows the arguments of a raw tracepoint."""
         return self._find(f"btf_trace_{name}", _TYPEDEF)
 
-    def arguments(self, tracepoint: str) -> int:
-        """How many arguments a raw tracepoint has: some kernels pass more than others."""
-        words = self._words
-        pointer = words[self._types[self.raw_tracepoint(tracepoint)] + 2]
-        prototype = words[self._types[pointer] + 2]
-        return (words[self._types[prototype] + 1] & 0xFFFF) - 1  # the first is the tracepoint's own
-
     def _index(self) -> list[int]:
         """Word index of each type, by type id; id 0 is void."""
         fixed = [3 + _FIXED_WORDS.get(kind, 0) for kind in range(32)]

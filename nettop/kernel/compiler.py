@@ -35,7 +35,6 @@ _FOREIGN_SOURCES = (
 _OFFSETS = {
     "task_struct": (
         "group_leader",
-        "real_parent",
         "cred",
         "tgid",
         "start_boottime",
@@ -69,13 +68,14 @@ _OFFSETS = {
     "file": ("f_inode", "private_data"),
     "inode": ("i_mode",),
     "socket": ("sk", "file"),
-    "sk_buff": ("len",),
 }
 _Members = Mapping[str, tuple[str, ...]]
 _BITS: _Members = {"sock": ("sk_kern_sock",)}
 # Structures and bits that only some kernels have: each group is defined as a whole or not at all.
 _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
     ({"sock": ("sk_drop_counters",), "numa_drop_counters": ("drops0", "drops1")}, {}),  # Linux 6.18
+    ({"file": ("f_ref",)}, {}),  # Linux 6.13, instead of
+    ({"file": ("f_count",)}, {}),
     (  # CONFIG_MPTCP
         {
             "mptcp_sock": ("first", "conn_list"),
@@ -93,7 +93,6 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         {},
     ),
 )
-_REFUSED_DATAGRAM, _WITH_ITS_PACKET = "udp_fail_queue_rcv_skb", 3  # (rc, sk), and skb since Linux 6.7 or so
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):
@@ -249,8 +248,6 @@ def _offsets(btf: Btf) -> Iterator[str]:
     for structures, bits in _OPTIONAL:
         with suppress(BtfError):
             yield from tuple(_layout(btf, structures, bits))
-    if btf.arguments(_REFUSED_DATAGRAM) < _WITH_ITS_PACKET:
-        yield "-DREFUSED_DATAGRAM_UNNAMED"
 
 
 def _layout(btf: Btf, structures: _Members, bits: _Members) -> Iterator[str]:

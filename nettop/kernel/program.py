@@ -83,8 +83,8 @@ class Hook:
 
 
 HOOKS = (
-    Hook("dns_queries", "packet_egress", "cgroup_skb", "egress"),
     Hook("dns_answers", "packet_ingress", "cgroup_skb", "ingress"),
+    Hook("dns_queries", "packet_egress", "cgroup_skb", "egress"),
     Hook("dns_refusals", "socket_error", "raw_tracepoint", "inet_sk_error_report", since="5.14"),
     Hook("tcp_connections", "tcp_state", "raw_tracepoint", "inet_sock_set_state"),
     Hook("udp_owners", "socket_create", "cgroup_sock", "sock_create"),
@@ -174,7 +174,8 @@ class KernelProgram:
         """Load and attach every hook; the network ones to this cgroup. Raises CannotRunError.
 
         In this order: whoever makes a socket is seen before older sockets are looked for, so that none is missed;
-        packets are seen last, because they are counted in the sockets' entries.
+        packets are seen last, because they are counted in the sockets' entries, and answers before questions, so that
+        no question is taken for one that nobody answers.
         """
         self.open_buffers()
         for hook in self.hooks:

@@ -151,6 +151,13 @@ class ConnectionTracker:
             self._moving.add(record.socket)
         return [_observed(self._clock.wall(record.time_ns), row, owned)]
 
+    def lose(self, record: SocketRecord) -> list[Observed]:
+        """A connection that is not to be looked at any longer, as it was known last."""
+        if self.is_new(record):
+            return []
+        self._moving.discard(record.socket)
+        return self._vanished(self._live.pop(record.socket), record.time_ns)
+
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
 

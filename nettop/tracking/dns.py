@@ -13,7 +13,7 @@ from nettop.model.rows import DnsQuery, Endpoint
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text
 from nettop.tracking.clock import Clock, milliseconds
-from nettop.tracking.dns_message import NOT_A_MESSAGE, DnsMessage, parse, questions
+from nettop.tracking.dns_message import HEADER_BYTES, NOT_A_MESSAGE, DnsMessage, parse, questions
 from nettop.tracking.dns_queries import LATE_ANSWERS, TIMEOUT, Query, QueryKey, WaitingQueries, with_status
 from nettop.tracking.dns_stream import DnsStream, StreamMessage
 from nettop.tracking.names import NameTable
@@ -194,6 +194,11 @@ class DnsTracker:
         known = self._waiting.find(key)
         # REFUSED and FORMERR may come back without the question; of a query that could not be parsed it is not known.
         if known is None or (known.row.qname and parsed.qname is not None and not _asks_the_same(known.row, parsed)):
+            return []
+        # No resolver takes what is shorter than a header, or a good answer to no question (mDNS repeats none).
+        if len(message) < HEADER_BYTES or (
+            parsed.parsed and parsed.qname is None and parsed.rcode == "NOERROR" and key.question is None
+        ):
             return []
         self._waiting.remove(key)
         now = self._clock.wall(packet.time_ns)

@@ -73,7 +73,9 @@ class Tracker:
             if record.flags & abi.SOCKET_LISTENER:
                 self._connections.listener(record, pass_ns)
         for record in records:
-            if record.protocol != _TCP:
+            if self._is_out_of_scope(record):
+                events.extend(self._lost_sight(record))
+            elif record.protocol != _TCP:
                 events.extend(self._udp_record(record, pass_ns))
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
@@ -164,6 +166,19 @@ class Tracker:
             output.extend(self._processes.seen(who, record.netns, event.time))
         output.append(event)
         return output
+
+    def _is_out_of_scope(self, record: SocketRecord) -> bool:
+        return (
+            self._scope.by_process
+            and record.owner_certainty != abi.OWNER_UNKNOWN
+            and not self._scope.covers_process(record.owner_pid, record.owner_comm)
+        )
+
+    def _lost_sight(self, record: SocketRecord) -> list[AnyEvent]:
+        """A socket that was passed on to a process that is not watched: for those that are, it is over."""
+        if record.protocol != _TCP:
+            return list(self._udp.lose(record))
+        return [observed.event for observed in self._connections.lose(record)]
 
     def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:
         output: list[AnyEvent] = []

@@ -69,6 +69,12 @@ class UdpTracker:
         self._live[record.socket] = _Known(record.seen_ns, row, _owner_of(record), pass_ns, told)
         return self._told(record, row)
 
+    def lose(self, record: SocketRecord) -> list[UdpChanged]:
+        """A socket that is not to be looked at any longer, with its counters as they were known last."""
+        if not self._is_live(record):
+            return []
+        return [self._told(record, replace(self._live.pop(record.socket).row, closed=True))]
+
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
         """After the iterator's last record: what is gone though its release was lost, with its counters as last seen.
 

@@ -305,7 +305,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
            "tcp.retransmits", "right", descending=True),
-    Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 6,
+    Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 8,
            lambda r, _: f"! {r.udp.rx_dropped}" if r.udp.rx_dropped else _DASH, "udp.rx_dropped", "right",
            descending=True),
     Column("exited", "EXITED", "when it ended", 8, 8, lambda r, _: human.clock(r.exited_at), "exited_at",

@@ -554,6 +554,24 @@ def leave_socket_to_child(address: str, port: int, sizes: list[int]) -> None:
     sys.stdin.readline()
 
 
+def ask_at_once(server: str, questions: list[list[Any]]) -> None:
+    """Ask [txid, qname, qtype] on one socket, all before the first answer; answer them; says how many came back."""
+    rename("asker")
+    with (
+        socket.socket(family_of(server), socket.SOCK_DGRAM) as served,
+        socket.socket(family_of(server), socket.SOCK_DGRAM) as udp,
+    ):
+        served.bind((server, DNS_PORT))
+        udp.settimeout(20)
+        for txid, qname, qtype in questions:
+            udp.sendto(query(txid, qname, qtype), (server, DNS_PORT))
+        for _ in questions:
+            message, asker = served.recvfrom(65535)
+            served.sendto(message[:2] + b"\x81\x80" + message[4:], asker)
+        say(len([udp.recv(65535) for _ in questions]))
+        sys.stdin.readline()
+
+
 # Multipath TCP
 
 IPPROTO_MPTCP = 262

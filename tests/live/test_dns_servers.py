@@ -132,3 +132,15 @@ def test_a_server_behind_nat_is_the_one_that_was_asked(inside: Namespace, direct
             asker.end()
             (row,) = dns_of(watch.settled(asker, dns=1), asker)
             assert (row.status, row.server.address, row.server.port) == ("answered", SERVICE, 53)
+
+
+def test_two_questions_under_one_id(inside: Namespace, directory: Path) -> None:
+    """The older one is forgotten, the newer one is not taken for its repeat, and has its answer."""
+    with Watch(directory, "--netns", inside.name) as watch:
+        asker = inside.play(
+            programs.ask_at_once, server=SERVER, questions=[[7, "same-id.test", 1], [7, "same-id.test", 28]]
+        )
+        assert asker.hear() == 2  # answers
+        snapshot = watch.settled(asker, dns=2)
+        asker.end()
+    assert [(row.qtype, row.status) for row in dns_of(snapshot, asker)] == [("A", "forgotten"), ("AAAA", "answered")]

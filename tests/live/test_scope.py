@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nettop.model.events import UdpChanged
 from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, dns_of, namespace, nettop
@@ -162,3 +163,26 @@ def test_what_is_not_there(arguments: list[str]) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("nettop: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_process_in_scope_leaves_to_its_child_is_over(directory: Path) -> None:
+    """An ended process gains no bytes, and the child is not watched."""
+    with (
+        namespace(directory) as inside,
+        Watch(directory, "--comm", "parent", "--netns", inside.name, quiet=False) as watch,
+    ):
+        parent = inside.play(programs.leave_socket_to_child, address="127.0.0.1", port=7999, sizes=[101, 103, 107])
+        assert parent.hear() == "sent"
+        watch.until(lambda snapshot: [row.tx_bytes for row in snapshot.processes] == [101], "the parent's bytes")
+        parent.say("let the child send")
+        parent.hear()
+        watch.until(lambda _: any(event.udp.closed for event in udp_of(watch)), "its socket to be over for it")
+        ended = watch.store.snapshot().processes
+        parent.say("go on")
+        snapshot = watch.stop(losses=True)
+        assert [row.exited_at is not None for row in ended] == [True]
+        assert [row.tx_bytes for row in snapshot.processes] == [row.tx_bytes for row in ended]
+
+
+def udp_of(watch: Watch) -> list[UdpChanged]:
+    return [event for event in watch.events if isinstance(event, UdpChanged)]

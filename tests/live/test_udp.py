@@ -10,6 +10,7 @@ from nettop.model.events import UdpChanged
 from nettop.model.rows import UdpTotals
 from tests.live import dns_server, programs
 from tests.live.lab import Namespace, Program, Watch, dns_of, namespace, process_of
+from tests.live.truth import owners
 
 LOOPBACK = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 PORT = 7007
@@ -127,3 +128,19 @@ def test_the_last_who_holds_a_shared_socket_owns_what_follows(lab: Lab) -> None:
     parent.say("go on")
     lab.watch.until(lambda _: udp_totals(lab.watch, child).tx_bytes == before[1] + 107, "what the child sent alone")
     assert udp_totals(lab.watch, parent) == before[0]
+
+
+def test_drops_are_told_while_a_socket_only_drops(lab: Lab) -> None:
+    stalled = lab.inside.play(owners.stall, address="127.0.0.1", port=7011)
+    assert stalled.hear() == "bound"
+    before = 0
+    for _ in range(3):
+        for _ in range(50):
+            lab.inside.start("bash", "-c", "printf %0997d 0 > /dev/udp/127.0.0.1/7011").end()
+        stalled.say("how many?")
+        dropped = stalled.hear()
+        assert dropped > before
+        lab.watch.until(lambda _, now=dropped: udp_totals(lab.watch, stalled).rx_dropped == now, f"{dropped} drops")  # type: ignore[misc]
+        before = dropped
+    stalled.say(None)
+    stalled.end()

@@ -583,3 +583,12 @@ def test_a_caller_does_not_go_by_a_name_that_somebody_looked_up() -> None:
 def test_the_name_of_the_owner_is_made_printable() -> None:
     row = only(tracker().live(socket_record(owner_comm=comm("\x1b[2J")), PASS))
     assert row.comm == "\\x1b[2J"
+
+
+def test_a_connection_that_is_lost_sight_of_is_over_as_it_was_known_last() -> None:
+    subject = tracker()
+    subject.live(socket_record(tx_bytes=10), PASS)
+    later = socket_record(owner_pid=55, tx_bytes=99, time_ns=ns(3))
+    row = only(subject.lose(later))
+    assert (row.pid, row.state, row.end, row.tx_bytes) == (CURL.pid, "closed", None, 10)
+    assert subject.lose(later) == []

@@ -215,6 +215,18 @@ def test_an_answer_without_its_question() -> None:
     assert (row.status, row.rcode, row.qname, row.unparsed) == ("answered", "REFUSED", "www.example.com", None)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [b"\x12\x34", b"\x12\x34\x81\x83", b"\x12\x34\x81\x80" + bytes(8)],
+    ids=["two bytes", "half a header", "a good answer to no question"],
+)
+def test_what_no_resolver_takes_answers_nothing(message: bytes) -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question()))
+    assert subject.packet(dns_answer(message)) == []
+    assert only_row(subject.packet(dns_answer(answer(), 2.5))).rcode == "NOERROR"
+
+
 def test_random_case_does_not_matter() -> None:
     subject = tracker()
     subject.packet(dns_packet(question("wWw.eXamPle.cOM")))

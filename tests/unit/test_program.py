@@ -3,7 +3,7 @@
 import pytest
 
 from nettop.kernel.image import Image
-from nettop.kernel.program import bytes_per_cpu, locked_bytes, map_bytes
+from nettop.kernel.program import HOOKS, bytes_per_cpu, locked_bytes, map_bytes
 from nettop.kernel.syscalls import HASH, MapShape
 
 KB, MB = 1 << 10, 1 << 20
@@ -30,3 +30,9 @@ def test_larger_pages_take_hardly_more_memory(cpus: int, page_kb: int, expected_
 def test_a_hash_takes_more_than_what_it_holds() -> None:
     image = Image(maps={"sockets": MapShape(HASH, 8, 144, 1, 0)}, programs={}, attach_types={})
     assert map_bytes(image, 131_072) == 131_072 * (8 + 144 + 64)
+
+
+def test_answers_are_seen_before_the_first_question() -> None:
+    """A question that is asked while nettop attaches would be taken for one that nobody answers."""
+    needs = [hook.need for hook in HOOKS if hook.kind == "cgroup_skb"]
+    assert needs == ["dns_answers", "dns_queries"]

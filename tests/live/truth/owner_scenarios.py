@@ -66,6 +66,37 @@ def overrun(place: Place) -> Iterator[None]:
     slow.end()
 
 
+def overrun_behind_headers(what: str, fragment: bool) -> None:
+    @scenario("Owners", f"more datagrams behind {what} than a receive buffer holds")
+    def play(place: Place) -> Iterator[None]:
+        yield
+        slow = place.play(owners.read_late, address="::1", port=PORT)
+        assert slow.hear() == "bound"
+        place.run(owners.send_behind_headers, port=PORT, datagrams=211, size=499, fragment=fragment)
+        slow.say(211)
+        slow.end()
+
+
+overrun_behind_headers("an atomic fragment's header", fragment=True)
+overrun_behind_headers("six headers of options", fragment=False)
+
+
+@scenario("Owners", "a connection that a grandchild of its sender shuts down")
+def shut_down_by_grandchild(place: Place) -> Iterator[None]:
+    yield
+    place.serve(LOCAL, PORT, [["recv", SIZE], *FOLLOW])
+    place.run(owners.shut_down_by_grandchild, address=LOCAL, port=PORT, size=SIZE)
+    place.written(connections=2)
+
+
+@scenario("Owners", "a connection that lives on in a child, not in its opener")
+def left_to_child(place: Place) -> Iterator[None]:
+    yield
+    place.serve(LOCAL, PORT, [["recv", SIZE], *FOLLOW])
+    place.run(owners.leave_connection_to_child, address=LOCAL, port=PORT, size=SIZE)
+    place.written(connections=2)
+
+
 @scenario("Owners", "two processors that meet a fresh UDP socket")
 def fresh_sockets(place: Place) -> Iterator[None]:
     yield

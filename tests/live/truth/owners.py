@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from tests.live.programs import DNS_PORT, hear, query, rename, say
+from tests.live.programs import DNS_PORT, family_of, hear, query, rename, say
 from tests.live.truth.talk import PATIENCE_S, Talk, plain, tell, watch_the_clock
 
 NFQUEUE, NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 3, 0, 1, 2  # nfnetlink_queue.h of the kernel's uapi
@@ -112,7 +113,7 @@ def judge_packets(queue: int) -> None:
 def read_late(ledger: str, address: str, port: int) -> None:
     """Has the smallest receive buffer, and reads what is left in it once told."""
     rename("slow")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LEAST_BUFFER)
         udp.bind((address, port))
         say("bound")
@@ -130,6 +131,76 @@ def read_late(ledger: str, address: str, port: int) -> None:
         ledger, "process", tcp_tx_bytes=0, tcp_rx_bytes=0, udp_tx_bytes=0, udp_rx_bytes=read,
         udp_rx_dropped=sent - datagrams,
     )  # fmt: skip
+
+
+def send_behind_headers(port: int, datagrams: int, size: int, fragment: bool) -> None:
+    """IPv6 datagrams to ::1 behind an atomic fragment header (RFC 6946), or six of destination options."""
+    rename("sender")
+    local = socket.inet_pton(socket.AF_INET6, "::1")
+    udp_bytes = 8 + size
+    pseudo = local + local + struct.pack("!IHBB", udp_bytes, 0, 0, socket.IPPROTO_UDP)
+    payload = bytes(size)
+    checksum = _checksum(pseudo + struct.pack("!HHHH", port, port, udp_bytes, 0) + payload) or 0xFFFF
+    udp = struct.pack("!HHHH", port, port, udp_bytes, checksum) + payload
+    if fragment:
+        first, headers = 44, struct.pack("!BBHI", socket.IPPROTO_UDP, 0, 0, 7)
+    else:
+        kinds = [60, 60, 60, 60, 60, socket.IPPROTO_UDP]
+        first, headers = 60, b"".join(struct.pack("!BB", kind, 0) + b"\1\4\0\0\0\0" for kind in kinds)
+    packet = struct.pack("!IHBB", 6 << 28, len(headers) + udp_bytes, first, 64) + local + local + headers + udp
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for _ in range(datagrams):
+            raw.sendto(packet, ("::1", 0))
+
+
+def stall(address: str, port: int) -> None:
+    """Has the smallest receive buffer and never reads; says, when asked, how many datagrams the kernel dropped."""
+    rename("stalled")
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LEAST_BUFFER)
+        udp.bind((address, port))
+        say("bound")
+        while hear() is not None:
+            sockets = [line.split() for line in Path("/proc/self/net/udp").read_text().splitlines()[1:]]
+            say(next(int(fields[-1]) for fields in sockets if fields[1].endswith(f":{port:04X}")))
+
+
+def shut_down_by_grandchild(ledger: str, address: str, port: int, size: int) -> None:
+    """Sends all of it and keeps the connection; a grandchild that never sent shuts it down."""
+    rename("sender")
+    tcp = socket.create_connection((address, port), timeout=PATIENCE_S)
+    sender = Talk(ledger, tcp, "outbound")
+    sender.fact |= {"local": plain(tcp), "remote": (address, port)}
+    sender.send(size)
+    child = os.fork()
+    if child == 0:
+        child = os.getpid()
+        if os.fork() == 0:
+            while os.getppid() == child:
+                time.sleep(0.001)
+            tcp.shutdown(socket.SHUT_WR)
+        os._exit(0)
+    os.waitpid(child, 0)
+    sender.follow([["eof"], ["close"]])
+
+
+def leave_connection_to_child(ledger: str, address: str, port: int, size: int) -> None:
+    """Connects, and lives on without the connection, which its child has."""
+    rename("parent")
+    tcp = socket.create_connection((address, port), timeout=PATIENCE_S)
+    released, done = os.pipe()
+    child = os.fork()
+    if child:
+        tcp.close()
+        os.write(done, b"x")
+        os.waitpid(child, 0)
+        return
+    rename("child")
+    os.read(released, 1)
+    heir = Talk(ledger, tcp, "outbound")
+    heir.fact |= {"local": plain(tcp), "remote": (address, port)}
+    heir.follow([["send", size], ["close"]])
+    os._exit(0)
 
 
 def send_many(ledger: str, address: str, port: int, datagrams: int, size: int) -> None:
