@@ -70,7 +70,7 @@ lint: $(VENV)/.test ## Style, types and the direction of imports
 
 .PHONY: schema
 schema: setup ## Write the JSON Schemas anew from the rows
-	$(BIN)/python -m nettop.export
+	$(BIN)/python -m nettop.export.schema
 
 .PHONY: share
 share: $(VENV)/.test ## Write the manual and the completions anew from what the program declares

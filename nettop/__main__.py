@@ -13,7 +13,7 @@ def main() -> int:
     """Load nettop and run the command; a sentence if it cannot be loaded, 130 if Ctrl+C comes first."""
     gc.set_threshold(_COLLECT_AFTER)
     try:
-        from nettop.cli import main as run  # noqa: PLC0415 - what is guarded
+        from nettop.cli.main import main as run  # noqa: PLC0415 - what is guarded
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - without memory or files an import fails in every way there is

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nettop.errors import CannotRunError
+from nettop.invoker import invoking_user
 from nettop.kernel.place import require_linux, where_to_get_privileges
-from nettop.output_file import invoking_user
 
 
 class Capability(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nettop.errors import CannotRunError
-from nettop.output_file import invoking_user
+from nettop.invoker import invoking_user
 
 
 def trusted_owners() -> frozenset[int]:

@@ -13,13 +13,14 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from nettop import __version__
+from nettop.cli.options import FILTER_RULES
+from nettop.cli.parser import make_parser
 from nettop.errors import CannotRunError, RunError, UsageError
 from nettop.model.filter import FILTER_KEYS
-from nettop.options import FILTER_RULES, Commands, make_parser
-from nettop.setting_kinds import Choice
-from nettop.settings import SETTINGS
-from nettop.tui import keys
-from nettop.tui.view import PANES
+from nettop.settings.declared import SETTINGS
+from nettop.settings.kinds import Choice
+from nettop.view import keys
+from nettop.view.panes import PANES
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -103,7 +104,7 @@ def files() -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     """The real one, its epilogs left out and its options told what completes them."""
-    parser = make_parser(Commands(*[lambda _: 0] * len(Commands._fields)))
+    parser = make_parser()
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     for each in (parser, *commands.choices.values()):
         each.epilog = None

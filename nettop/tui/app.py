@@ -20,24 +20,24 @@ from textual.screen import Screen
 
 from nettop.collector import Feed
 from nettop.errors import NettopError
-from nettop.export import snapshot_json
+from nettop.export.file import OutputFile
+from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
-from nettop.output_file import OutputFile
 from nettop.text import printable_head
 from nettop.tui import size
 from nettop.tui.bindings import bindings
-from nettop.tui.columns import Context
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
-from nettop.tui.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
-from nettop.tui.look import DEFAULT_LOOK, Look
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.status import Status
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
-from nettop.tui.view import Traffic, newest_ids
+from nettop.view.columns import Context
+from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.view.look import DEFAULT_LOOK, Look
+from nettop.view.panes import Traffic, newest_ids
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400

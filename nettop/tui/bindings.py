@@ -2,7 +2,7 @@
 
 from textual.binding import Binding
 
-from nettop.tui.keys import Key
+from nettop.view.keys import Key
 
 
 def bindings(keys: tuple[Key, ...]) -> list[Binding]:

@@ -15,14 +15,14 @@ from nettop.model.filter import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
-from nettop.tui.columns import Context
-from nettop.tui.facts import Detail, detail, newest
 from nettop.tui.footer import KeyLine
-from nettop.tui.keys import KEYS_IN_DETAIL
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
-from nettop.tui.view import PANES, PaneKind, next_column, sort, sort_by
+from nettop.view.columns import Context
+from nettop.view.facts import Detail, detail, newest
+from nettop.view.keys import KEYS_IN_DETAIL
+from nettop.view.panes import PANES, PaneKind, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
 _TITLE_CELLS = 200

@@ -15,11 +15,11 @@ from textual.widgets import Static
 from nettop.model import filter as filter_language
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
-from nettop.tui.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
-from nettop.tui.view import PANES
+from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.view.panes import PANES
 
 _KEY_CELLS = 18
 

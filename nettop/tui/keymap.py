@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from textual.binding import Binding
 
 from nettop.errors import UsageError
-from nettop.tui.keys import TOGETHER
+from nettop.view.keys import TOGETHER
 
 
 def refuse_clashes(keymap: Mapping[str, str]) -> None:

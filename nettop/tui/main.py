@@ -16,14 +16,14 @@ from nettop.model.filter import COMM_CHARACTERS, AnyRow, Filter, Kind
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
-from nettop.tui.columns import Column, Context
 from nettop.tui.footer import KeyLine
-from nettop.tui.keys import MAIN_KEYS
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RowTable
-from nettop.tui.view import PANES, PaneKind, Selection, next_column, sort_by
+from nettop.view.columns import Column, Context
+from nettop.view.keys import MAIN_KEYS
+from nettop.view.panes import PANES, PaneKind, Selection, next_column, sort_by
 
 _EMPTY = {
     "dns": "no DNS queries yet",

@@ -15,9 +15,9 @@ from textual.widgets import Input, Static
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.text import printable_text, printing
 from nettop.tui.bindings import bindings
-from nettop.tui.keys import FILTER_KEYS, PATH_KEYS
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
+from nettop.view.keys import FILTER_KEYS, PATH_KEYS
 
 MAX_HISTORY = 100
 

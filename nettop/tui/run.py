@@ -8,12 +8,12 @@ import tempfile
 
 from nettop.collector import Feed
 from nettop.errors import RunError
+from nettop.invoker import give_to_invoking_user
 from nettop.model.filter import Filter
-from nettop.output_file import give_to_invoking_user
 from nettop.signals import on_ending
 from nettop.tui.app import NettopApp
 from nettop.tui.keymap import refuse_clashes
-from nettop.tui.look import Look
+from nettop.view.look import Look
 
 # How long a key may wait for Python while the collector has it. It waits in three threads one after the other: where
 # it is read, where its frame is made, and where that is written.

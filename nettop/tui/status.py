@@ -11,12 +11,12 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from nettop import format as human
 from nettop.model.filter import Filter
 from nettop.model.rows import DNS_PORTS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
-from nettop.tui import view
+from nettop.view import format as human
+from nettop.view import panes as view
 
 MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
 LIVE = "LIVE"

@@ -21,9 +21,9 @@ from textual.widget import Widget
 from nettop.model.filter import AnyRow
 from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
-from nettop.tui.columns import GAP_CELLS, Column, Context, fit
-from nettop.tui.keys import TABLE_KEYS
-from nettop.tui.view import PaneKind
+from nettop.view.columns import GAP_CELLS, Column, Context, fit
+from nettop.view.keys import TABLE_KEYS
+from nettop.view.panes import PaneKind
 
 RowT = TypeVar("RowT", bound=AnyRow)
 _SCROLLBAR_CELLS = 1

@@ -47,12 +47,12 @@ def main() -> int:
         counters = (ctypes.c_uint64 * 2).from_buffer(mmap.mmap(file.fileno(), _COUNTERS.size))
     del sys.argv[:2]
 
-    from nettop import cli  # noqa: PLC0415 - only where it runs
+    from nettop.cli.main import main as run  # noqa: PLC0415 - only where it runs
     from nettop.kernel.program import KernelProgram  # noqa: PLC0415
 
     for name in _READING:
         _time(KernelProgram, name, counters)
-    return cli.main()
+    return run()
 
 
 def _time(owner: type, name: str, counters: "ctypes.Array[ctypes.c_uint64]") -> None:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from nettop.export import event_json
-from nettop.output_file import invoking_user
+from nettop.export.json import event_json
+from nettop.invoker import invoking_user
 from nettop.sources.recording import read_events
 from tests.demo import cast, story
 from tests.demo.publish import Costume, published

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from nettop.export import event_json
+from nettop.export.json import event_json
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End
 from nettop.sources.recording import RecordingSource, read_events
@@ -25,7 +25,7 @@ PACKAGE = Path(str(resources.files("nettop")))
 RECORDING = PACKAGE / "demo" / "demo.jsonl"
 MAX_BYTES = 640_000  # it ships in every wheel
 # replay must not need bcc, which not every machine has
-WITHOUT_BCC = "import sys; sys.modules['bcc'] = None; from nettop.cli import main; sys.exit(main(sys.argv[1:]))"
+WITHOUT_BCC = "import sys; sys.modules['bcc'] = None; from nettop.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 def validator(name: str) -> Draft202012Validator:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nettop import limits
 from nettop.errors import CannotRunError
+from nettop.kernel import limits
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot
 from tests.live.test_places import one_sentence
 
@@ -80,7 +80,7 @@ def test_a_file_may_not_grow(quiet: Namespace, tmp_path: Path) -> None:
 def test_memory_that_runs_out_while_watching(quiet: Namespace) -> None:
     """Whatever allocation fails then: here one of many that a test can make fail."""
     driver = (
-        "import sys; from nettop.model.store import Store; from nettop.cli import main\n"
+        "import sys; from nettop.model.store import Store; from nettop.cli.main import main\n"
         "def fails(*_): raise MemoryError\n"
         "Store.apply = fails; sys.exit(main())"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nettop.errors import NettopError
-from nettop.output_file import OutputFile
+from nettop.export.file import OutputFile
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, nettop, wait_until
 from tests.live.test_places import one_sentence
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_kept_ends_with_a_whole_line(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from nettop.errors import RunError
-from nettop.output_file import OutputFile
+from nettop.export.file import OutputFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:

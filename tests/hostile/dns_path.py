@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec.structs import astuple, replace
 
-from nettop.export import event_json
+from nettop.export.json import event_json
 from nettop.kernel import abi
 from nettop.model.rows import DnsQuery
 from nettop.text import printable_text

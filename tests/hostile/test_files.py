@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nettop.config import resolve
 from nettop.errors import NettopError, UsageError
-from nettop.export import event_json, snapshot_json
+from nettop.export.json import event_json, snapshot_json
 from nettop.model.filter import KINDS, Filter, FilterError
 from nettop.model.store import replayed
+from nettop.settings.resolve import resolve
 from nettop.sources.input_file import RecordingError
 from nettop.sources.recording import read_events, read_snapshot
 from tests.builders import a_recording, connection, process

@@ -13,20 +13,20 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from nettop.export import snapshot_json
+from nettop.export.json import snapshot_json
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.sources.recording import read_snapshot
-from nettop.tui.columns import Context
 from nettop.tui.detail import MAX_FACT_CHARACTERS, DetailScreen, facts_text
-from nettop.tui.facts import detail
-from nettop.tui.keys import ALL_KEYS
-from nettop.tui.look import Look
 from nettop.tui.main import MainScreen, exactly
 from nettop.tui.prompts import FilterBar
 from nettop.tui.table import cell
-from nettop.tui.view import PANES
+from nettop.view.columns import Context
+from nettop.view.facts import detail
+from nettop.view.keys import ALL_KEYS
+from nettop.view.look import Look
+from nettop.view.panes import PANES
 from tests import builders
 from tests.hostile.strings import HOSTILE, unprintable
 from tests.tui.scene import FakeFeed, lines, notices, play, snapshot, text, the_app, until

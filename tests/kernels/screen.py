@@ -5,7 +5,7 @@ Named so that pytest collects it only when asked for by name.
 
 from pathlib import Path
 
-from nettop.tui.view import PANES
+from nettop.view.panes import PANES
 from tests.live import programs
 from tests.live.lab import NETTOP, namespace
 from tests.live.terminal import Terminal

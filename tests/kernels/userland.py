@@ -36,7 +36,7 @@ _EMPTY = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", TREE.lst
 _ROOM = 1.15  # for ext4's own tables and for what a guest writes: byte code, logs
 _LAUNCHER = f"""#!{VENV}/bin/python
 import sys
-from nettop.cli import main
+from nettop.cli.main import main
 sys.exit(main())
 """
 

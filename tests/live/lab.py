@@ -22,7 +22,7 @@ from typing import Any, Self
 import msgspec
 from jsonschema import Draft202012Validator
 
-from nettop.export import snapshot_json
+from nettop.export.json import snapshot_json
 from nettop.kernel.program import HOOKS
 from nettop.model.events import AnyEvent, End, Start
 from nettop.model.rows import Connection, DnsQuery, Losses, Process

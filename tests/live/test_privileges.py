@@ -391,7 +391,7 @@ def test_it_compiles_nothing_from_the_places_of_others(tmp_path: Path) -> None:
     assert not [line for line in lines if f'"{tmp_path}/foreign' in line and "execve(" not in line]
 
 
-DOCTOR = "import sys; from nettop.cli import main; sys.exit(main(['doctor', '--json']))"
+DOCTOR = "import sys; from nettop.cli.main import main; sys.exit(main(['doctor', '--json']))"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o646])

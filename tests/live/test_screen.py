@@ -179,7 +179,7 @@ def test_the_terminal_vanishes(lab: Namespace) -> None:
 
 def test_the_terminal_vanishes_without_a_signal(lab: Namespace) -> None:
     """As under nohup: only reading and writing fail."""
-    driver = "import signal, sys; from nettop.cli import main; signal.signal = lambda *_: None; sys.exit(main())"
+    driver = "import signal, sys; from nettop.cli.main import main; signal.signal = lambda *_: None; sys.exit(main())"
     with Terminal([sys.executable, "-c", driver, "--netns", lab.name, "--interval", "0.2"]) as terminal:
         terminal.until_said("LIVE", "nothing lost")
         terminal.vanish()
@@ -222,17 +222,17 @@ def driver(feed: str, directory: Path) -> Path:
             [
                 "import sys",
                 "from nettop.collector import FixedSnapshot",
-                "from nettop.cli import _complain",
+                "from nettop.cli.messages import complain",
                 "from nettop.errors import NettopError, UsageError",
                 "from nettop.model.filter import Filter",
-                "from nettop.tui.look import Look",
+                "from nettop.view.look import Look",
                 "from nettop.tui.run import run_screen",
                 "from tests.tui.scene import busy",
                 *lines,
                 "try:",
                 "    sys.exit(run_screen(Feed(busy()), 'LIVE', Filter(''), Look()))",
                 "except NettopError as error:",
-                "    _complain(error, False)",
+                "    complain(error, False)",
                 "    sys.exit(error.exit_code)",
             ]
         )

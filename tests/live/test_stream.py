@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nettop.export import event_json, snapshot_json
+from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.scope import Scope
 from nettop.model.events import AnyEvent
 from nettop.model.snapshot import Snapshot

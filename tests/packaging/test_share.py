@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nettop.settings import SETTINGS
+from nettop.settings.declared import SETTINGS
 from nettop.share import make
-from nettop.tui.keys import ALL_KEYS
-from nettop.tui.view import PANES
+from nettop.view.keys import ALL_KEYS
+from nettop.view.panes import PANES
 
 SHARE = Path(make.__file__).parent
 

@@ -12,8 +12,8 @@ from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
-from nettop.tui.look import DEFAULT_LOOK, Look
 from nettop.tui.table import RowTable
+from nettop.view.look import DEFAULT_LOOK, Look
 from tests import builders
 
 Play = Callable[[Pilot[None]], Awaitable[None]]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from nettop.model import rows
-from nettop.tui.columns import CONNECTION_COLUMNS, DNS_COLUMNS, GAP_CELLS, PROCESS_COLUMNS, Column, Context, fit
 from nettop.tui.table import cell
-from nettop.tui.view import PANES, sort
+from nettop.view.columns import CONNECTION_COLUMNS, DNS_COLUMNS, GAP_CELLS, PROCESS_COLUMNS, Column, Context, fit
+from nettop.view.panes import PANES, sort
 from tests import builders
 from tests.tui.scene import busy
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.tui.columns import Context
-from nettop.tui.facts import Detail, detail, newest, unit_or_container
+from nettop.view.columns import Context
+from nettop.view.facts import Detail, detail, newest, unit_or_container
 from tests import builders
 from tests.tui.scene import busy, closed, connection, process, query, snapshot
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nettop import format as human
+from nettop.view import format as human
 
 
 @pytest.mark.parametrize(

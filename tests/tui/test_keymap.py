@@ -5,7 +5,7 @@ import pytest
 from nettop.errors import UsageError
 from nettop.tui.bindings import bindings
 from nettop.tui.keymap import refuse_clashes
-from nettop.tui.keys import ALL_KEYS, TOGETHER
+from nettop.view.keys import ALL_KEYS, TOGETHER
 
 
 @pytest.mark.parametrize(

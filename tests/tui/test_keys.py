@@ -17,10 +17,10 @@ from nettop.tui.app import NettopApp
 from nettop.tui.detail import DetailScreen
 from nettop.tui.footer import KeyLine
 from nettop.tui.help import HelpScreen
-from nettop.tui.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
-from nettop.tui.look import Look
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import FilterBar, PathPrompt
+from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.view.look import Look
 from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app, until
 
 Case = Callable[[Pilot[None], str], Awaitable[None]]

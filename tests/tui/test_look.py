@@ -7,9 +7,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.theme import BUILTIN_THEMES
 
-from nettop.config import look, resolve
-from nettop.tui.look import DEFAULT_LOOK, Look
+from nettop.settings.resolve import look, resolve
 from nettop.tui.table import RowTable
+from nettop.view.look import DEFAULT_LOOK, Look
 from tests.tui.scene import FakeFeed, Play, busy, ids, lines, notices, play, table, the_app, until
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from nettop import format as human
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.tui.status import MAX_SPARKLINE_CELLS, MIN_SPARKLINE_CELLS, Status, headline, notices
+from nettop.view import format as human
 from tests.tui.scene import LOSSES, busy, query, snapshot
 
 

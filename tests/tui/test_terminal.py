@@ -13,7 +13,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from nettop.cli import _DEMO
+from nettop.cli.replay import DEMO as RECORDING
 from nettop.tui.app import _clipboard_hint
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
@@ -315,9 +315,9 @@ def test_a_multiplexer_has_to_be_told_to_pass_a_copy_on(environment: dict[str, s
     ["zcat demo.gz | NETTOP -", "zcat demo.gz | NETTOP /dev/stdin", "NETTOP - < demo.gz", "NETTOP <(cat demo.gz)"],
 )
 def test_a_recording_from_a_pipe_leaves_the_keys_to_the_terminal(command: str, tmp_path: Path) -> None:
-    (tmp_path / "demo.gz").write_bytes(gzip.compress(_DEMO.read_bytes()))
+    (tmp_path / "demo.gz").write_bytes(gzip.compress(RECORDING.read_bytes()))
     shell = command.replace("NETTOP", f"{sys.executable} -m nettop replay")
-    with Terminal(["bash", "-c", shell], cwd=tmp_path, PYTHONPATH=str(_DEMO.parents[2])) as terminal:
+    with Terminal(["bash", "-c", shell], cwd=tmp_path, PYTHONPATH=str(RECORDING.parents[2])) as terminal:
         terminal.until_said(*SAID)
         terminal.press("?")
         terminal.until_said(HELP)
@@ -326,7 +326,7 @@ def test_a_recording_from_a_pipe_leaves_the_keys_to_the_terminal(command: str, t
 
 def test_a_pipe_that_stands_still_does_not_keep_the_screen(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    lines = _DEMO.read_bytes().splitlines(keepends=True)
+    lines = RECORDING.read_bytes().splitlines(keepends=True)
     with (
         Terminal([sys.executable, "-m", "nettop", "replay", str(tmp_path / "fifo")]) as terminal,
         (tmp_path / "fifo").open("wb", buffering=0) as fifo,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nettop.model import rows
 from nettop.model.filter import Filter
-from nettop.tui.columns import Context
-from nettop.tui.view import (
+from nettop.view.columns import Context
+from nettop.view.panes import (
     CONNECTION_PANE,
     DNS_PANE,
     HISTORY_TICKS,

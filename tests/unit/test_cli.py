@@ -13,15 +13,16 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from nettop import __version__, cli
-from nettop.cli import main
+from nettop import __version__
+from nettop.cli import screen, watching
+from nettop.cli.main import main
+from nettop.cli.parser import make_parser
 from nettop.errors import CannotRunError, RunError
-from nettop.export import event_json, snapshot_json
+from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import compile_apart
 from nettop.kernel.place import require_linux, where_to_get_privileges
 from nettop.model.store import replayed
-from nettop.options import make_parser
 from nettop.sources import live
 from tests.builders import a_recording
 
@@ -229,16 +230,16 @@ def test_only_a_stream_leaves_out_what_its_filter_does_not_choose(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, recorded: str | None
 ) -> None:
     """The screen's filter can be lifted; then an export has everything, and must not say otherwise."""
-    monkeypatch.setattr(cli, "require_privileges", lambda: None)
-    monkeypatch.setattr(cli, "_require_terminal", lambda: None)
-    monkeypatch.setattr(cli, "confinement", lambda: None)
+    monkeypatch.setattr(watching, "require_privileges", lambda: None)
+    monkeypatch.setattr(screen, "require_terminal", lambda: None)
+    monkeypatch.setattr(watching, "confinement", lambda: None)
     given: list[str | None] = []
 
     def source(_scope: object, _interval: float, text: str | None, *_: object) -> None:
         given.append(text)
         raise RunError("Enough.", "Go on.")
 
-    monkeypatch.setattr(cli, "LiveSource", source)
+    monkeypatch.setattr(watching, "LiveSource", source)
     assert outcome(capfd, *command.split(), "--filter", "pid:1")[0] == 1
     assert given == [recorded]
 
@@ -250,16 +251,16 @@ def test_variables_of_others_are_noted(capfd: pytest.CaptureFixture[str], monkey
 
 
 def test_a_name_that_the_kernel_cuts_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli._scope_comm("a-name-of-sixteen") == b"a-name-of-sixte"
+    assert watching._scope_comm("a-name-of-sixteen") == b"a-name-of-sixte"
     assert "every process named 'a-name-of-sixte' is watched" in capfd.readouterr().err
 
 
 def test_what_is_named_twice_is_watched_once() -> None:
     own = str(os.getpid())
-    options = make_parser(cli._COMMANDS).parse_args(
+    options = make_parser().parse_args(
         ["--pid", own, "--pid", own, "--comm", "a", "--comm", "a", "--netns", own, "--netns", "/proc/self/ns/net"]
     )
-    scope = cli._scope(options)
+    scope = watching._scope_of(options)
     assert (len(scope.pids), len(scope.comms), len(scope.netns)) == (1, 1, 1)
 
 
@@ -436,7 +437,7 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
 
 def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowed, and with nothing in the cache."""
-    monkeypatch.setattr(cli, "require_privileges", lambda: None)
+    monkeypatch.setattr(watching, "require_privileges", lambda: None)
     monkeypatch.setattr(live, "image_for", compile_apart)
 
 
@@ -491,7 +492,7 @@ def test_details_are_for_debugging(capfd: pytest.CaptureFixture[str], monkeypatc
     def refuse() -> None:
         raise CannotRunError("It cannot.", "Let it be.", "one\ntwo\x1b\n")
 
-    monkeypatch.setattr(cli, "require_privileges", refuse)
+    monkeypatch.setattr(watching, "require_privileges", refuse)
     assert outcome(capfd, "snapshot") == (3, "", "nettop: It cannot. Let it be.\n")
     assert outcome(capfd, "--debug", "snapshot") == (3, "", "nettop: It cannot. Let it be.\none\ntwo\\x1b\n")
     assert outcome(capfd, "snapshot", "--debug") == (3, "", "nettop: It cannot. Let it be.\none\ntwo\\x1b\n")
@@ -501,7 +502,7 @@ def test_a_defect_is_a_sentence_too(capfd: pytest.CaptureFixture[str], monkeypat
     def fail() -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(cli, "require_privileges", fail)
+    monkeypatch.setattr(watching, "require_privileges", fail)
     code, output, error = outcome(capfd, "snapshot")
     assert (code, output) == (1, "")
     assert error == (
@@ -515,7 +516,7 @@ def test_an_interrupt_is_no_failure(capfd: pytest.CaptureFixture[str], monkeypat
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "require_privileges", interrupt)
+    monkeypatch.setattr(watching, "require_privileges", interrupt)
     assert outcome(capfd, "snapshot") == (130, "", "")
 
 
@@ -524,10 +525,10 @@ def test_a_terminal_is_recognised_by_its_descriptor(monkeypatch: pytest.MonkeyPa
     primary, secondary = pty.openpty()
     try:
         for descriptor in ("_STDIN", "_STDOUT", "_STDERR"):
-            monkeypatch.setattr(cli, descriptor, secondary)
+            monkeypatch.setattr(screen, descriptor, secondary)
         monkeypatch.setattr(sys, "stdin", None)
         monkeypatch.setenv("TERM", "xterm")
-        cli._require_terminal()
+        screen.require_terminal()
     finally:
         os.close(primary)
         os.close(secondary)

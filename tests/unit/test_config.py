@@ -17,11 +17,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from textual.theme import BUILTIN_THEMES
 
-from nettop.cli import main
-from nettop.config import MAX_CONFIG_BYTES, as_toml, config_path, resolve
+from nettop.cli.main import main
 from nettop.errors import UsageError
-from nettop.export import event_json
-from nettop.settings import SETTINGS, THEMES, Settings, setting
+from nettop.export.json import event_json
+from nettop.settings.declared import SETTINGS, THEMES, Settings, setting
+from nettop.settings.resolve import MAX_CONFIG_BYTES, as_toml, config_path, resolve
 from tests.builders import connection as a_connection
 from tests.builders import dns_query, identity, start, tick, told
 
@@ -233,8 +233,8 @@ def test_under_sudo_nothing_is_read_that_the_caller_could_not(config: Path, monk
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read")
 def test_a_home_that_one_may_not_look_into_has_no_settings(config: Path) -> None:
     script = (
-        "import os, sys, nettop.config; from pathlib import Path; path = Path(sys.argv[1]); "
-        "os.setegid(65534); os.seteuid(65534); print(nettop.config.resolve({}, path).settings.interval)"
+        "import os, sys, nettop.settings.resolve; from pathlib import Path; path = Path(sys.argv[1]); "
+        "os.setegid(65534); os.seteuid(65534); print(nettop.settings.resolve.resolve({}, path).settings.interval)"
     )
 
     def run() -> "subprocess.CompletedProcess[str]":

@@ -21,10 +21,10 @@ def loaded(code: str, *wanted: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import nettop.cli",
-        "from nettop.cli import main; assert main(['--version']) == 0",
-        "from nettop.cli import main; assert main(['replay', '--demo', '--snapshot', '-o', '/dev/null']) == 2",
-        "from nettop.cli import main; assert main(['snapshot', '--filter', 'pid:x']) == 2",
+        "import nettop.cli.main",
+        "from nettop.cli.main import main; assert main(['--version']) == 0",
+        "from nettop.cli.main import main; assert main(['replay', '--demo', '--snapshot', '-o', '/dev/null']) == 2",
+        "from nettop.cli.main import main; assert main(['snapshot', '--filter', 'pid:x']) == 2",
     ],
 )
 def test_the_command_line_loads_neither_bcc_nor_textual(code: str) -> None:
@@ -32,7 +32,7 @@ def test_the_command_line_loads_neither_bcc_nor_textual(code: str) -> None:
 
 
 def test_without_a_config_file_nothing_reads_toml() -> None:
-    assert loaded("from nettop.config import resolve; resolve({})", "tomllib", "textual") == set()
+    assert loaded("from nettop.settings.resolve import resolve; resolve({})", "tomllib", "textual") == set()
 
 
 def test_the_model_stands_alone() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nettop.errors import NettopError, RunError, UsageError
-from nettop.output_file import OutputFile, invoking_user
+from nettop.export.file import OutputFile
+from nettop.invoker import invoking_user
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nettop.export import event_json, snapshot_json
+from nettop.export.json import event_json, snapshot_json
 from nettop.model import events
 from nettop.model.store import replayed
 from nettop.sources import recording

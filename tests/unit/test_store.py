@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from nettop.export import snapshot_json
+from nettop.export.json import snapshot_json
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.events import Unlisted as UnlistedSeen

@@ -12,10 +12,10 @@ from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
 from nettop.kernel.image_cache import fresh_image
+from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
-from nettop.limits import require_room
 from nettop.model.rows import Row
 
 _NEEDS = {

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from nettop.errors import UsageError
-from nettop.output_file import invoking_user
-from nettop.setting_kinds import WrongValueError, suggestion, toml_text, toml_value
-from nettop.settings import SECTIONS, SETTINGS, Setting, Settings
+from nettop.invoker import invoking_user
+from nettop.settings.declared import SECTIONS, SETTINGS, Setting, Settings
+from nettop.settings.kinds import WrongValueError, suggestion, toml_text, toml_value
 
 if TYPE_CHECKING:
-    from nettop.tui.look import Look
+    from nettop.view.look import Look
 
 _PREFIX = "NETTOP_"
 _MOST_NAMED = 3  # variables in one sentence
@@ -83,8 +83,8 @@ def as_toml(resolved: Resolved) -> str:
 
 def look(settings: Settings) -> "Look":
     """How the screen is wanted."""
-    from nettop.tui.look import Look  # noqa: PLC0415 - the headless commands do without
-    from nettop.tui.view import PANES  # noqa: PLC0415
+    from nettop.view.look import Look  # noqa: PLC0415 - the headless commands do without
+    from nettop.view.panes import PANES  # noqa: PLC0415
 
     panes = tuple(
         pane.arranged(getattr(settings, f"{pane.kind}_columns"), getattr(settings, f"{pane.kind}_sort"))

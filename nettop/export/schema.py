@@ -1,4 +1,4 @@
-"""JSON of snapshots and streams: the rows as they are, and the schemas made from them."""
+"""The published JSON Schemas, made from the rows."""
 
 import json
 from pathlib import Path
@@ -7,19 +7,7 @@ from typing import Any
 import msgspec
 
 from nettop.model.events import AnyEvent
-from nettop.model.snapshot import Snapshot, with_ages
-
-_ENCODER = msgspec.json.Encoder()
-
-
-def snapshot_json(snapshot: Snapshot) -> bytes:
-    """A snapshot as indented JSON with a final newline."""
-    return msgspec.json.format(_ENCODER.encode(with_ages(snapshot)), indent=2) + b"\n"
-
-
-def event_json(event: AnyEvent) -> bytes:
-    """An event as one line of JSON with its newline."""
-    return _ENCODER.encode(event) + b"\n"
+from nettop.model.snapshot import Snapshot
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -47,7 +35,7 @@ def _schema(kind: Any, title: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    directory = Path(__file__).parent / "schema"
+    directory = Path(__file__).parents[1] / "schema"
     directory.mkdir(exist_ok=True)
     for name, schema in schemas().items():
         (directory / name).write_text(schema_text(schema))

@@ -149,7 +149,7 @@ class Ports(Struct, frozen=True):
 
 
 def _columns_of(pane: str) -> tuple[str, ...]:
-    from nettop.tui.view import PANES  # noqa: PLC0415 - only for who has chosen columns
+    from nettop.view.panes import PANES  # noqa: PLC0415 - only for who has chosen columns
 
     return next(tuple(column.key for column in kind.columns) for kind in PANES if kind.kind == pane)
 
@@ -217,7 +217,7 @@ class Keys(Struct, frozen=True):
 
     def check(self, value: Any) -> dict[str, str]:
         """See Kind."""
-        from nettop.tui.keys import ALL_KEYS  # noqa: PLC0415 - only for who has changed keys
+        from nettop.view.keys import ALL_KEYS  # noqa: PLC0415 - only for who has changed keys
 
         if not isinstance(value, dict):
             raise WrongValueError("it is no table", 'Write [keys], and below it for example "pause" = "p".')

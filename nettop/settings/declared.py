@@ -12,7 +12,7 @@ from msgspec import Struct
 from nettop.model.filter import Filter
 from nettop.model.rows import DNS_PORTS
 from nettop.model.store import MAX_CLOSED_CONNECTIONS, MAX_DNS_QUERIES, MAX_EXITED_PROCESSES
-from nettop.setting_kinds import (
+from nettop.settings.kinds import (
     Choice,
     Columns,
     Keys,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nettop.tui.view import PANES, PaneKind
+from nettop.view.panes import PANES, PaneKind
 
 
 @dataclass(frozen=True)

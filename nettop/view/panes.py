@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from nettop.model.filter import AnyRow, Filter, Kind
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
-from nettop.tui.columns import (
+from nettop.view.columns import (
     CONNECTION_COLUMNS,
     DNS_COLUMNS,
     PROCESS_COLUMNS,

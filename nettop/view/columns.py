@@ -10,8 +10,8 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop import format as human
 from nettop.model.rows import Connection, DnsQuery, Process
+from nettop.view import format as human
 
 RowT = TypeVar("RowT")
 GAP_CELLS = 1  # between columns

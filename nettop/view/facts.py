@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from nettop import format as human
 from nettop.model.filter import AnyRow
 from nettop.model.rows import Connection, DnsQuery, Process
 from nettop.model.snapshot import Snapshot
-from nettop.tui.columns import Context, age_ms, endpoint, process_key
-from nettop.tui.view import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
+from nettop.view import format as human
+from nettop.view.columns import Context, age_ms, endpoint, process_key
+from nettop.view.panes import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _UNITS = (".service", ".scope", ".socket", ".mount", ".swap", ".timer")

@@ -1,0 +1,27 @@
+"""`nettop doctor`: what this kernel allows."""
+
+import argparse
+
+from nettop.cli.options import add_debug
+from nettop.export.standard_streams import StandardOutput
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this kernel allows and what is missing",
+        description="Try everything that nettop needs.",
+    )
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    add_debug(doctor)
+    doctor.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examine and report; 3 if nettop cannot run here."""
+    from nettop.cli.diagnosis import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
+
+    report = examine()
+    StandardOutput().write(report_json(report) if options.json else report_text(report).encode())
+    return 0 if report.can_run else 3

@@ -1,0 +1,28 @@
+"""Sentences on standard error."""
+
+from collections.abc import Sequence
+
+from nettop.errors import NettopError
+from nettop.export.standard_streams import tell
+from nettop.model.filter import FilterError
+from nettop.text import printable_text
+
+
+def complain(error: NettopError, debug: bool) -> None:
+    """What went wrong and what to do about it; with `debug` the details too."""
+    lines = [f"nettop: {error.message} {error.remedy}"]
+    if isinstance(error, FilterError):
+        lines += error.marked.split("\n")
+    if debug and error.details:
+        lines += error.details.rstrip().split("\n")
+    _tell(lines)
+
+
+def note(sentence: str) -> None:
+    """Something that the user should know, though the command goes on."""
+    _tell([f"nettop: {sentence}"])
+
+
+def _tell(lines: Sequence[str]) -> None:
+    text = "".join(f"{printable_text(line)}\n" for line in lines)  # names of files are other people's words
+    tell(text.encode(errors="backslashreplace"))

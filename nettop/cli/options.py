@@ -1,0 +1,101 @@
+"""The options that several commands share, and their values."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nettop.model.filter import FILTER_KEYS
+from nettop.settings.declared import setting
+from nettop.settings.kinds import WrongValueError, as_text
+
+MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
+
+FILTER_RULES = (
+    "A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.",
+    "A host may be a network (10.0.0.0/8) or have a port (10.0.0.5:443, [::1]:53).",
+    "A term that says nothing about a pane is left out there, with space as with '|'; the pane's title names it.",
+    "Example: --filter 'comm:nginx -port:53 | dns:failed'",
+)
+
+
+def filter_help() -> str:
+    """The filter language, for the end of a command's help."""
+    keys = "\n".join(f"  {key + ':':<8}{meaning}" for key, meaning in FILTER_KEYS.items())
+    return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
+
+
+def add_watching(parser: argparse.ArgumentParser) -> None:
+    """What to watch: the scope, and the settings that choose."""
+    scope = parser.add_argument_group("scope (each repeatable: any of a kind, and all kinds given)")
+    scope.add_argument(
+        "--pid", action="append", type=_pid, default=argparse.SUPPRESS, metavar="PID", help="only this process"
+    )
+    scope.add_argument(
+        "--comm", action="append", default=argparse.SUPPRESS, metavar="NAME", help="only processes with this name"
+    )
+    scope.add_argument(
+        "--netns",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME|PATH|PID",
+        help="only this network namespace",
+    )
+    for attribute in ("filter", "interval", "dns_ports"):
+        add_setting(parser, attribute)
+    add_debug(parser)
+
+
+_METAVARS = {"filter": "EXPR", "interval": "SECONDS", "dns_ports": "PORT[,PORT...]", "theme": "NAME"}
+
+
+def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
+    """The option of a declared setting."""
+    declared = setting(attribute)
+    assert declared.option is not None  # noqa: S101 - a setting without one is none of the command line
+
+    def value(text: str) -> Any:
+        try:
+            return declared.kind.from_text(text)
+        except WrongValueError as error:
+            raise argparse.ArgumentTypeError(error.problem) from None
+
+    default = as_text(declared.default)
+    parser.add_argument(
+        declared.option,
+        type=value,
+        default=argparse.SUPPRESS,  # not given, neither here nor before the command
+        metavar=_METAVARS[attribute],
+        help=f"{declared.help}{f' (default {default})' if default else ''}",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Where to write."""
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write here instead of to standard output")
+    parser.add_argument("--force", action="store_true", help="replace PATH if it exists")
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Whether to show what only developers read."""
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show details of failures")
+
+
+def _seconds(text: str, least: float, most: float) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from None
+    if not least <= seconds <= most:  # also false for nan
+        raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:.0f} seconds")
+    return seconds
+
+
+def duration(text: str) -> float:
+    """The value of --for, in seconds. Raises argparse.ArgumentTypeError."""
+    return _seconds(text, MIN_FOR_S, MAX_FOR_S)
+
+
+def _pid(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 22):  # PID_MAX_LIMIT
+        raise argparse.ArgumentTypeError(f"'{text}' is not a pid")
+    return int(text)

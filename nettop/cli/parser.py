@@ -1,0 +1,37 @@
+"""The command line's parser, put together from its commands."""
+
+import argparse
+from typing import NoReturn
+
+from nettop import __version__
+from nettop.cli import config, doctor, replay, screen, snapshot, stream
+from nettop.cli.options import add_setting, add_watching, filter_help
+from nettop.errors import UsageError
+from nettop.view.keys import in_columns
+
+COMMANDS = (snapshot, stream, replay, doctor, config)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as NettopError, so that they look and count like every other one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[0].upper()}{message[1:]}.", f"See '{self.prog} --help'.")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; the parsed options have the chosen command as `run`. Parsing raises UsageError."""
+    parser = _Parser(
+        prog="nettop",
+        description="top for the network of this host: DNS queries, TCP connections and totals per process, live.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"keys on the screen:\n{in_columns()}\n\n{filter_help()}",
+    )
+    parser.add_argument("--version", action="version", version=f"nettop {__version__}")
+    add_watching(parser)
+    add_setting(parser, "theme")
+    parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[])
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands (none: the live screen)")
+    for command in COMMANDS:
+        command.add_to(commands)
+    return parser

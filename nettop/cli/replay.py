@@ -1,0 +1,122 @@
+"""`nettop replay`: a recording or a snapshot, read back without root."""
+
+import argparse
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from nettop.cli.options import add_debug, add_output, add_setting
+from nettop.cli.screen import require_terminal, show
+from nettop.cli.watching import chosen_filter, history_of, output_of, settings_of
+from nettop.collector import Collector, FixedSnapshot
+from nettop.errors import UsageError
+from nettop.export.json import snapshot_json
+from nettop.model.filter import Filter
+from nettop.model.snapshot import Snapshot
+from nettop.model.store import replayed
+from nettop.settings.resolve import look
+from nettop.sources.input_file import STDIN, InputFile
+from nettop.sources.recording import MAX_SPEED, MIN_SPEED, RecordingSource, read_events, read_snapshot
+
+DEMO = Path(__file__).parents[1] / "demo" / "demo.jsonl"
+_STDIN = 0
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    replay = commands.add_parser(
+        "replay",
+        help="read a recording or a snapshot back",
+        description="Read a recording or a snapshot back. No root.",
+    )
+    replay.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        help="what 'nettop stream' or 'nettop snapshot' wrote, also as .gz or .zst; - is standard input",
+    )
+    replay.add_argument("--demo", action="store_true", help="instead of FILE: the recording that ships with nettop")
+    replay.add_argument(
+        "--snapshot", action="store_true", help="write the snapshot that it ends in, instead of a screen"
+    )
+    replay.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="X",
+        help=f"how many times as fast as it was recorded, {MIN_SPEED:g} to {MAX_SPEED:g} (default 1)",
+    )
+    replay.add_argument("--partial", action="store_true", help="take a recording that was cut, as far as it goes")
+    add_setting(replay, "filter")
+    add_setting(replay, "theme")
+    add_output(replay)
+    add_debug(replay)
+    replay.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Play it on the screen, or write the snapshot that it ends in."""
+    if options.pid or options.comm or options.netns:
+        raise UsageError(
+            "--pid, --comm and --netns choose what is watched; a recording is made.",
+            "Use --filter, for example pid:42.",
+        )
+    settings = settings_of(options)
+    chosen = chosen_filter(settings)
+    file = InputFile(_played_file(options))
+    is_standard_input = file.is_standard_input
+    snapshot = read_snapshot(file)
+    if options.snapshot:
+        if snapshot is None:
+            snapshot = replayed(read_events(file, options.partial), history_of(settings)).snapshot()
+        return _write_replayed(options, chosen, snapshot)
+    if is_standard_input:
+        _take_keys_from_terminal()
+    require_terminal()
+    if snapshot is not None:
+        return show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, look(settings))
+    source = RecordingSource(file, options.partial, options.speed)
+    return show(Collector(source, history_of(settings)), "REPLAY", chosen, look(settings))
+
+
+def _take_keys_from_terminal() -> None:
+    """Where standard input is the recording; as less(1) does."""
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(terminal, _STDIN)
+        os.close(terminal)
+
+
+def _played_file(options: argparse.Namespace) -> Path:
+    if options.demo and options.file is not None:
+        raise UsageError("FILE and --demo exclude each other: both say what to replay.", "Give one of the two.")
+    if options.demo:
+        return DEMO
+    if options.file is None:
+        raise UsageError(
+            "There is nothing to replay.", "Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo."
+        )
+    path = Path(options.file)
+    if path == STDIN and os.isatty(_STDIN):
+        raise UsageError(
+            "Standard input is the terminal, not a recording.", "Pipe one in: zcat FILE.gz | nettop replay -"
+        )
+    return path
+
+
+def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
+    with output_of(options) as output:
+        output.write(snapshot_json(chosen.apply(snapshot)))
+        output.commit()
+    return 0
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not MIN_SPEED <= speed <= MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_SPEED:g} and {MAX_SPEED:g}")
+    return speed

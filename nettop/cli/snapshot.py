@@ -1,0 +1,47 @@
+"""`nettop snapshot`: watch for a while, then write one document."""
+
+import argparse
+
+from nettop.cli.options import DEFAULT_FOR_S, MAX_FOR_S, MIN_FOR_S, add_output, add_watching, duration, filter_help
+from nettop.cli.watching import history_of, output_of, prepare, stop_signals, watched_events, watching
+from nettop.export.json import snapshot_json
+from nettop.model.store import Store
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    snapshot = commands.add_parser(
+        "snapshot",
+        help="watch for a while and write one JSON snapshot",
+        description="Watch for a while, then write one JSON snapshot. Signals that end a program end the watch early.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=filter_help(),
+    )
+    add_watching(snapshot)
+    snapshot.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=DEFAULT_FOR_S,
+        metavar="SECONDS",
+        help=f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {DEFAULT_FOR_S:g})",
+    )
+    add_output(snapshot)
+    snapshot.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Watch until the time is over or a signal came, and write what was seen."""
+    settings, scope, chosen = prepare(options)
+    with (
+        stop_signals() as stopped,
+        watching(options, settings, scope) as source,
+        output_of(options, signals=stopped) as output,
+    ):
+        store = Store(history_of(settings))
+        for event in watched_events(source, options.seconds, stopped):
+            store.apply(event)
+        stopped.clear()  # that ended the watch; the next one ends the writing, should nobody take it
+        output.write(snapshot_json(chosen.apply(store.snapshot())))
+        output.commit()
+    return 0

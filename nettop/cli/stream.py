@@ -1,0 +1,39 @@
+"""`nettop stream`: one event a line."""
+
+import argparse
+
+from nettop.cli.options import add_output, add_watching, duration, filter_help
+from nettop.cli.watching import output_of, prepare, stop_signals, watched_events, watching
+from nettop.export.json import event_json
+from nettop.model.stream_filter import StreamFilter
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    stream = commands.add_parser(
+        "stream",
+        help="write one JSON event per line, until the time is over or a signal",
+        description="Write one JSON event per line, until the time is over or a signal. With -o it is a recording.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=filter_help(),
+    )
+    add_watching(stream)
+    stream.add_argument("--for", dest="seconds", type=duration, metavar="SECONDS", help="stop after so long")
+    add_output(stream)
+    stream.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write until the time is over or a signal came."""
+    settings, scope, chosen = prepare(options)
+    with (
+        stop_signals() as stopped,
+        watching(options, settings, scope, list_everything=True) as source,
+        output_of(options, keep_partial=True, signals=stopped) as output,
+    ):
+        passes = StreamFilter(chosen).passes
+        for event in watched_events(source, options.seconds, stopped):
+            if passes(event):
+                output.write(event_json(event))
+        output.commit()
+    return 0

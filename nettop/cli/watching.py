@@ -1,0 +1,168 @@
+"""What the commands that watch have in common: scope, settings, source, the end, and where the result goes."""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple, Protocol
+
+from nettop.cli.messages import note
+from nettop.errors import UsageError
+from nettop.export.file import OutputFile
+from nettop.export.standard_streams import StandardOutput
+from nettop.kernel.limits import require_room
+from nettop.kernel.place import confinement, has_host_pids
+from nettop.kernel.privileges import require_privileges
+from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
+from nettop.model import events
+from nettop.model.filter import KINDS, Filter
+from nettop.model.store import History
+from nettop.settings.declared import Settings
+from nettop.settings.resolve import Resolved, resolve
+from nettop.signals import on_ending
+from nettop.sources import Source
+from nettop.sources.live import LiveSource
+
+_READ_TIMEOUT_S = 1.0
+
+
+class Prepared(NamedTuple):
+    """What a command that watches begins with."""
+
+    settings: Settings
+    scope: Scope
+    chosen: Filter
+
+
+def prepare(options: argparse.Namespace) -> Prepared:
+    """Everything that can be refused before the kernel is asked for anything. Raises NettopError."""
+    settings, scope = settings_of(options), _scope_of(options)
+    chosen = chosen_filter(settings)
+    require_privileges()
+    return Prepared(settings, scope, chosen)
+
+
+def _scope_of(options: argparse.Namespace) -> Scope:
+    """What --pid, --comm and --netns choose. Raises UsageError."""
+    if options.pid and not has_host_pids():
+        raise UsageError(
+            "--pid takes the host's process ids, of which this container has its own.",
+            "Use --comm, or start the container with --pid=host.",
+        )
+    scope = Scope(
+        pids=tuple(dict.fromkeys(map(running_pid, options.pid))),
+        comms=tuple(dict.fromkeys(map(_scope_comm, options.comm))),
+        netns=tuple(dict.fromkeys(map(netns_inode, options.netns))),
+    )
+    for given in (scope.pids, scope.comms, scope.netns):
+        if len(given) > Scope.MAX_ENTRIES:
+            raise UsageError(f"More than {Scope.MAX_ENTRIES} of a kind are too many.", "Use --filter instead.")
+    return scope
+
+
+def _scope_comm(name: str) -> bytes:
+    comm = os.fsencode(name)[:COMM_CHARACTERS]
+    if not comm:
+        raise UsageError("--comm needs a name.", "Give one as 'ps -o comm' shows it.")
+    shown = os.fsdecode(comm)
+    if shown != name:
+        note(f"the kernel keeps {COMM_CHARACTERS} bytes of a name: every process named '{shown}' is watched.")
+    if not comm_running(shown):
+        note(f"no process is named '{shown}' now; waiting for one to appear.")
+    return comm
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that hold for these options. Raises UsageError."""
+    return resolved(options).settings
+
+
+def resolved(options: argparse.Namespace) -> Resolved:
+    """The same with where each came from, after telling the user what was passed over."""
+    resolved = resolve(vars(options))
+    for sentence in resolved.notes:
+        note(sentence)
+    return resolved
+
+
+def history_of(settings: Settings) -> History:
+    """How many rows of each kind are kept."""
+    return History(settings.history_dns, settings.history_connections, settings.history_processes)
+
+
+def chosen_filter(settings: Settings) -> Filter:
+    """The filter, after telling the user which terms apply to some kinds of rows only. Raises FilterError."""
+    chosen = Filter(settings.filter)
+    for kind in KINDS:
+        for term in chosen.not_applied(kind):
+            note(f"the filter term '{term}' says nothing about {kind}; it is left out for them.")
+    return chosen
+
+
+def watching(
+    options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
+) -> closing[Source]:
+    """The live source of a command that writes, closed at the end."""
+    # Before the output is opened: what nettop may write is what it may after it has given up its privileges.
+    written_to = options.output.parent if options.output is not None else None
+    return closing(live(settings, scope, written_to, list_everything))
+
+
+def live(settings: Settings, scope: Scope, written_to: Path | None, list_everything: bool = False) -> Source:
+    """What this machine does, read without the privileges that it took to begin; see give_up_privileges()."""
+    require_room()
+    if limit := confinement():
+        note(limit)
+    # Only a stream leaves out what its filter does not choose; a snapshot and the screen choose among all there is.
+    recorded = settings.filter.strip() or None if list_everything else None
+    source = LiveSource(scope, settings.interval, recorded, settings.dns_ports, list_everything)
+    try:
+        source.give_up_privileges(written_to)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def watched_events(source: Source, seconds: float | None, stopped: list[int]) -> Iterator[events.AnyEvent]:
+    """All events until the time is over, a signal came, or the source has ended."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while not stopped and not source.finished:
+        left = _READ_TIMEOUT_S if end is None else end - time.monotonic()
+        if left <= 0:
+            break
+        yield from source.read(min(left, _READ_TIMEOUT_S))
+    yield from source.finish()
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Signals that end the watch, collected instead of obeyed at once, so that what was seen is still written."""
+    received: list[int] = []
+
+    def received_one(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    with on_ending(received_one):
+        yield received
+
+
+class _Output(Protocol):
+    def write(self, text: bytes) -> None: ...
+
+    def commit(self) -> None: ...
+
+
+@contextmanager
+def output_of(
+    options: argparse.Namespace, keep_partial: bool = False, signals: Sequence[int] = ()
+) -> Iterator[_Output]:
+    """Where `options.output` says, or standard output."""
+    if options.output is None:
+        yield StandardOutput(signals)
+    else:
+        with OutputFile(options.output, options.force, keep_partial) as file:
+            yield file

@@ -1,0 +1,1 @@
+"""Settings: what there is, which values it takes, and which one holds."""

@@ -1,0 +1,1 @@
+"""What the screen shows, as pure functions and declarations: no widget, no Textual."""
