@@ -1,6 +1,6 @@
-"""Writes the manual and the completions beside this file: from the parser, keys, columns, settings and README.
+"""Writes the manual and the completions next to this file: from the parser, keys, columns, settings and docs/.
 
-Run by `make share`; needs what only development needs, so it is no part of the wheel.
+Run by `make share`. It needs development packages, so it is not in the wheel.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from nettop.view import keys
 from nettop.view.panes import PANES
 
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
-_CHANGED = "November 21, 2026"  # when the manual last got another meaning
-_WIDTH = 78  # of usage lines, on whatever terminal this runs
+DOCS = HERE.parents[1] / "docs"
+_CHANGED = "November 26, 2026"  # when the meaning of the manual last changed
+_WIDTH = 78  # of usage lines, whatever the terminal
 _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
@@ -37,54 +37,64 @@ _KEY_GROUPS = {
     "Everywhere": keys.APP_KEYS,
 }
 _UNITS = (
-    "Sizes are bytes of payload, without headers and without what was sent again; K is 1024 bytes, M 1024 K, G 1024 M. "
-    "Rates are per second, over the last interval. Times of day are local; durations say their unit. Round-trip time "
-    "is the kernel's smoothed estimate. A dash is none, or not known. The names in front are those for the settings."
+    "Sizes are bytes of payload, without headers and retransmissions; K is 1024 bytes, M 1024 K, G 1024 M. Rates are "
+    "per second over the last interval. Times of day are local; durations show their unit. Round-trip time is the "
+    "kernel's smoothed estimate. A dash means none or unknown. Settings use the name in front."
 )
 _FILES = {
-    "~/.config/nettop/config.toml": "Settings. Below $XDG_CONFIG_HOME instead, if that is set. Under sudo it is the "
-    "file of the user who called sudo; that user must own it, or everybody may read it.",
-    "PATH.PID.partial": "What a command with -o has written before it is complete. Files get mode 0600, belong to the "
-    "user who called sudo, and replace nothing without --force.",
-    "/var/cache/nettop": "Compiled kernel programs, root's. Without it they are compiled at every start.",
-    "/sys/kernel/btf/vmlinux": "The layout of the kernel's structures, which the kernel programs are compiled for.",
+    "~/.config/nettop/config.toml": "Settings. In $XDG_CONFIG_HOME/nettop instead, if that is set. Under sudo it is "
+    "the file of the user who ran sudo; that user must own it, or everybody may read it.",
+    "PATH.PID.partial": "The output of -o until it is complete. Files get mode 0600, belong to the user who ran "
+    "sudo, and replace an existing file only with --force.",
+    "/var/cache/nettop": "Compiled kernel programs, owned by root. Without it, every start compiles them.",
+    "/sys/kernel/btf/vmlinux": "The layout of the kernel's structures, for which the programs are compiled.",
 }
 _VARIABLES = {
-    "NO_COLOR": "If it is set and not empty, the screen has no colours.",
-    "SUDO_UID, SUDO_GID": "Set by sudo; whom written files belong to and whose settings hold.",
+    "NO_COLOR": "If set and not empty, the screen has no colours.",
+    "SUDO_UID, SUDO_GID": "Set by sudo: the user whose settings are used and who owns written files.",
     "XDG_CONFIG_HOME": "See FILES.",
+}
+_EXAMPLES = {
+    "sudo nettop": "The live screen.",
+    "sudo nettop --netns web --filter 'dns:failed | -state:closed'": "Only the network namespace web; failed DNS "
+    "queries and open connections.",
+    "sudo nettop snapshot --for 10 -o now.json": "Ten seconds as one JSON document.",
+    "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
+    "nettop replay incident.jsonl": "Play it on the screen, without root.",
+    "ssh host sudo nettop stream | nettop replay -": "The screen here, the traffic of another host.",
 }
 _EXIT_STATUS = {
     "0": "Done.",
     str(RunError.exit_code): "Failed while running.",
-    str(UsageError.exit_code): "Wrong usage: options, a filter, a setting, a file.",
+    str(UsageError.exit_code): "Wrong usage: an option, a filter, a setting, a file.",
     str(
         CannotRunError.exit_code
-    ): "Cannot run here: a privilege, the kernel or BCC; nettop doctor says what is missing.",
+    ): "Cannot run here: a privilege, a kernel feature or BCC is missing; nettop doctor says which.",
 }
 
 _ROFF = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "~": "\\(ti", "^": "\\(ha"}
-# What a heading and a line in the help have no room for, by pane and column
+# By pane and column: what does not fit into a heading and a line of the help
 _EXACTLY = {
     "dns result": "The answer's code (NOERROR, NXDOMAIN, SERVFAIL, ...). TIMEOUT: no answer within 5 seconds of the "
-    "last attempt; one that comes within 30 more seconds still counts. Forgotten: nettop no longer waits, for want of "
-    "room or because the socket used the id for another question.",
-    "dns latency": "The time that passed between the first attempt leaving this host and the answer coming in.",
-    "dns attempts": "The same question with the same id from the same socket is an attempt more, not another query.",
-    "dns answers": "Addresses first. The rest of an answer that nettop does not keep is counted, see LIMITS.",
+    "last attempt; an answer within 30 more seconds still counts. CLOSED: the kernel told the program that nobody "
+    "serves at that address. Forgotten: nettop stopped waiting, because its table was full, the socket reused the id "
+    "for another question, or records were lost.",
+    "dns latency": "Time from the first attempt leaving this host to the answer arriving.",
+    "dns attempts": "The same question with the same id from the same socket is another attempt, not another query.",
+    "dns answers": "Addresses first. Records that nettop does not keep are counted.",
     "connections comm": "The name at the last network event or exec.",
-    "connections remote": "The name is what the owner itself looked up, else one that another process of the same "
-    "network namespace did. nettop asks nobody.",
-    "connections tx": "The kernel's bytes_sent less bytes_retrans.",
-    "connections rx": "The kernel's bytes_received: in order, once.",
+    "connections remote": "The name that the owner looked up itself, or else one that another process in the same "
+    "network namespace looked up. nettop sends no queries.",
+    "connections tx": "The kernel's bytes_sent minus bytes_retrans.",
+    "connections rx": "The kernel's bytes_received: data in order, counted once.",
     "connections retransmits": "The kernel's total_retrans.",
-    "connections end": "Normal: both sides closed. Reset by peer or by us. Refused, timeout, unreachable: what "
-    "connect() or a later call failed with. Given up: closed before it was established. Unseen: it was gone when "
-    "nettop looked.",
-    "processes active": "TCP, as of the last interval.",
-    "processes failed": "Outbound TCP connections that never were established.",
-    "processes dns_failed": "An answer code other than NOERROR, or TIMEOUT.",
-    "processes traffic": "Scaled to the largest of its own bars.",
+    "connections end": "Normal: both sides closed. Reset by peer or by us. Refused, timeout, unreachable: the error of "
+    "connect() or of a later call. Given up: closed before it was established. Unseen: it disappeared without an event "
+    "that nettop saw.",
+    "processes active": "TCP, at the last interval.",
+    "processes failed": "Outbound TCP connections that were never established.",
+    "processes dns_failed": "An answer code other than NOERROR, TIMEOUT, or CLOSED.",
+    "processes traffic": "Each row is scaled to its own maximum.",
 }
 
 
@@ -103,7 +113,7 @@ def files() -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The real one, its epilogs left out and its options told what completes them."""
+    """The real one without epilogs, and with what completes each option."""
     parser = make_parser()
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     for each in (parser, *commands.choices.values()):
@@ -124,7 +134,9 @@ def manual() -> str:
     page.date, page.source, page.manual = _CHANGED, f"nettop {__version__}", "User Commands"
     page.description = "top for the network of a Linux host, from eBPF"
     for heading, lines in (
+        ("examples", _definitions(_EXAMPLES.items())),
         ("keys", _keys()),
+        ("status bar", _status_bar()),
         ("filter language", _filter()),
         ("columns", _columns()),
         ("settings", _settings()),
@@ -139,7 +151,7 @@ def manual() -> str:
 
 
 def _keys() -> Iterator[str]:
-    yield _roff("In brackets the id under which the table [keys] of config.toml gives it other keys.")
+    yield _roff("The id in brackets is the name in the table [keys] of config.toml, which assigns other keys.")
     for heading, group in _KEY_GROUPS.items():
         yield f".SS {_roff(heading)}"
         yield from _definitions(
@@ -167,9 +179,9 @@ def _columns() -> Iterator[str]:
 
 def _settings() -> Iterator[str]:
     yield _roff(
-        "The command line comes before the environment, that before config.toml, that before the default. "
-        "'nettop config' prints what holds and where it came from. A name with a dot stands in a table: history.dns "
-        "is dns in [history]. In the environment lists are separated by commas."
+        "The command line overrides the environment, which overrides config.toml, which overrides the default. "
+        "'nettop config' prints the settings in effect and their sources. A name with a dot belongs to a table: "
+        "history.dns is dns in [history]. In the environment, commas separate the items of a list."
     )
     for each in SETTINGS:
         elsewhere = ", ".join(filter(None, (each.option, each.variable)))
@@ -180,15 +192,26 @@ def _settings() -> Iterator[str]:
 
 def _environment() -> Iterator[tuple[str, str]]:
     yield from sorted(_VARIABLES.items())
-    yield "NETTOP_*", "Settings; each is named there. sudo passes on what is written behind it: sudo NETTOP_X=Y nettop."
+    yield "NETTOP_*", "Settings, named there. sudo passes on only what follows it: sudo NETTOP_X=Y nettop."
 
 
 def _limits() -> Iterator[str]:
-    """README's table of what nettop cannot see."""
-    table = README.read_text().partition("## What nettop cannot see\n")[2].partition("\n## ")[0]
-    rows = [re.fullmatch(r"\| (.+?) \| (.+) \|", line) for line in table.splitlines()]
     yield _roff("What nettop cannot see, and why:")
-    yield from _definitions((_sentence(row[1]), _sentence(row[2])) for row in rows[3:] if row)
+    rows = _table(DOCS / "limits.md", "What nettop cannot see")
+    yield from _definitions((_sentence(what), _sentence(why)) for what, why in rows)
+
+
+def _status_bar() -> Iterator[str]:
+    yield _roff("The second line of the screen says what is missing, in these words:")
+    rows = _table(DOCS / "screen.md", "Status bar")
+    yield from _definitions((word.strip("`"), _sentence(meaning)) for word, meaning in rows)
+
+
+def _table(page: Path, section: str) -> list[tuple[str, str]]:
+    """The table of two columns in this section, without its head."""
+    text = page.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    rows = [re.fullmatch(r"\| (.+?) \| (.+) \|", line) for line in text.splitlines()]
+    return [(row[1], row[2]) for row in rows if row][2:]
 
 
 def _sentence(markdown: str) -> str:

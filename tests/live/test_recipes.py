@@ -1,4 +1,4 @@
-"""README's recipes, run as they stand there, beside traffic of our own."""
+"""The recipes in docs/recipes.md, run as they are written there, while traffic of our own goes on."""
 
 import os
 import re
@@ -12,14 +12,13 @@ import pytest
 from tests.live.lab import Namespace, dnsmasq, namespace
 from tests.live.terminal import Terminal
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
 PATIENCE_S = 180
 
 
 def recipes() -> list[str]:
-    """The commands of the section, block by block."""
-    section = re.split(r"\n#+ ", README.read_text().partition("### Recipes\n")[2])[0]
-    return re.findall(r"```\n(.*?)```", section, re.DOTALL)
+    """The commands of the page, block by block."""
+    return re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def busy(directory: Path) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="module")
 def environment(busy: Namespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """With nettop and duckdb on the path, and a sudo that is none: the tests are root already. Nobody else is seen."""
+    """With nettop and duckdb on the path, and a sudo that just runs its arguments. Only this namespace is seen."""
     directory = tmp_path_factory.mktemp("bin")
     sudo = directory / "sudo"
     sudo.write_text('#!/bin/sh\nexec "$@"\n')

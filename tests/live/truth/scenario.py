@@ -25,7 +25,7 @@ AT_ONCE = 4  # two per core: most of a scenario is waiting
 
 @dataclass(frozen=True)
 class Scenario:
-    """`invisible` says why nettop cannot see what is made, where that is so (README, What nettop cannot see)."""
+    """`invisible` says why nettop cannot see what is made, where that is so (docs/limits.md)."""
 
     subject: str
     name: str

@@ -14,7 +14,7 @@ from tests.live.truth.scenario import Outcome, Scenario, play_all
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     played, snapshot = play_all(SCENARIOS, tmp_path_factory.mktemp("truth"))
-    # what children send on a socket that they share is nobody's, and said to be (README, What nettop cannot see)
+    # what children send on a socket that they share is nobody's, and said to be (docs/limits.md)
     assert snapshot.losses.udp_unattributed_bytes > 0
     assert_nothing_lost(replace(snapshot.losses, udp_unattributed_bytes=0))
     return {outcome.scenario.name: outcome for outcome in played}
@@ -27,7 +27,7 @@ def test_truth(scenario: Scenario, outcomes: dict[str, Outcome], figures: Figure
         raise outcome.error
     score = outcome.score
     figures.tell(f"{scenario.subject}: {scenario.name}: {score.line()}")
-    if scenario.invisible:  # listed in README, What nettop cannot see
+    if scenario.invisible:  # listed in docs/limits.md
         assert (score.seen, score.matched) == (0, 0), scenario.invisible
         return
     assert not score.mismatches, "\n".join(score.mismatches)
