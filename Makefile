@@ -12,7 +12,7 @@ PREFIX := /opt/nettop
 LOCAL := /usr/local# where man and the shells look
 LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/nettop \
 	share/zsh/site-functions/_nettop share/fish/vendor_completions.d/nettop.fish
-CACHE := /var/cache/nettop# nettop.kernel.image_cache
+CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc libcap-ng0
 TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc procps strace tcpdump \

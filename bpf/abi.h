@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What crosses from the kernel programs to nettop: the one place that says how the bytes lie.
+ * What crosses from the kernel programs to nettop: how the bytes lie.
  *
- * nettop/kernel/abi.py is Python's view of it; tests/abi compares the two, field by field.
+ * nettop/kernel/abi.py declares the same fields with the same names, where `owner.pid` is owner_pid and what lies in
+ * `entry` stands for itself; tests/abi compares the two, field by field and constant by constant.
  * Rules: fixed-width fields, explicit padding, natural alignment, size asserted. Times are bpf_ktime_get_ns()
  * (CLOCK_MONOTONIC) in nanoseconds, except where "boot" stands in the name. Ports are in host order, addresses in
  * network order (IPv4 in the first four bytes).
  */
 #ifndef NETTOP_ABI_H
 #define NETTOP_ABI_H
+
+#define IPPROTO_TCP 6 /* include/uapi/linux/in.h */
+#define IPPROTO_UDP 17
 
 #define COMM_BYTES 16 /* TASK_COMM_LEN, include/linux/sched.h */
 #define ADDRESS_BYTES 16
@@ -48,7 +52,7 @@ struct socket_entry {
 	__u16 family;         /* AF_INET 2, AF_INET6 10 */
 	__u16 local_port;
 	__u16 remote_port;
-	__u8 protocol;        /* IPPROTO_TCP 6, IPPROTO_UDP 17 */
+	__u8 protocol;        /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 owner_certainty;
 	__u8 flags;
 	__u8 reported_state;  /* 0: never reported */
@@ -122,7 +126,7 @@ _Static_assert(sizeof(struct dns_packet) == 112, "dns_packet");
 /* A program was executed, or the last thread of a process has gone. arguments_bytes of argv follow the head. */
 struct process_event {
 	__u64 time_ns;
-	struct process_id process;
+	struct process_id owner;
 	__u32 kind;
 	__u32 arguments_bytes; /* copied; NUL after each argument */
 	char arguments[EXEC_ARGUMENT_BYTES];

@@ -18,8 +18,6 @@
 #define TCP_NEW_SYN_RECV 12
 #define AF_INET 2
 #define AF_INET6 10
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
 #define E2BIG 7
 #define ECONNABORTED 103 /* an administrator ended the connection */
 #define DNS_HEADER_BYTES 12

@@ -402,7 +402,15 @@ static __always_inline int take_answer(struct question *known, struct socket_ent
 	return 1;
 }
 
-/* Whether a DNS message over UDP, `offset` bytes into the packet, goes no further. */
+/*
+ * Whether a DNS message over UDP, `offset` bytes into the packet, goes no further.
+ *
+ * The order: what the server's side of a port sends or gets is left first, before it can take a place in the table. A
+ * question is entered before its record is submitted, so that the answer finds it however fast it comes. An answer is
+ * compared with the questions before any limit: those that were asked for never share a limit with those that nobody
+ * asked for, whose sender chooses how many there are. Only what no question waits for costs a look at the connection
+ * tracker, and only what is left after that counts as unasked.
+ */
 static __always_inline int count_message(struct __sk_buff *skb, struct socket_entry *entry, struct dns_packet *event,
 					 u32 offset, struct arrival *arrival, int egress)
 {
@@ -500,6 +508,12 @@ static __always_inline void submit_message(struct __sk_buff *skb, struct dns_pac
 		spill_dns(refused, skb, event);
 }
 
+/*
+ * The order: the scope comes before the limits, so that other processes' floods take no room from what is watched; but a
+ * process that only the task tells is looked for after them, because that costs the most and a flood would pay it for
+ * each packet. A message is counted or limited before its payload is copied, for the same reason. The time is read once
+ * and first: every limit and the record have the same.
+ */
 static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct packet *packet, u32 header_bytes,
 				       u32 ports, struct socket_entry *udp, struct arrival *arrival, int egress)
 {
@@ -535,7 +549,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 }
 
 /*
- * To be called where the kernel says that it drops a datagram for want of room in its socket, on the CPU where
+ * Call this where the kernel says that it drops a datagram because its socket has no room, on the CPU where
  * packet_ingress has just let it through: the question waits on.
  */
 static __always_inline void dns_answer_dropped(void *ctx, void *sk)

@@ -2,7 +2,8 @@
 /*
  * UDP bytes and DNS messages (dns.c), from cgroup_skb on the root of cgroup2: the sender is `current` even while the
  * packet waits for a neighbour, the payload is whole (reassembled, page fragments included), and each packet is seen
- * once, also across veth and NAT. The raw tracepoints of the device layer offer none of the three.
+ * once, also across veth and NAT. The raw tracepoints of the device layer offer neither the sender, nor the payload
+ * whole, nor each packet once.
  *
  * A cgroup_skb program decides whether a packet lives. These never do: each entry point calls code that returns
  * nothing, then returns the constant 1, "pass".

@@ -18,9 +18,9 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	event = process_scratch.lookup(&zero);
 	if (!event)
 		return 0;
-	identify(&event->process, task);
+	identify(&event->owner, task);
 #ifdef SCOPE_PID
-	if (!process_in_scope(&event->process))
+	if (!process_in_scope(&event->owner))
 		return 0;
 #endif
 	event->time_ns = bpf_ktime_get_ns();
@@ -45,7 +45,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 	void *task = (void *)ctx->args[0], *signal = 0;
 	struct {
 		__u64 time_ns;
-		struct process_id process;
+		struct process_id owner;
 		__u32 kind;
 		__u32 arguments_bytes;
 	} event = {};
@@ -55,9 +55,9 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 	READ(live, signal, OFFSET_signal_struct_live);
 	if (live)
 		return 0;
-	identify(&event.process, task);
+	identify(&event.owner, task);
 #ifdef SCOPE_PID
-	if (!process_in_scope(&event.process))
+	if (!process_in_scope(&event.owner))
 		return 0;
 #endif
 	event.time_ns = bpf_ktime_get_ns();

@@ -62,7 +62,7 @@ static __always_inline int may_list(int kind, u64 now_ns)
 }
 
 /*
- * Where to count an end instead of listing it; 0 if it is to be listed, also for want of room for one more process. What
+ * Where to count an end instead of listing it; 0 if it is listed, or if there is no room for one more process. What
  * the iterator has reported is listed already; and while a pass is being made all is, because the pass may be reporting
  * it at this moment.
  */

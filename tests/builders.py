@@ -204,6 +204,7 @@ def process_event(kind: int, seconds: float = 1.0, **changes: Any) -> ProcessEve
         "owner_uid": 1000,
         "owner_comm": comm("curl"),
         "kind": kind,
+        "arguments_bytes": len(changes.get("arguments", b"")),
         "arguments": b"",
     }
     assert changes.keys() <= fields.keys()

@@ -11,27 +11,13 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf
-from nettop.kernel.image_cache import fresh_image
+from nettop.kernel.compiled_cache import compile_and_keep
+from nettop.kernel.hooks import HOOKS, Hook
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.model.rows import Row
-
-_NEEDS = {
-    "dns_queries": "DNS queries, and UDP bytes sent",
-    "dns_answers": "DNS answers, and UDP bytes received",
-    "dns_refusals": "DNS servers that are not running, at once",
-    "tcp_connections": "beginning, end and owner of TCP connections",
-    "udp_owners": "owners of UDP sockets",
-    "udp_bytes": "UDP bytes of sockets that were closed",
-    "udp_drops": "UDP datagrams that found no room in their socket",
-    "live_counters": "bytes, round-trip time and retransmits of open connections",
-    "older_sockets": "connections older than nettop, owners of accepted ones",
-    "process_starts": "command lines of short-lived processes",
-    "process_ends": "ends of processes",
-}
-
 
 _MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
 
@@ -87,7 +73,7 @@ def report_text(report: Report) -> str:
             lines.append(f"{mark} {check.need}: {check.detail} ({check.mechanism})")
     skipped = [check.need for check in report.checks if check.status == "skipped"]
     if skipped:
-        lines += ["", "Not tried, for want of that:", *(f"         {need}" for need in skipped)]
+        lines += ["", "Not tried, because something is missing:", *(f"         {need}" for need in skipped)]
     remedies = dict.fromkeys(check.remedy for check in report.checks if check.remedy)
     if remedies:
         lines += ["", "What to do:", *(f"  - {remedy}" for remedy in remedies)]
@@ -108,8 +94,8 @@ def _checks() -> Iterator[Check]:
     ]
     yield from basics
     if any(check.status != "ok" for check in basics):
-        for hook in program.HOOKS:
-            yield Check(need=_NEEDS[hook.need], mechanism=hook.mechanism, status="skipped")
+        for hook in HOOKS:
+            yield Check(need=hook.words, mechanism=hook.mechanism, status="skipped")
         return
     yield from _hooks()
 
@@ -121,9 +107,9 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
         return Check(need=need, mechanism=mechanism, status="missing", detail=error.message, remedy=error.remedy)
 
 
-def _absent(hook: program.Hook) -> Check:
+def _absent(hook: Hook) -> Check:
     return Check(
-        need=_NEEDS[hook.need],
+        need=hook.words,
         mechanism=hook.mechanism,
         status="absent",
         detail=f"came with Linux {hook.since}; all else works without it",
@@ -180,7 +166,7 @@ def _cgroup2() -> str:
 
 def _hooks() -> Iterator[Check]:
     try:
-        kernel = program.KernelProgram(Scope(), fresh_image(program.defines(Scope())))
+        kernel = program.KernelProgram(Scope(), compile_and_keep(program.defines(Scope())))
         cgroup = program.open_cgroup2()
     except NettopError as error:
         yield Check(need="compiling", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy)
@@ -192,16 +178,16 @@ def _hooks() -> Iterator[Check]:
             return "can be locked in memory"
 
         yield _check("room for what the kernel tells", "perf buffers", buffers)
-        for hook in program.HOOKS:
+        for hook in HOOKS:
             if hook not in kernel.hooks:
                 yield _absent(hook)
                 continue
 
-            def trial(hook: program.Hook = hook) -> str:
+            def trial(hook: Hook = hook) -> str:
                 kernel.attach_hook(hook, cgroup)
                 return "loads and attaches"
 
-            yield _check(_NEEDS[hook.need], hook.mechanism, trial)
+            yield _check(hook.words, hook.mechanism, trial)
     finally:
         kernel.close()
         os.close(cgroup)

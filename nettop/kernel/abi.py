@@ -1,8 +1,12 @@
-"""Python's view of bpf/abi.h: the layouts, and typed records decoded from them. tests/abi compares both sides."""
+"""The kernel side's records as Python reads them: each declared once, by its fields and their types, like bpf/abi.h.
+
+What unpacks a record follows from its declaration. tests/abi compares each field and constant with what clang compiled.
+"""
 
 import itertools
 import struct
 from collections.abc import Callable
+from typing import Annotated, ClassVar, get_args
 
 from msgspec import Struct
 
@@ -11,17 +15,38 @@ SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1,
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 EXEC_ARGUMENT_BYTES = 512
+IPPROTO_TCP, IPPROTO_UDP = 6, 17
 
-_PROCESS_ID = "QII16s"
-_SOCKET_ENTRY = _PROCESS_ID + "QQQQQ8x4xIHHHBBB2xx8xIII16s16s"
+# The types of C, by their character in the module struct. A field without one of them is what follows the record.
+U64 = Annotated[int, "Q"]
+U32 = Annotated[int, "I"]
+U16 = Annotated[int, "H"]
+U8 = Annotated[int, "B"]
+Bytes16 = Annotated[bytes, "16s"]
+Bytes4 = Annotated[bytes, "4s"]
 
-SOCKET_RECORD = struct.Struct("=QQ" + _SOCKET_ENTRY + "QQIIIIBBB5x")
-_SOCKET_KEY = struct.Struct("=8xQ32xQ")  # of SOCKET_RECORD the socket and its seen_ns
-DNS_PACKET = struct.Struct("=QQ" + _PROCESS_ID + "IIIIHHHHBBBB4x16s16s")
-PROCESS_EVENT = struct.Struct("=Q" + _PROCESS_ID + "II")
-SPILLED_HEAD = struct.Struct("=Q")
-UNLISTED_KEY = struct.Struct("=QIIQ")
-UNLISTED = struct.Struct("=" + _PROCESS_ID + "11Q")
+
+def codes(record: type[Struct]) -> dict[str, str]:
+    """The character in the module struct of each declared field, but for what follows the record."""
+    hints = {
+        name: hint if name in record.__struct_fields__ else get_args(hint)[0]  # of a ClassVar
+        for name, hint in record.__annotations__.items()
+    }
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def layout(record: type[Struct], only: tuple[str, ...] = ()) -> struct.Struct:
+    """What unpacks the fields of a record, or `only` some, in the order in which they are declared.
+
+    A ClassVar takes its place but is not read: it is the kernel's own. Alignment is natural, as in abi.h.
+    """
+    parts = []
+    for name, code in codes(record).items():
+        if name in (only or record.__struct_fields__):
+            parts.append(code)
+        else:
+            parts.append(f"{'' if code.endswith('s') else '0' + code}{struct.calcsize(code)}x")
+    return struct.Struct(f"@{''.join(parts)}0Q")  # every record begins with 64 bits, so it ends on a multiple of them
 
 
 class ProcessKey(Struct, frozen=True, gc=False):
@@ -34,106 +59,129 @@ class ProcessKey(Struct, frozen=True, gc=False):
 class SocketRecord(Struct, frozen=True, gc=False):
     """`struct socket_record`: a socket at its end, or as the iterator found it."""
 
-    time_ns: int
-    socket: int
-    owner_start_boot_ns: int
-    owner_pid: int
-    owner_uid: int
-    owner_comm: bytes
-    seen_ns: int
-    opened_ns: int
-    established_ns: int
-    kept_tx_bytes: int
-    kept_rx_bytes: int
-    netns: int
-    family: int
-    local_port: int
-    remote_port: int
-    protocol: int
-    owner_certainty: int
-    flags: int
-    unlisted_queries: int
-    unlisted_answered: int
-    unlisted_failed: int
-    local_address: bytes
-    remote_address: bytes
-    tx_bytes: int
-    rx_bytes: int
-    srtt_us8: int
-    retransmits: int
-    error: int
-    rx_dropped: int
-    state: int
-    owned: int
-    closed: int
+    time_ns: U64
+    socket: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    seen_ns: U64
+    opened_ns: U64
+    established_ns: U64
+    kept_tx_bytes: U64
+    kept_rx_bytes: U64
+    reported_sum: ClassVar[U64]
+    reported_srtt: ClassVar[U32]
+    netns: U32
+    family: U16
+    local_port: U16
+    remote_port: U16
+    protocol: U8
+    owner_certainty: U8
+    flags: U8
+    reported_state: ClassVar[U8]
+    reported_owner: ClassVar[U8]
+    kept_dropped: ClassVar[U32]
+    held_scan: ClassVar[U32]
+    unlisted_queries: U32
+    unlisted_answered: U32
+    unlisted_failed: U32
+    local_address: Bytes16
+    remote_address: Bytes16
+    tx_bytes: U64
+    rx_bytes: U64
+    srtt_us8: U32
+    retransmits: U32
+    error: U32
+    rx_dropped: U32
+    state: U8
+    owned: U8
+    closed: U8
 
 
 class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
 
-    time_ns: int
-    socket_cookie: int
-    owner_start_boot_ns: int
-    owner_pid: int
-    owner_uid: int
-    owner_comm: bytes
-    netns: int
-    tcp_seq: int
-    payload_bytes: int
-    captured_bytes: int
-    payload_offset: int
-    client_port: int
-    server_port: int
-    txid: int
-    query: int
-    kind: int
-    protocol: int
-    ip_version: int
-    client_address: bytes
-    server_address: bytes
-    payload: bytes
+    time_ns: U64
+    socket_cookie: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    netns: U32
+    tcp_seq: U32
+    payload_bytes: U32
+    captured_bytes: U32
+    payload_offset: U16
+    client_port: U16
+    server_port: U16
+    txid: U16
+    query: U8
+    kind: U8
+    protocol: U8
+    ip_version: U8
+    pad: ClassVar[Bytes4]
+    client_address: Bytes16
+    server_address: Bytes16
+    payload: bytes  # follows, as far as it was captured
 
 
 class ProcessEvent(Struct, frozen=True, gc=False):
     """`struct process_event`: an exec with its arguments, or the exit of a whole process."""
 
-    time_ns: int
-    owner_start_boot_ns: int
-    owner_pid: int
-    owner_uid: int
-    owner_comm: bytes
-    kind: int
-    arguments: bytes
+    time_ns: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    kind: U32
+    arguments_bytes: U32
+    arguments: bytes  # follow
 
 
 class UnlistedKey(Struct, frozen=True, gc=False):
     """`struct unlisted_key`."""
 
-    start_boot_ns: int
-    pid: int
-    netns: int
-    generation: int
+    start_boot_ns: U64
+    pid: U32
+    netns: U32
+    generation: U64
 
 
 class Unlisted(Struct, frozen=True, gc=False):
     """`struct unlisted`: the sockets of a process that were counted instead of being listed."""
 
-    owner_start_boot_ns: int
-    owner_pid: int
-    owner_uid: int
-    owner_comm: bytes
-    queries: int
-    answered: int
-    failed: int
-    udp_tx_bytes: int
-    udp_rx_bytes: int
-    udp_rx_dropped: int
-    opened: int
-    accepted: int
-    tcp_tx_bytes: int
-    tcp_rx_bytes: int
-    retransmits: int
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    queries: U64
+    answered: U64
+    failed: U64
+    udp_tx_bytes: U64
+    udp_rx_bytes: U64
+    udp_rx_dropped: U64
+    opened: U64
+    accepted: U64
+    tcp_tx_bytes: U64
+    tcp_rx_bytes: U64
+    retransmits: U64
 
+
+class SpilledHead(Struct, frozen=True, gc=False):
+    """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
+
+    buffer: U64
+
+
+SOCKET_RECORD = layout(SocketRecord)
+_SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
+DNS_PACKET = layout(DnsPacket)
+_CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
+PROCESS_EVENT = layout(ProcessEvent)
+UNLISTED_KEY = layout(UnlistedKey)
+UNLISTED = layout(Unlisted)
+SPILLED_HEAD = layout(SpilledHead)
 
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
 
@@ -164,15 +212,15 @@ def decode_sockets(raw: bytes) -> list[SocketRecord]:
 def decode_dns(raw: bytes) -> DnsPacket:
     """One record of dns_events. The perf buffer pads records, so the lengths bound the payload."""
     fields = DNS_PACKET.unpack_from(raw)
-    captured_bytes, payload_offset = fields[9], fields[10]
+    captured_bytes, payload_offset = fields[_CAPTURED_BYTES], fields[_PAYLOAD_OFFSET]
     start = DNS_PACKET.size + payload_offset
     return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
 
 
 def decode_process(raw: bytes) -> ProcessEvent:
     """One record of process_events."""
-    *fields, arguments_bytes = PROCESS_EVENT.unpack_from(raw)
-    return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + arguments_bytes]))
+    fields = PROCESS_EVENT.unpack_from(raw)
+    return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + fields[-1]]))
 
 
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.

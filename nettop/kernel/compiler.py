@@ -1,4 +1,4 @@
-"""bpf/ to an Image, through BCC: in a process of its own, because a compiler takes 100 MB and never gives them back."""
+"""Compiles bpf/ with BCC in a child process, so that the 100 MB of a compiler are given back when it exits."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ import msgspec
 from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
-from nettop.kernel.image import Image, unlinked
+from nettop.kernel.compiled import CompiledPrograms, unlinked
+from nettop.kernel.hooks import HOOKS
 from nettop.kernel.perf_buffers import BCC_PACKAGE, library_file
-from nettop.kernel.program import HOOKS
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
@@ -102,15 +102,16 @@ class _Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 def ingredients() -> Iterator[str]:
-    """Everything that goes into an image beside the kernel and the -D."""
+    """Everything that goes into the compiled programs beside the kernel and the -D."""
     directory = source_directory()
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, HOOKS))
+    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL))
+    yield repr([(hook.mechanism, hook.program, hook.since) for hook in HOOKS])
 
 
-def compile_apart(defines: tuple[str, ...]) -> Image:
+def compile_apart(defines: tuple[str, ...]) -> CompiledPrograms:
     """compile_here() in a child process that ends with it. Raises CannotRunError."""
     ours, theirs = os.pipe()
     child = os.fork()
@@ -130,13 +131,13 @@ def compile_apart(defines: tuple[str, ...]) -> Image:
             f"The compiler of the kernel programs ended with status {status}.",
             "Look for a lack of memory ('dmesg'), and run 'nettop doctor'.",
         )
-    outcome = msgspec.msgpack.decode(raw, type=Image | _Failure)
+    outcome = msgspec.msgpack.decode(raw, type=CompiledPrograms | _Failure)
     if isinstance(outcome, _Failure):
         raise CannotRunError(outcome.message, outcome.remedy, outcome.details)
     return outcome
 
 
-def compile_here(defines: tuple[str, ...]) -> Image:
+def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
     """Compile with these -D besides the running kernel's offsets. Raises CannotRunError; may print on stderr."""
     bcc = import_bcc()
     directory = source_directory()
@@ -155,13 +156,10 @@ def compile_here(defines: tuple[str, ...]) -> Image:
         for index in range(library.bpf_num_tables(module.module))
     }
     programs = [library.bpf_function_name(module.module, n) for n in range(library.bpf_num_functions(module.module))]
-    return Image(
+    return CompiledPrograms(
         maps={name: syscalls.map_shape(descriptor) for descriptor, name in map_names.items()},
         programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
-        attach_types={
-            **{hook.target: btf.function(f"bpf_iter_{hook.target}") for hook in HOOKS if hook.kind == "iterator"},
-            **dict(_raw_tracepoints(btf)),
-        },
+        attach_types=dict(_attach_types(btf)),
     )
 
 
@@ -174,7 +172,7 @@ def _answer(pipe: int, defines: tuple[str, ...]) -> None:
         said = os.memfd_create("compiler")  # libbcc and clang offer no other way to their words
         os.dup2(said, 2)
         try:
-            outcome: Image | _Failure = compile_here(defines)
+            outcome: CompiledPrograms | _Failure = compile_here(defines)
         except CannotRunError as error:
             outcome = _Failure(error.message, error.remedy, error.details)
         except Exception as error:  # noqa: BLE001 - BCC raises nothing else
@@ -233,14 +231,16 @@ def joined_source(directory: Path) -> str:
     return "\n".join(parts)
 
 
-def _raw_tracepoints(btf: Btf) -> Iterator[tuple[str, int]]:
+def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
     for hook in HOOKS:
-        if hook.kind == "raw_tracepoint":
-            try:
-                yield hook.target, btf.raw_tracepoint(hook.target)
-            except BtfError:
-                if not hook.since:
-                    raise
+        try:
+            type_id = hook.kind.btf_type(btf, hook.target)
+        except BtfError:
+            if not hook.since:
+                raise
+        else:
+            if type_id is not None:
+                yield hook.target, type_id
 
 
 def _offsets(btf: Btf) -> Iterator[str]:

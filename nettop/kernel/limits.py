@@ -9,7 +9,7 @@ import resource
 
 from nettop.errors import CannotRunError
 
-# Measured: 41 descriptors with two CPUs, of which one per CPU and perf buffer; the rest is room for other files.
+# Measured: 41 descriptors with two CPUs, one of them per CPU and perf buffer; the rest is room for other files.
 _FILES, _FILES_PER_CPU = 64, 4
 # Measured: 290 MB of addresses and 70 MB of data with the screen, the compiler as much; full tables take 150 MB more.
 _ADDRESS_SPACE_BYTES, _DATA_BYTES = 512 << 20, 256 << 20

@@ -16,7 +16,7 @@ BCC_PACKAGE = (
 MAX_HELD_BYTES = 16 << 20  # of records: 75,000 ends of connections, a second of all that a core can make
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")  # 4 KB, on arm64 also 16 or 64 KB
 SPILLING_WAIT_MS = 20  # spilled records wake nobody: how often to look for more while some come
-_LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, of which the Python module is made
+_LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, which the Python module wraps
 
 _RecordCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int)  # context, record, its bytes
 _SpilledCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)

@@ -58,12 +58,19 @@ def require_privileges() -> None:
 
 
 def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> None:
-    """Keep nothing but what `reads` takes, for good; become who called sudo, if somebody did.
+    """Drop every privilege that `reads` does not need, for good, and become the user who ran sudo, if any.
 
-    What is watched is read through descriptors that are open, so that is no capability at all, or CAP_BPF before Linux
-    5.19. Call it before there are other threads: each has capabilities of its own. `written_to` is the directory for
-    files, if there will be any: who called sudo, but may not write there or read nettop's own files, as in a shell of
-    root's, stays root, without capabilities. Raises CannotRunError.
+    nettop reads through descriptors that are open, so it needs no capability at all, or CAP_BPF before Linux 5.19. Call
+    this before there are other threads: each has capabilities of its own. `written_to` is the directory for files, if
+    there will be any. A user who may not write there or read nettop's own files, as in a shell of root's, is not
+    switched to: nettop stays root, without capabilities. Raises CannotRunError.
+
+    The order: no_new_privs first, because it takes no capability and makes the bounding set harmless where that cannot
+    be cleared. One capability stays permitted but not effective, in case `reads` needs it: what has been dropped
+    cannot come back. Whether the user may read and write is tried while nettop can still act as the user and return;
+    then the user, the groups and the sets change in one step of libcap-ng, which needs CAP_SETUID until its end. Only
+    now, as the user without a capability, does `reads` show whether the kept one is needed; if not, the last step drops
+    it too.
     """
     library = libcap_ng()
     wanted = _BPF if _held("CapPrm") >> _BPF.number & 1 else _SYS_ADMIN

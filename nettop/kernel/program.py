@@ -1,4 +1,4 @@
-"""nettop's kernel side as one object: loaded from an Image, attached by links, read through BCC's perf buffers.
+"""The kernel side as one object: loads compiled programs, attaches them by links, reads through BCC's perf buffers.
 
 Everything it holds in the kernel hangs on file descriptors of this process, so nothing outlives it, not even kill -9.
 """
@@ -7,48 +7,21 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, syscalls
-from nettop.kernel.image import Image
+from nettop.kernel.compiled import CompiledPrograms
+from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, HOOKS, Decoder, Hook, OnCgroup, Place
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import COMM_CHARACTERS, Scope
 from nettop.model.rows import DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
-_Decoder = Callable[[bytes], abi.KernelRecord]
 _KB, _MB = 1 << 10, 1 << 20
-_MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A perf buffer: what reads its records, its size on each CPU (a power of two) and that of a long record.
-
-    `number` is that of its counter in `losses`, and marks its records in `spilled`, where those of a CPU without a
-    perf buffer go.
-    """
-
-    name: str
-    number: int
-    decode: _Decoder
-    most_bytes: int
-    record_bytes: int
-
-
-_BUFFERS = (
-    Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size),
-    Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD.size),
-    Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES),
-    Buffer(
-        "process_events", abi.LOST_PROCESS_EVENTS, abi.decode_process, 256 * _KB,
-        abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
-    ),
-)  # fmt: skip
 _SPILLED_BYTES = 1 * _MB  # for all CPUs: as many ends and queries as are listed at once, and read soon after
 # To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
 # the next batch is due.
@@ -63,52 +36,8 @@ QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
 _SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Hook:
-    """One attach point: what it is for, its program, and what it attaches to.
-
-    With `since`, the Linux version that brought it, nettop does without it where the kernel does not have it.
-    """
-
-    need: str
-    program: str
-    kind: str  # raw_tracepoint, cgroup_skb, cgroup_sock, iterator
-    target: str
-    since: str = ""
-
-    @property
-    def mechanism(self) -> str:
-        """For people and the JSON: `raw_tracepoint inet_sock_set_state`."""
-        return f"{self.kind} {self.target}"
-
-
-HOOKS = (
-    Hook("dns_answers", "packet_ingress", "cgroup_skb", "ingress"),
-    Hook("dns_queries", "packet_egress", "cgroup_skb", "egress"),
-    Hook("dns_refusals", "socket_error", "raw_tracepoint", "inet_sk_error_report", since="5.14"),
-    Hook("tcp_connections", "tcp_state", "raw_tracepoint", "inet_sock_set_state"),
-    Hook("udp_owners", "socket_create", "cgroup_sock", "sock_create"),
-    Hook("udp_bytes", "socket_release", "cgroup_sock", "sock_release"),
-    Hook("udp_drops", "udp_dropped", "raw_tracepoint", "udp_fail_queue_rcv_skb"),
-    Hook("live_counters", "bpf_iter__bpf_map_elem", "iterator", "bpf_map_elem"),
-    Hook("older_sockets", "bpf_iter__task_file", "iterator", "task_file"),
-    Hook("process_starts", "process_exec", "raw_tracepoint", "sched_process_exec"),
-    Hook("process_ends", "process_exit", "raw_tracepoint", "sched_process_exit"),
-)
 # Beyond 2, which Debian and Ubuntu set, their kernels take nothing but CAP_SYS_ADMIN for perf_event_open(2).
 _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_paranoid"), 2
-_PROGRAM_TYPES = {
-    "raw_tracepoint": (syscalls.TRACING, syscalls.TRACE_RAW_TP),
-    "cgroup_skb": (syscalls.CGROUP_SKB, 0),
-    "cgroup_sock": (syscalls.CGROUP_SOCK, 0),
-    "iterator": (syscalls.TRACING, syscalls.TRACE_ITER),
-}
-_CGROUP_ATTACH_TYPES = {
-    "egress": syscalls.CGROUP_INET_EGRESS,
-    "ingress": syscalls.CGROUP_INET_INGRESS,
-    "sock_create": syscalls.CGROUP_INET_SOCK_CREATE,
-    "sock_release": syscalls.CGROUP_INET_SOCK_RELEASE,
-}
 
 
 class RefusedError(CannotRunError):
@@ -144,15 +73,18 @@ class KernelProgram:
     """
 
     def __init__(
-        self, scope: Scope, image: Image, sockets_entries: int = SOCKETS_ENTRIES, list_everything: bool = False
+        self,
+        scope: Scope,
+        compiled: CompiledPrograms,
+        sockets_entries: int = SOCKETS_ENTRIES,
+        list_everything: bool = False,
     ) -> None:
-        self._image = image
+        self._compiled = compiled
         self._generation = 0
-        self._buffers: PerfBuffers[_Decoder] = PerfBuffers()
+        self._buffers: PerfBuffers[Decoder] = PerfBuffers()
         self._maps: dict[str, int] = {}
-        self._links: list[int] = []
+        self._links: dict[str, int] = {}  # by need
         self._program_fds: dict[str, int] = {}
-        self._iterators: dict[str, int] = {}
         self._scans = 0
         self._older_without_room: int | None = None  # unknown before the first scan
         try:
@@ -164,10 +96,11 @@ class KernelProgram:
                 self._control(abi.LISTED_AT_ONCE, LISTED_AT_ONCE)
         except OSError as error:
             self.close()
+            memory = f"{_megabytes(map_bytes(compiled, sockets_entries))} MB"
             raise CannotRunError(
                 f"The kernel's maps could not be made: {error.strerror}.",
-                f"Run it as root with enough memory ({_megabytes(map_bytes(image, sockets_entries))} MB); before Linux "
-                "5.11 without root with CAP_SYS_RESOURCE too.",
+                f"Run it as root with enough memory ({memory}); "
+                "before Linux 5.11 without root with CAP_SYS_RESOURCE too.",
             ) from error
 
     def attach(self, cgroup_fd: int) -> None:
@@ -179,25 +112,25 @@ class KernelProgram:
         """
         self.open_buffers()
         for hook in self.hooks:
-            if hook.kind != "cgroup_skb":
+            if hook.kind is not CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
         self.scan_files()
         for hook in self.hooks:
-            if hook.kind == "cgroup_skb":
+            if hook.kind is CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """Those that this kernel has."""
-        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._image.attach_types)
+        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
 
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
         cpus = len(syscalls.online_cpus())
         opening = "ring buffer spilled"
         try:
-            self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in _BUFFERS})
-            for buffer in _BUFFERS:
+            self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
+            for buffer in BUFFERS:
                 opening = f"perf buffer {buffer.name}"
                 size = bytes_per_cpu(buffer.most_bytes, cpus)
                 wakeup_events = int(size * _WAKING_SHARE) // buffer.record_bytes
@@ -211,28 +144,21 @@ class KernelProgram:
         """Load and attach one hook. Raises RefusedError."""
         program_fd = self.load(hook)
         try:
-            if hook.kind == "raw_tracepoint":
-                link = syscalls.link_raw_tracepoint(program_fd)
-            elif hook.kind == "iterator":
-                over_map = self._maps["sockets"] if hook.target == "bpf_map_elem" else None
-                link = self._iterators[hook.target] = syscalls.link_iterator(program_fd, over_map)
-            else:
-                link = syscalls.link_cgroup(program_fd, cgroup_fd, _CGROUP_ATTACH_TYPES[hook.target])
+            self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
         except OSError as error:
             reason = f"attaching: {error.strerror}"
-            if error.errno == errno.EPERM and hook.target in _CGROUP_ATTACH_TYPES:
+            if error.errno == errno.EPERM and isinstance(hook.kind, OnCgroup):
                 reason += ": another BPF program may have the root of cgroup2 for itself ('bpftool cgroup tree' tells)"
             raise RefusedError(hook, reason, "") from error
-        self._links.append(link)
 
     def load(self, hook: Hook) -> int:
         """Load one program and return its descriptor. Raises RefusedError with the verifier's words in `details`."""
-        program_type, attach_type = _PROGRAM_TYPES[hook.kind]
-        attach_type = _CGROUP_ATTACH_TYPES.get(hook.target, attach_type)
-        instructions = self._image.programs[hook.program].linked(self._maps)
-        attached_to = self._image.attach_types.get(hook.target, 0)
+        instructions = self._compiled.programs[hook.program].linked(self._maps)
+        attached_to = self._compiled.attach_types.get(hook.target, 0)
         try:
-            descriptor = syscalls.load_program(hook.program, program_type, attach_type, attached_to, instructions)
+            descriptor = syscalls.load_program(
+                hook.program, hook.kind.program_type, hook.kind.attach_type(hook.target), attached_to, instructions
+            )
         except syscalls.VerifierError as error:
             raise RefusedError(hook, f"loading: {error.strerror}", error.words) from error
         self._program_fds[hook.program] = descriptor
@@ -256,7 +182,7 @@ class KernelProgram:
         """The sockets whose counters, state or owner changed since the last call, or all that are alive."""
         self._control(abi.PASS, abi.PASS_ALL if everything else abi.PASS_CHANGED)
         try:
-            return abi.decode_sockets(syscalls.run_iterator(self._iterators["bpf_map_elem"]))
+            return abi.decode_sockets(syscalls.run_iterator(self._links["live_counters"]))
         finally:
             self._control(abi.PASS, 0)
 
@@ -283,7 +209,7 @@ class KernelProgram:
         """
         self._scans += 1
         self._control(abi.SCAN, self._scans)
-        syscalls.run_iterator(self._iterators["task_file"])
+        syscalls.run_iterator(self._links["older_sockets"])
         if self._older_without_room is None:
             # Later passes count these again; what has come since was counted when it came.
             self._older_without_room = syscalls.lookup_u64(self._maps["losses"], abi.OLDER_WITHOUT_ROOM)
@@ -297,12 +223,12 @@ class KernelProgram:
         """The counters as they stand."""
         counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
         return Losses(
-            perf_buffer={buffer.name: counts[buffer.number] for buffer in _BUFFERS},
+            perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
             map_full={"sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0)},
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
                 for hook in self.hooks
-                if hook.kind == "raw_tracepoint"
+                if hook.kind.counts_missed_runs
             },
             udp_unattributed_bytes=counts[abi.UDP_UNATTRIBUTED_BYTES],
             dns_unasked=counts[abi.DNS_UNASKED],
@@ -313,7 +239,7 @@ class KernelProgram:
 
     def close(self) -> None:
         """Detach everything at once, and give back what it took."""
-        for descriptor in (*self._links, *self._program_fds.values(), *self._maps.values()):
+        for descriptor in (*self._links.values(), *self._program_fds.values(), *self._maps.values()):
             os.close(descriptor)
         self._links.clear()
         self._program_fds.clear()
@@ -322,7 +248,7 @@ class KernelProgram:
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
-        for name, shape in _sized(self._image, sockets_entries):
+        for name, shape in _sized(self._compiled, sockets_entries):
             self._maps[name] = syscalls.create_map(name, shape)
 
     def _write_scope(self, scope: Scope) -> None:
@@ -337,23 +263,23 @@ class KernelProgram:
         syscalls.update(self._maps["controls"], struct.pack("=I", which), struct.pack("=Q", value))
 
 
-def _sized(image: Image, sockets_entries: int) -> Iterator[tuple[str, syscalls.MapShape]]:
-    """The image's maps as they are made here."""
-    for name, shape in image.maps.items():
+def _sized(compiled: CompiledPrograms, sockets_entries: int) -> Iterator[tuple[str, syscalls.MapShape]]:
+    """The maps of the compiled programs as they are made here."""
+    for name, shape in compiled.maps.items():
         entries = shape.entries
         if name == "sockets":
             entries = sockets_entries
         elif name == "spilled":
             entries = _SPILLED_BYTES
-        elif shape.type == syscalls.PERF_EVENT_ARRAY:  # the image may come from a time of fewer CPUs
+        elif shape.type == syscalls.PERF_EVENT_ARRAY:  # they may have been compiled when there were fewer CPUs
             entries = syscalls.possible_cpus()
         yield name, shape._replace(entries=entries)
 
 
-def map_bytes(image: Image, sockets_entries: int = SOCKETS_ENTRIES) -> int:
+def map_bytes(compiled: CompiledPrograms, sockets_entries: int = SOCKETS_ENTRIES) -> int:
     """About as much memory as the maps take."""
     total = 0
-    for _, shape in _sized(image, sockets_entries):
+    for _, shape in _sized(compiled, sockets_entries):
         element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type == syscalls.HASH else 0)
         if shape.type == syscalls.PERCPU_ARRAY:
             element *= syscalls.possible_cpus()
@@ -371,7 +297,7 @@ def bytes_per_cpu(most: int, cpus: int, page_bytes: int = PAGE_BYTES) -> int:
 
 def locked_bytes(cpus: int, page_bytes: int = PAGE_BYTES) -> int:
     """As much memory as the perf buffers of so many CPUs lock. One more page of each is for where it is read."""
-    return cpus * sum(bytes_per_cpu(buffer.most_bytes, cpus, page_bytes) + page_bytes for buffer in _BUFFERS)
+    return cpus * sum(bytes_per_cpu(buffer.most_bytes, cpus, page_bytes) + page_bytes for buffer in BUFFERS)
 
 
 def _megabytes(size: int) -> int:

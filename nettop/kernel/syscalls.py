@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import resource
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _BPF_NUMBER = {"x86_64": 321, "aarch64": 280}
+_PERF_EVENT_OPEN_NUMBER = {"x86_64": 298, "aarch64": 241}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
 
 # enum bpf_cmd, include/uapi/linux/bpf.h
@@ -21,9 +23,10 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 0, 1, 2,
 _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 5, 10, 15
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 17, 28, 33
 # enum bpf_prog_type
-CGROUP_SKB, CGROUP_SOCK, TRACING = 8, 9, 26
+KPROBE, CGROUP_SKB, CGROUP_SOCK, CGROUP_SOCK_ADDR, TRACING = 2, 8, 9, 18, 26
 # enum bpf_attach_type
 CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_CREATE, CGROUP_INET_SOCK_RELEASE = 0, 1, 2, 34
+CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11
 TRACE_RAW_TP, TRACE_ITER = 23, 28
 HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY = 1, 4, 6  # enum bpf_map_type
 
@@ -33,6 +36,9 @@ _RECURSION_MISSES_AT = 208  # offset in struct bpf_prog_info; Linux 5.12 and lat
 _PROG_INFO_BYTES = 216
 _ITERATOR_READ_BYTES = 1 << 20
 _VERIFIER_LOG_BYTES = (1 << 20, 1 << 24)  # to begin with, and where that is too little
+_UPROBES = Path("/sys/bus/event_source/devices/uprobe/type")  # Documentation/ABI/testing/sysfs-bus-event_source-devices
+_PERF_EVENT_BYTES, _PERF_EVENT_NAME_AT = 128, 56  # size of struct perf_event_attr, offset of its config1
+_PERF_FLAG_FD_CLOEXEC, _IOC_ENABLE, _IOC_SET_BPF = 8, 0x2400, 0x40042408  # include/uapi/linux/perf_event.h
 _CPUS = Path("/sys/devices/system/cpu")
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -147,6 +153,27 @@ def link_raw_tracepoint(program_fd: int) -> int:
 def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:
     """Attach to a cgroup beside what others attached; returns the link's descriptor. Raises OSError."""
     return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, cgroup_fd, attach_type, 0))
+
+
+def link_uprobe(program_fd: int, file: Path, offset: int, at_return: bool) -> int:
+    """Run the program where a function begins in the file, or returns, in any process that has it mapped; returns the
+    descriptor of what keeps it there. Raises OSError.
+    """
+    name = ctypes.create_string_buffer(os.fsencode(file))
+    attributes = bytearray(_PERF_EVENT_BYTES)
+    struct.pack_into("<IIQ", attributes, 0, int(_UPROBES.read_text()), len(attributes), at_return)
+    struct.pack_into("<QQ", attributes, _PERF_EVENT_NAME_AT, ctypes.addressof(name), offset)
+    buffer = ctypes.create_string_buffer(bytes(attributes), len(attributes))
+    number = _PERF_EVENT_OPEN_NUMBER[platform.machine()]
+    # of no process and on one CPU: the program runs on all of them whichever that is
+    event = _check(_LIBC.syscall(number, buffer, -1, online_cpus()[0], -1, _PERF_FLAG_FD_CLOEXEC))
+    try:
+        fcntl.ioctl(event, _IOC_SET_BPF, program_fd)
+        fcntl.ioctl(event, _IOC_ENABLE, 0)
+    except OSError:
+        os.close(event)
+        raise
+    return event
 
 
 def link_iterator(program_fd: int, map_fd: int | None = None) -> int:

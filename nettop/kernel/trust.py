@@ -10,7 +10,7 @@ from nettop.invoker import invoking_user
 
 
 def trusted_owners() -> frozenset[int]:
-    """Root, the effective user, and who called sudo: each of them can already make this process do anything."""
+    """Root, the effective user and the user who ran sudo: each can already make this process do anything."""
     caller = invoking_user()
     return frozenset({0, os.geteuid(), *(caller[:1] if caller else ())})
 

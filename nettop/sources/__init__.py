@@ -1,4 +1,8 @@
-"""Where events come from: the running kernel or a recording. Behind this, nobody can tell which."""
+"""Where events come from: the running kernel or a recording. Behind this, nobody can tell which.
+
+Data goes kernel -> tracking -> sources -> model -> collector -> screen. The live source drives the kernel side and the
+trackers; a recording holds the events that came out of them, so reading one needs neither.
+"""
 
 from collections.abc import Iterable
 from typing import Protocol

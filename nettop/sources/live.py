@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nettop import __version__
 from nettop.kernel import abi
 from nettop.kernel.abi import RawRecord, SocketRecord
-from nettop.kernel.image_cache import image_for
+from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.place import has_host_pids
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import KernelProgram, Losses, defines, open_cgroup2
@@ -28,7 +28,6 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
-_UDP = 17
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
@@ -43,8 +42,8 @@ class LiveSource:
         dns_ports: tuple[int, ...] = rows.DNS_PORTS,
         list_everything: bool = False,
     ) -> None:
-        image = image_for(defines(scope, dns_ports))
-        self._program = KernelProgram(scope, image, list_everything=list_everything)
+        compiled = compiled_programs(defines(scope, dns_ports))
+        self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)
@@ -153,6 +152,17 @@ class LiveSource:
                 self._program.collect()
 
     def _tick(self, hold_back: bool) -> Iterator[AnyEvent]:
+        """What has happened until now, as told by four parts of the kernel side that change while they are read.
+
+        The order keeps each part true to the others. The losses come first: a complete pass must begin after the loss
+        that it makes up for, and what is lost meanwhile counts for the next tick. The counts of what is not listed
+        change halves then and are read late, so that programs that still add to the old half have ended. The pass over
+        the sockets comes before the perf buffers are read and is told after them, so that an end is told before what
+        took its address, and a socket whose end was read is left out of the pass. Between the two, records move to new
+        owners: only when the ends of processes are known is it clear which sockets have outlived their owner. The
+        trackers finish the pass once everything is in, and take for vanished what neither side has told of. The Tick is
+        last: whoever reads it has all that belongs to it.
+        """
         # Half an interval is the least that says something of a rate: the first tick and the last may come sooner.
         rates = self._clock.kernel_ns() - self._last_tick_ns >= self._interval_ns // 2
         losses = self._program.losses()
@@ -162,8 +172,6 @@ class LiveSource:
         records = self._program.sockets(everything=complete)
         if self._should_scan(records, pass_ns):
             records = self._scanned(records)
-        # Read after the pass and told before it: the kernel gives the address of a socket that has ended to a new one
-        # within microseconds, so what the pass found under an address may be the successor of what ended there.
         perf_records = self._perf_records(hold_back)
         ended = {record.ended_socket for record in perf_records}
         records = [record for record in records if (record.socket, record.seen_ns) not in ended]
@@ -179,7 +187,16 @@ class LiveSource:
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
-        told = rows.Losses(
+        now = self._clock.wall(self._clock.kernel_ns())
+        all_losses = self._all_losses(losses)
+        if all_losses != self._losses:
+            self._losses = all_losses
+            yield LossesChanged(time=now, losses=all_losses)
+        yield Tick(time=now, rates=rates)
+
+    def _all_losses(self, losses: Losses) -> rows.Losses:
+        """The kernel side's, and the trackers'."""
+        return rows.Losses(
             perf_buffer=losses.perf_buffer,
             map_full=losses.map_full,
             # a kernel may leave a program out without counting that; every end that was not shown is found here
@@ -191,11 +208,6 @@ class LiveSource:
             dns_left_out=losses.dns_left_out + self._tracker.dns_unclear,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
         )
-        now = self._clock.wall(self._clock.kernel_ns())
-        if told != self._losses:
-            self._losses = told
-            yield LossesChanged(time=now, losses=told)
-        yield Tick(time=now, rates=rates)
 
     def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:
         """The records, with the new owners of sockets whose owner has ended."""
@@ -239,7 +251,7 @@ class LiveSource:
 
 
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:
-    before = (0, 0) if record.protocol == _UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
+    before = (0, 0) if record.protocol == abi.IPPROTO_UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
     return replace(record, tx_bytes=before[0], rx_bytes=before[1])
 
 

@@ -13,6 +13,7 @@ from nettop.model.rows import Connection, Direction, End, Endpoint, Family, Owne
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, is_mapped
 from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.live_sockets import Known, LiveSockets
 from nettop.tracking.names import NameTable
 
 _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
@@ -30,7 +31,7 @@ _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     12: "syn-recv",
 }
 _ESTABLISHED, _SYN_SENT, _CLOSED, _CLOSE_WAIT = 1, 2, 7, 8
-_AF_INET6, _TCP = 10, 6
+_AF_INET6 = 10
 _OWNERS: dict[int, Owner] = {abi.OWNER_UNKNOWN: "unknown", abi.OWNER_SCANNED: "scanned", abi.OWNER_EXACT: "exact"}
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
     32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
@@ -64,11 +65,9 @@ class _Listener(Struct, frozen=True, gc=False):
     pass_ns: int  # of the iterator's pass that found it last
 
 
-class _Live(Struct, frozen=True, gc=False):
-    seen_ns: int
+class _Live(Known, frozen=True, gc=False):
     row: Connection
     owned: Owned
-    pass_ns: int  # of the iterator's pass that made the row
 
 
 class Observed(Struct, frozen=True, gc=False):
@@ -84,10 +83,7 @@ class ConnectionTracker:
     def __init__(self, clock: Clock, names: NameTable) -> None:
         self._clock = clock
         self._names = names
-        self._live: dict[int, _Live] = {}  # by the socket's kernel address; bounded by the kernel's map
-        # What the iterator did not find any more or found a newer socket in the place of, by address and seen_ns: the
-        # end may be in a buffer that was read just before. Whatever is still here at the next tick has vanished.
-        self._gone: dict[tuple[int, int], _Live] = {}
+        self._sockets: LiveSockets[_Live] = LiveSockets()
         self._listeners: dict[int, _Listener] = {}
         self._moving: set[int] = set()
         self._ended_listeners: list[_Listener] = []  # since the last tick: what they accepted may be told there
@@ -110,12 +106,11 @@ class ConnectionTracker:
 
     def is_new(self, record: SocketRecord) -> bool:
         """Whether this socket has not been told yet."""
-        known = self._live.get(record.socket)
-        return known is None or known.seen_ns != record.seen_ns
+        return self._sockets.is_new(record)
 
     def owned_by(self, processes: Container[ProcessKey | None]) -> bool:
         """Whether one of these has a connection or listens."""
-        return any(known.owned.process in processes for known in self._live.values()) or any(
+        return any(known.owned.process in processes for known in self._sockets) or any(
             listener.owned.process in processes for listener in self._listeners.values()
         )
 
@@ -133,30 +128,25 @@ class ConnectionTracker:
 
     def live(self, record: SocketRecord, pass_ns: int, rates: bool = True) -> list[Observed]:
         """A connection as the iterator found it in the pass that began at pass_ns; new rates only with `rates`."""
-        known = self._live.get(record.socket)
-        if known is not None and known.seen_ns != record.seen_ns:
-            self._set_aside(record.socket, pass_ns)
-            known = None
+        known = self._sockets.found(record, pass_ns)
         if record.state == _CLOSED:
             if not is_over(record):
                 return []
-            return self._vanished(self._live.pop(record.socket, None), record.time_ns)
+            return self._vanished(self._sockets.take(record), record.time_ns)
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
         row = self._with_counters(record, row)
         if rates:
             row = self._with_rates(row, known, pass_ns)
-        self._live[record.socket] = _Live(record.seen_ns, row, owned, pass_ns)
+        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned))
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
         return [_observed(self._clock.wall(record.time_ns), row, owned)]
 
     def lose(self, record: SocketRecord) -> list[Observed]:
         """A connection that is not to be looked at any longer, as it was known last."""
-        if self.is_new(record):
-            return []
         self._moving.discard(record.socket)
-        return self._vanished(self._live.pop(record.socket), record.time_ns)
+        return self._vanished(self._sockets.take(record), record.time_ns)
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
@@ -165,43 +155,33 @@ class ConnectionTracker:
         """
         output = []
         for socket in list(self._moving) if rates else ():
-            known = self._live.get(socket)
+            known = self._sockets.at(socket)
             if known is not None and known.pass_ns == pass_ns:
                 continue
             self._moving.discard(socket)
             if known is not None:
                 row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
-                self._live[socket] = replace(known, row=row)
+                self._sockets.put(socket, replace(known, row=row))
                 output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
         output.extend(self._end(record, known) for record, known in self._ownerless_ends)
         self._ownerless_ends.clear()
         self._ended_listeners.clear()
-        for key in [key for key, known in self._gone.items() if known.pass_ns != pass_ns]:
-            output.extend(self._vanished(self._gone.pop(key), pass_ns))
+        for known in self._sockets.finish_pass(pass_ns, complete):
+            output.extend(self._vanished(known, pass_ns))
         if complete:
-            for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
-                self._set_aside(socket, pass_ns)
             for socket in [socket for socket, known in self._listeners.items() if known.pass_ns != pass_ns]:
                 del self._listeners[socket]
         if rates or not self._last_pass_ns:
             self._last_pass_ns = pass_ns
         return output
 
-    def _set_aside(self, socket: int, pass_ns: int) -> None:
-        known = self._live.pop(socket)
-        self._gone[socket, known.seen_ns] = replace(known, pass_ns=pass_ns)
-
     def _take(self, record: SocketRecord) -> tuple[list[Observed], _Live | None]:
         """The row of a connection that has ended, if there is one, out of the tables; an older one there vanishes."""
-        gone = self._gone.pop((record.socket, record.seen_ns), None)
-        known = self._live.get(record.socket)
-        if known is None or known.seen_ns > record.seen_ns:  # the iterator was quicker with the next one there
-            return [], gone
-        del self._live[record.socket]
-        self._moving.discard(record.socket)
-        if known.seen_ns == record.seen_ns:
-            return [], known
-        return self._vanished(known, record.time_ns), None
+        known = self._sockets.take(record)
+        before = self._vanished(self._sockets.take_older(record), record.time_ns) if known is None else []
+        if self._sockets.at(record.socket) is None:  # else the iterator was quicker with the next one there
+            self._moving.discard(record.socket)
+        return before, known
 
     def _end(self, record: SocketRecord, known: _Live | None) -> Observed:
         owned = self._owner(record)
@@ -331,7 +311,7 @@ class ConnectionTracker:
 
 def is_over(record: SocketRecord) -> bool:
     """Whether the iterator found a socket that has ended, though the kernel side has not seen that."""
-    just_made = record.protocol == _TCP and record.time_ns - record.seen_ns < _GHOST_AFTER_NS
+    just_made = record.protocol == abi.IPPROTO_TCP and record.time_ns - record.seen_ns < _GHOST_AFTER_NS
     return record.state == _CLOSED and not just_made
 
 

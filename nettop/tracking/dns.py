@@ -24,7 +24,6 @@ UNPARSED_BYTES = 512  # of a message that could not be parsed, kept for the pers
 MULTICAST_DNS_PORT = 5353  # of both ends, except for simple resolvers, who ask as in any DNS: RFC 6762 section 6.7
 _FIRST_MULTICAST_BYTE = 224  # of IPv4: RFC 5771; the limited broadcast lies there too
 _SILENT_NS = TIMEOUT // timedelta(microseconds=1) * 1000  # after the start, of answers that nobody asked for
-_TCP = 6
 
 
 class LeftOut(NamedTuple):
@@ -63,7 +62,7 @@ class DnsTracker:
             return self._refused(packet) if packet.kind == abi.DNS_REFUSED else self._dropped(packet)
         multicast = packet.client_port == packet.server_port == MULTICAST_DNS_PORT
         take = self._multicast_message if multicast else self._message
-        if packet.protocol != _TCP:
+        if packet.protocol != abi.IPPROTO_TCP:
             return take(packet, packet.payload, packet.payload_bytes)
         return [event for message in self._stream_messages(packet) for event in take(packet, *message)]
 
@@ -134,7 +133,7 @@ class DnsTracker:
         if packet.query:
             return self._asked(packet, message, parsed, key)
         events = self._answered(packet, message, wire_bytes, parsed, key)
-        if not events and packet.protocol != _TCP:
+        if not events and packet.protocol != abi.IPPROTO_TCP:
             events = self._answered(packet, message, wire_bytes, parsed, key.of_a_group())
             self._count_unasked(packet, key, events)
         return events
@@ -258,7 +257,7 @@ class DnsTracker:
             process_start_time=self._clock.wall_of_boot(packet.owner_start_boot_ns) if known_owner else None,
             comm=comm_text(packet.owner_comm) if known_owner else None,
             netns=packet.netns,
-            transport="tcp" if packet.protocol == _TCP else "udp",
+            transport="tcp" if packet.protocol == abi.IPPROTO_TCP else "udp",
             client=Endpoint(address=address_text(packet.ip_version, packet.client_address), port=packet.client_port),
             server=Endpoint(address=address_text(packet.ip_version, packet.server_address), port=packet.server_port),
             txid=txid,
@@ -289,7 +288,7 @@ class _Doubts:
 
 
 def _key(packet: DnsPacket, txid: int) -> QueryKey:
-    if packet.protocol == _TCP:
+    if packet.protocol == abi.IPPROTO_TCP:
         return QueryKey(packet.socket_cookie, txid)
     first = packet.server_address[0]
     if packet.query and (first >= _FIRST_MULTICAST_BYTE if packet.ip_version == 4 else first == 0xFF):

@@ -1,4 +1,4 @@
-"""All trackers behind one door: raw kernel records in, events out, in the order of what happened."""
+"""Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,6 @@ from nettop.tracking.names import NameTable
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
 
-_TCP = 6
 _COUNTS = abi.Unlisted.__struct_fields__[abi.Unlisted.__struct_fields__.index("queries") :]
 
 
@@ -53,7 +52,7 @@ class Tracker:
 
     @property
     def evicted(self) -> dict[str, int]:
-        """What was forgotten for want of room, per table."""
+        """How much was forgotten per table because there was no room."""
         return {**self._dns.evicted, "names": self._names.evicted}
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
@@ -62,7 +61,7 @@ class Tracker:
             return self._dns_packet(record)
         if isinstance(record, ProcessEvent):
             return list(self._processes.event(record))
-        if record.protocol == _TCP:
+        if record.protocol == abi.IPPROTO_TCP:
             return self._told(self._connections.ended(record))
         return self._udp_record(record, None)
 
@@ -75,7 +74,7 @@ class Tracker:
         for record in records:
             if self._is_out_of_scope(record):
                 events.extend(self._lost_sight(record))
-            elif record.protocol != _TCP:
+            elif record.protocol != abi.IPPROTO_TCP:
                 events.extend(self._udp_record(record, pass_ns))
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
@@ -109,7 +108,7 @@ class Tracker:
             record
             for record in records
             if record.owner_certainty != abi.OWNER_UNKNOWN
-            and (self._connections.is_new(record) if record.protocol == _TCP else self._udp.is_new(record))
+            and (self._connections.is_new(record) if record.protocol == abi.IPPROTO_TCP else self._udp.is_new(record))
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
 
@@ -135,7 +134,7 @@ class Tracker:
         if packet.query and packet.owner_pid and events:
             key = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
             # over TCP the name comes with the socket, from whenever that got its owner
-            named_ns = 0 if packet.protocol == _TCP else packet.time_ns
+            named_ns = 0 if packet.protocol == abi.IPPROTO_TCP else packet.time_ns
             who = Sighting(key, packet.owner_uid, packet.owner_comm, named_ns)
             output.extend(self._processes.seen(who, packet.netns, events[0].time))
         output.extend(events)
@@ -176,7 +175,7 @@ class Tracker:
 
     def _lost_sight(self, record: SocketRecord) -> list[AnyEvent]:
         """A socket that was passed on to a process that is not watched: for those that are, it is over."""
-        if record.protocol != _TCP:
+        if record.protocol != abi.IPPROTO_TCP:
             return list(self._udp.lose(record))
         return [observed.event for observed in self._connections.lose(record)]
 

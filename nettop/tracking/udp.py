@@ -2,7 +2,6 @@
 
 from collections.abc import Container
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from nettop.kernel import abi
@@ -11,15 +10,14 @@ from nettop.model.events import UdpChanged
 from nettop.model.rows import UdpSocket
 from nettop.text import comm_text
 from nettop.tracking.clock import Clock
+from nettop.tracking.live_sockets import Known, LiveSockets
 
 _MODULUS = 1 << 32  # of the kernel's counters
 
 
-class _Known(Struct, frozen=True, gc=False):
-    seen_ns: int
+class _Live(Known, frozen=True, gc=False):
     row: UdpSocket
     owner: ProcessKey  # of several that have sent on it the first
-    pass_ns: int  # of the iterator's pass that made the row
     unlisted: tuple[int, int, int]  # queries, answered, failed
 
 
@@ -28,23 +26,18 @@ class UdpTracker:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._live: dict[int, _Known] = {}  # by the socket's kernel address; bounded by the kernel's map
-        # What the iterator did not find any more or found a newer socket in the place of, by address and seen_ns: the
-        # end may be in a buffer that was read just before. Whatever is still here at the next tick has vanished.
-        self._gone: dict[tuple[int, int], _Known] = {}
+        self._sockets: LiveSockets[_Live] = LiveSockets()
         self._last_id = 0
 
     def newly_unlisted(self, record: SocketRecord) -> dict[str, int]:
         """DNS messages since the socket's last record that were counted only; empty if there are none.
 
-        To be asked before the record itself is told.
+        Ask before the record itself is told.
         """
         now = _unlisted(record)
         if now == _NONE:
             return {}
-        known = self._gone.get((record.socket, record.seen_ns))
-        if known is None and self._is_live(record):
-            known = self._live[record.socket]
+        known = self._sockets.find(record)
         before = known.unlisted if known else _NONE
         now = _furthest(before, now)
         if now == before:
@@ -54,57 +47,41 @@ class UdpTracker:
 
     def released(self, record: SocketRecord) -> UdpChanged:
         """The socket's row as its end left it."""
-        known = self._gone.pop((record.socket, record.seen_ns), None)
-        if known is None and self._is_live(record):
-            known = self._live.pop(record.socket)
-        return self._told(record, self._row(record, known, closed=True))
+        return self._told(record, self._row(record, self._sockets.take(record), closed=True))
 
     def live(self, record: SocketRecord, pass_ns: int) -> UdpChanged:
         """The socket's row as the iterator found it in the pass that began at pass_ns."""
-        if record.socket in self._live and not self._is_live(record):
-            self._set_aside(record.socket, pass_ns)
-        known = self._live.get(record.socket)
+        known = self._sockets.found(record, pass_ns)
         row = self._row(record, known, closed=False)
         told = _unlisted(record) if known is None else _furthest(known.unlisted, _unlisted(record))
-        self._live[record.socket] = _Known(record.seen_ns, row, _owner_of(record), pass_ns, told)
+        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, _owner_of(record), told))
         return self._told(record, row)
 
     def lose(self, record: SocketRecord) -> list[UdpChanged]:
         """A socket that is not to be looked at any longer, with its counters as they were known last."""
-        if not self._is_live(record):
-            return []
-        return [self._told(record, replace(self._live.pop(record.socket).row, closed=True))]
+        known = self._sockets.take(record)
+        return [] if known is None else [self._told(record, replace(known.row, closed=True))]
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
         """After the iterator's last record: what is gone though its release was lost, with its counters as last seen.
 
         `complete` says that the pass reported every socket, changed or not.
         """
-        vanished = [key for key, known in self._gone.items() if known.pass_ns != pass_ns]
         now = self._clock.wall(pass_ns)
-        events = [UdpChanged(time=now, udp=replace(self._gone.pop(key).row, closed=True)) for key in vanished]
-        if complete:
-            for socket in [socket for socket, known in self._live.items() if known.pass_ns != pass_ns]:
-                self._set_aside(socket, pass_ns)
-        return events
+        return [
+            UdpChanged(time=now, udp=replace(known.row, closed=True))
+            for known in self._sockets.finish_pass(pass_ns, complete)
+        ]
 
     def is_new(self, record: SocketRecord) -> bool:
         """Whether this socket has not been told yet."""
-        return not self._is_live(record)
+        return self._sockets.is_new(record)
 
     def owned_by(self, processes: Container[ProcessKey | None]) -> bool:
         """Whether one of these has a socket."""
-        return any(known.owner in processes for known in self._live.values())
+        return any(known.owner in processes for known in self._sockets)
 
-    def _is_live(self, record: SocketRecord) -> bool:
-        known = self._live.get(record.socket)
-        return known is not None and known.seen_ns == record.seen_ns
-
-    def _set_aside(self, socket: int, pass_ns: int) -> None:
-        known = self._live.pop(socket)
-        self._gone[socket, known.seen_ns] = replace(known, pass_ns=pass_ns)
-
-    def _row(self, record: SocketRecord, known: _Known | None, closed: bool) -> UdpSocket:
+    def _row(self, record: SocketRecord, known: _Live | None, closed: bool) -> UdpSocket:
         if known is None:
             self._last_id += 1
         process = owner(record)

@@ -4,7 +4,8 @@ import ctypes
 import os
 import re
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,23 +15,31 @@ from nettop.kernel.compiler import import_bcc, source_directory
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
 
-STRUCTS = ("socket_record", "dns_packet", "process_event", "spilled_head", "unlisted_key", "unlisted")
-# What Python calls otherwise than C: everything of the owner, and what lies in the entry within a record.
-OWNER = {f"owner.{name}": f"owner_{name}" for name in ("start_boot_ns", "pid", "uid", "comm")}
-RENAMED = {
-    **OWNER,
-    **{f"process.{name}": f"owner_{name}" for name in ("start_boot_ns", "pid", "uid", "comm")},
-    **{f"entry.{c_name}": name for c_name, name in OWNER.items()},
-}
-ONLY_THE_KERNELS = {
-    "entry.reported_sum", "entry.reported_srtt", "entry.reported_state", "entry.reported_owner", "entry.kept_dropped",
-    "entry.held_scan",
-}  # fmt: skip
-NOT_CONSTANTS_OF_BOTH = {
-    "COMM_BYTES",  # in the layouts
+
+class Subject(NamedTuple):
+    """A struct of C, the class that declares it for Python, and how nettop decodes it."""
+
+    struct: str
+    record: type[Any]
+    decode: Callable[[bytes], Any]
+
+
+SUBJECTS = (
+    Subject("socket_record", abi.SocketRecord, abi.decode_socket),
+    Subject("socket_record", abi.SocketRecord, lambda raw: abi.decode_sockets(raw)[0]),
+    Subject("dns_packet", abi.DnsPacket, abi.decode_dns),
+    Subject("process_event", abi.ProcessEvent, abi.decode_process),
+    Subject("unlisted_key", abi.UnlistedKey, lambda raw: abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))),
+    Subject("unlisted", abi.Unlisted, lambda raw: abi.Unlisted(*abi.UNLISTED.unpack(raw))),
+    Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
+)
+STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))
+FOLLOWS = {"payload", "arguments"}  # what is behind the record
+IN_THE_TYPES = {
+    "COMM_BYTES",
     "ADDRESS_BYTES",
     "PROCESS_EVENT_HEAD_BYTES",
-}
+}  # constants of abi.h that Python has no name for
 
 
 class Field(NamedTuple):
@@ -51,80 +60,68 @@ def leaves() -> Iterator[dict[str, Any]]:
 
 
 def c_fields(structure: Any, prefix: str = "", base: int = 0) -> Iterator[Field]:
+    """Those of C under the names that Python gives them."""
     for name, kind, *_ in structure._fields_:
         at = base + getattr(structure, name).offset
         if isinstance(kind, type) and issubclass(kind, ctypes.Structure):
-            yield from c_fields(kind, f"{prefix}{name}.", at)
+            yield from c_fields(kind, "" if name == "entry" else f"{prefix}{name}_", at)
         elif not re.fullmatch(r"(__)?pad(_\d+)?", name):
             yield Field(prefix + name, at, ctypes.sizeof(kind))
 
 
-def python_name(c_name: str) -> str:
-    return RENAMED.get(c_name, c_name.removeprefix("entry."))
+def value(raw: bytes, field: Field) -> bytes | int:
+    part = raw[field.offset : field.offset + field.size]
+    return part if field.size == 16 else int.from_bytes(part, sys.byteorder)
 
 
-def python_fields(layout: struct.Struct, names: tuple[str, ...]) -> list[Field]:
-    fields, at = [], 0
-    left = list(names)
-    for count, code in re.findall(r"(\d*)([A-Za-z])", layout.format):
-        size = struct.calcsize(f"={code}")
-        if code == "x":
-            at += int(count or 1)
-        elif code == "s":
-            fields.append(Field(left.pop(0), at, int(count)))
-            at += int(count)
-        else:
-            for _ in range(int(count or 1)):
-                fields.append(Field(left.pop(0), at, size))
-                at += size
-    assert at == layout.size
-    return fields
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_field_is_decoded_from_where_c_has_it(leaves: dict[str, Any], subject: Subject) -> None:
+    size = ctypes.sizeof(leaves[subject.struct])
+    raw = bytes((7 * at + 1) % 251 for at in range(size))  # no two neighbours alike
+    record = subject.decode(raw)
+    fields = [field for field in c_fields(leaves[subject.struct]) if field.name not in FOLLOWS]
+    declared = {name: struct.calcsize(code) for name, code in abi.codes(subject.record).items() if name != "pad"}
+    assert [(field.name, field.size) for field in fields] == list(declared.items())
+    decoded = [field for field in fields if field.name in record.__struct_fields__]
+    assert {field.name: getattr(record, field.name) for field in decoded} == {
+        field.name: value(raw, field) for field in decoded
+    }
 
 
-@pytest.mark.parametrize(
-    ("name", "layout", "record", "elsewhere"),
-    [
-        ("socket_record", abi.SOCKET_RECORD, abi.SocketRecord, set()),
-        ("dns_packet", abi.DNS_PACKET, abi.DnsPacket, {"payload"}),
-        ("unlisted_key", abi.UNLISTED_KEY, abi.UnlistedKey, set()),
-        ("unlisted", abi.UNLISTED, abi.Unlisted, set()),
-    ],
-)
-def test_fields(
-    leaves: dict[str, Any], name: str, layout: struct.Struct, record: type[Any], elsewhere: set[str]
-) -> None:
-    of_c = [field for field in c_fields(leaves[name]) if field.name not in ONLY_THE_KERNELS]
-    names = tuple(field for field in record.__struct_fields__ if field not in elsewhere)
-    assert [field._replace(name=python_name(field.name)) for field in of_c] == python_fields(layout, names)
-    assert layout.size == ctypes.sizeof(leaves[name])
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_record_has_the_size_that_c_gives_it(leaves: dict[str, Any], subject: Subject) -> None:
+    behind = sum(field.size for field in c_fields(leaves[subject.struct]) if field.name in FOLLOWS)
+    assert abi.layout(subject.record).size + behind == ctypes.sizeof(leaves[subject.struct])
 
 
-def test_fields_of_process_event(leaves: dict[str, Any]) -> None:
-    *head, arguments = c_fields(leaves["process_event"])
-    names = ("time_ns", "owner_start_boot_ns", "owner_pid", "owner_uid", "owner_comm", "kind", "arguments_bytes")
-    assert [field._replace(name=python_name(field.name)) for field in head] == python_fields(abi.PROCESS_EVENT, names)
-    assert arguments == Field("arguments", abi.PROCESS_EVENT.size, defines()["EXEC_ARGUMENT_BYTES"])
+def test_what_only_the_kernel_uses_is_declared_too(leaves: dict[str, Any]) -> None:
+    names = {field.name for field in c_fields(leaves["socket_record"])} - set(abi.SocketRecord.__struct_fields__)
+    assert names == {
+        "reported_sum", "reported_srtt", "reported_state", "reported_owner", "kept_dropped", "held_scan",
+    }  # fmt: skip
+
+
+def test_arguments_follow_the_head_of_a_process_event(leaves: dict[str, Any]) -> None:
+    *_, arguments = c_fields(leaves["process_event"])
+    assert arguments == Field("arguments", abi.PROCESS_EVENT.size, abi.EXEC_ARGUMENT_BYTES)
     assert abi.PROCESS_EVENT.size == defines()["PROCESS_EVENT_HEAD_BYTES"]
-    assert (*names[:-1], "arguments") == abi.ProcessEvent.__struct_fields__
 
 
-def test_head_of_a_spilled_record(leaves: dict[str, Any]) -> None:
-    assert list(c_fields(leaves["spilled_head"])) == python_fields(abi.SPILLED_HEAD, ("buffer",))
-
-
-def test_what_only_the_kernel_uses_is_there(leaves: dict[str, Any]) -> None:
-    assert {field.name for field in c_fields(leaves["socket_record"])} >= ONLY_THE_KERNELS
+def test_the_identity_of_a_socket_is_read_without_the_rest(leaves: dict[str, Any]) -> None:
+    raw = bytes((7 * at + 1) % 251 for at in range(ctypes.sizeof(leaves["socket_record"])))
+    record = abi.decode_socket(raw)
+    assert abi.RawRecord(0, abi.decode_socket, raw).ended_socket == (record.socket, record.seen_ns)
 
 
 def defines() -> dict[str, int]:
     text = (source_directory() / "abi.h").read_text()
-    return {name: int(value) for name, value in re.findall(r"^#define (\w+) (\d+)\b", text, re.MULTILINE)}
+    return {name: int(number) for name, number in re.findall(r"^#define (\w+) (\d+)\b", text, re.MULTILINE)}
 
 
 def test_constants() -> None:
-    of_c = {name: value for name, value in defines().items() if name not in NOT_CONSTANTS_OF_BOTH}
-    assert len(of_c) >= 18
-    assert {name: getattr(abi, name, None) for name in of_c} == of_c
+    of_c = {name: number for name, number in defines().items() if name not in IN_THE_TYPES}
+    of_python = {name: number for name, number in vars(abi).items() if name.isupper() and type(number) is int}
+    assert {name: number for name, number in of_python.items() if not name.startswith("_")} == of_c
 
 
 def test_every_struct_is_compared() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from nettop.kernel.image_cache import DIRECTORY as COMPILED
+from nettop.kernel.compiled_cache import DIRECTORY as COMPILED
 from tests.bench import completeness, cpu, growth, machine, memory, screen, slowdown, start
 from tests.bench.report import Findings, Target, markdown, targets_table
 from tests.bench.settings import Settings

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nettop.kernel.image_cache import DIRECTORY as COMPILED
+from nettop.kernel.compiled_cache import DIRECTORY as COMPILED
 
 PATIENCE_S = 300.0  # with what nettop has not yet worked on when it is told to end: 150,000 records on a busy machine
 

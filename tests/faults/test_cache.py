@@ -1,6 +1,6 @@
 """The cache of compiled programs where it cannot be used, or by several at once: nettop starts all the same.
 
-What is refused in it for safety's sake is in tests/live/test_image_cache.py.
+What is refused in it for safety's sake is in tests/live/test_compiled_cache.py.
 """
 
 import random
@@ -12,33 +12,35 @@ from pathlib import Path
 
 import pytest
 
-from nettop.kernel import image_cache
-from nettop.kernel.image import Image, Program
+from nettop.kernel import compiled_cache
+from nettop.kernel.compiled import CompiledPrograms, Program
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, wait_until
 from tests.live.test_places import fill, tmpfs
 
-IMAGE = Image(maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, attach_types={"task_file": 1})
-# Writes over and over: the image is thrown away each time, as by an update of nettop.
+COMPILED = CompiledPrograms(
+    maps={}, programs={str(n): Program(bytes(8_000), ()) for n in range(8)}, attach_types={"task_file": 1}
+)
+# Writes over and over: the file is thrown away each time, as by an update of nettop.
 WRITER = """
 import sys
 from pathlib import Path
-from nettop.kernel import image_cache
-from tests.faults.test_cache import IMAGE
-image_cache.compile_apart = lambda _: IMAGE
+from nettop.kernel import compiled_cache
+from tests.faults.test_cache import COMPILED
+compiled_cache.compile_apart = lambda _: COMPILED
 number = 0
 print("writing", flush=True)
 while True:
     number += 1
-    assert image_cache.image_for((f"-DNUMBER={number % 4}",), Path(sys.argv[1])) == IMAGE
+    assert compiled_cache.compiled_programs((f"-DNUMBER={number % 4}",), Path(sys.argv[1])) == COMPILED
     if number % 4 == 0:
-        for file in Path(sys.argv[1]).glob("*.image"):
+        for file in Path(sys.argv[1]).glob("*.programs"):
             file.unlink(missing_ok=True)
 """
 
 
 @pytest.fixture(autouse=True)
 def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_cache, "compile_apart", lambda _: IMAGE)
+    monkeypatch.setattr(compiled_cache, "compile_apart", lambda _: COMPILED)
 
 
 def writer(directory: Path) -> "subprocess.Popen[bytes]":
@@ -57,18 +59,18 @@ def test_a_disk_that_is_full_or_read_only(tmp_path: Path, options: str) -> None:
         fill(disk)
         before = sorted(disk.iterdir())
         for _ in range(2):
-            assert image_cache.image_for((), disk) == IMAGE
+            assert compiled_cache.compiled_programs((), disk) == COMPILED
         assert sorted(disk.iterdir()) == before
 
 
 def test_garbage_is_replaced(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    assert image_cache.image_for((), cache) == IMAGE
+    assert compiled_cache.compiled_programs((), cache) == COMPILED
     (file,) = cache.iterdir()
     good, rng = file.read_bytes(), random.Random(1)
     for size in (0, 1, 31, 32, 33, 1_000, len(good)):
         file.write_bytes(rng.randbytes(size))
-        assert image_cache.image_for((), cache) == IMAGE
+        assert compiled_cache.compiled_programs((), cache) == COMPILED
         assert file.read_bytes() == good
 
 
@@ -78,7 +80,7 @@ def test_several_write_at_once(tmp_path: Path) -> None:
     try:
         end = time.monotonic() + 1
         while time.monotonic() < end:
-            assert image_cache.image_for(("-DNUMBER=1",), cache) == IMAGE
+            assert compiled_cache.compiled_programs(("-DNUMBER=1",), cache) == COMPILED
     finally:
         for process in processes:
             process.kill()
@@ -94,10 +96,10 @@ def test_a_writer_is_killed(tmp_path: Path) -> None:
         time.sleep(rng.uniform(0.0, 0.02))
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=PATIENCE_S)
-        assert image_cache.image_for(("-DNUMBER=1",), cache) == IMAGE
+        assert compiled_cache.compiled_programs(("-DNUMBER=1",), cache) == COMPILED
     for number in range(40):
-        image_cache.image_for((f"-DOTHER={number}",), cache)
-    assert len(list(cache.iterdir())) == image_cache._KEPT
+        compiled_cache.compiled_programs((f"-DOTHER={number}",), cache)
+    assert len(list(cache.iterdir())) == compiled_cache._KEPT
 
 
 SPOILT = {

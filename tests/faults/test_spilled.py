@@ -13,7 +13,8 @@ import pytest
 
 from nettop.kernel import syscalls
 from nettop.kernel.abi import SOCKET_RECORD, SPILLED_HEAD
-from nettop.kernel.program import _BUFFERS, _SPILLED_BYTES
+from nettop.kernel.hooks import BUFFERS
+from nettop.kernel.program import _SPILLED_BYTES
 from nettop.kernel.scope import Scope
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
@@ -36,7 +37,7 @@ class Reader:
     def __init__(self, inside: Namespace, without: list[int]) -> None:
         self._source = LiveSource(Scope(netns=(inside.inode,)), interval_s=0.1, list_everything=True)
         self._store = Store()
-        for buffer in _BUFFERS:
+        for buffer in BUFFERS:
             for cpu in without:
                 with suppress(FileNotFoundError):
                     syscalls.delete(self._source._program._maps[buffer.name], cpu.to_bytes(4, "little"))

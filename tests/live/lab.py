@@ -23,7 +23,8 @@ import msgspec
 from jsonschema import Draft202012Validator
 
 from nettop.export.json import snapshot_json
-from nettop.kernel.program import HOOKS
+from nettop.kernel.hooks import HOOKS
+from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
@@ -184,6 +185,21 @@ def two_namespaces(directory: Path) -> Iterator[tuple[Namespace, Namespace]]:
             side.ip("link", "set", "veth0", "up")
         near.ip("route", "add", "10.99.0.0/16", "via", FAR_IPV4)
         yield near, far
+
+
+@contextmanager
+def child_cgroup(name: str) -> Iterator[tuple[Path, int]]:
+    """A cgroup of its own below the root, where nobody is yet, and a descriptor of it."""
+    root = open_cgroup2()
+    path = Path(f"/proc/self/fd/{root}").resolve() / name
+    os.close(root)
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield path, descriptor
+    finally:
+        os.close(descriptor)
+        path.rmdir()
 
 
 def listens(program: Program, port: int) -> bool:

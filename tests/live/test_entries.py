@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nettop.kernel import syscalls
-from nettop.kernel.program import open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.sources.live import LiveSource
 from tests.live import programs
-from tests.live.lab import Namespace, namespace
+from tests.live.lab import Namespace, child_cgroup, namespace
 
 TICK_S = 0.2
 REFUSE = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
@@ -39,19 +38,14 @@ def watching(inside: Namespace) -> Iterator[LiveSource]:
 @contextmanager
 def refusing_cgroup(name: str) -> Iterator[Path]:
     """A cgroup of its own, in which a program refuses every socket that is made."""
-    root = open_cgroup2()
-    cgroup = Path(f"/proc/self/fd/{root}").resolve() / name
-    os.close(root)
-    cgroup.mkdir()
-    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     program = syscalls.load_program("refuse", syscalls.CGROUP_SOCK, syscalls.CGROUP_INET_SOCK_CREATE, 0, REFUSE)
-    link = syscalls.link_cgroup(program, directory, syscalls.CGROUP_INET_SOCK_CREATE)
-    try:
-        yield cgroup
-    finally:
-        for descriptor in (link, program, directory):
-            os.close(descriptor)
-        cgroup.rmdir()
+    with child_cgroup(name) as (cgroup, directory):
+        link = syscalls.link_cgroup(program, directory, syscalls.CGROUP_INET_SOCK_CREATE)
+        try:
+            yield cgroup
+        finally:
+            os.close(link)
+            os.close(program)
 
 
 def test_datagrams_that_arrive_while_a_socket_closes(directory: Path) -> None:

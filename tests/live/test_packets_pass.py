@@ -16,7 +16,8 @@ import pytest
 
 from nettop.kernel import abi, syscalls
 from nettop.kernel.compiler import compile_apart
-from nettop.kernel.program import _BUFFERS, HOOKS, KernelProgram, defines
+from nettop.kernel.hooks import BUFFERS, HOOKS
+from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live import dns_server, programs
 from tests.live.conftest import Figures
@@ -148,7 +149,7 @@ def random_packets() -> Iterator[tuple[int, bytes]]:
 def kernel() -> Iterator[KernelProgram]:
     """No CPU has perf buffers here, so that each record takes the longest way: into the ring buffer behind them."""
     made = KernelProgram(Scope(), compile_apart(defines(Scope())))
-    made._buffers.open_spilled(made._maps["spilled"], {buffer.number: buffer.decode for buffer in _BUFFERS})
+    made._buffers.open_spilled(made._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
     yield made
     made.close()
 

@@ -431,14 +431,16 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
     verdict, _, *rest = output.splitlines()
     assert re.fullmatch(rf"nettop {__version__} cannot run here yet \(Linux .+\)\.", verdict)
     assert "MISSING  permission for programs that see packets: not held (CAP_NET_ADMIN)" in rest
-    assert rest[rest.index("Not tried, for want of that:") + 1].endswith("DNS answers, and UDP bytes received")
+    assert rest[rest.index("Not tried, because something is missing:") + 1].endswith(
+        "DNS answers, and UDP bytes received"
+    )
     assert rest[rest.index("What to do:") + 1 :] == [f"  - {where_to_get_privileges()}"]  # once, for all three
 
 
 def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowed, and with nothing in the cache."""
     monkeypatch.setattr(watching, "require_privileges", lambda: None)
-    monkeypatch.setattr(live, "image_for", compile_apart)
+    monkeypatch.setattr(live, "compiled_programs", compile_apart)
 
 
 def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,6 +386,17 @@ def test_rates_return_to_zero_when_a_connection_stands_still() -> None:
     assert subject.finish_pass(ns(4), complete=False) == []
 
 
+def test_the_end_of_the_first_leaves_the_rates_of_the_next_socket_at_its_address_alone() -> None:
+    subject = tracker()
+    subject.live(socket_record(), PASS)
+    subject.finish_pass(PASS, complete=False)
+    subject.live(socket_record(seen_ns=ns(2.9), opened_ns=ns(2.9), tx_bytes=100), ns(3))
+    subject.finish_pass(ns(3), complete=False)
+    subject.ended(ended(time_ns=ns(2.8)))
+    row = only(subject.finish_pass(ns(4), complete=False))
+    assert (row.id, row.state, row.tx_bytes_per_s) == (2, "established", 0.0)
+
+
 def test_a_connection_that_ended_while_it_moved_is_told_once() -> None:
     subject = tracker()
     subject.live(socket_record(tx_bytes=100), PASS)

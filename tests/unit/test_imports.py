@@ -1,7 +1,9 @@
-"""What a command loads: the headless ones neither textual nor, until they watch, bcc."""
+"""What a command loads: the headless ones neither textual nor, until they watch, bcc; and what is imported late."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,44 @@ def test_the_model_stands_alone() -> None:
 
 def test_this_test_can_see_a_module() -> None:
     assert loaded("import json", "json", "bcc") == {"json"}
+
+
+# Every import that is not at the top of its module: where it is, what it imports, and why it waits.
+LATE_IMPORTS = {
+    ("nettop.__main__", "nettop.cli.main"): "what goes wrong while it loads is told in a sentence too",
+    (
+        "nettop.cli.config",
+        "nettop.tui.keymap",
+    ): "knows Textual's names of keys; only for those who have changed keys",
+    ("nettop.cli.doctor", "nettop.cli.diagnosis"): "no other command needs it",
+    ("nettop.cli.screen", "nettop.tui.run"): "the headless commands do without textual",
+    ("nettop.kernel.compiler", "bcc"): "slow and large, and once the cache holds the compiled programs not needed",
+    ("nettop.settings.kinds", "difflib"): "only after a mistake",
+    ("nettop.settings.kinds", "nettop.view.keys"): "only for those who have changed keys",
+    ("nettop.settings.kinds", "nettop.view.panes"): "only for those who have chosen columns",
+    ("nettop.settings.resolve", "difflib"): "only after a mistake",
+    ("nettop.settings.resolve", "nettop.view.look"): "the headless commands do without",
+    ("nettop.settings.resolve", "nettop.view.panes"): "the headless commands do without",
+    ("nettop.settings.resolve", "tomllib"): "only for those who have a file of settings",
+    ("nettop.sources.input_file", "backports.zstd"): "only for a recording that is compressed; before Python 3.14",
+    ("nettop.sources.input_file", "compression.zstd"): "only for a recording that is compressed; from Python 3.14",
+}
+
+
+def late_imports(node: ast.AST, inside: bool = False) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if inside and isinstance(child, ast.ImportFrom):
+            yield "." * child.level + (child.module or "")
+        elif inside and isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        yield from late_imports(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+
+def test_every_late_import_stands_in_the_list_with_its_reason() -> None:
+    found = {
+        (".".join(file.relative_to(ROOT).with_suffix("").parts), imported)
+        for file in (ROOT / "nettop").rglob("*.py")
+        for imported in late_imports(ast.parse(file.read_text()))
+    }
+    assert found == LATE_IMPORTS.keys()
+    assert all(LATE_IMPORTS.values())

@@ -2,8 +2,9 @@
 
 import pytest
 
-from nettop.kernel.image import Image
-from nettop.kernel.program import HOOKS, bytes_per_cpu, locked_bytes, map_bytes
+from nettop.kernel.compiled import CompiledPrograms
+from nettop.kernel.hooks import HOOKS
+from nettop.kernel.program import bytes_per_cpu, locked_bytes, map_bytes
 from nettop.kernel.syscalls import HASH, MapShape
 
 KB, MB = 1 << 10, 1 << 20
@@ -28,11 +29,11 @@ def test_larger_pages_take_hardly_more_memory(cpus: int, page_kb: int, expected_
 
 
 def test_a_hash_takes_more_than_what_it_holds() -> None:
-    image = Image(maps={"sockets": MapShape(HASH, 8, 144, 1, 0)}, programs={}, attach_types={})
-    assert map_bytes(image, 131_072) == 131_072 * (8 + 144 + 64)
+    compiled = CompiledPrograms(maps={"sockets": MapShape(HASH, 8, 144, 1, 0)}, programs={}, attach_types={})
+    assert map_bytes(compiled, 131_072) == 131_072 * (8 + 144 + 64)
 
 
 def test_answers_are_seen_before_the_first_question() -> None:
     """A question that is asked while nettop attaches would be taken for one that nobody answers."""
-    needs = [hook.need for hook in HOOKS if hook.kind == "cgroup_skb"]
+    needs = [hook.need for hook in HOOKS if hook.kind.name == "cgroup_skb"]
     assert needs == ["dns_answers", "dns_queries"]

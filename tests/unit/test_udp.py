@@ -121,3 +121,12 @@ def test_what_was_counted_and_taken_back_is_counted_once() -> None:
         {},
         {"queries": 0, "answered": 1, "failed": 0},
     ]
+
+
+def test_what_was_counted_of_a_socket_that_is_set_aside_is_not_counted_again() -> None:
+    subject = UdpTracker(CLOCK)
+    first = udp_record(unlisted_queries=3)
+    subject.live(first, PASS)
+    live(subject, ns(3), seen_ns=ns(2.5))  # the next socket at its address
+    told = subject.newly_unlisted(replace(first, unlisted_queries=5, closed=1))
+    assert told == {"queries": 2, "answered": 0, "failed": 0}

@@ -1,7 +1,7 @@
-"""Images kept between runs: compiling takes most of a start, and only another kernel or another nettop needs it again.
+"""Keeps compiled programs between runs: compiling takes most of a start, and only a new kernel or nettop changes them.
 
 What lies here is loaded into the kernel, so nothing is taken but from a directory and a file of root's that nobody else
-can write to. A directory that cannot be used is no error: nettop compiles each time.
+can write to. Where the directory cannot be used, nettop compiles each time.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from nettop.kernel.btf import VMLINUX
+from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.compiler import compile_apart, compiler_identity, ingredients
-from nettop.kernel.image import Image
 from nettop.kernel.trust import weakness_of
 
 DIRECTORY = Path("/var/cache/nettop")
@@ -25,23 +25,23 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def image_for(defines: tuple[str, ...], directory: Path = DIRECTORY) -> Image:
+def compiled_programs(defines: tuple[str, ...], directory: Path = DIRECTORY) -> CompiledPrograms:
     """The kernel side for the running kernel and these -D, from the cache or compiled. Raises CannotRunError."""
     with suppress(OSError, _UnfitError, msgspec.MsgspecError), _opened(directory) as cache:
         return _read(cache, _name(defines))
-    return fresh_image(defines, directory)
+    return compile_and_keep(defines, directory)
 
 
-def fresh_image(defines: tuple[str, ...], directory: Path = DIRECTORY) -> Image:
+def compile_and_keep(defines: tuple[str, ...], directory: Path = DIRECTORY) -> CompiledPrograms:
     """Compile in any case, and keep what comes of it. Raises CannotRunError."""
-    image = compile_apart(defines)
+    compiled = compile_apart(defines)
     if os.geteuid() == 0:
         with suppress(OSError, _UnfitError):
             directory.mkdir(0o755, exist_ok=True)
             with _opened(directory) as cache:
-                _write(cache, _name(defines), image)
+                _write(cache, _name(defines), compiled)
                 _remove_old(cache)
-    return image
+    return compiled
 
 
 class _UnfitError(Exception):
@@ -49,11 +49,11 @@ class _UnfitError(Exception):
 
 
 def _name(defines: tuple[str, ...]) -> str:
-    """From all that an image depends on. BTF stands for the kernel: layouts change where versions stay the same."""
+    """From all that they depend on. BTF stands for the kernel: layouts change where versions stay the same."""
     identity = hashlib.sha256(VMLINUX.read_bytes())
     for part in (platform.machine(), compiler_identity(), *defines, *ingredients()):
         identity.update(part.encode() + b"\0")
-    return f"{identity.hexdigest()}.image"
+    return f"{identity.hexdigest()}.programs"
 
 
 @contextmanager
@@ -71,18 +71,18 @@ def _require_roots(descriptor: int) -> None:
         raise _UnfitError
 
 
-def _read(cache: int, name: str) -> Image:
+def _read(cache: int, name: str) -> CompiledPrograms:
     with os.fdopen(os.open(name, _READ, dir_fd=cache), "rb") as file:
         _require_roots(file.fileno())
         digest, encoded = file.read(_DIGEST_BYTES), file.read()
     if hashlib.sha256(encoded).digest() != digest:
         raise _UnfitError
-    return msgspec.msgpack.decode(encoded, type=Image)
+    return msgspec.msgpack.decode(encoded, type=CompiledPrograms)
 
 
-def _write(cache: int, name: str, image: Image) -> None:
+def _write(cache: int, name: str, compiled: CompiledPrograms) -> None:
     """Whole under its name or not there, however this ends: two may write at once, a disk may be full."""
-    encoded = msgspec.msgpack.encode(image)
+    encoded = msgspec.msgpack.encode(compiled)
     partial = f"{name}.{os.getpid()}.partial"
     with os.fdopen(os.open(partial, _WRITE, 0o644, dir_fd=cache), "wb") as file:
         try:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from nettop.kernel import compiled_cache
 from nettop.kernel import compiler as compiler_module
-from nettop.kernel import image_cache
+from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.compiler import compile_apart, import_bcc
-from nettop.kernel.image import Image
-from nettop.kernel.program import HOOKS, KernelProgram, defines
+from nettop.kernel.hooks import HOOKS
+from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live.lab import kernel_ids
 
@@ -25,17 +26,17 @@ class Compiler:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.image = Image(maps={}, programs={}, attach_types={"task_file": 1})
+        self.compiled = CompiledPrograms(maps={}, programs={}, attach_types={"task_file": 1})
 
-    def __call__(self, _defines: tuple[str, ...]) -> Image:
+    def __call__(self, _defines: tuple[str, ...]) -> CompiledPrograms:
         self.asked += 1
-        return self.image
+        return self.compiled
 
 
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
     fake = Compiler()
-    monkeypatch.setattr(image_cache, "compile_apart", fake)
+    monkeypatch.setattr(compiled_cache, "compile_apart", fake)
     return fake
 
 
@@ -49,38 +50,38 @@ def files(directory: Path) -> list[Path]:
 
 
 def test_the_second_start_does_not_compile(compiler: Compiler, directory: Path) -> None:
-    assert image_cache.image_for(PLAIN, directory) == compiler.image
-    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiled_cache.compiled_programs(PLAIN, directory) == compiler.compiled
+    assert compiled_cache.compiled_programs(PLAIN, directory) == compiler.compiled
     assert compiler.asked == 1
-    assert [file.suffix for file in files(directory)] == [".image"]
+    assert [file.suffix for file in files(directory)] == [".programs"]
 
 
-def test_doctor_compiles_anew_and_leaves_the_image_to_the_next_start(compiler: Compiler, directory: Path) -> None:
+def test_doctor_compiles_anew_and_leaves_that_to_the_next_start(compiler: Compiler, directory: Path) -> None:
     for _ in range(2):
-        assert image_cache.fresh_image(PLAIN, directory) == compiler.image
+        assert compiled_cache.compile_and_keep(PLAIN, directory) == compiler.compiled
     assert compiler.asked == 2
-    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiled_cache.compiled_programs(PLAIN, directory) == compiler.compiled
     assert compiler.asked == 2
 
 
-def test_another_shape_of_scope_is_another_image(compiler: Compiler, directory: Path) -> None:
+def test_another_shape_of_scope_is_compiled_anew(compiler: Compiler, directory: Path) -> None:
     for scope in (Scope(), Scope(pids=(1,)), Scope(pids=(2,)), Scope(comms=(b"a",))):
-        image_cache.image_for(defines(scope), directory)
+        compiled_cache.compiled_programs(defines(scope), directory)
     assert compiler.asked == len(files(directory)) == 3
 
 
-def test_another_kernel_is_another_image(
+def test_for_another_kernel_is_compiled_anew(
     compiler: Compiler, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image_cache.image_for(PLAIN, directory)
+    compiled_cache.compiled_programs(PLAIN, directory)
     btf = tmp_path / "vmlinux"
     btf.write_bytes(b"another")
-    monkeypatch.setattr(image_cache, "VMLINUX", btf)
-    image_cache.image_for(PLAIN, directory)
+    monkeypatch.setattr(compiled_cache, "VMLINUX", btf)
+    compiled_cache.compiled_programs(PLAIN, directory)
     assert compiler.asked == 2
 
 
-def test_another_compiler_makes_another_image(
+def test_another_compiler_compiles_anew(
     compiler: Compiler, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An update puts another file in the place of the first, perhaps of the same size and time."""
@@ -92,7 +93,7 @@ def test_another_compiler_makes_another_image(
         os.utime(update, (0, 0))
         update.rename(library)
         for _ in range(2):
-            image_cache.image_for(PLAIN, directory)
+            compiled_cache.compiled_programs(PLAIN, directory)
     assert compiler.asked == len(files(directory)) == 2
 
 
@@ -141,43 +142,43 @@ UNFIT: dict[str, Callable[[Path], object]] = {
 def test_what_is_not_roots_own_and_whole_is_not_loaded(
     spoil: Callable[[Path], object], compiler: Compiler, directory: Path
 ) -> None:
-    image_cache.image_for(PLAIN, directory)
+    compiled_cache.compiled_programs(PLAIN, directory)
     spoil(files(directory)[0])
-    assert image_cache.image_for(PLAIN, directory) == compiler.image
+    assert compiled_cache.compiled_programs(PLAIN, directory) == compiler.compiled
     assert compiler.asked == 2
 
 
-def test_a_damaged_image_is_replaced(compiler: Compiler, directory: Path) -> None:
-    image_cache.image_for(PLAIN, directory)
+def test_a_damaged_file_is_replaced(compiler: Compiler, directory: Path) -> None:
+    compiled_cache.compiled_programs(PLAIN, directory)
     flip(files(directory)[0])
     for _ in range(2):
-        image_cache.image_for(PLAIN, directory)
+        compiled_cache.compiled_programs(PLAIN, directory)
     assert compiler.asked == 2
 
 
 def test_a_directory_that_cannot_be_made_is_no_error(compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for directory in (tmp_path / "file" / "cache", tmp_path / "not" / "there", tmp_path / "file"):
-        assert image_cache.image_for(PLAIN, directory) == compiler.image
+        assert compiled_cache.compiled_programs(PLAIN, directory) == compiler.compiled
     assert compiler.asked == 3
 
 
-def test_old_images_and_what_a_killed_writer_left_are_removed(compiler: Compiler, directory: Path) -> None:
+def test_old_files_and_what_a_killed_writer_left_are_removed(compiler: Compiler, directory: Path) -> None:
     directory.mkdir(mode=0o755)
-    (directory / "dead.image.1.partial").write_text("")
-    os.utime(directory / "dead.image.1.partial", (0, 0))
+    (directory / "dead.programs.1.partial").write_text("")
+    os.utime(directory / "dead.programs.1.partial", (0, 0))
     for number in range(20):
-        image_cache.image_for((f"-DNUMBER={number}",), directory)
+        compiled_cache.compiled_programs((f"-DNUMBER={number}",), directory)
     assert len(files(directory)) == 16
     assert not list(directory.glob("*.partial"))
-    image_cache.image_for(("-DNUMBER=19",), directory)
+    compiled_cache.compiled_programs(("-DNUMBER=19",), directory)
     assert compiler.asked == 20
 
 
-def test_an_image_from_the_cache_loads_and_attaches(directory: Path) -> None:
+def test_what_the_cache_kept_loads_and_attaches(directory: Path) -> None:
     """The compiler's own, without a stand-in: every program passes the verifier, from the file as from the compiler."""
-    compiled = image_cache.image_for(PLAIN, directory)
-    kept = image_cache.image_for(PLAIN, directory)
+    compiled = compiled_cache.compiled_programs(PLAIN, directory)
+    kept = compiled_cache.compiled_programs(PLAIN, directory)
     assert kept == compiled == compile_apart(PLAIN)
     kernel = KernelProgram(Scope(), kept)
     try:

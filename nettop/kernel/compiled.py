@@ -1,4 +1,4 @@
-"""The compiled kernel side as a value: the compiler makes it, the cache keeps it, `program.py` loads it."""
+"""The compiled kernel side as a value: the compiler makes it, compiled_cache.py keeps it, program.py loads it."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ class Program(msgspec.Struct, frozen=True, gc=False):
         return bytes(code)
 
 
-class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
+class CompiledPrograms(msgspec.Struct, frozen=True, gc=False, tag="compiled"):
     """All maps and programs for one kernel and one shape of the scope."""
 
     maps: dict[str, MapShape]

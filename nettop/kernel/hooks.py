@@ -1,0 +1,205 @@
+"""Where nettop attaches to the kernel: each hook declared once, with what it is for, its program and its buffers.
+
+A new hook is a line in HOOKS and its program in bpf/. How it is loaded and attached, its buffers, what was lost there,
+and its line in doctor follow from here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from nettop.kernel import abi, syscalls
+from nettop.kernel.btf import Btf
+from nettop.kernel.elf import function_offset
+
+_KB, _MB = 1 << 10, 1 << 20
+_MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
+
+Decoder = Callable[[bytes], abi.KernelRecord]
+
+
+class Place(NamedTuple):
+    """What programs are attached to."""
+
+    cgroup_fd: int
+    maps: Mapping[str, int]  # descriptors by name
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of hook: as what its programs are loaded, and how they are attached."""
+
+    name: str
+    program_type: int
+    counts_missed_runs: bool = field(default=False, kw_only=True)  # each time the program already ran on that CPU
+
+    def attach_type(self, target: str) -> int:
+        """The attach type that the kernel is told when it loads a program for this target."""
+        raise NotImplementedError
+
+    def btf_type(self, btf: Btf, target: str) -> int | None:
+        """Type id of what the program is verified against, if it is. Raises BtfError where the kernel has no such."""
+        del btf, target
+        return None
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        """Attach the program; returns the link's descriptor. Raises OSError."""
+        raise NotImplementedError
+
+
+class _RawTracepoint(Kind):
+    def attach_type(self, target: str) -> int:
+        del target
+        return syscalls.TRACE_RAW_TP
+
+    def btf_type(self, btf: Btf, target: str) -> int:
+        return btf.raw_tracepoint(target)
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        del target, place
+        return syscalls.link_raw_tracepoint(program_fd)
+
+
+@dataclass(frozen=True)
+class _Iterator(Kind):
+    over: Mapping[str, str]  # by target the map that it goes through
+
+    def attach_type(self, target: str) -> int:
+        del target
+        return syscalls.TRACE_ITER
+
+    def btf_type(self, btf: Btf, target: str) -> int:
+        return btf.function(f"bpf_iter_{target}")
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        return syscalls.link_iterator(program_fd, place.maps[self.over[target]] if target in self.over else None)
+
+
+@dataclass(frozen=True)
+class OnCgroup(Kind):
+    """What runs for the processes of a cgroup and of all below it. Another program there may keep others out."""
+
+    attach_types: Mapping[str, int]
+
+    def attach_type(self, target: str) -> int:
+        """See Kind."""
+        return self.attach_types[target]
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        """See Kind."""
+        return syscalls.link_cgroup(program_fd, place.cgroup_fd, self.attach_types[target])
+
+
+@dataclass(frozen=True)
+class _Uprobe(Kind):
+    """In a program or library; the target is `FILE:FUNCTION`."""
+
+    at_return: bool
+
+    def attach_type(self, target: str) -> int:
+        del target
+        return 0
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        del place
+        file, _, function = target.rpartition(":")
+        return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
+
+
+RAW_TRACEPOINT = _RawTracepoint("raw_tracepoint", syscalls.TRACING, counts_missed_runs=True)
+ITERATOR = _Iterator("iterator", syscalls.TRACING, {"bpf_map_elem": "sockets"})
+CGROUP_SKB = OnCgroup(
+    "cgroup_skb",
+    syscalls.CGROUP_SKB,
+    {"egress": syscalls.CGROUP_INET_EGRESS, "ingress": syscalls.CGROUP_INET_INGRESS},
+)
+CGROUP_SOCK = OnCgroup(
+    "cgroup_sock",
+    syscalls.CGROUP_SOCK,
+    {"sock_create": syscalls.CGROUP_INET_SOCK_CREATE, "sock_release": syscalls.CGROUP_INET_SOCK_RELEASE},
+)
+CGROUP_SOCK_ADDR = OnCgroup(
+    "cgroup_sock_addr",
+    syscalls.CGROUP_SOCK_ADDR,
+    {"connect4": syscalls.CGROUP_INET4_CONNECT, "connect6": syscalls.CGROUP_INET6_CONNECT},
+)
+UPROBE = _Uprobe("uprobe", syscalls.KPROBE, at_return=False)
+URETPROBE = _Uprobe("uretprobe", syscalls.KPROBE, at_return=True)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A perf buffer: what decodes its records, its size on each CPU (a power of two) and the size of a long record.
+
+    `number` is the index of its counter in `losses`. It also marks its records in `spilled`, which takes the records
+    of a CPU that has no perf buffer.
+    """
+
+    name: str
+    number: int
+    decode: Decoder
+    most_bytes: int
+    record_bytes: int
+
+
+TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
+UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD.size)
+DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
+PROCESS_EVENTS = Buffer(
+    "process_events",
+    abi.LOST_PROCESS_EVENTS,
+    abi.decode_process,
+    256 * _KB,
+    abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
+)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One attach point: the need that it serves, by name and in plain words, and the program that runs there.
+
+    With `since`, the Linux version that brought it, nettop does without it where the kernel does not have it.
+    """
+
+    need: str
+    words: str
+    program: str
+    kind: Kind
+    target: str
+    buffers: tuple[Buffer, ...] = ()
+    since: str = ""
+
+    @property
+    def mechanism(self) -> str:
+        """For people and the JSON: `raw_tracepoint inet_sock_set_state`."""
+        return f"{self.kind.name} {self.target}"
+
+
+# fmt: off
+HOOKS = (
+    Hook("dns_answers", "DNS answers, and UDP bytes received",
+         "packet_ingress", CGROUP_SKB, "ingress", (DNS_EVENTS,)),
+    Hook("dns_queries", "DNS queries, and UDP bytes sent",
+         "packet_egress", CGROUP_SKB, "egress", (DNS_EVENTS,)),
+    Hook("dns_refusals", "DNS servers that are not running, at once",
+         "socket_error", RAW_TRACEPOINT, "inet_sk_error_report", (DNS_EVENTS,), since="5.14"),
+    Hook("tcp_connections", "beginning, end and owner of TCP connections",
+         "tcp_state", RAW_TRACEPOINT, "inet_sock_set_state", (TCP_EVENTS,)),
+    Hook("udp_owners", "owners of UDP sockets",
+         "socket_create", CGROUP_SOCK, "sock_create"),
+    Hook("udp_bytes", "UDP bytes of sockets that were closed",
+         "socket_release", CGROUP_SOCK, "sock_release", (UDP_EVENTS,)),
+    Hook("udp_drops", "UDP datagrams that found no room in their socket",
+         "udp_dropped", RAW_TRACEPOINT, "udp_fail_queue_rcv_skb", (DNS_EVENTS,)),
+    Hook("live_counters", "bytes, round-trip time and retransmits of open connections",
+         "bpf_iter__bpf_map_elem", ITERATOR, "bpf_map_elem"),
+    Hook("older_sockets", "connections older than nettop, owners of accepted ones",
+         "bpf_iter__task_file", ITERATOR, "task_file"),
+    Hook("process_starts", "command lines of short-lived processes",
+         "process_exec", RAW_TRACEPOINT, "sched_process_exec", (PROCESS_EVENTS,)),
+    Hook("process_ends", "ends of processes",
+         "process_exit", RAW_TRACEPOINT, "sched_process_exit", (PROCESS_EVENTS,)),
+)
+# fmt: on
+BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -1,0 +1,44 @@
+"""The hooks as they are declared against the programs that clang compiled."""
+
+import os
+from collections.abc import Mapping
+
+import pytest
+
+from nettop.kernel.compiled import CompiledPrograms, Program
+from nettop.kernel.compiler import compile_apart
+from nettop.kernel.hooks import BUFFERS, HOOKS, Hook
+from nettop.kernel.program import defines
+from nettop.kernel.scope import Scope
+from nettop.kernel.syscalls import PERF_EVENT_ARRAY
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledPrograms:
+    return compile_apart(defines(Scope()))
+
+
+def test_every_program_has_its_hook(compiled: CompiledPrograms) -> None:
+    assert sorted(compiled.programs) == sorted(hook.program for hook in HOOKS)
+
+
+def test_every_need_is_served_once() -> None:
+    assert len({hook.need for hook in HOOKS}) == len({hook.words for hook in HOOKS}) == len(HOOKS)
+
+
+def test_every_perf_buffer_is_read(compiled: CompiledPrograms) -> None:
+    made = {name for name, shape in compiled.maps.items() if shape.type == PERF_EVENT_ARRAY}
+    assert made == {buffer.name for buffer in BUFFERS}
+    assert [buffer.number for buffer in BUFFERS] == list(range(len(BUFFERS)))
+
+
+def referred_to(programs: Mapping[str, Program], hook: Hook) -> set[str]:
+    return {name for _, name in programs[hook.program].map_references}
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.need)
+def test_a_program_writes_to_the_buffers_of_its_hook(compiled: CompiledPrograms, hook: Hook) -> None:
+    written = referred_to(compiled.programs, hook) & {buffer.name for buffer in BUFFERS}
+    assert written == {buffer.name for buffer in hook.buffers}
