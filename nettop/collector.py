@@ -1,4 +1,4 @@
-"""What the screen pulls its snapshots from: a source and its store on a thread of their own, or a snapshot file."""
+"""Feeds that the screen pulls snapshots from: a source and a store on their own thread, or a snapshot file."""
 
 import queue
 import threading
@@ -11,38 +11,38 @@ from nettop.model.snapshot import Snapshot
 from nettop.model.store import DEFAULT_HISTORY, History, Store
 from nettop.sources import Source
 
-_READ_TIMEOUT_S = 0.25  # how late a stop may be noticed
+_READ_TIMEOUT_S = 0.25  # longest delay until stop() is noticed
 
 
 class Feed(Protocol):
-    """Snapshots to look at."""
+    """A supply of snapshots."""
 
     @property
     def latest(self) -> Snapshot | None:
-        """The newest; None before the first."""
+        """The newest snapshot; None before the first."""
         ...
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the collecting, if something did."""
+        """The exception that ended the feed, if any."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether no newer one will come."""
+        """Whether no newer snapshot will come."""
         ...
 
     @property
     def pace(self) -> str:
-        """How fast they come, for people."""
+        """How fast snapshots come, in words."""
         ...
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin; `changed` is called, from any thread, after `latest`, `error`, `pace` or `finished` became another."""
+        """Start; `changed` is called, from any thread, after `latest`, `error`, `pace` or `finished` has changed."""
         ...
 
     def stop(self) -> None:
-        """End, and release everything."""
+        """Stop and release everything."""
         ...
 
     def adjust(self, step: int) -> None:
@@ -55,7 +55,7 @@ class Feed(Protocol):
 
 
 class Collector:
-    """A Feed. Owns the source and the store; `latest` is replaced at each tick, by one assignment of a frozen value."""
+    """A Feed that owns a source and a store. Each tick replaces `latest`, a frozen value, in one assignment."""
 
     def __init__(self, source: Source, history: History = DEFAULT_HISTORY) -> None:
         self.latest: Snapshot | None = None
@@ -74,31 +74,31 @@ class Collector:
 
     @property
     def pace(self) -> str:
-        """The source's."""
+        """The source's pace."""
         return self._source.pace
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._changed = changed
         self._thread.start()
 
     def stop(self) -> None:
-        """End reading and release the source."""
+        """Stop reading and release the source."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._source.close()
 
     def adjust(self, step: int) -> None:
-        """Told to the source before its next read."""
+        """Applied to the source before its next read."""
         self._wishes.put(partial(self._source.adjust, step))
 
     def hold(self, held: bool) -> None:
-        """Told to the source before its next read."""
+        """Applied to the source before its next read."""
         self._wishes.put(partial(self._source.hold, held))
 
     def step(self, timeout_s: float) -> None:
-        """Take what the source has; `latest` is new after a tick."""
+        """Store what the source has; a tick replaces `latest`."""
         if not self._wishes.empty():
             while not self._wishes.empty():
                 self._wishes.get()()
@@ -116,7 +116,7 @@ class Collector:
             while not self._stop.is_set() and not self._source.finished:
                 self.step(_READ_TIMEOUT_S)
             self._changed()  # it has finished
-        except BaseException as error:  # noqa: BLE001 - told to the screen, which ends with it
+        except BaseException as error:  # noqa: BLE001 - the screen raises it
             self.error = error
             self._changed()
 

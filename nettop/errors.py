@@ -1,4 +1,4 @@
-"""The errors that a person sees: one sentence, one remedy, one exit code. They become output in nettop/cli.py alone."""
+"""The errors that a user sees: one sentence, one remedy, one exit code. Only nettop/cli/main.py prints them."""
 
 
 class NettopError(Exception):
@@ -18,12 +18,12 @@ class RunError(NettopError):
 
 
 class UsageError(NettopError):
-    """The call or its input is wrong: exit code 2."""
+    """The command line or its input is wrong: exit code 2."""
 
     exit_code = 2
 
 
 class CannotRunError(NettopError):
-    """The main job cannot run on this machine or for this user: exit code 3."""
+    """nettop cannot run on this machine or for this user: exit code 3."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""The signals that end nettop: in order, with what was seen still written and the terminal as it was found."""
+"""The signals that end nettop in an orderly way: what was seen is written and the terminal is restored."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-# All that end a program by default and are sent by hand or by a service manager. SIGPIPE Python ignores, SIGALRM is
-# used, and what tells of a defect (SIGSEGV and its like) must not be caught.
+# Signals that terminate by default and are sent by users or service managers. Not among them: SIGPIPE, which Python
+# ignores; SIGALRM, which nettop uses; and signals of a crash, such as SIGSEGV, which must not be caught.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -15,7 +15,7 @@ Handler = Callable[[int, FrameType | None], Any]
 
 @contextmanager
 def on_ending(handler: Handler) -> Iterator[None]:
-    """Call this on an ending signal, except on those that whoever started nettop has it ignore, as nohup(1) does."""
+    """Install the handler for these signals, except those inherited as ignored, as under nohup(1)."""
     before = {number: signal.getsignal(number) for number in ENDING}
     obeyed = [number for number, action in before.items() if action is not signal.SIG_IGN]
     for number in obeyed:

@@ -1,30 +1,30 @@
-"""Text that strangers choose, made printable once, where bytes are decoded.
+"""Untrusted text, made printable once, where bytes are decoded.
 
-Printable is what str.isprintable() says, which leaves out control, format (bidi, zero-width), private and unassigned
-characters, surrogates, and every space but the one; without what Unicode prints as nothing; and with no more marks on a
-character than scripts need. It says nothing about markup: no parser of any may see such text.
+Printable means str.isprintable(), which excludes control, format (bidi, zero-width), private and unassigned
+characters, surrogates, and every space except U+0020; minus characters that Unicode renders as nothing; and no more
+marks on a character than scripts need. This does not escape markup: never pass the result to a markup parser.
 """
 
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-MAX_MARKS = 8  # on one character. Tibetan stacks five; what is meant to run over other lines takes dozens
+MAX_MARKS = 8  # on one character. Tibetan stacks five; text made to overflow into other lines stacks dozens
 # Default_Ignorable_Code_Point (DerivedCoreProperties.txt) among the printable ones, and the empty Braille cell.
 _INVISIBLE_RANGES = (
     *((0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800)),
     *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
 )
 _INVISIBLE = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
-# Drawn upon what stands before, though no marks: medial and final Hangul letters, skin tones.
+# Not marks, but drawn onto the preceding character: medial and final Hangul letters, skin tones.
 _JOINING = ((0x1161, 0x11FF), (0xD7B0, 0xD7FB), (0x1F3FB, 0x1F3FF))
 
 
 def printable(raw: bytes) -> str:
-    r"""Bytes as text of which every character is printable, and from which the bytes can be told.
+    r"""Bytes as printable text from which the bytes can be recovered.
 
-    Valid UTF-8 that prints stays. Everything else becomes an escape: \\ for a backslash, \xNN for a byte below 0x80 or
-    one that is not UTF-8, \u{N} for any other character that does not print (C1 and bidi controls, zero-width ones).
+    Printable UTF-8 stays. Everything else becomes an escape: \\ for a backslash, \xNN for a byte below 0x80 or one that
+    is not UTF-8, \u{N} for any other unprintable character (C1 and bidi controls, zero-width ones).
     """
     text = raw.decode("utf-8", "surrogateescape")
     if text.isascii() and text.isprintable() and "\\" not in text:
@@ -33,28 +33,28 @@ def printable(raw: bytes) -> str:
 
 
 def printable_text(text: str) -> str:
-    """Text in which what does not print is escaped as above; for what has been decoded already."""
+    """Decoded text with unprintable characters escaped as in printable()."""
     return text if text.isascii() and text.isprintable() else "".join(_pieces(text))
 
 
 def printable_head(text: str, cells: int) -> str:
-    """The beginning of a text, enough to fill so many cells: a long one costs no more than a short one."""
+    """The start of a text, enough to fill `cells`, so that a long text costs no more than a short one."""
     return printable_text(text[: (cells + 1) * (1 + MAX_MARKS)])
 
 
 def printing(text: str) -> str:
-    """Text without what does not print, for what somebody types."""
+    """What the user types, without unprintable characters."""
     return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)
 
 
-@lru_cache(maxsize=4096)  # the names on a machine come over and over
+@lru_cache(maxsize=4096)  # the same few names recur
 def comm_text(raw: bytes) -> str:
     """A task's comm, NUL-terminated in TASK_COMM_LEN bytes, as printable text."""
     return printable(raw.split(b"\0", 1)[0])
 
 
 def _pieces(text: str, also_escaped: str = "") -> Iterator[str]:
-    marks_left = 0  # on nothing there is no mark, nor on a space or an escape
+    marks_left = 0  # a mark needs a character to sit on, other than a space or an escape
     for character in text:
         if not character.isprintable() or character in _INVISIBLE or character in also_escaped:
             marks_left = 0

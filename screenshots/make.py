@@ -1,7 +1,7 @@
-"""Draws the pictures of the main states, as SVG and PNG, from the recording that ships: `make screenshots`.
+"""Draws the main states of the screen, as SVG and PNG, from the bundled recording: `make screenshots`.
 
-They show what the live screen of the recorded host showed at a moment. The same bytes every time: events up to a fixed
-tick, a fixed zone, fixed names inside the SVG, one font.
+They show what the live screen of the recorded host showed at one moment. The output is reproducible: events up to a
+fixed tick, a fixed time zone, fixed names inside the SVG, one font.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ FONT_FILES = tuple(  # of Debian's fonts-dejavu-core; this font has every charac
     f"/usr/share/fonts/truetype/dejavu/DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")
 )
 FONT_FAMILY = "DejaVu Sans Mono"
-# Rich's lines are 24.4 px apart; in this size a full block of DejaVu is as high, so that bars and borders join. The
-# width of each text is given in the SVG, so cells stay where they are.
+# Rich's lines are 24.4 px apart; at this size a full block of DejaVu is as high, so that bars and borders join. The
+# SVG gives the width of each text, so cells stay in place.
 FONT_PX = 24.4 / ((1901 + 483) / 2048)
 WIDE, NARROW = (120, 40), (80, 24)
 
@@ -45,7 +45,7 @@ class Picture:
     size: tuple[int, int] = WIDE
     keys: tuple[str, ...] = ()
     filter: str = ""
-    then_s: float | None = None  # after the keys the recording goes on until here
+    then_s: float | None = None  # after the keys, play the recording on until here
 
 
 PICTURES = (
@@ -63,7 +63,7 @@ PICTURES = (
 
 
 class DemoFeed:
-    """A Feed that goes on when told to: by ticks of the recording, not by the clock."""
+    """A Feed that advances on request, by ticks of the recording instead of the clock."""
 
     error = None
     finished = False
@@ -87,7 +87,7 @@ class DemoFeed:
         """The pictures hold it."""
 
     def play(self, app: NettopApp, until_s: float) -> None:
-        """Go on, with every tick shown to the app, whose rates and sparklines are made of them."""
+        """Advance, and show every tick to the app, which makes its rates and sparklines from them."""
         start = self._events[0] if self.latest is None else None
         if isinstance(start, Start):
             self._begin = start.time
@@ -139,7 +139,7 @@ async def press(pilot: Pilot[None], keys: Sequence[str]) -> None:
 
 
 def same_every_time(svg: str, name: str) -> str:
-    """With names of our own instead of generated ones, and no font from the Internet."""
+    """With fixed names instead of generated ones, and no font from the Internet."""
     svg = re.sub(r"terminal-\d+", f"nettop-{name}", svg)
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = svg.replace("font-family: Fira Code, monospace", f"font-family: '{FONT_FAMILY}', Menlo, Consolas, monospace")

@@ -1,1 +1,1 @@
-"""The command line: its parser, and one module a command."""
+"""The command line: the parser, and one module per command."""

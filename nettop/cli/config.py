@@ -1,4 +1,4 @@
-"""`nettop config`: the settings that hold here."""
+"""`nettop config`: print the effective settings."""
 
 import argparse
 
@@ -13,17 +13,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     config = commands.add_parser(
         "config",
         help="print the settings and where each came from",
-        description="Print the settings that hold here as a config.toml, each with where it came from.",
+        description="Print the effective settings as a config.toml, each with its origin.",
     )
     add_debug(config)
     config.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print them as a config.toml."""
+    """Print the settings as a config.toml."""
     found = resolved(options)
     if found.settings.keys:
-        from nettop.tui.keymap import refuse_clashes  # noqa: PLC0415 - knows Textual's names of keys
+        from nettop.tui.keymap import refuse_clashes  # noqa: PLC0415 - imports Textual for its key names
 
         refuse_clashes(found.settings.keys)
     StandardOutput().write(as_toml(found).encode())

@@ -1,4 +1,4 @@
-"""`nettop doctor`: what this kernel allows, which hook serves which need, what is missing and how to mend it."""
+"""`nettop doctor`: what this kernel supports, which hook serves which need, what is missing and how to fix it."""
 
 import os
 import platform
@@ -23,9 +23,9 @@ _MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
 
 
 class Check(Row, frozen=True, gc=False, kw_only=True):
-    """One thing that the main job needs. "skipped": could not be tried because an earlier check failed.
+    """One thing that nettop needs. "skipped": not tried, because an earlier check failed.
 
-    "absent": this kernel does not have it, and nettop does without.
+    "absent": this kernel does not have it, and nettop works without it.
     """
 
     need: str
@@ -47,7 +47,7 @@ class Report(Row, frozen=True, gc=False, kw_only=True):
 
 
 def examine() -> Report:
-    """Try everything that the main job does, and take it all back."""
+    """Try everything that watching needs, then undo it."""
     checks = tuple(_checks())
     return Report(
         nettop=__version__,
@@ -64,7 +64,7 @@ def report_json(report: Report) -> bytes:
 
 
 def report_text(report: Report) -> str:
-    """The report for a person: what it comes to first, then each need in plain words and, in brackets, by what."""
+    """The report as text: the verdict first, then each need in plain words with its mechanism in brackets."""
     verdict = "can run here" if report.can_run else "cannot run here yet"
     lines = [f"nettop {report.nettop} {verdict} (Linux {report.kernel}, {report.arch}).", ""]
     for check in report.checks:
@@ -73,7 +73,7 @@ def report_text(report: Report) -> str:
             lines.append(f"{mark} {check.need}: {check.detail} ({check.mechanism})")
     skipped = [check.need for check in report.checks if check.status == "skipped"]
     if skipped:
-        lines += ["", "Not tried, because something is missing:", *(f"         {need}" for need in skipped)]
+        lines += ["", "Not tried, because of what is missing:", *(f"         {need}" for need in skipped)]
     remedies = dict.fromkeys(check.remedy for check in report.checks if check.remedy)
     if remedies:
         lines += ["", "What to do:", *(f"  - {remedy}" for remedy in remedies)]
@@ -84,13 +84,13 @@ def _checks() -> Iterator[Check]:
     basics = [
         _check("a Linux kernel", "uname", _kernel),
         *_capabilities(),
-        _check("a way to give up what is not needed any more", "libcap-ng", _libcap_ng),
-        _check("room for files and memory", "resource limits", _room),
-        _check("a processor that nettop knows", "bpf(2)", _architecture),
-        _check("a way to compile and load programs", "the Python module bcc", _bcc),
-        _check("the layout of the kernel's structures", f"BTF, {VMLINUX}", _btf),
-        _check("a place to watch every process's packets from", "the root of cgroup2", _cgroup2),
-        _check("sight of the whole host", "namespaces", lambda: confinement() or "not confined to a container"),
+        _check("a way to drop privileges", "libcap-ng", _libcap_ng),
+        _check("limits on open files and memory", "resource limits", _room),
+        _check("a supported processor", "bpf(2)", _architecture),
+        _check("a compiler and loader for BPF programs", "the Python module bcc", _bcc),
+        _check("the layout of kernel structures", f"BTF, {VMLINUX}", _btf),
+        _check("a cgroup that contains every process", "the root of cgroup2", _cgroup2),
+        _check("a view of the whole host", "namespaces", lambda: confinement() or "not confined to a container"),
     ]
     yield from basics
     if any(check.status != "ok" for check in basics):
@@ -112,14 +112,14 @@ def _absent(hook: Hook) -> Check:
         need=hook.words,
         mechanism=hook.mechanism,
         status="absent",
-        detail=f"came with Linux {hook.since}; all else works without it",
+        detail=f"needs Linux {hook.since} or later; everything else works without it",
     )
 
 
 def _capabilities() -> Iterator[Check]:
     for capability in ATTACHING:
         yield Check(
-            need=f"permission for {capability.need}",
+            need=f"permission to {capability.need}",
             mechanism=capability.name,
             status="ok" if holds(capability) else "missing",
             detail="held" if holds(capability) else "not held",
@@ -129,7 +129,7 @@ def _capabilities() -> Iterator[Check]:
 
 def _kernel() -> str:
     require_linux()
-    return "there is one"
+    return "found"
 
 
 def _libcap_ng() -> str:
@@ -139,13 +139,13 @@ def _libcap_ng() -> str:
 
 def _room() -> str:
     require_room()
-    return "enough"
+    return "high enough"
 
 
 def _architecture() -> str:
     if not syscalls.supported_architecture():
         raise CannotRunError(
-            f"nettop does not know {platform.machine()}.", "Run it on x86_64 or aarch64 (64-bit Python)."
+            f"nettop does not support {platform.machine()}.", "Run it on x86_64 or aarch64 (64-bit Python)."
         )
     return platform.machine()
 
@@ -169,15 +169,17 @@ def _hooks() -> Iterator[Check]:
         kernel = program.KernelProgram(Scope(), compile_and_keep(program.defines(Scope())))
         cgroup = program.open_cgroup2()
     except NettopError as error:
-        yield Check(need="compiling", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy)
+        yield Check(
+            need="compiled BPF programs", mechanism="bcc", status="missing", detail=error.message, remedy=error.remedy
+        )
         return
     try:
 
         def buffers() -> str:
             kernel.open_buffers()
-            return "can be locked in memory"
+            return "can be allocated"
 
-        yield _check("room for what the kernel tells", "perf buffers", buffers)
+        yield _check("buffers for kernel events", "perf buffers", buffers)
         for hook in HOOKS:
             if hook not in kernel.hooks:
                 yield _absent(hook)

@@ -1,4 +1,4 @@
-"""`nettop doctor`: what this kernel allows."""
+"""`nettop doctor`: report what this kernel supports."""
 
 import argparse
 
@@ -10,10 +10,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Declare the command."""
     doctor = commands.add_parser(
         "doctor",
-        help="say what this kernel allows and what is missing",
-        description="Try everything that nettop needs.",
+        help="report what this kernel supports and how to fix what is missing",
+        description="Try everything that nettop needs, and report what is missing and how to fix it.",
     )
-    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument("--json", action="store_true", help="write the report as JSON")
     add_debug(doctor)
     doctor.set_defaults(run=run)
 

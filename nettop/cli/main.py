@@ -1,4 +1,4 @@
-"""The command line. Errors become output here and nowhere else."""
+"""Entry point of the command line: the only place where errors become output."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _STDOUT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 failed while running, 2 wrong usage, 3 cannot run here."""
+    """Run the command and return its exit code: 0 done, 1 failed while running, 2 wrong usage, 3 cannot run here."""
     stdout_open = _occupy_standard_descriptors()
     debug = "--debug" in (sys.argv if arguments is None else arguments)
     try:
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except MemoryError:
-        complain(RunError("nettop ran out of memory.", "Allow it more: ulimit -v, or its cgroup's memory.max."), debug)
+        complain(
+            RunError("nettop ran out of memory.", "Raise its limit: ulimit -v, or memory.max of its cgroup."), debug
+        )
         return RunError.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence instead of a traceback
         if debug:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(
             RunError(
                 f"nettop failed: {type(error).__name__}: {error}.",
-                "This is a defect: run again with --debug and report it.",
+                "This is a bug: please run it again with --debug and report the output.",
             ),
             debug,
         )
@@ -56,13 +58,13 @@ def _parsed(arguments: Sequence[str] | None, stdout_open: bool) -> argparse.Name
         if stdout_open:
             sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), _STDOUT)  # or Python tries again as it leaves
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), _STDOUT)  # or Python flushes again at exit
         raise not_written(error) from error
     return None
 
 
 def _occupy_standard_descriptors() -> bool:
-    """Keep 0, 1 and 2 from being given to files that nettop opens; returns whether stdout was open."""
+    """Reserve descriptors 0, 1 and 2, so that no file nettop opens gets one. Returns whether stdout was open."""
     stdout_open = True
     for descriptor in (0, 1, 2):
         try:

@@ -1,4 +1,4 @@
-"""Sentences on standard error."""
+"""Messages on standard error."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from nettop.text import printable_text
 
 
 def complain(error: NettopError, debug: bool) -> None:
-    """What went wrong and what to do about it; with `debug` the details too."""
+    """Print what went wrong and how to fix it; with `debug`, the details too."""
     lines = [f"nettop: {error.message} {error.remedy}"]
     if isinstance(error, FilterError):
         lines += error.marked.split("\n")
@@ -19,10 +19,10 @@ def complain(error: NettopError, debug: bool) -> None:
 
 
 def note(sentence: str) -> None:
-    """Something that the user should know, though the command goes on."""
+    """Print something that the user should know although the command continues."""
     _tell([f"nettop: {sentence}"])
 
 
 def _tell(lines: Sequence[str]) -> None:
-    text = "".join(f"{printable_text(line)}\n" for line in lines)  # names of files are other people's words
+    text = "".join(f"{printable_text(line)}\n" for line in lines)  # file names are untrusted text
     tell(text.encode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""The options that several commands share, and their values."""
+"""Options that several commands share, and the parsers of their values."""
 
 import argparse
 from pathlib import Path
@@ -13,20 +13,20 @@ MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
 FILTER_RULES = (
     "A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.",
     "A host may be a network (10.0.0.0/8) or have a port (10.0.0.5:443, [::1]:53).",
-    "A term that says nothing about a pane is left out there, with space as with '|'; the pane's title names it.",
+    "A term that does not apply to a pane is ignored there, in AND and in OR; the pane's title names it.",
     "Example: --filter 'comm:nginx -port:53 | dns:failed'",
 )
 
 
 def filter_help() -> str:
-    """The filter language, for the end of a command's help."""
+    """The filter language, as the epilog of a command's help."""
     keys = "\n".join(f"  {key + ':':<8}{meaning}" for key, meaning in FILTER_KEYS.items())
     return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
-    """What to watch: the scope, and the settings that choose."""
-    scope = parser.add_argument_group("scope (each repeatable: any of a kind, and all kinds given)")
+    """Add the options that choose what to watch: the scope, and some settings."""
+    scope = parser.add_argument_group("scope (repeatable: one value of each given option must match)")
     scope.add_argument(
         "--pid", action="append", type=_pid, default=argparse.SUPPRESS, metavar="PID", help="only this process"
     )
@@ -49,9 +49,9 @@ _METAVARS = {"filter": "EXPR", "interval": "SECONDS", "dns_ports": "PORT[,PORT..
 
 
 def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
-    """The option of a declared setting."""
+    """Add the option of a declared setting."""
     declared = setting(attribute)
-    assert declared.option is not None  # noqa: S101 - a setting without one is none of the command line
+    assert declared.option is not None  # noqa: S101 - only settings with an option are added
 
     def value(text: str) -> Any:
         try:
@@ -63,20 +63,20 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
     parser.add_argument(
         declared.option,
         type=value,
-        default=argparse.SUPPRESS,  # not given, neither here nor before the command
+        default=argparse.SUPPRESS,  # absent unless given: a default here would override the option before the command
         metavar=_METAVARS[attribute],
         help=f"{declared.help}{f' (default {default})' if default else ''}",
     )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Where to write."""
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write here instead of to standard output")
+    """Add -o and --force."""
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write to PATH instead of standard output")
     parser.add_argument("--force", action="store_true", help="replace PATH if it exists")
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """Whether to show what only developers read."""
+    """Add --debug."""
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show details of failures")
 
 

@@ -1,4 +1,4 @@
-"""The command line's parser, put together from its commands."""
+"""The command line's parser, assembled from the commands."""
 
 import argparse
 from typing import NoReturn
@@ -13,14 +13,14 @@ COMMANDS = (snapshot, stream, replay, doctor, config)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors as NettopError, so that they look and count like every other one."""
+    """Raises UsageError where argparse would exit, so that all errors are reported alike."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[0].upper()}{message[1:]}.", f"See '{self.prog} --help'.")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser; the parsed options have the chosen command as `run`. Parsing raises UsageError."""
+    """The parser. Parsed options hold the function of the chosen command in `run`. Parsing raises UsageError."""
     parser = _Parser(
         prog="nettop",
         description="top for the network of this host: DNS queries, TCP connections and totals per process, live.",
@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_watching(parser)
     add_setting(parser, "theme")
     parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[])
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands (none: the live screen)")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands (without one: the live screen)")
     for command in COMMANDS:
         command.add_to(commands)
     return parser

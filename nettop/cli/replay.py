@@ -1,4 +1,4 @@
-"""`nettop replay`: a recording or a snapshot, read back without root."""
+"""`nettop replay`: play a recording or show a snapshot, without root."""
 
 import argparse
 import os
@@ -26,28 +26,30 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Declare the command."""
     replay = commands.add_parser(
         "replay",
-        help="read a recording or a snapshot back",
-        description="Read a recording or a snapshot back. No root.",
+        help="play a recording or show a snapshot; needs no root",
+        description="Play a recording or show a snapshot. Needs no root.",
     )
     replay.add_argument(
         "file",
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="what 'nettop stream' or 'nettop snapshot' wrote, also as .gz or .zst; - is standard input",
+        help="output of 'nettop stream' or 'nettop snapshot', also as .gz or .zst; - is standard input",
     )
-    replay.add_argument("--demo", action="store_true", help="instead of FILE: the recording that ships with nettop")
+    replay.add_argument("--demo", action="store_true", help="play the recording that ships with nettop")
     replay.add_argument(
-        "--snapshot", action="store_true", help="write the snapshot that it ends in, instead of a screen"
+        "--snapshot", action="store_true", help="write the final snapshot instead of opening the screen"
     )
     replay.add_argument(
         "--speed",
         type=_speed,
         default=1.0,
         metavar="X",
-        help=f"how many times as fast as it was recorded, {MIN_SPEED:g} to {MAX_SPEED:g} (default 1)",
+        help=f"playback speed, {MIN_SPEED:g} to {MAX_SPEED:g} times the original (default 1)",
     )
-    replay.add_argument("--partial", action="store_true", help="take a recording that was cut, as far as it goes")
+    replay.add_argument(
+        "--partial", action="store_true", help="accept a truncated recording, up to its last complete line"
+    )
     add_setting(replay, "filter")
     add_setting(replay, "theme")
     add_output(replay)
@@ -56,11 +58,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(options: argparse.Namespace) -> int:
-    """Play it on the screen, or write the snapshot that it ends in."""
+    """Play it on the screen, or write its final snapshot."""
     if options.pid or options.comm or options.netns:
         raise UsageError(
-            "--pid, --comm and --netns choose what is watched; a recording is made.",
-            "Use --filter, for example pid:42.",
+            "--pid, --comm and --netns choose what to watch; they do not apply to a recording.",
+            "Use --filter, for example --filter pid:42.",
         )
     settings = settings_of(options)
     chosen = chosen_filter(settings)
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _take_keys_from_terminal() -> None:
-    """Where standard input is the recording; as less(1) does."""
+    """Read keys from /dev/tty when standard input is the recording, as less(1) does."""
     with suppress(OSError):
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(terminal, _STDIN)
@@ -90,12 +92,12 @@ def _take_keys_from_terminal() -> None:
 
 def _played_file(options: argparse.Namespace) -> Path:
     if options.demo and options.file is not None:
-        raise UsageError("FILE and --demo exclude each other: both say what to replay.", "Give one of the two.")
+        raise UsageError("FILE and --demo cannot be combined.", "Give one of them.")
     if options.demo:
         return DEMO
     if options.file is None:
         raise UsageError(
-            "There is nothing to replay.", "Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo."
+            "There is nothing to replay.", "Give a FILE written by 'nettop stream' or 'nettop snapshot', or --demo."
         )
     path = Path(options.file)
     if path == STDIN and os.isatty(_STDIN):

@@ -17,20 +17,20 @@ def run(options: argparse.Namespace) -> int:
     """Watch until the user leaves."""
     settings, scope, chosen = prepare(options)
     require_terminal()
-    wanted = look(settings)  # now: later nobody knows any more who called sudo
+    wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     source = live(settings, scope, wanted.path(wanted.export_directory))
     return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
 
 
 def show(feed: Feed, mode: str, chosen: Filter, wanted: Look) -> int:
     """Open the screen on a feed; returns the exit code."""
-    from nettop.tui.run import run_screen  # noqa: PLC0415 - the headless commands do without textual
+    from nettop.tui.run import run_screen  # noqa: PLC0415 - headless commands do not load Textual
 
     return run_screen(feed, mode, chosen, wanted)
 
 
 def require_terminal() -> None:
-    """Raises UsageError where there is none, or one that cannot show a screen."""
+    """Raise UsageError if there is no terminal, or if it cannot show a screen."""
     remedy = "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'."
     if not all(map(os.isatty, (_STDIN, _STDOUT, _STDERR))):  # Textual draws on stderr
         raise UsageError("The screen needs a terminal.", remedy)

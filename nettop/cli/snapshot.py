@@ -13,7 +13,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     snapshot = commands.add_parser(
         "snapshot",
         help="watch for a while and write one JSON snapshot",
-        description="Watch for a while, then write one JSON snapshot. Signals that end a program end the watch early.",
+        description="Watch for a while, then write one JSON snapshot. Signals such as SIGINT end the watch early.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=filter_help(),
     )
@@ -31,7 +31,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(options: argparse.Namespace) -> int:
-    """Watch until the time is over or a signal came, and write what was seen."""
+    """Watch until the time is up or a signal arrives, then write what was seen."""
     settings, scope, chosen = prepare(options)
     with (
         stop_signals() as stopped,
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         store = Store(history_of(settings))
         for event in watched_events(source, options.seconds, stopped):
             store.apply(event)
-        stopped.clear()  # that ended the watch; the next one ends the writing, should nobody take it
+        stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
         output.write(snapshot_json(chosen.apply(store.snapshot())))
         output.commit()
     return 0

@@ -1,4 +1,4 @@
-"""`nettop stream`: one event a line."""
+"""`nettop stream`: one event per line."""
 
 import argparse
 
@@ -12,19 +12,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Declare the command."""
     stream = commands.add_parser(
         "stream",
-        help="write one JSON event per line, until the time is over or a signal",
-        description="Write one JSON event per line, until the time is over or a signal. With -o it is a recording.",
+        help="write one JSON event per line until the time is up or a signal arrives",
+        description="Write one JSON event per line until the time is up or a signal arrives. 'nettop replay' plays it.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=filter_help(),
     )
     add_watching(stream)
-    stream.add_argument("--for", dest="seconds", type=duration, metavar="SECONDS", help="stop after so long")
+    stream.add_argument(
+        "--for", dest="seconds", type=duration, metavar="SECONDS", help="how long to write (default: until a signal)"
+    )
     add_output(stream)
     stream.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write until the time is over or a signal came."""
+    """Write until the time is up or a signal arrives."""
     settings, scope, chosen = prepare(options)
     with (
         stop_signals() as stopped,

@@ -1,4 +1,4 @@
-"""What the commands that watch have in common: scope, settings, source, the end, and where the result goes."""
+"""What the watching commands share: scope, settings, source, how they stop, and where the result goes."""
 
 import argparse
 import os
@@ -30,7 +30,7 @@ _READ_TIMEOUT_S = 1.0
 
 
 class Prepared(NamedTuple):
-    """What a command that watches begins with."""
+    """What a watching command starts with."""
 
     settings: Settings
     scope: Scope
@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
-    """Everything that can be refused before the kernel is asked for anything. Raises NettopError."""
+    """Check all that can be refused before the kernel is involved. Raises NettopError."""
     settings, scope = settings_of(options), _scope_of(options)
     chosen = chosen_filter(settings)
     require_privileges()
@@ -46,10 +46,10 @@ def prepare(options: argparse.Namespace) -> Prepared:
 
 
 def _scope_of(options: argparse.Namespace) -> Scope:
-    """What --pid, --comm and --netns choose. Raises UsageError."""
+    """The scope chosen by --pid, --comm and --netns. Raises UsageError."""
     if options.pid and not has_host_pids():
         raise UsageError(
-            "--pid takes the host's process ids, of which this container has its own.",
+            "--pid takes the host's process ids, but this container has its own.",
             "Use --comm, or start the container with --pid=host.",
         )
     scope = Scope(
@@ -59,7 +59,9 @@ def _scope_of(options: argparse.Namespace) -> Scope:
     )
     for given in (scope.pids, scope.comms, scope.netns):
         if len(given) > Scope.MAX_ENTRIES:
-            raise UsageError(f"More than {Scope.MAX_ENTRIES} of a kind are too many.", "Use --filter instead.")
+            raise UsageError(
+                f"--pid, --comm and --netns take at most {Scope.MAX_ENTRIES} values each.", "Use --filter instead."
+            )
     return scope
 
 
@@ -69,19 +71,19 @@ def _scope_comm(name: str) -> bytes:
         raise UsageError("--comm needs a name.", "Give one as 'ps -o comm' shows it.")
     shown = os.fsdecode(comm)
     if shown != name:
-        note(f"the kernel keeps {COMM_CHARACTERS} bytes of a name: every process named '{shown}' is watched.")
+        note(f"the kernel keeps only {COMM_CHARACTERS} bytes of a name: every process named '{shown}' is watched.")
     if not comm_running(shown):
-        note(f"no process is named '{shown}' now; waiting for one to appear.")
+        note(f"no process is named '{shown}' yet; waiting for one to start.")
     return comm
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that hold for these options. Raises UsageError."""
+    """The effective settings for these options. Raises UsageError."""
     return resolved(options).settings
 
 
 def resolved(options: argparse.Namespace) -> Resolved:
-    """The same with where each came from, after telling the user what was passed over."""
+    """The same with their origins; prints a note about what was ignored."""
     resolved = resolve(vars(options))
     for sentence in resolved.notes:
         note(sentence)
@@ -94,29 +96,29 @@ def history_of(settings: Settings) -> History:
 
 
 def chosen_filter(settings: Settings) -> Filter:
-    """The filter, after telling the user which terms apply to some kinds of rows only. Raises FilterError."""
+    """The filter; prints a note about each term that does not apply to every kind of row. Raises FilterError."""
     chosen = Filter(settings.filter)
     for kind in KINDS:
         for term in chosen.not_applied(kind):
-            note(f"the filter term '{term}' says nothing about {kind}; it is left out for them.")
+            note(f"the filter term '{term}' does not apply to {kind} and is ignored for them.")
     return chosen
 
 
 def watching(
     options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
 ) -> closing[Source]:
-    """The live source of a command that writes, closed at the end."""
-    # Before the output is opened: what nettop may write is what it may after it has given up its privileges.
+    """The live source of a command that writes, closed on exit."""
+    # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
     return closing(live(settings, scope, written_to, list_everything))
 
 
 def live(settings: Settings, scope: Scope, written_to: Path | None, list_everything: bool = False) -> Source:
-    """What this machine does, read without the privileges that it took to begin; see give_up_privileges()."""
+    """A source of this machine's events that dropped its privileges after attaching; see give_up_privileges()."""
     require_room()
     if limit := confinement():
         note(limit)
-    # Only a stream leaves out what its filter does not choose; a snapshot and the screen choose among all there is.
+    # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if list_everything else None
     source = LiveSource(scope, settings.interval, recorded, settings.dns_ports, list_everything)
     try:
@@ -128,7 +130,7 @@ def live(settings: Settings, scope: Scope, written_to: Path | None, list_everyth
 
 
 def watched_events(source: Source, seconds: float | None, stopped: list[int]) -> Iterator[events.AnyEvent]:
-    """All events until the time is over, a signal came, or the source has ended."""
+    """All events until the time is up, a signal arrives, or the source ends."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopped and not source.finished:
         left = _READ_TIMEOUT_S if end is None else end - time.monotonic()
@@ -140,7 +142,7 @@ def watched_events(source: Source, seconds: float | None, stopped: list[int]) ->
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Signals that end the watch, collected instead of obeyed at once, so that what was seen is still written."""
+    """Collect the signals that end the watch instead of dying of them, so that what was seen is still written."""
     received: list[int] = []
 
     def received_one(number: int, _frame: FrameType | None) -> None:
@@ -160,7 +162,7 @@ class _Output(Protocol):
 def output_of(
     options: argparse.Namespace, keep_partial: bool = False, signals: Sequence[int] = ()
 ) -> Iterator[_Output]:
-    """Where `options.output` says, or standard output."""
+    """The file that `options.output` names, or standard output."""
     if options.output is None:
         yield StandardOutput(signals)
     else:

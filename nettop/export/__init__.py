@@ -1,1 +1,1 @@
-"""What leaves nettop: one module a format over the one snapshot, and where it is written to."""
+"""Output: one module per format, all made from the same snapshot, and the files and streams that it goes to."""

@@ -1,7 +1,7 @@
-"""Files that nettop writes: as a root program, in places that others may write to.
+"""Output files, safe even for root in directories that others can write to.
 
-Mode 0600, owned by the user who called sudo, complete or not there under their name, never through a link, never over
-something else without being told to.
+Mode 0600, owned by the user who ran sudo, complete as soon as they have their name, never written through a link,
+never overwriting unless asked to.
 """
 
 import errno
@@ -16,11 +16,11 @@ from nettop.invoker import give_to_invoking_user
 
 
 class OutputFile:
-    """A file that gets its name on commit(); until then it is PATH.PID.partial, removed on failure unless kept.
+    """A file that gets its name on commit(); until then it is PATH.PID.partial.
 
-    `keep_partial` keeps what was written, if anything was.
+    On failure the partial file is removed, unless `keep_partial` is set and something was written.
 
-    Use as a context manager. Checks on entry raise UsageError, before any work is done; failures to write RunError.
+    Use as a context manager: entering raises UsageError, before any work is done; writing raises RunError.
     """
 
     def __init__(self, path: Path, overwrite: bool, keep_partial: bool = False) -> None:
@@ -41,7 +41,7 @@ class OutputFile:
         except OSError as error:
             raise UsageError(
                 f"The directory {self._path.parent} cannot be used: {error.strerror}.",
-                _where_to_write(error) or "Give a path in one that exists.",
+                _where_to_write(error) or "Give a path in an existing directory.",
             ) from error
         try:
             self._check_free()
@@ -52,7 +52,7 @@ class OutputFile:
         return self
 
     def write(self, text: bytes) -> None:
-        """Append the whole text or nothing, so that a file that is kept ends with a whole line. Raises RunError."""
+        """Append the whole text or nothing, so that a partial file ends with a complete line. Raises RunError."""
         view = memoryview(text)
         try:
             while view:
@@ -64,7 +64,7 @@ class OutputFile:
             raise self._failed(error) from error
 
     def commit(self) -> None:
-        """Give the file its name. Raises RunError, or UsageError if the name was taken meanwhile."""
+        """Give the file its name. Raises RunError, or UsageError if the name has been taken since."""
         try:
             os.fsync(self._fd)
             self._check_free()
@@ -92,18 +92,18 @@ class OutputFile:
             existing = os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return
-        except OSError as error:  # a name that is too long
+        except OSError as error:  # such as a name that is too long
             raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
-                f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows none."
+                f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows no links."
             )
         if stat.S_ISDIR(existing.st_mode):
             raise UsageError(f"{self._path} is a directory.", "Give the path of a file.")
         if not stat.S_ISREG(existing.st_mode):
-            raise UsageError(f"{self._path} is not an ordinary file.", "Give the path of a file.")
+            raise UsageError(f"{self._path} is not a regular file.", "Give the path of a file.")
         if not self._overwrite:
-            raise UsageError(f"{self._path} exists.", "Give another path, or --force to replace it.")
+            raise UsageError(f"{self._path} already exists.", "Give another path, or --force to replace it.")
 
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -112,23 +112,23 @@ class OutputFile:
         except OSError as error:
             raise UsageError(
                 f"{self._path} cannot be written: {error.strerror}.",
-                _where_to_write(error) or "Give a path in a place that you may write to.",
+                _where_to_write(error) or "Give a path in a directory that you can write to.",
             ) from error
         try:
             os.fchmod(fd, 0o600)  # whatever the umask is
             give_to_invoking_user(fd)
-        except OSError as error:  # FAT keeps neither
+        except OSError as error:  # FAT stores neither owner nor mode
             os.close(fd)
             os.unlink(self._partial, dir_fd=self._directory)
             raise UsageError(
-                f"{self._path} cannot be kept from other users: {error.strerror}.",
-                "Give a path on a file system with owners and modes.",
+                f"{self._path} cannot be protected from other users: {error.strerror}.",
+                "Give a path on a file system that stores owners and modes.",
             ) from error
         return fd
 
     def _rename_without_overwriting(self) -> None:
-        # A hard link fails if the name is taken, whoever took it since the check; not every file system has links. By
-        # descriptor, because where others may write the partial name may be another file's by now.
+        # A hard link fails if the name has been taken since the check; some file systems have no hard links. It is
+        # made from the descriptor, because others may have put another file under the partial name.
         try:
             os.link(f"/proc/self/fd/{self._fd}", self._path.name, dst_dir_fd=self._directory, follow_symlinks=True)
         except FileExistsError:
@@ -142,21 +142,21 @@ class OutputFile:
         self._remove_partial()
 
     def _remove_partial(self) -> None:
-        with suppress(FileNotFoundError):  # whoever may write to the directory may have been quicker
+        with suppress(FileNotFoundError):  # others who can write to the directory may have removed it
             os.unlink(self._partial, dir_fd=self._directory)
 
     def _failed(self, error: OSError) -> RunError:
         return RunError(
             f"{self._path} could not be written: {error.strerror}.{self._kept()}",
-            "Make room or give another path with -o.",
+            "Free some space, or give another path with -o.",
         )
 
     def _kept(self) -> str:
         kept = self._keep_partial and os.fstat(self._fd).st_size > 0
-        return f" What was written until then is in {self._path.with_name(self._partial)}." if kept else ""
+        return f" The output so far is in {self._path.with_name(self._partial)}." if kept else ""
 
 
 def _where_to_write(error: OSError) -> str | None:
     if error.errno != errno.EACCES or os.geteuid() != 0:
         return None
-    return "Root has no power here over what others own (README.md says why): give a path in a place of root's."
+    return "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."

@@ -1,4 +1,4 @@
-"""JSON of snapshots and streams: the rows as they are."""
+"""JSON of snapshots and streams: the rows, unchanged."""
 
 import msgspec
 
@@ -14,5 +14,5 @@ def snapshot_json(snapshot: Snapshot) -> bytes:
 
 
 def event_json(event: AnyEvent) -> bytes:
-    """An event as one line of JSON with its newline."""
+    """An event as one line of JSON with a newline."""
     return _ENCODER.encode(event) + b"\n"

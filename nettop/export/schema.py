@@ -1,4 +1,4 @@
-"""The published JSON Schemas, made from the rows."""
+"""The published JSON Schemas, generated from the rows."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def schema_text(schema: dict[str, Any]) -> str:
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
-    """What is written: every field always is, though one with a default may be absent from what is read."""
+    """The schema of written JSON: it always has every field, although input may omit those with a default."""
     schema = msgspec.json.schema(kind)
     for definition in schema["$defs"].values():
         if "properties" in definition:

@@ -10,14 +10,14 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _HEADER = struct.Struct("<HBBIIIII")  # btf_header: magic, version, flags, hdr_len, type off+len, string off+len
 _MAGIC = 0xEB9F
 _STRUCT, _UNION, _TYPEDEF, _FUNCTION = 4, 5, 8, 12
-_MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: their `type` is what they name
+_MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: `type` is what they refer to
 # Words after the 3-word btf_type, per kind: a fixed number and a number per member (vlen).
 _FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
 _MEMBER_WORDS = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
 
 
 class BtfError(CannotRunError):
-    """The kernel's type information is absent or does not hold what nettop reads."""
+    """The kernel's type information is missing or lacks what nettop reads."""
 
 
 class Btf:
@@ -30,7 +30,7 @@ class Btf:
             magic = 0
         if magic != _MAGIC:
             raise BtfError(
-                "The kernel's type information (BTF) is not in a form that nettop reads.",
+                "The kernel's type information (BTF) has an unknown format.",
                 f"Check that {VMLINUX} belongs to the running kernel.",
             )
         start = header + type_at
@@ -40,13 +40,13 @@ class Btf:
 
     @classmethod
     def of_running_kernel(cls, path: Path = VMLINUX) -> "Btf":
-        """The BTF of the kernel that runs. Raises BtfError, with the kernel option that is missing."""
+        """The running kernel's BTF. Raises BtfError, which names the missing kernel option."""
         try:
             return cls(path.read_bytes())
         except OSError as error:
             raise BtfError(
                 f"This kernel offers no type information (BTF): {path}: {error.strerror}.",
-                "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions ship since 2020-2021.",
+                "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions have shipped since 2020-2021.",
             ) from error
 
     def offset(self, structure: str, path: str) -> int:
@@ -64,7 +64,7 @@ class Btf:
         return self._find(name, _FUNCTION)
 
     def raw_tracepoint(self, name: str) -> int:
-        """Type id of the typedef from which the kernel knows the arguments of a raw tracepoint."""
+        """Type id of the typedef that describes a raw tracepoint's arguments to the kernel."""
         return self._find(f"btf_trace_{name}", _TYPEDEF)
 
     def _index(self) -> list[int]:
@@ -86,7 +86,9 @@ class Btf:
         for type_id, at in enumerate(self._types):
             if type_id and words[at] == name_at and words[at + 1] >> 24 & 31 == kind and name_at:
                 return type_id
-        raise BtfError(f"This kernel has no type {name}.", "Report the output of 'uname -r' as a defect of nettop.")
+        raise BtfError(
+            f"This kernel has no type {name}.", "This is a bug: please report it with the output of 'uname -r'."
+        )
 
     def _locate(self, structure: str, path: str) -> tuple[int, int]:
         bits, type_id = 0, self._find(structure, _STRUCT)
@@ -95,7 +97,7 @@ class Btf:
             if found is None:
                 raise BtfError(
                     f"This kernel's {structure} has no member {path}.",
-                    "Report the output of 'uname -r' as a defect of nettop.",
+                    "This is a bug: please report it with the output of 'uname -r'.",
                 )
             bits, type_id = bits + found[0], found[1]
         return bits, type_id

@@ -1,7 +1,7 @@
-"""Keeps compiled programs between runs: compiling takes most of a start, and only a new kernel or nettop changes them.
+"""Compiled programs kept between runs: compiling takes most of the start, and only a new kernel or nettop requires it.
 
-What lies here is loaded into the kernel, so nothing is taken but from a directory and a file of root's that nobody else
-can write to. Where the directory cannot be used, nettop compiles each time.
+They are loaded into the kernel, so nettop reads only files and a directory that are owned by root and that nobody else
+can write to. An unusable directory is not an error: nettop then compiles at every start.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def compiled_programs(defines: tuple[str, ...], directory: Path = DIRECTORY) -> 
 
 
 def compile_and_keep(defines: tuple[str, ...], directory: Path = DIRECTORY) -> CompiledPrograms:
-    """Compile in any case, and keep what comes of it. Raises CannotRunError."""
+    """Compile unconditionally and cache the result. Raises CannotRunError."""
     compiled = compile_apart(defines)
     if os.geteuid() == 0:
         with suppress(OSError, _UnfitError):
@@ -45,11 +45,11 @@ def compile_and_keep(defines: tuple[str, ...], directory: Path = DIRECTORY) -> C
 
 
 class _UnfitError(Exception):
-    """Not root's, or not whole."""
+    """Not owned by root, or incomplete."""
 
 
 def _name(defines: tuple[str, ...]) -> str:
-    """From all that they depend on. BTF stands for the kernel: layouts change where versions stay the same."""
+    """A hash of all that they depend on. BTF identifies the kernel: its layouts can change within a version."""
     identity = hashlib.sha256(VMLINUX.read_bytes())
     for part in (platform.machine(), compiler_identity(), *defines, *ingredients()):
         identity.update(part.encode() + b"\0")
@@ -81,7 +81,7 @@ def _read(cache: int, name: str) -> CompiledPrograms:
 
 
 def _write(cache: int, name: str, compiled: CompiledPrograms) -> None:
-    """Whole under its name or not there, however this ends: two may write at once, a disk may be full."""
+    """Written atomically, because two processes may write at once and a disk may be full."""
     encoded = msgspec.msgpack.encode(compiled)
     partial = f"{name}.{os.getpid()}.partial"
     with os.fdopen(os.open(partial, _WRITE, 0o644, dir_fd=cache), "wb") as file:
@@ -95,7 +95,7 @@ def _write(cache: int, name: str, compiled: CompiledPrograms) -> None:
 
 
 def _remove_old(cache: int) -> None:
-    """All but the latest, and what a killed writer left."""
+    """Remove all but the newest files, including what a killed writer left."""
     by_age = sorted(os.listdir(cache), key=lambda name: os.stat(name, dir_fd=cache, follow_symlinks=False).st_mtime_ns)
     for name in by_age[:-_KEPT]:
         os.unlink(name, dir_fd=cache)

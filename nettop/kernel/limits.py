@@ -1,7 +1,7 @@
-"""The limits that a shell or a service manager sets for this process, and whether nettop can live with them.
+"""Checks that the resource limits set by a shell or a service manager are high enough.
 
-Checked before anything is compiled or written: BCC's compiler aborts when its memory runs out, and nettop itself should
-not get as far as full tables to find out.
+Checked before anything is compiled or written: BCC's compiler aborts when its memory runs out, and nettop itself would
+fail only once its tables are full.
 """
 
 import os
@@ -9,14 +9,15 @@ import resource
 
 from nettop.errors import CannotRunError
 
-# Measured: 41 descriptors with two CPUs, one of them per CPU and perf buffer; the rest is room for other files.
+# Measured: 41 descriptors with two CPUs, including one per CPU and perf buffer; the rest is headroom.
 _FILES, _FILES_PER_CPU = 64, 4
-# Measured: 290 MB of addresses and 70 MB of data with the screen, the compiler as much; full tables take 150 MB more.
+# Measured: 290 MB of address space and 70 MB of data with the screen, and the same for the compiler; full tables take
+# 150 MB more.
 _ADDRESS_SPACE_BYTES, _DATA_BYTES = 512 << 20, 256 << 20
 
 
 def require_room() -> None:
-    """Allow this process as many open files as it needs, if it may. Raises CannotRunError where a limit is too low."""
+    """Raise the soft limit of open files to what nettop needs. Raises CannotRunError if a limit is too low."""
     _require_files(_FILES + _FILES_PER_CPU * (os.cpu_count() or 1))
     _require_memory("address space", "-v", resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES)
     _require_memory("data", "-d", resource.RLIMIT_DATA, _DATA_BYTES)
@@ -28,8 +29,8 @@ def _require_files(wanted: int) -> None:
         return
     if not _enough(hard, wanted):
         raise CannotRunError(
-            f"nettop may not open more than {hard} files; on this machine it needs {wanted}.",
-            f"Allow more: ulimit -n {wanted}.",
+            f"The limit of {hard} open files is too low: nettop needs {wanted} on this machine.",
+            f"Raise it: ulimit -n {wanted}.",
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -38,8 +39,8 @@ def _require_memory(what: str, option: str, limit: int, wanted: int) -> None:
     soft, _ = resource.getrlimit(limit)
     if not _enough(soft, wanted):
         raise CannotRunError(
-            f"nettop may use no more than {soft >> 20} MB of {what}; it needs {wanted >> 20} MB.",
-            f"Allow more: ulimit {option} {wanted >> 10}.",
+            f"The limit of {soft >> 20} MB of {what} is too low: nettop needs {wanted >> 20} MB.",
+            f"Raise it: ulimit {option} {wanted >> 10}.",
         )
 
 

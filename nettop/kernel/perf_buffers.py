@@ -1,4 +1,4 @@
-"""BCC's perf buffers and the ring buffer behind them, by libbcc_bpf alone: the rest of BCC is a compiler."""
+"""BCC's perf buffers and the ring buffer behind them, using libbcc_bpf alone: the rest of BCC is a compiler."""
 
 import ctypes
 import os
@@ -13,10 +13,10 @@ from nettop.kernel import abi, syscalls
 BCC_PACKAGE = (
     "Install the distribution's package: python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora), python-bcc (Arch)."
 )
-MAX_HELD_BYTES = 16 << 20  # of records: 75,000 ends of connections, a second of all that a core can make
+MAX_HELD_BYTES = 16 << 20  # of records: 75,000 closed connections, as many as a core can make in a second
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")  # 4 KB, on arm64 also 16 or 64 KB
-SPILLING_WAIT_MS = 20  # spilled records wake nobody: how often to look for more while some come
-_LIBRARY = "libbcc_bpf.so.0"  # comes with libbcc, which the Python module wraps
+SPILLING_WAIT_MS = 20  # spilled records do not wake the reader: how often to look for more while some arrive
+_LIBRARY = "libbcc_bpf.so.0"  # part of libbcc, which the Python module wraps
 
 _RecordCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_int)  # context, record, its bytes
 _SpilledCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
@@ -32,9 +32,9 @@ class _Options(ctypes.Structure):
 
 
 class PerfBuffers(Generic[_Tag]):
-    """Ring buffers, one per map and online CPU. Records are copied out with their map's tag. Raises CannotRunError.
+    """Perf buffers, one per map and online CPU. Records are copied out with their map's tag. Raises CannotRunError.
 
-    A CPU that comes later has none, nor has one that was off for a while: their records come through `spilled`.
+    A CPU that comes online later, or was offline for a while, has none: its records arrive through `spilled`.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class PerfBuffers(Generic[_Tag]):
             self._records.append((tag, string_at(record, size)))
             self._held_bytes += size
 
-        # The array `losses` counts refused records at once and exactly. Without this callback BCC would print here.
+        # The array `losses` counts refused records exactly and at once. Without this callback BCC would print them.
         callbacks = (_RecordCallback(copy), _LostCallback(lambda _context, _lost: None))
         self._callbacks.append(callbacks)
         for cpu in syscalls.online_cpus():
@@ -63,7 +63,7 @@ class PerfBuffers(Generic[_Tag]):
             )
             if not reader:
                 if cpu not in syscalls.online_cpus():
-                    continue  # it has just gone off
+                    continue  # it has just gone offline
                 raise OSError(ctypes.get_errno(), "no perf buffer")
             self._readers = (c_void_p * (len(self._readers) + 1))(*self._readers, reader)
             syscalls.update(
@@ -87,7 +87,7 @@ class PerfBuffers(Generic[_Tag]):
             raise OSError(ctypes.get_errno(), "no ring buffer")
 
     def poll(self, timeout_ms: int) -> None:
-        """Wait until a buffer holds `wakeup_events` records and read it, or until the time is over."""
+        """Wait until a buffer holds `wakeup_events` records and read it, or until the timeout."""
         if self._spilling:
             timeout_ms = min(timeout_ms, SPILLING_WAIT_MS)
         self._library.perf_reader_poll(len(self._readers), self._readers, timeout_ms)
@@ -95,18 +95,18 @@ class PerfBuffers(Generic[_Tag]):
             self._consume_spilled()
 
     def collect(self) -> None:
-        """Make room in the buffers; what they hold is kept for drain(), as far as there is room for it."""
+        """Empty the buffers and keep the records for drain(), unless MAX_HELD_BYTES are already kept."""
         if self._held_bytes < MAX_HELD_BYTES:
             self._consume()
 
     def drain(self) -> list[tuple[_Tag, bytes]]:
-        """Every record that was read or lies in a buffer, in order per CPU and map; what spilled is in no order."""
+        """Every record read or still in a buffer, in order per CPU and map; spilled records are in no order."""
         self._consume()
         records, self._records, self._held_bytes = self._records, [], 0
         return records
 
     def close(self) -> None:
-        """Give the buffers back."""
+        """Free the buffers."""
         readers, self._readers = self._readers, (c_void_p * 0)()
         for reader in readers:
             self._library.perf_reader_free(reader)

@@ -1,4 +1,4 @@
-"""Where nettop runs: on a host, or in a place that shows it less than it is asked for."""
+"""Where nettop runs: on a host, or in a container, which limits what it can see."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ from nettop.errors import CannotRunError
 from nettop.kernel.program import open_cgroup2
 
 _PROC_PID_INIT_INO = 0xEFFFFFFC  # include/linux/proc_ns.h: the host's namespace of process ids
-_ROOT_CGROUP_INODE = 1  # fs/kernfs: what has no parent
+_ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
 
 
 def has_host_pids() -> bool:
-    """Whether process ids here are the host's, which are also those of the kernel programs."""
+    """Whether process ids here are the host's, as the kernel programs see them."""
     try:
         return Path("/proc/self/ns/pid").stat().st_ino == _PROC_PID_INIT_INO
     except FileNotFoundError:  # no /proc, or a kernel without such namespaces
@@ -20,25 +20,25 @@ def has_host_pids() -> bool:
 
 
 def confinement() -> str | None:
-    """What nettop does not see because it runs in a container, as a sentence; None if nothing.
+    """What nettop cannot see because it runs in a container, as a sentence; None if it sees everything.
 
-    Raises CannotRunError where there is no cgroup2.
+    Raises CannotRunError if there is no cgroup2.
     """
     limits = []
     cgroup = open_cgroup2()
     try:
         if os.fstat(cgroup).st_ino != _ROOT_CGROUP_INODE:
-            limits.append("only its own DNS and UDP traffic is seen (--cgroupns=host would show the host's)")
+            limits.append("only its own DNS and UDP traffic is visible (--cgroupns=host shows the host's)")
     finally:
         os.close(cgroup)
     if not has_host_pids():
-        limits.append("process ids are the host's, and little but their names is known (--pid=host would tell more)")
+        limits.append("process ids are the host's, and little but process names is known (--pid=host shows more)")
     return f"this is a container: {'; '.join(limits)}." if limits else None
 
 
 def require_linux() -> None:
-    """That there is a Linux kernel, and not its imitation in WSL 1. Raises CannotRunError."""
-    if "Microsoft" in platform.release():  # WSL 2 writes it small: it has a real one
+    """Raise CannotRunError on WSL 1, which only imitates a Linux kernel."""
+    if "Microsoft" in platform.release():  # WSL 2 has a real one and writes "microsoft"
         raise CannotRunError(
             "This is WSL 1, which has no Linux kernel.",
             "Move the distribution to WSL 2; in Windows: wsl --set-version NAME 2.",
@@ -46,10 +46,10 @@ def require_linux() -> None:
 
 
 def where_to_get_privileges() -> str:
-    """A remedy."""
+    """How to get the missing privileges."""
     if os.geteuid() != 0:
-        return "Run it as root: sudo nettop; or give it these capabilities, as README.md shows."
+        return "Run it as root (sudo nettop), or give it these capabilities (see SECURITY.md)."
     return (
-        "Root has been restricted here, as in a container: run nettop on the host, or start the container with "
+        "Root is restricted here, as in a container: run nettop on the host, or start the container with "
         "--privileged --pid=host --cgroupns=host."
     )

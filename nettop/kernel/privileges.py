@@ -1,4 +1,4 @@
-"""What this process may do: what attaching takes, and how all of it is given up once nettop has attached."""
+"""The privileges that attaching needs, and how nettop drops all of them once it has attached."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from nettop.kernel.place import require_linux, where_to_get_privileges
 
 
 class Capability(NamedTuple):
-    """One of capabilities(7): its number, and what nettop would need it for."""
+    """One of capabilities(7): its number, and what nettop needs it to do."""
 
     name: str
     number: int
@@ -23,10 +23,10 @@ class Capability(NamedTuple):
 
 
 # include/uapi/linux/capability.h
-_BPF = Capability("CAP_BPF", 39, "making maps and loading programs")
-_PERFMON = Capability("CAP_PERFMON", 38, "programs that trace, and that read the kernel's memory")
-_NET_ADMIN = Capability("CAP_NET_ADMIN", 12, "programs that see packets")
-_SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "all of these, where CAP_BPF and CAP_PERFMON are not told apart from it")
+_BPF = Capability("CAP_BPF", 39, "create BPF maps and load programs")
+_PERFMON = Capability("CAP_PERFMON", 38, "load programs that trace and read kernel memory")
+_NET_ADMIN = Capability("CAP_NET_ADMIN", 12, "load programs that see packets")
+_SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "do all of this where CAP_BPF and CAP_PERFMON are not separate from it")
 _SETGID, _SETUID, _SETPCAP = 6, 7, 8
 ATTACHING = (_BPF, _PERFMON, _NET_ADMIN)
 
@@ -39,7 +39,7 @@ _NO_NEW_PRIVS = 38  # prctl(2)
 
 
 def holds(capability: Capability) -> bool:
-    """Whether this process has it; CAP_SYS_ADMIN stands for its parts."""
+    """Whether this process has it; CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON."""
     held = _held("CapEff")
     if capability in (_BPF, _PERFMON) and held >> _SYS_ADMIN.number & 1:
         return True
@@ -47,12 +47,12 @@ def holds(capability: Capability) -> bool:
 
 
 def require_privileges() -> None:
-    """Raises CannotRunError that names every capability which is missing, or what no capability would help."""
+    """Raise CannotRunError naming every missing capability, or a problem that no capability would solve."""
     require_linux()
     missing = [capability.name for capability in ATTACHING if not holds(capability)]
     if missing:
         raise CannotRunError(
-            f"nettop may not watch the network here: it lacks {', '.join(missing)}.",
+            f"nettop is not allowed to watch the network here: it lacks {', '.join(missing)}.",
             where_to_get_privileges(),
         )
 
@@ -83,7 +83,7 @@ def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> 
     if user is not None:
         _succeed(library.capng_change_id(*user, _CLEAR_BOUNDING | _INIT_GROUPS | _CLEAR_AMBIENT))
     else:
-        # Without CAP_SETPCAP the bounding set stays; no_new_privs takes its meaning away.
+        # Without CAP_SETPCAP the bounding set stays, but no_new_privs makes it meaningless.
         _succeed(library.capng_apply(_SELECT_ALL if _held("CapPrm") >> _SETPCAP & 1 else _SELECT_CAPS))
     library.capng_clear(_SELECT_CAPS)
     try:
@@ -95,12 +95,12 @@ def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> 
 
 
 def libcap_ng() -> ctypes.CDLL:
-    """The library that setpriv(1) uses, and therefore there with util-linux. Raises CannotRunError."""
+    """libcap-ng, which comes with util-linux because setpriv(1) uses it. Raises CannotRunError."""
     try:
         return ctypes.CDLL("libcap-ng.so.0", use_errno=True)
     except OSError as error:
         raise CannotRunError(
-            f"nettop cannot give up its privileges: {error}.",
+            f"nettop cannot drop its privileges: {error}.",
             "Install the distribution's package: libcap-ng0 (Debian, Ubuntu), libcap-ng (Fedora, Arch).",
         ) from error
 
@@ -108,8 +108,8 @@ def libcap_ng() -> ctypes.CDLL:
 def _succeed(result: int) -> None:
     if result < 0:
         raise CannotRunError(
-            f"nettop could not give up its privileges: {os.strerror(ctypes.get_errno())}.",
-            "This is a defect: please report it with the output of 'nettop doctor'.",
+            f"nettop could not drop its privileges: {os.strerror(ctypes.get_errno())}.",
+            "This is a bug: please report it with the output of 'nettop doctor'.",
         )
 
 
@@ -125,7 +125,7 @@ def _user_to_become(written_to: Path | None) -> tuple[int, int] | None:
         return None
     try:
         name = pwd.getpwuid(user[0]).pw_name
-    except KeyError:  # nobody has this uid
+    except KeyError:  # no user has this uid
         return None
     package = Path(__file__).parent.parent
     code = [package, *(Path(entry) for entry in sys.path if Path(entry).is_dir())]

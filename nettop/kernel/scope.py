@@ -1,4 +1,4 @@
-"""What to watch: the command line's --pid, --comm and --netns, resolved to what the kernel compares."""
+"""What to watch: --pid, --comm and --netns, resolved to the values that the kernel compares."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
 
 @dataclass(frozen=True)
 class Scope:
-    """Within a kind any match counts; given kinds must all match. Empty means everything."""
+    """A process must match one value of every kind that is given. An empty scope matches everything."""
 
     MAX_ENTRIES: ClassVar[int] = 1024
 
@@ -25,7 +25,7 @@ class Scope:
 
     @property
     def by_process(self) -> bool:
-        """Whether it takes the owner of a socket to decide."""
+        """Whether the decision depends on a socket's owner."""
         return bool(self.pids or self.comms)
 
     def covers_process(self, pid: int, comm: bytes) -> bool:
@@ -51,16 +51,16 @@ def netns_inode(name: str) -> int:
     try:
         entry = os.fstat(descriptor)
         if entry.st_dev != Path("/proc/self/ns/net").stat().st_dev:
-            raise UsageError(f"'{name}' is no network namespace: {path} is an ordinary file.", remedy)
+            raise UsageError(f"'{name}' is not a network namespace: {path} is a file of another kind.", remedy)
         if fcntl.ioctl(descriptor, _NS_GET_NSTYPE) != _CLONE_NEWNET:
-            raise UsageError(f"'{name}' is no network namespace: {path} is one of another kind.", remedy)
+            raise UsageError(f"'{name}' is not a network namespace: {path} is a namespace of another type.", remedy)
     finally:
         os.close(descriptor)
     return entry.st_ino
 
 
 def running_pid(pid: int) -> int:
-    """The pid, if such a process runs. Raises UsageError, also for what looks like one but can never match."""
+    """The pid, if such a process runs. Raises UsageError, also for threads and zombies, which can never match."""
     remedy = "Give the pid of a running process; 'pgrep NAME' finds it."
     try:
         status = dict(
@@ -73,7 +73,7 @@ def running_pid(pid: int) -> int:
         process = status["Tgid"]
         raise UsageError(f"{pid} is a thread of process {process}.", f"Give the process: --pid {process}.")
     if status["State"].startswith("Z") and int(status["Threads"]) <= 1:
-        raise UsageError(f"Process {pid} has ended; only its parent has not noticed yet.", remedy)
+        raise UsageError(f"Process {pid} is a zombie: it has ended, but its parent has not reaped it yet.", remedy)
     return pid
 
 

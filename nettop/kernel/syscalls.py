@@ -1,4 +1,4 @@
-"""The system calls around bpf(2): maps, programs, links, iterators, program counters, mounts of our own."""
+"""System calls that Python lacks: bpf(2) for maps, programs, links, iterators and counters, and detached mounts."""
 
 import ctypes
 import errno
@@ -30,12 +30,12 @@ CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11
 TRACE_RAW_TP, TRACE_ITER = 23, 28
 HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY = 1, 4, 6  # enum bpf_map_type
 
-_MAP_SHAPE = struct.Struct("<I4xIIII")  # the beginning of struct bpf_map_info, without the id
+_MAP_SHAPE = struct.Struct("<I4xIIII")  # the first fields of struct bpf_map_info, without the id
 
 _RECURSION_MISSES_AT = 208  # offset in struct bpf_prog_info; Linux 5.12 and later fill it
 _PROG_INFO_BYTES = 216
 _ITERATOR_READ_BYTES = 1 << 20
-_VERIFIER_LOG_BYTES = (1 << 20, 1 << 24)  # to begin with, and where that is too little
+_VERIFIER_LOG_BYTES = (1 << 20, 1 << 24)  # the first attempt, and the second if that is too small
 _UPROBES = Path("/sys/bus/event_source/devices/uprobe/type")  # Documentation/ABI/testing/sysfs-bus-event_source-devices
 _PERF_EVENT_BYTES, _PERF_EVENT_NAME_AT = 128, 56  # size of struct perf_event_attr, offset of its config1
 _PERF_FLAG_FD_CLOEXEC, _IOC_ENABLE, _IOC_SET_BPF = 8, 0x2400, 0x40042408  # include/uapi/linux/perf_event.h
@@ -63,7 +63,7 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 
 class MapShape(NamedTuple):
-    """What BPF_MAP_CREATE wants and struct bpf_map_info says of a map; sizes in bytes."""
+    """A map's parameters, as in BPF_MAP_CREATE and struct bpf_map_info; sizes in bytes."""
 
     type: int
     key_bytes: int
@@ -73,7 +73,7 @@ class MapShape(NamedTuple):
 
 
 class VerifierError(OSError):
-    """The kernel does not load a program; `words` are the verifier's."""
+    """The kernel refused to load a program; `words` is the verifier's log."""
 
     def __init__(self, number: int, words: str) -> None:
         super().__init__(number, os.strerror(number))
@@ -81,25 +81,25 @@ class VerifierError(OSError):
 
 
 def map_shape(map_fd: int) -> MapShape:
-    """Raises OSError."""
+    """The parameters of a map. Raises OSError."""
     information = ctypes.create_string_buffer(_MAP_SHAPE.size)
     _bpf(_OBJ_GET_INFO, struct.pack("<IIQ", map_fd, _MAP_SHAPE.size, ctypes.addressof(information)))
     return MapShape(*_MAP_SHAPE.unpack(information.raw))
 
 
 def create_map(name: str, shape: MapShape) -> int:
-    """Make a map; returns its descriptor. Raises OSError."""
+    """Create a map; returns its descriptor. Raises OSError."""
     return _bpf(_MAP_CREATE, struct.pack("<IIIII8x15sx", *shape, name.encode()))
 
 
 def allow_locked_memory() -> None:
-    """Lift the limit that Linux before 5.11 holds maps against, where this process may."""
+    """Lift RLIMIT_MEMLOCK, which Linux before 5.11 applies to maps, if this process may."""
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: int, instructions: bytes) -> int:
-    """Load a program under the GPL, whose helpers it calls; returns its descriptor. Raises VerifierError."""
+    """Load a program as GPL, because it calls GPL-only helpers; returns its descriptor. Raises VerifierError."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
     gpl = ctypes.create_string_buffer(b"GPL")
 
@@ -125,7 +125,7 @@ def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: 
         return load()
     except OSError as error:
         refusal = error
-    # Words cost time, so they are asked for only now. That may fail otherwise: the reason is the first one.
+    # The log costs time, so it is requested only now. This attempt may fail differently: report the first error.
     words = b""
     for log_bytes in _VERIFIER_LOG_BYTES:
         log = ctypes.create_string_buffer(log_bytes)
@@ -133,7 +133,7 @@ def load_program(name: str, program_type: int, attach_type: int, attach_btf_id: 
             return load(log)
         except OSError as error:
             words = log.value or words
-            if error.errno != errno.ENOSPC:  # before Linux 6.4 the log is cut at its end, where the reason stands
+            if error.errno != errno.ENOSPC:  # before Linux 6.4 the log loses its end, which has the reason
                 break
     raise VerifierError(refusal.errno or 0, words.decode(errors="replace"))
 
@@ -146,12 +146,12 @@ def update(map_fd: int, key: bytes, value: bytes) -> None:
 
 
 def link_raw_tracepoint(program_fd: int) -> int:
-    """Attach to the raw tracepoint that it was loaded for; returns the link's descriptor. Raises OSError."""
+    """Attach to the raw tracepoint that the program was loaded for; returns the link's descriptor. Raises OSError."""
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", 0, program_fd))
 
 
 def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:
-    """Attach to a cgroup beside what others attached; returns the link's descriptor. Raises OSError."""
+    """Attach to a cgroup alongside the programs of others; returns the link's descriptor. Raises OSError."""
     return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, cgroup_fd, attach_type, 0))
 
 
@@ -177,7 +177,7 @@ def link_uprobe(program_fd: int, file: Path, offset: int, at_return: bool) -> in
 
 
 def link_iterator(program_fd: int, map_fd: int | None = None) -> int:
-    """Make an iterator, over a map if one is given; returns the link's descriptor. Raises OSError."""
+    """Create an iterator, over a map if one is given; returns the link's descriptor. Raises OSError."""
     if map_fd is None:
         return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
     target = ctypes.create_string_buffer(struct.pack("<I", map_fd), 16)
@@ -186,7 +186,7 @@ def link_iterator(program_fd: int, map_fd: int | None = None) -> int:
 
 
 def run_iterator(link_fd: int) -> bytes:
-    """One pass of an iterator: all that its program wrote. Raises OSError."""
+    """Run an iterator once; returns all that its program wrote. Raises OSError."""
     fd = _bpf(_ITER_CREATE, struct.pack("<II", link_fd, 0))
     try:
         chunks: list[bytes] = []
@@ -221,7 +221,7 @@ def delete(map_fd: int, key: bytes) -> None:
 
 
 def keys(map_fd: int, key_bytes: int) -> list[bytes]:
-    """Those of a map that nobody removes elements from meanwhile. Raises OSError."""
+    """All keys of a map. Nobody may remove elements meanwhile. Raises OSError."""
     found: list[bytes] = []
     following = ctypes.create_string_buffer(key_bytes)
     at = 0  # the null pointer: before the first
@@ -267,7 +267,7 @@ def run_on_packet(program_fd: int, packet: bytes) -> int:
 
 
 def mount(kind: str) -> int:
-    """A mount of this kind of file system that is in no directory; a descriptor of its root. Raises OSError."""
+    """Mount a file system of this kind, attached to no directory; returns a descriptor of its root. Raises OSError."""
     context = _check(_LIBC.syscall(_FSOPEN, kind.encode(), 1))
     try:
         _check(_LIBC.syscall(_FSCONFIG, context, 6, None, None, 0))  # FSCONFIG_CMD_CREATE
@@ -281,7 +281,7 @@ def mount(kind: str) -> int:
 
 
 def online_cpus() -> list[int]:
-    """The numbers of the CPUs that run now."""
+    """The numbers of the CPUs that are online."""
     return _cpu_list("online")
 
 

@@ -1,4 +1,4 @@
-"""What values settings take: read from config.toml or from text, checked, written back."""
+"""Types of setting values: parsed from config.toml or from text, checked, written back."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class WrongValueError(ValueError):
-    """What is wrong with a value, as the end of a sentence that begins with the setting's name; and what to do."""
+    """A refused value. `problem` completes a sentence that begins with the setting's name; `remedy` says what to do."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem)
@@ -16,19 +16,19 @@ class WrongValueError(ValueError):
 
 
 class Kind(Protocol):
-    """What values a setting takes."""
+    """The type of a setting's value."""
 
     @property
     def values(self) -> str:
-        """For people: which they are."""
+        """The accepted values, in words."""
         ...
 
     def from_text(self, text: str) -> Any:
-        """A value of the command line or the environment, as check() wants it. Raises WrongValueError."""
+        """Parse a value from the command line or the environment. Raises WrongValueError."""
         ...
 
     def check(self, value: Any) -> Any:
-        """A value of config.toml as the setting has it. Raises WrongValueError."""
+        """Check a value from config.toml and convert it for the setting. Raises WrongValueError."""
         ...
 
 
@@ -49,7 +49,7 @@ class Seconds(Struct, frozen=True):
             seconds = float(text)
         except ValueError:
             raise WrongValueError(f"'{text}' is not a number of seconds") from None
-        if not self.least <= seconds <= self.most:  # also of nan
+        if not self.least <= seconds <= self.most:  # also refuses nan
             raise WrongValueError(f"{text} is not between {self.least:g} and {self.most:.0f} seconds")
         return seconds
 
@@ -85,7 +85,7 @@ class Whole(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of some words."""
+    """One of a few words."""
 
     what: str
     words: tuple[str, ...]
@@ -102,12 +102,12 @@ class Choice(Struct, frozen=True):
     def check(self, value: Any) -> str:
         """See Kind."""
         if not isinstance(value, str) or value not in self.words:
-            raise WrongValueError(f"{_shown(value)} is no {self.what}", suggestion(value, self.words))
+            raise WrongValueError(f"{_shown(value)} is not a {self.what}", suggestion(value, self.words))
         return value
 
 
 class Text(Struct, frozen=True):
-    """Any text that `test` takes."""
+    """Any text that `test` accepts."""
 
     values: str
     test: Callable[[str], object] = str
@@ -117,15 +117,15 @@ class Text(Struct, frozen=True):
         return self.check(text)
 
     def check(self, value: Any) -> str:
-        """See Kind. Raises what `test` raises, too."""
+        """See Kind. Also raises what `test` raises."""
         if not isinstance(value, str):
-            raise WrongValueError(f"{_shown(value)} is no text", "Put it in quotes.")
+            raise WrongValueError(f"{_shown(value)} is not a string", "Put it in quotes.")
         self.test(value)
         return value
 
 
 class Ports(Struct, frozen=True):
-    """A few ports."""
+    """A short list of ports."""
 
     most: int
 
@@ -149,13 +149,13 @@ class Ports(Struct, frozen=True):
 
 
 def _columns_of(pane: str) -> tuple[str, ...]:
-    from nettop.view.panes import PANES  # noqa: PLC0415 - only for who has chosen columns
+    from nettop.view.panes import PANES  # noqa: PLC0415 - only needed if columns are configured
 
     return next(tuple(column.key for column in kind.columns) for kind in PANES if kind.kind == pane)
 
 
 class Columns(Struct, frozen=True):
-    """The columns of a pane, in order; none means nettop's own choice."""
+    """The columns of a pane, in order; empty means the default."""
 
     pane: str
 
@@ -171,18 +171,18 @@ class Columns(Struct, frozen=True):
     def check(self, value: Any) -> tuple[str, ...]:
         """See Kind."""
         if not isinstance(value, list):
-            raise WrongValueError(f"{_shown(value)} is no list of columns", 'Write for example ["pid", "comm"].')
+            raise WrongValueError(f"{_shown(value)} is not a list of columns", 'Write for example ["pid", "comm"].')
         known = _columns_of(self.pane)
         for key in value:
             if not isinstance(key, str) or key not in known:
-                raise WrongValueError(f"{_shown(key)} is no column of this pane", suggestion(key, known))
+                raise WrongValueError(f"{_shown(key)} is not a column of this pane", suggestion(key, known))
         if len(set(value)) < len(value):
             raise WrongValueError("a column is named twice", "Name each once.")
         return tuple(value)
 
 
 class Sort(Struct, frozen=True):
-    """What a pane is sorted by at first: a column, and `asc` or `desc` if it is not to be as the column is mostly."""
+    """A pane's initial sort: a column, and `asc` or `desc` to override the column's usual direction."""
 
     pane: str
 
@@ -199,46 +199,46 @@ class Sort(Struct, frozen=True):
         """See Kind."""
         column, _, direction = value.partition(" ") if isinstance(value, str) else ("", "", "")
         if direction not in ("", "asc", "desc"):
-            raise WrongValueError(f"{_shown(value)} is no sort", f"Write for example '{column} desc'.")
+            raise WrongValueError(f"{_shown(value)} is not a sort order", f"Write for example '{column} desc'.")
         known = _columns_of(self.pane)
         if column not in known:
-            raise WrongValueError(f"{_shown(column or value)} is no column of this pane", suggestion(column, known))
+            raise WrongValueError(f"{_shown(column or value)} is not a column of this pane", suggestion(column, known))
         return str(value)
 
 
 class Keys(Struct, frozen=True):
-    """Keys by the id of what they do. Whether two clash is found out by the screen, which knows Textual's names."""
+    """Keys by the id of their action. The screen, which knows Textual's key names, refuses clashes."""
 
     values: str = "a table of ids, each with its keys"
 
     def from_text(self, text: str) -> Any:
-        """Keys are in config.toml only."""
+        """Never called: keys have neither an option nor a variable."""
         raise NotImplementedError
 
     def check(self, value: Any) -> dict[str, str]:
         """See Kind."""
-        from nettop.view.keys import ALL_KEYS  # noqa: PLC0415 - only for who has changed keys
+        from nettop.view.keys import ALL_KEYS  # noqa: PLC0415 - only needed if keys are configured
 
         if not isinstance(value, dict):
-            raise WrongValueError("it is no table", 'Write [keys], and below it for example "pause" = "p".')
+            raise WrongValueError("it is not a table", 'Write [keys], and below it for example "pause" = "p".')
         known = tuple(key.id for key in ALL_KEYS)
         for name, keys in value.items():
             if name not in known:
-                raise WrongValueError(f"there is no key binding '{name}'", suggestion(name, known))
+                raise WrongValueError(f"unknown key binding '{name}'", suggestion(name, known))
             if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
-                raise WrongValueError(f"the keys of '{name}' are no text", f'Write for example "{name}" = "f5".')
+                raise WrongValueError(f"the keys of '{name}' are not a string", f'Write for example "{name}" = "f5".')
         return value
 
 
 def as_text(value: Any) -> str:
-    """A value as the command line and the environment take it."""
+    """A value as written on the command line or in the environment."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def toml_value(value: Any) -> str:
-    """A value as config.toml has it."""
+    """A value as written in config.toml."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, dict):
@@ -258,11 +258,11 @@ def _toml_character(character: str) -> str:
 
 
 def suggestion(word: Any, known: Sequence[str]) -> str:
-    """What was probably meant, or else all there is."""
+    """The known word that was probably meant, or else all of them."""
     import difflib  # noqa: PLC0415 - only after a mistake
 
     near = difflib.get_close_matches(str(word), known, 1)
-    return f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}."
+    return f"Did you mean '{near[0]}'?" if near else f"Choose from {', '.join(known)}."
 
 
 def _shown(value: Any) -> str:
@@ -273,8 +273,8 @@ def _shown(value: Any) -> str:
 
 
 def _number_text(value: int) -> str:
-    # Python refuses to write numbers of more than some 4,000 digits
-    return str(value) if abs(value) < 1 << 64 else "so large a number"
+    # Python refuses to format integers of more than 4,300 digits
+    return str(value) if abs(value) < 1 << 64 else "a number this large"
 
 
 def _whole(text: str) -> int:

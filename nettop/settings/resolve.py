@@ -1,4 +1,4 @@
-"""The settings of a run: the command line before the environment before config.toml before the defaults."""
+"""The settings of a run: the command line overrides the environment, then config.toml, then the defaults."""
 
 import os
 import pwd
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from nettop.view.look import Look
 
 _PREFIX = "NETTOP_"
-_MOST_NAMED = 3  # variables in one sentence
-_SLIP = 0.8  # how alike two words are of which one is probably a slip of the other
-MAX_CONFIG_BYTES = 64 << 10  # some hundred times what all settings need
+_MOST_NAMED = 3  # unknown variables in one message
+_SLIP = 0.8  # similarity from which a word is probably a typo of another
+MAX_CONFIG_BYTES = 64 << 10  # about a hundred times what all settings need
 
 
 class Resolved(Struct, frozen=True):
-    """The settings, for each where its value came from, and sentences about what was passed over."""
+    """The settings, the origin of each value, and notes about what was ignored."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -35,7 +35,7 @@ class Resolved(Struct, frozen=True):
 
 
 def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
-    """`given` is what the command line gave, by attribute, None for nothing. Raises UsageError."""
+    """Resolve all settings. `given`: the command line's values by attribute, None if not given. Raises UsageError."""
     path = path or config_path()
     values: dict[str, Any] = {}
     origins = {each.attribute: "default" for each in SETTINGS}
@@ -48,10 +48,10 @@ def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
 
 
 def home_directory() -> Path:
-    """The invoking user's: under sudo theirs, not root's."""
+    """The invoking user's home: under sudo not root's, but that of the user who ran sudo."""
     caller = invoking_user()
     if caller is not None:
-        with suppress(KeyError):  # nobody has this uid
+        with suppress(KeyError):  # no user has this uid
             return Path(pwd.getpwuid(caller[0]).pw_dir)
     with suppress(RuntimeError):  # neither HOME nor a passwd entry
         return Path.home()
@@ -59,7 +59,7 @@ def home_directory() -> Path:
 
 
 def config_path() -> Path:
-    """The invoking user's config.toml (XDG Base Directory specification; sudo does not tell their XDG_CONFIG_HOME)."""
+    """The invoking user's config.toml (XDG Base Directory specification; sudo does not pass XDG_CONFIG_HOME on)."""
     base = "" if invoking_user() is not None else os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(base) if base.startswith("/") else home_directory() / ".config") / "nettop/config.toml"
 
@@ -82,8 +82,8 @@ def as_toml(resolved: Resolved) -> str:
 
 
 def look(settings: Settings) -> "Look":
-    """How the screen is wanted."""
-    from nettop.view.look import Look  # noqa: PLC0415 - the headless commands do without
+    """The screen's part of the settings."""
+    from nettop.view.look import Look  # noqa: PLC0415 - headless commands do not load it
     from nettop.view.panes import PANES  # noqa: PLC0415
 
     panes = tuple(
@@ -94,14 +94,14 @@ def look(settings: Settings) -> "Look":
 
 
 def _passed_over() -> Iterator[str]:
-    """Of the environment. Others name variables there: Kubernetes makes seven of them for a service named nettop."""
+    """Note unknown NETTOP_* variables. No error: Kubernetes sets seven of them for a service named nettop."""
     known = [each.variable for each in SETTINGS if each.variable]
     unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
     if not unknown:
         return
-    import difflib  # noqa: PLC0415 - only then
+    import difflib  # noqa: PLC0415 - only needed now
 
-    settings = [name.removeprefix(_PREFIX) for name in known]  # what all share makes all alike
+    settings = [name.removeprefix(_PREFIX) for name in known]  # the common prefix would make all of them similar
     slips, others = [], []
     for name in unknown:
         near = difflib.get_close_matches(name.removeprefix(_PREFIX), settings, 1, _SLIP)
@@ -110,7 +110,7 @@ def _passed_over() -> Iterator[str]:
         else:
             others.append(name)
     more = [f"{len(others) - _MOST_NAMED} more"] if len(others) > _MOST_NAMED else []
-    yield f"not a setting, so ignored in the environment: {', '.join([*slips, *others[:_MOST_NAMED], *more])}."
+    yield f"ignored unknown settings in the environment: {', '.join([*slips, *others[:_MOST_NAMED], *more])}."
 
 
 def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
@@ -132,17 +132,17 @@ def _from_file(path: Path) -> Iterator[tuple[Setting, Any, str]]:
     text = _read(path)
     if text is None:
         return
-    import tomllib  # noqa: PLC0415 - only who has a file pays for it
+    import tomllib  # noqa: PLC0415 - only needed if there is a file
 
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.", "Mend or remove it.") from error
+        raise UsageError(f"{path} is not TOML: {error}.", "Fix or remove it.") from error
     for name, value in _flat(document, path, text):
         each = next((each for each in SETTINGS if each.name == name), None)
         where = _place(path, text, name)
         if each is None:
-            raise UsageError(f"{where}: there is no setting '{name}'.", suggestion(name, _names()))
+            raise UsageError(f"{where}: unknown setting '{name}'.", suggestion(name, _names()))
         try:
             yield each, each.kind.check(value), f"file, {where.removeprefix(f'{path} ')}"
         except (WrongValueError, UsageError) as error:
@@ -160,7 +160,7 @@ def _refused(where: str, error: WrongValueError | UsageError) -> UsageError:
 
 
 def _flat(document: Mapping[str, Any], path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Names and values; of a section that is no table a UsageError."""
+    """Yield (name, value). Raises UsageError if a section is not a table."""
     for name, value in document.items():
         if name not in SECTIONS:
             yield name, value
@@ -168,7 +168,9 @@ def _flat(document: Mapping[str, Any], path: Path, text: str) -> Iterator[tuple[
             for key, inner in value.items():
                 yield f"{name}.{key}", inner
         else:
-            raise UsageError(f"{_place(path, text, name)}: '{name}' is no table.", f"Write [{name}] on its own line.")
+            raise UsageError(
+                f"{_place(path, text, name)}: '{name}' is not a table.", f"Write [{name}] on its own line."
+            )
 
 
 _TABLE = r"\s*\[\s*([\w.\"'-]+)\s*\]"
@@ -176,7 +178,7 @@ _KEY = r"\s*([\w.\"' -]+?)\s*="
 
 
 def _place(path: Path, text: str, name: str) -> str:
-    """The file, and the line where the name is given if that is easily found."""
+    """The file, and the line that sets `name` if a simple search finds it."""
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(_TABLE, line):
@@ -192,12 +194,12 @@ def _place(path: Path, text: str, name: str) -> str:
 
 
 def _read(path: Path) -> str | None:
-    """The text; None if there is no such file.
+    """The file's text; None if it does not exist.
 
-    Root reads here what a user may have prepared: no device, no FIFO, nothing without end, and nothing that the user
-    could not read themselves, of which an error message would tell a part.
+    Root may read what a user has prepared here, so it refuses devices, FIFOs, endless files, and files that the user
+    could not read: an error message would reveal a part of them.
     """
-    remedy = "Mend its permissions, or remove it."
+    remedy = "Fix its permissions, or remove it."
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -217,15 +219,15 @@ def _read(path: Path) -> str | None:
     finally:
         os.close(descriptor)
     if len(content) > MAX_CONFIG_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes.", "Put your settings there, nothing else.")
+        raise UsageError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes.", "Keep nothing but settings in it.")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8.", "Write it anew as UTF-8.") from error
+        raise UsageError(f"{path} is not UTF-8.", "Save it as UTF-8.") from error
 
 
 def _is_there(path: Path) -> bool:
-    """False too where one may not even look, as in the home of somebody else."""
+    """Also False if the directory cannot be searched, e.g. another user's home."""
     try:
         path.lstat()
     except OSError:
@@ -235,7 +237,7 @@ def _is_there(path: Path) -> bool:
 
 def _refuse_what_is_not_theirs(path: Path, status: os.stat_result, remedy: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} cannot be read: it is not an ordinary file.", "Put a file there, or remove it.")
+        raise UsageError(f"{path} cannot be read: it is not a regular file.", "Replace it with a file, or remove it.")
     caller = invoking_user()
     if caller is not None and status.st_uid != caller[0] and not status.st_mode & stat.S_IROTH:
-        raise UsageError(f"{path} cannot be read: it belongs to somebody else.", remedy)
+        raise UsageError(f"{path} cannot be read: it is owned by another user.", remedy)

@@ -30,7 +30,7 @@ _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
     "On a table": keys.TABLE_KEYS,
-    "In a detail": keys.DETAIL_KEYS,
+    "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
     "While typing a path": keys.PATH_KEYS,
     "In the help": keys.HELP_KEYS,
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def files() -> dict[str, str]:
-    """Name to text."""
+    """The generated texts by file name."""
     made = {"nettop.1": manual()}
     for shell, name in _COMPLETIONS.items():
         made[name] = shtab.complete(_parser(), shell)
@@ -228,7 +228,7 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Text as it is: nothing in it commands troff."""
+    """Text that troff takes literally."""
     text = text.translate({ord(character): written for character, written in _ROFF.items()})
     return f"\\&{text}" if text.startswith(".") else text
 

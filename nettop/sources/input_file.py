@@ -1,7 +1,7 @@
-"""What a recording is read from: a file, a pipe or standard input, compressed or not, and read once.
+"""Input of a replay: a file, a pipe or standard input, compressed or not, read once.
 
-A pipe cannot be rewound, so what its beginning tells is looked at without being taken. It may stand still, so whoever
-must not wait asks first.
+A pipe cannot be rewound, so lines that were read to identify it can be put back. It may stall, so callers that must
+not block call is_ready() first.
 """
 
 import os
@@ -18,11 +18,11 @@ from nettop.errors import UsageError
 
 STDIN = Path("-")
 _CHUNK_BYTES = 64 << 10  # as much as a pipe holds
-_MAX_OUTPUT_BYTES = 1 << 20  # of one step: a few bytes of zstd may stand for gigabytes
+_MAX_OUTPUT_BYTES = 1 << 20  # of one step: a few bytes of zstd may expand to gigabytes
 
 
 class _Decompressor(Protocol):
-    """As bz2, lzma and compression.zstd have it."""
+    """The interface that bz2, lzma and compression.zstd share."""
 
     @property
     def eof(self) -> bool: ...
@@ -37,7 +37,7 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """zlib in that shape."""
+    """zlib with that interface."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -62,7 +62,7 @@ class _Gzip:
 
 
 def _zstd() -> _Decompressor:
-    # imported where one is read: no other command needs it
+    # imported only to read such a file: nothing else needs it
     if sys.version_info >= (3, 14):
         from compression.zstd import ZstdDecompressor  # noqa: PLC0415
     else:
@@ -70,7 +70,7 @@ def _zstd() -> _Decompressor:
     return ZstdDecompressor()
 
 
-# By what they begin with, not by name: a pipe has none. RFC 1952 section 2.3.1, RFC 8878 sections 3.1.1 and 3.1.2.
+# Identified by first bytes, not by name: a pipe has none. RFC 1952 section 2.3.1, RFC 8878 sections 3.1.1 and 3.1.2.
 _FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[], _Decompressor]], ...] = (
     ("gzip", (b"\x1f\x8b",), _Gzip),
     ("zstd", (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16))), _zstd),
@@ -79,20 +79,20 @@ _MAGIC_BYTES = 4
 
 
 class RecordingError(UsageError):
-    """A file that is not what `nettop stream` or `nettop snapshot` writes, or not all of it."""
+    """The input was not written by `nettop stream` or `nettop snapshot`, or is incomplete."""
 
 
 class InputFile:
-    """Lines. `path` is `-` for standard input. Raises RecordingError; close() releases it."""
+    """Reads lines. `path` is `-` for standard input. Raises RecordingError; close() releases the file."""
 
     def __init__(self, path: Path) -> None:
         self.name = "standard input" if path == STDIN else str(path)
-        self.was_cut = False  # its compressed data stops before its end
+        self.was_cut = False  # its compressed data is truncated
         self._format = ""
         self._new: Callable[[], _Decompressor] | None = None
         self._decompressor: _Decompressor | None = None
         self._lines: deque[bytes] = deque()
-        self._rest = bytearray()  # of a line that has not ended yet
+        self._rest = bytearray()  # of an incomplete line
         self._ended = False
         try:
             self._fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,19 +106,19 @@ class InputFile:
         self._waiting.register(self._fd, select.POLLIN)
 
     def close(self) -> None:
-        """Release it; more than once does no harm."""
+        """Release the file; may be called again."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
     @property
     def is_standard_input(self) -> bool:
-        """Whether it is what the program was given as its input, by whichever name."""
+        """Whether this is the program's standard input, under any name."""
         mine, standard = os.fstat(self._fd), os.fstat(0)
         return (mine.st_dev, mine.st_ino) == (standard.st_dev, standard.st_ino)
 
     def is_ready(self, timeout_s: float) -> bool:
-        """Wait so long for a line or the end."""
+        """Whether a line or the end is there, or arrives within the timeout."""
         end = time.monotonic() + timeout_s
         while not self._lines and not self._ended:
             if not self._has_raw() and not self._waiting.poll(max(end - time.monotonic(), 0) * 1000):
@@ -127,7 +127,7 @@ class InputFile:
         return True
 
     def readline(self, limit: int) -> bytes:
-        """As of a file: with its end of line, without it if longer or the last, nothing at the end."""
+        """As for a file: ends with a newline unless it is longer than `limit` or the last line; empty at the end."""
         while not self._lines and not self._ended and len(self._rest) < limit:
             self._advance()
         if self._lines:
@@ -141,7 +141,7 @@ class InputFile:
         return line
 
     def unread(self, lines: list[bytes]) -> None:
-        """Give back what was read: it comes next, piece by piece."""
+        """Put pieces back, to be read next in the same order."""
         self._lines.extendleft(reversed(lines))
 
     def _magic(self) -> bytes:
@@ -154,7 +154,7 @@ class InputFile:
         return bool(self._raw) or (self._decompressor is not None and not self._decompressor.needs_input)
 
     def _advance(self) -> None:
-        """Take what can be had next; waits where nothing can."""
+        """Read the next chunk; blocks if there is none."""
         try:
             raw, self._raw = self._raw, b""
             if not raw and not self._has_raw():
@@ -171,18 +171,18 @@ class InputFile:
 
     def _decompressed(self, raw: bytes, new: Callable[[], _Decompressor]) -> bytes:
         if self._decompressor is None:
-            raw = raw.lstrip(b"\0")  # which may fill the file up behind its data, as on tape
+            raw = raw.lstrip(b"\0")  # padding behind the data, as on tape
             if not raw:
                 return b""
             self._decompressor = new()
         try:
             output = self._decompressor.decompress(raw, _MAX_OUTPUT_BYTES)
-        except Exception as error:  # zlib.error, ZstdError: they have no base of their own
+        except Exception as error:  # zlib.error and ZstdError share no other base
             raise RecordingError(
                 f"{self.name} is damaged: its {self._format} data cannot be read ({error}).",
-                "Copy it once more from where it was made.",
+                "Copy it again from its origin.",
             ) from error
-        if self._decompressor.eof:  # another may follow: so are files joined
+        if self._decompressor.eof:  # another member may follow: files can be concatenated
             self._raw = self._decompressor.unused_data
             self._decompressor = None
         return output

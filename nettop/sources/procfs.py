@@ -1,4 +1,4 @@
-"""What /proc, /etc/passwd and uname say: of a process while it lives, and of this host."""
+"""What /proc, /etc/passwd and uname say about a living process and about this host."""
 
 import os
 import platform
@@ -14,9 +14,9 @@ from nettop.tracking.clock import TimeNamespace
 from nettop.tracking.processes import CommandLine, Described, command_line
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_HEAD_BYTES, _TAIL_BYTES = 3072, 1024  # of a command line: more than anyone reads, and some carry megabytes
-_MAX_COMMAND_LINE_BYTES = 8 << 20  # the kernel takes 6 MB: three quarters of _STK_LIM, fs/exec.c
-_MAX_FILE_BYTES = 64 << 10  # of others: a cgroup's path may be long, and the last line of many
+_HEAD_BYTES, _TAIL_BYTES = 3072, 1024  # of a command line: more than anyone reads; some hold megabytes
+_MAX_COMMAND_LINE_BYTES = 8 << 20  # the kernel accepts 6 MB: three quarters of _STK_LIM, fs/exec.c
+_MAX_FILE_BYTES = 64 << 10  # of other files: a cgroup's path may be long and come after many lines
 _PASSWD = Path("/etc/passwd")
 _MAX_PASSWD_BYTES = 16 << 20  # 200,000 users
 _CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -24,9 +24,9 @@ _START_TIME_FIELD, _PARENT_FIELD = 19, 1  # after the name, proc_pid_stat(5) fie
 
 
 def open_proc() -> int:
-    """A descriptor of /proc, or of a mount of our own where that hides other users' processes (hidepid, proc(5)).
+    """A descriptor of /proc, or of a private mount if /proc hides other users' processes (hidepid, proc(5)).
 
-    Seeing them there would take CAP_SYS_PTRACE, which can do anything to them.
+    Seeing them in /proc would need CAP_SYS_PTRACE, which gives full control over them.
     """
     with suppress(OSError):
         if _hides_processes(Path("/proc/self/mounts").read_text()):
@@ -42,12 +42,12 @@ def _hides_processes(mounts: str) -> bool:
 
 
 def shows_pids(proc: int) -> bool:
-    """Whether this is /proc at all: it has this process."""
+    """Whether this /proc works for nettop: it contains this process."""
     return os.access(f"{os.getpid()}/stat", os.R_OK, dir_fd=proc)
 
 
 def describe(proc: int, key: ProcessKey) -> Described | None:
-    """A living process, from this descriptor of /proc; None if it is gone, or if the pid now belongs to another."""
+    """A living process, read from this descriptor of /proc; None if it is gone or its pid has been reused."""
     try:
         directory = os.open(str(key.pid), _DIRECTORY, dir_fd=proc)
     except (FileNotFoundError, ProcessLookupError):
@@ -56,7 +56,7 @@ def describe(proc: int, key: ProcessKey) -> Described | None:
         return _UNREADABLE
     try:
         fields = _read(directory, "stat").rpartition(b")")[2].split()
-        # The kernel gives the start here in clock ticks only, rounded down, and as this time namespace sees it.
+        # Here the kernel gives the start only in clock ticks, rounded down, on this time namespace's clock.
         if int(fields[_START_TIME_FIELD]) != (key.start_boot_ns + time_namespace().boot_ns) // _CLOCK_TICK_NS:
             return None
         return Described(
@@ -72,16 +72,16 @@ def describe(proc: int, key: ProcessKey) -> Described | None:
         os.close(directory)
 
 
-_UNREADABLE = Described(CommandLine(()), None, None)  # which is not to be gone
+_UNREADABLE = Described(CommandLine(()), None, None)  # unreadable does not mean gone
 
 
 @cache
 def time_namespace() -> TimeNamespace:
-    """The clocks of this process beside the kernel's own."""
+    """The offsets of this process's clocks from the kernel's own."""
     shift = {"monotonic": 0, "boottime": 0}
     with suppress(OSError):  # Linux before 5.6 has no time namespaces
         if Path("/proc/self/ns/time").readlink() != Path("/proc/self/ns/time_for_children").readlink():
-            return TimeNamespace()  # unshared but not entered: the file below speaks of children
+            return TimeNamespace()  # unshared but not entered: the file below is about children
         for line in Path("/proc/self/timens_offsets").read_text().splitlines():
             name, seconds, nanoseconds = line.split()
             shift[name] = int(seconds) * 1_000_000_000 + int(nanoseconds)
@@ -89,9 +89,9 @@ def time_namespace() -> TimeNamespace:
 
 
 class UserNames:
-    """Names of users as /etc/passwd has them now.
+    """User names from the current /etc/passwd.
 
-    The C library would ask whatever nsswitch.conf names, over the network too, and wait for it in the very incident.
+    The C library would query all that nsswitch.conf names, even over the network, and hang during the very incident.
     """
 
     def __init__(self, path: Path = _PASSWD) -> None:
@@ -114,7 +114,7 @@ class UserNames:
 
 
 def _users(text: bytes) -> dict[int, str]:
-    """passwd(5); of several names of one uid the first, as getpwuid(3) gives it."""
+    """Parse passwd(5). If a uid has several names, the first one counts, as in getpwuid(3)."""
     names: dict[int, str] = {}
     for line in text.splitlines():
         fields = line.split(b":")
@@ -138,7 +138,7 @@ def this_host() -> Host:
 
 
 def _command_line(directory: int) -> CommandLine:
-    """All of it, or its beginning and its end: what a program was told last is often what it is about."""
+    """All of it, or its start and its end: the last arguments are often the ones that matter."""
     file = os.open("cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         head = os.read(file, _HEAD_BYTES + _TAIL_BYTES)
@@ -154,7 +154,7 @@ def _command_line(directory: int) -> CommandLine:
 
 
 def _length(file: int, known: int) -> int:
-    """By halves, because /proc tells no sizes, and to read it all takes a hundred times as long."""
+    """Found by bisection: /proc tells no sizes, and reading it all takes a hundred times as long."""
     least, most = known, _MAX_COMMAND_LINE_BYTES
     while least < most:
         middle = (least + most) // 2

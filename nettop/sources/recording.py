@@ -13,14 +13,14 @@ from nettop.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
 from nettop.sources.input_file import InputFile, RecordingError
 from nettop.text import printable_text
 
-MAX_LINE_BYTES = 8 << 20  # a row holds a DNS answer of 64 KB at most; a longer line is no recording
+MAX_LINE_BYTES = 8 << 20  # a row holds a DNS answer of at most 64 KB; a longer line is not from a recording
 MAX_SNAPSHOT_BYTES = 1 << 30
 _WRITERS = "'nettop stream' or 'nettop snapshot'"
 MIN_SPEED, MAX_SPEED = 1 / 64, 1024.0
 
 
 class _Envelope(msgspec.Struct):
-    """What tells the kinds of files apart."""
+    """The fields that identify the kind of a file."""
 
     type: str | None = None
     schema: str | None = None
@@ -29,7 +29,7 @@ class _Envelope(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(AnyEvent)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _SNAPSHOT = msgspec.json.Decoder(Snapshot)
-# Bytes that are not UTF-8 and nesting without end come from msgspec as these.
+# msgspec also raises the last two: for invalid UTF-8 and for excessive nesting.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -43,7 +43,7 @@ def _opened(file: Path | InputFile) -> Iterator[InputFile]:
 
 
 def read_snapshot(file: Path | InputFile) -> Snapshot | None:
-    """The snapshot in the file; None if it is not one but may be a recording, which an InputFile then has before it.
+    """The snapshot in the file; None if it may be a recording instead, with an InputFile back at its start.
 
     Raises RecordingError.
     """
@@ -53,7 +53,7 @@ def read_snapshot(file: Path | InputFile) -> Snapshot | None:
     first = file.readline(MAX_LINE_BYTES)
     if not first.strip():
         _refuse_cut(file)
-        raise RecordingError(f"{file.name} is empty.", f"Give a file that {_WRITERS} wrote.")
+        raise RecordingError(f"{file.name} is empty.", f"Give a file written by {_WRITERS}.")
     envelope = _envelope(first)
     if envelope is not None and envelope.schema != SNAPSHOT_SCHEMA:
         file.unread([first])
@@ -64,9 +64,9 @@ def read_snapshot(file: Path | InputFile) -> Snapshot | None:
     if envelope is None:
         if first.lstrip().startswith(b"{") and first.strip() != b"{":
             file.unread(pieces)
-            return None  # a recording whose first line was cut
+            return None  # a recording whose first line is truncated
         _refuse_cut(file)
-        raise RecordingError(f"{file.name} is not JSON, or not all of it.", f"Give a file that {_WRITERS} wrote.")
+        raise RecordingError(f"{file.name} is not JSON, or is incomplete.", f"Give a file written by {_WRITERS}.")
     if envelope.schema != SNAPSHOT_SCHEMA:
         raise _wrong_schema(file.name, envelope.schema)
     _refuse_cut(file)
@@ -74,15 +74,15 @@ def read_snapshot(file: Path | InputFile) -> Snapshot | None:
         return _SNAPSHOT.decode(_without_control_characters(whole))
     except _NOT_JSON as error:
         raise RecordingError(
-            f"{file.name} is not a snapshot of this form: {error}.", "It may come from a newer nettop; try with that."
+            f"{file.name} is not a valid snapshot: {error}.", "It may come from a newer nettop; replay it with that."
         ) from error
 
 
 def _refuse_cut(file: InputFile) -> None:
     if file.was_cut:
         raise RecordingError(
-            f"{file.name} was cut: its compressed data stops before its end.",
-            "Copy it once more from where it was made.",
+            f"{file.name} is truncated: its compressed data ends too early.",
+            "Copy it again from its origin.",
         )
 
 
@@ -101,9 +101,9 @@ def _envelope(text: bytes) -> _Envelope | None:
 
 
 def _without_control_characters(text: bytes) -> bytes:
-    """The same JSON, its strings made printable: a recording may come from a stranger, and its text goes to terminals.
+    """The same JSON with printable strings: a recording is untrusted, and its text goes to terminals.
 
-    What nettop wrote is printable, so this seldom does more than look.
+    What nettop writes is printable, so this rarely does more than check.
     """
     if b"\\" not in text and text.decode().replace("\n", "").isprintable():
         return text
@@ -121,17 +121,17 @@ def _printable_strings(value: Any) -> Any:
 
 
 def _wrong_schema(name: str, schema: str | None) -> RecordingError:
-    what = f"has the schema '{schema}'" if schema else "names no schema"
+    what = f"has the schema '{schema}'" if schema else "has no schema"
     return RecordingError(
         f"{name} {what}; this nettop reads {STREAM_SCHEMA} and {SNAPSHOT_SCHEMA}.",
-        "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+        f"Give a file written by {_WRITERS} of this version.",
     )
 
 
 def read_events(file: Path | InputFile, partial: bool) -> Iterator[AnyEvent]:
-    """The events of a recording. `partial`: take one that was cut, up to its last whole line.
+    """The events of a recording. `partial`: accept a truncated one, up to its last complete line.
 
-    Raises RecordingError, with the line.
+    Raises RecordingError, which names the line.
     """
     with _opened(file) as opened:
         name = opened.name
@@ -140,7 +140,9 @@ def read_events(file: Path | InputFile, partial: bool) -> Iterator[AnyEvent]:
         while line := opened.readline(MAX_LINE_BYTES):
             number += 1
             if ended:
-                raise RecordingError(f"{name} goes on after its end (line {number}).", "Remove what follows the end.")
+                raise RecordingError(
+                    f"{name} continues after its 'end' event (line {number}).", "Remove what follows it."
+                )
             if not line.endswith(b"\n"):
                 if partial and number > 1:
                     return
@@ -153,11 +155,11 @@ def read_events(file: Path | InputFile, partial: bool) -> Iterator[AnyEvent]:
         if opened.was_cut:
             raise _cut(name, f"within its compressed data, after line {number}")
         if not ended:
-            raise _cut(name, f"after line {number}, without its last line")
+            raise _cut(name, f"after line {number}, without the 'end' event")
 
 
 def _cut(name: str, where: str) -> RecordingError:
-    return RecordingError(f"{name} was cut: it stops {where}.", "Add --partial to take the whole lines that there are.")
+    return RecordingError(f"{name} is truncated: it stops {where}.", "Add --partial to accept the complete lines.")
 
 
 def _decode(name: str, line: bytes, number: int) -> AnyEvent:
@@ -169,16 +171,16 @@ def _decode(name: str, line: bytes, number: int) -> AnyEvent:
             raise _wrong_schema(name, envelope.schema) from error
         raise RecordingError(
             f"{name} line {number} is not an event of {STREAM_SCHEMA}: {error}.",
-            "The file was changed, or comes from a newer nettop.",
+            "The file was modified, or comes from a newer nettop.",
         ) from error
     except _NOT_JSON as error:
         raise RecordingError(
-            f"{name} line {number} is not JSON: {error}.", "Give a file that 'nettop stream' wrote, unchanged."
+            f"{name} line {number} is not JSON: {error}.", "Give an unmodified file written by 'nettop stream'."
         ) from error
     if (number == 1) != isinstance(event, Start):
         raise RecordingError(
-            f"{name} line {number}: a recording has one line of type 'start', its first.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            f"{name} line {number}: a recording has exactly one 'start' event, in its first line.",
+            "Give an unmodified file written by 'nettop stream'.",
         )
     return event
 
@@ -192,7 +194,7 @@ class RecordingSource:
         self._speed = speed
         self._next: AnyEvent | None = next(self._events, None)
         if self._next is None:
-            raise RecordingError(f"{self._file.name} is empty.", "Give a file that 'nettop stream' wrote.")
+            raise RecordingError(f"{self._file.name} is empty.", "Give a file written by 'nettop stream'.")
         self._first_time = self._next.time
         self._played_s = 0.0  # of the recording's time
         self._resumed_at = time.monotonic()
@@ -200,7 +202,7 @@ class RecordingSource:
         self.finished = False
 
     def read(self, timeout_s: float) -> list[AnyEvent]:
-        """See Source: the events up to the next tick, once that is due; of a pipe those that have come."""
+        """See Source: the events up to the next tick, once it is due; from a pipe, those that have arrived."""
         if not self._look_ahead(timeout_s) or self._next is None:
             return []
         if self._speed is not None and not self._wait_until_due(self._next, timeout_s, self._speed):
@@ -213,7 +215,7 @@ class RecordingSource:
         return batch
 
     def _look_ahead(self, timeout_s: float) -> bool:
-        """Whether the next event is there, or comes in this time."""
+        """Whether the next event is there, or arrives within the timeout."""
         if self._next is None and not self.finished and self._file.is_ready(timeout_s):
             self._next = next(self._events, None)
             self.finished = self._next is None
@@ -251,7 +253,7 @@ class RecordingSource:
             self._speed = min(max(self._speed * 2.0**step, MIN_SPEED), MAX_SPEED)
 
     def hold(self, held: bool) -> None:
-        """See Source: a held recording stands still."""
+        """See Source: a held recording does not advance."""
         self._advance()
         self._held = held
 

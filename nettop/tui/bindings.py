@@ -1,4 +1,4 @@
-"""The declared keys as Textual wants them."""
+"""The declared keys as Textual's bindings."""
 
 from textual.binding import Binding
 

@@ -1,6 +1,6 @@
-"""The line at the bottom: the keys that do something now, each a button for the mouse.
+"""The footer: the keys that work now, each of them clickable.
 
-One widget that draws a line. Textual's Footer makes a widget of every key, anew whenever the focus moves: 30 ms.
+One widget that draws a line. Textual's Footer recreates a widget per key whenever the focus moves, which takes 30 ms.
 """
 
 from typing import ClassVar, NamedTuple
@@ -26,7 +26,7 @@ class _Hint(NamedTuple):
 
 
 class KeyLine(Widget):
-    """Follows the bindings of its screen; what finds no room is in the help."""
+    """Shows the bindings of its screen; those that do not fit are in the help."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--label"}
 
@@ -44,7 +44,7 @@ class KeyLine(Widget):
             binding = active.binding
             if binding.show and active.enabled:
                 hint = _Hint(binding.key, printable_text(self.app.get_key_display(binding)), binding.description)
-                shown.setdefault(binding.action, hint)  # the first of several keys for one thing
+                shown.setdefault(binding.action, hint)  # the first key of each action
         hints = list(shown.values())
         if hints != self._hints:
             self._hints = hints
@@ -64,7 +64,7 @@ class KeyLine(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:
-        """As if the key under the mouse was pressed."""
+        """Press the key under the mouse."""
         x = event.x
         for hint in self._hints:
             if x < hint.cells:

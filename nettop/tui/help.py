@@ -1,4 +1,4 @@
-"""The help: keys, columns and filter language, from their declarations."""
+"""The help: keys, columns and filter language, generated from their declarations."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
@@ -25,7 +25,7 @@ _KEY_CELLS = 18
 
 
 class HelpScreen(ClosedOnce, ModalScreen[None]):
-    """Everything that one can type."""
+    """Every key, column and filter term."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(HELP_KEYS)]
 
@@ -40,25 +40,25 @@ class HelpScreen(ClosedOnce, ModalScreen[None]):
         yield TooSmall()
 
     def action_close(self) -> None:
-        """Back to where one was."""
+        """Return to the screen below."""
         self.dismiss()
 
     def action_scroll(self, step: int) -> None:
-        """One line. Keys may come before the text is there."""
+        """Scroll by a line. Keys may arrive before the text is mounted."""
         for text in self.query("#help"):
             text.scroll_relative(y=step, animate=False, immediate=True)
 
     def action_page(self, step: int) -> None:
-        """One page."""
+        """Scroll by a page."""
         for text in self.query("#help"):
             text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
 
 def help_text(keymap: Mapping[str, str]) -> Group:
-    """All of it; `keymap` has the keys that the user has changed, by id."""
+    """The whole help; `keymap` holds the keys that the user has changed, by id."""
     return Group(
         *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
-        *_section("In a detail", _key_lines(DETAIL_KEYS, keymap)),
+        *_section("In a detail view", _key_lines(DETAIL_KEYS, keymap)),
         *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
         *_section("Filter", _filter_lines()),
         *(

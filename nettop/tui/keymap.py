@@ -1,4 +1,4 @@
-"""Keys that the user has changed: whether one would have two meanings."""
+"""Checks the keys that the user has changed for conflicts."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from nettop.view.keys import TOGETHER
 
 
 def refuse_clashes(keymap: Mapping[str, str]) -> None:
-    """Raises UsageError if a key would have two meanings, which would leave one of them dead."""
+    """Raise UsageError if one key has two actions, because one of them would never run."""
     for keys in TOGETHER:
         taken: dict[str, str] = {}
         for key in keys:
@@ -17,6 +17,6 @@ def refuse_clashes(keymap: Mapping[str, str]) -> None:
                 other = taken.setdefault(binding.key, key.id)
                 if other != key.id:
                     raise UsageError(
-                        f"[keys] of config.toml: '{binding.key}' would be the key of both '{other}' and '{key.id}'.",
+                        f"[keys] in config.toml: '{binding.key}' is bound to both '{other}' and '{key.id}'.",
                         "Give one of them another key.",
                     )

@@ -1,4 +1,4 @@
-"""A screen that is closed once."""
+"""A screen that ignores a second request to close."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from textual.await_complete import AwaitComplete
 
 
 class ClosedOnce:
-    """For a Screen to inherit from first.
+    """A mixin, to be the first base class of a Screen.
 
-    Keys that come at once are queued for the screen that is open. The second one that closes it would close the screen
-    below, and where that is the only one, end the program.
+    Keys pressed in quick succession are queued for the open screen. A second key that closes it would close the screen
+    below, and end the program if that is the only one left.
     """
 
     is_active: bool

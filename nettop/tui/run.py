@@ -1,4 +1,4 @@
-"""The screen from start to end: the terminal is left as it was found, whatever happens."""
+"""Runs the screen, and restores the terminal whatever happens."""
 
 import gc
 import os
@@ -15,27 +15,27 @@ from nettop.tui.app import NettopApp
 from nettop.tui.keymap import refuse_clashes
 from nettop.view.look import Look
 
-# How long a key may wait for Python while the collector has it. It waits in three threads one after the other: where
-# it is read, where its frame is made, and where that is written.
+# How long a key may wait for the GIL while the collector holds it. It waits once in each of three threads: the one
+# that reads the key, the one that renders its frame, and the one that writes the frame.
 _SWITCH_S = 0.001
 
 
 def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
-    """Show what the feed brings until the user leaves.
+    """Show the feed's snapshots until the user quits.
 
-    Raises what ended the feed if that is a NettopError; RunError after any other crash, with the log's path.
+    Raises the NettopError that ended the feed; after any other crash a RunError with the log's path.
     """
     try:
         refuse_clashes(look.keymap)
         app = NettopApp(feed, mode, chosen, look)
         feed.start(app.feed_changed)
         sys.setswitchinterval(_SWITCH_S)
-        gc.freeze()  # what has been imported stays: the collector need not look through it 10 ms long, again and again
+        gc.freeze()  # imports stay, so the garbage collector need not spend 10 ms on them at each full pass
         with on_ending(app.leave):
             app.run()
     finally:
         feed.stop()
-        signal.setitimer(signal.ITIMER_REAL, 0)  # see NettopApp: the end has been reached in time
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the end came in time: cancel NettopApp.leave's deadline
     if app.failure is not None:
         raise app.failure
     if app.crash is not None:
@@ -46,12 +46,12 @@ def run_screen(feed: Feed, mode: str, chosen: Filter, look: Look) -> int:
 def _crashed(text: str) -> RunError:
     try:
         path = _log(text)
-    except OSError:  # no directory for temporary files can be written to
+    except OSError:  # no writable directory for temporary files
         return RunError(
-            "The screen failed.", "This is a defect: please run again with --debug and report what that shows.", text
+            "The screen crashed.", "This is a bug: please run it again with --debug and report the output.", text
         )
     return RunError(
-        f"The screen failed; what happened is in {path}.", "This is a defect: please report it with that file."
+        f"The screen crashed; the details are in {path}.", "This is a bug: please report it with that file."
     )
 
 

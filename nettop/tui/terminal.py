@@ -1,8 +1,8 @@
-"""Both directions of the terminal: any byte may come from it, not every character may go to it, and it may vanish.
+"""Terminal input and output: any byte may arrive, not every character can be shown, and the terminal may vanish.
 
-Textual's own driver decodes what comes as strict UTF-8, on a thread whose failure ends the program; it asks a terminal
-that is gone for more, again and again; and it writes through Python's stderr, where the escape of a character that the
-locale does not have is wider than the character.
+Textual's own driver decodes input as strict UTF-8, on a thread whose failure ends the program; it keeps polling a
+terminal that has vanished; and it writes through Python's stderr, which replaces a character that the locale lacks by
+an escape of another width.
 """
 
 import codecs
@@ -24,9 +24,9 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 _STDERR = 2  # which Textual draws on
-_POLL_MS = 100  # how late the end of an escape key, or of the screen, may be noticed
+_POLL_MS = 100  # longest delay until a lone escape key, or the end of the screen, is noticed
 _READ_BYTES = 4096
-MAX_CELLS = 4096  # of a side that a terminal claims to have: 8K pixels hold half as many of the smallest letters
+MAX_CELLS = 4096  # credible width and height of a terminal: an 8K display fits half as many of the smallest letters
 
 _X10_MOUSE = re.compile(rb"\x1b\[M([\x20-\xff]{3})", re.DOTALL)
 _X10_MOUSE_CUT = re.compile(rb"\x1b\[M[\x20-\xff]{0,2}\Z", re.DOTALL)
@@ -34,7 +34,7 @@ _X10_OFFSET = 32
 _X10_RELEASED, _X10_BUTTONS, _X10_MOVES_OR_WHEEL = 3, 3, 32 | 64
 _C1 = {0x9B: "\x1b[", 0x8F: "\x1bO"}  # control characters in one byte: CSI, SS3
 
-# What nettop and Textual draw with, in ASCII: bars by their ink, arrows, borders, the dot of titles, the ellipsis.
+# ASCII for what nettop and Textual draw with: bars by their density, arrows, borders, the dot of titles, the ellipsis.
 _PLAIN = str.maketrans(
     "▁▂▃▄▅▆▇█▔▀░▒▓▖▗▘▙▚▛▜▝▞▟▉▊▋▌▍▎▏▐▕↑↓←→▲▼◀▶▴▾◂▸·•●○…",
     ".:-=+*%#-#.:%+++++++++||||||||||^v<>^v<>^v<>-**o~",
@@ -44,7 +44,7 @@ _PLAIN |= str.maketrans("─━═┄┅┈┉╌╍╴╶╸╺│┃║┆┇�
 
 
 def shows(text: str) -> bool:
-    """Whether the terminal gets this as it is, and nothing plainer instead."""
+    """Whether the terminal gets this text unchanged, without ASCII substitutes."""
     return text.isascii() or _is_unicode(_encoding(sys.__stderr__))
 
 
@@ -57,33 +57,33 @@ def _is_unicode(encoding: str) -> bool:
 
 
 class TerminalGone(Message):
-    """Nothing can be read from the terminal any more, or nothing written to it."""
+    """The terminal can no longer be read or written."""
 
 
 class TerminalDriver(LinuxDriver):
-    """Textual's driver with a reading thread and an output of its own."""
+    """Textual's driver with nettop's reading thread and output."""
 
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
         self._file: Any = TerminalOutput(_STDERR, _encoding(sys.__stderr__), self._gone)
-        self._taken = False  # the terminal is nettop's: something reads it and something writes to it
-        # Not Textual's handlers: they take the lock of its queue, which the main thread may hold where a signal comes.
+        self._taken = False  # nettop has the terminal: it reads from it and writes to it
+        # Not Textual's handlers: they take its queue's lock, which the main thread may hold when a signal arrives.
         signal.signal(signal.SIGTSTP, lambda *_: self._soon(self._stop))
         signal.signal(signal.SIGCONT, lambda *_: self._soon(self._go_on))
 
     def start_application_mode(self) -> None:
-        """Textual's hook. It takes nothing where nettop may not write, in the background."""
+        """Textual's hook. Does not take the terminal if nettop may not write to it, in the background."""
         self._taken = True
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._taken = self._key_thread is not None and self._key_thread.is_alive()
 
     def write(self, data: str) -> None:
-        """Textual's hook; while nobody takes what is written, the screen would wait for ever."""
+        """Textual's hook. Drops output without the terminal: with nobody to write it, the screen would wait forever."""
         if self._taken:
             super().write(data)
 
     def _soon(self, callback: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended already
+        with suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(callback)
 
     def _stop(self) -> None:
@@ -93,9 +93,9 @@ class TerminalDriver(LinuxDriver):
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _go_on(self) -> None:
-        """After SIGCONT, which comes with the end of a terminal too.
+        """After SIGCONT, which also arrives when a terminal closes.
 
-        SIGSTOP tells nobody: what is started here may still run, and the shell may have used the terminal meanwhile.
+        SIGSTOP cannot be caught: application mode may still be on, and the shell may have used the terminal meanwhile.
         """
         if not os.isatty(self.fileno):
             self._gone()
@@ -122,41 +122,41 @@ class TerminalDriver(LinuxDriver):
                 self.process_message(message)
 
     def _read(self) -> bytes | None:
-        """None if another program has read it meanwhile; b"" if nothing will ever come again."""
+        """None if another program has read the input first; b"" if no more can arrive."""
         try:
             return os.read(self.fileno, _READ_BYTES)
         except BlockingIOError:
             return None
-        except OSError:  # EIO: the terminal was hung up, or nettop has no claim to its keys any more
+        except OSError:  # EIO: the terminal was hung up, or no longer sends its keys to nettop
             return b""
 
     def _gone(self) -> None:
-        with suppress(RuntimeError):  # the loop has ended already
+        with suppress(RuntimeError):  # the event loop has ended
             self.send_message(TerminalGone())
 
 
 class InputDecoder:
-    """Bytes of a terminal as text, whatever they are.
+    """Decodes any bytes from a terminal.
 
-    UTF-8 whatever the locale says, which may well be wrong; what is not UTF-8 is a control character in one byte, or a
-    character of the locale, or left out. Mouse reports in the old form, whose coordinates are bytes, get the new one.
+    UTF-8 comes first, because the locale is often wrong. Other bytes are one-byte control characters, characters of
+    the locale, or dropped. Mouse reports in the old X10 form, whose coordinates are bytes, become SGR reports.
     """
 
     def __init__(self, encoding: str) -> None:
         name = f"nettop-input-{encoding}"
         codecs.register_error(name, lambda error: _not_utf8(error, encoding))
         self._decoder = codecs.getincrementaldecoder("utf-8")(name)
-        self._held = b""  # the beginning of a mouse report
+        self._held = b""  # the start of a mouse report
 
     def decode(self, raw: bytes) -> str:
-        """The text so far; the beginning of a character is kept."""
+        """The text so far; an incomplete character is held back."""
         raw = _X10_MOUSE.sub(_sgr_mouse, self._held + raw)
         cut = _X10_MOUSE_CUT.search(raw)
         self._held = cut.group() if cut else b""
         return self._decoder.decode(raw[: len(raw) - len(self._held)])
 
     def rest(self) -> str:
-        """What was kept, when nothing follows."""
+        """What was held back, when nothing follows."""
         self._held = b""
         return self._decoder.decode(b"", final=True)
 
@@ -177,14 +177,14 @@ def _sgr_mouse(report: re.Match[bytes]) -> bytes:
 
 
 class KeyParser:
-    """Textual's parser of keys and mouse reports, which some sequences break: those are left out."""
+    """Textual's parser of keys and mouse reports; drops the sequences that break it."""
 
     def __init__(self, debug: bool = False) -> None:
         self._debug = debug
         self._parser = XTermParser(debug)
 
     def parse(self, text: str) -> Iterator[Message]:
-        """The messages in it, and those that only waited for more."""
+        """The messages in the text, and those that were only waiting for more of it."""
         for character in text:
             yield from self._messages(partial(self._parser.feed, character))
         yield from self._messages(self._parser.tick)
@@ -196,7 +196,7 @@ class KeyParser:
                     yield message
                 else:
                     self._parser.terminal_size = None
-        except Exception:  # noqa: BLE001 - numbers beyond Unicode, divisions by a width of 0, and what is yet to be found
+        except Exception:  # noqa: BLE001 - numbers beyond Unicode, division by a width of 0, and others yet unknown
             broken, self._parser = self._parser, XTermParser(self._debug)
             self._parser.mouse_pixels = broken.mouse_pixels
             self._parser.terminal_size = broken.terminal_size
@@ -208,10 +208,10 @@ def _is_plausible(message: events.Resize) -> bool:
 
 
 class TerminalOutput:
-    """What Textual's writing thread writes to.
+    """The file that Textual's writer thread writes to.
 
-    Every character is as wide as Textual believes. Once the terminal is gone, what is written is dropped: a thread that
-    fails would have the screen wait for it.
+    Every character is as wide as Textual assumes. Once the terminal is gone, output is dropped: the screen would wait
+    for a thread that failed.
     """
 
     def __init__(self, descriptor: int, encoding: str, gone: Callable[[], None]) -> None:
@@ -223,32 +223,32 @@ class TerminalOutput:
         self._pending: list[str] = []
 
     def fileno(self) -> int:
-        """Of the terminal."""
+        """The terminal's descriptor."""
         return self._descriptor
 
     def write(self, text: str) -> int:
-        """Kept until flush(), which Textual calls when it has no more."""
+        """Buffered until flush(), which Textual calls when it has no more."""
         self._pending.append(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what was kept."""
+        """Write what was buffered."""
         text = "".join(self._pending)
         self._pending.clear()
         view = memoryview(self.encode(text))
         while view and not self._is_gone:
             try:
                 view = view[os.write(self._descriptor, view) :]
-            except BlockingIOError:  # whoever shares the terminal may have made it non-blocking
+            except BlockingIOError:  # another program may have made the shared terminal non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
                 self._is_gone = True
                 self._on_gone()
 
     def encode(self, text: str) -> bytes:
-        """In the terminal's encoding: what is drawn in ASCII unless that is Unicode, what it lacks as question marks.
+        """Encode for the terminal. Unless it has Unicode, drawing becomes ASCII and missing characters question marks.
 
-        A locale that is not UTF-8 is more often a mistake than a terminal without it. ASCII is right on both.
+        A locale without UTF-8 is more often a mistake than a terminal without it. ASCII is right for both.
         """
         if self._unicode:
             return text.encode(self._encoding, "replace")

@@ -1,4 +1,4 @@
-"""Numbers for people: short, and of even width where they stand in a column."""
+"""Human-readable numbers: short, and of even width in a column."""
 
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ def size(count: float) -> str:
 
 
 def rate(bytes_per_s: float) -> str:
-    """Bytes per second as `size`; a dash for none, so that what moves stands out."""
+    """Bytes per second as `size`; a dash for zero, so that traffic stands out."""
     return size(round(bytes_per_s)) if bytes_per_s else _DASH
 
 
@@ -57,7 +57,7 @@ def count(number: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage without decimals; a dash of nothing."""
+    """A percentage without decimals; a dash if the whole is 0."""
     return f"{100 * part / whole:.0f}%" if whole else _DASH
 
 
@@ -74,7 +74,7 @@ def timestamp(moment: datetime | None, to: str = "milliseconds") -> str:
 def _local(moment: datetime) -> datetime:
     try:
         return moment.astimezone()
-    except (OverflowError, ValueError):  # in the first or last hours that datetime knows: as the recording has it
+    except (OverflowError, ValueError):  # too close to datetime's limits: as recorded
         return moment
 
 
@@ -82,7 +82,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The latest values as bars, the largest as a full one; blank on the left where there are fewer than `width`."""
+    """The latest values as bars, the largest at full height; padded on the left to `width`."""
     shown = values[-width:]
     top = max(shown, default=0.0)
     if top <= 0:

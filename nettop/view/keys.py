@@ -1,4 +1,4 @@
-"""Every key, declared once: bindings, footer, help and command palette are made from here, and users remap by id."""
+"""Every key, declared once, for bindings, footer, help and command palette. Users remap keys by id."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ class Key:
     meaning: str  # in the help and the tooltip
     footer: bool = False
     shown_as: str | None = None
-    priority: bool = False  # before whatever has the focus, also where one types
+    priority: bool = False  # takes precedence over the focused widget, even while typing
 
 
 # Everywhere
 APP_KEYS = (
-    Key("leave", "ctrl+c,ctrl+q", "app.quit", "Leave", "Leave nettop, also while typing", shown_as="^c", priority=True),
+    Key("leave", "ctrl+c,ctrl+q", "app.quit", "Leave", "Quit nettop, even while typing", shown_as="^c", priority=True),
     Key(
         "palette",
         "ctrl+p",
         "app.command_palette",
         "Palette",
-        "Find a command by its name",
+        "Find a command by name",
         shown_as="^p",
         priority=True,
     ),
@@ -34,13 +34,13 @@ APP_KEYS = (
         "ctrl+z",
         "app.suspend_process",
         "Suspend",
-        "Stop nettop and return to the shell, whose fg resumes it",
+        "Suspend nettop and return to the shell; fg resumes it",
         shown_as="^z",
         priority=True,
     ),
 )
 
-# On a table of rows, in every screen
+# On a table of rows, on every screen
 TABLE_KEYS = (
     Key("row.up", "up,k", "move(-1)", "Up", "Move up one row", shown_as="↑ k"),
     Key("row.down", "down,j", "move(1)", "Down", "Move down one row", shown_as="↓ j"),
@@ -53,26 +53,28 @@ TABLE_KEYS = (
 
 MAIN_KEYS = (
     Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
-    Key("quit", "q", "app.quit", "Quit", "Leave nettop", footer=True),
-    # with priority, so that what is typed right behind it is text and no keys
+    Key("quit", "q", "app.quit", "Quit", "Quit nettop", footer=True),
+    # with priority, so that what is typed right after it is text instead of keys
     Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/", priority=True),
     Key("filter.pid", "f", "filter_pid", "Pid", "Show only the pid of the selected row", footer=True),
     Key("filter.comm", "c", "filter_comm", "Comm", "Show only the comm of the selected row", footer=True),
     Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
-    Key("pause", "space", "app.pause", "Pause", "Pause and resume the view; collecting goes on", footer=True),
+    Key("pause", "space", "app.pause", "Pause", "Pause or resume the view; collecting continues", footer=True),
     Key("pane.next", "tab", "next_pane(1)", "Next pane", "Go to the next pane"),
     Key("pane.previous", "shift+tab", "next_pane(-1)", "Previous pane", "Go to the previous pane"),
     Key("pane.dns", "1", "pane('dns')", "DNS", "Go to the DNS queries"),
     Key("pane.connections", "2", "pane('connections')", "Connections", "Go to the connections"),
     Key("pane.processes", "3", "pane('processes')", "Processes", "Go to the processes"),
-    Key("pane.zoom", "z", "zoom", "Zoom", "Give one pane the whole screen, and back", footer=True),
+    Key("pane.zoom", "z", "zoom", "Zoom", "Give one pane the whole screen, or show all again", footer=True),
     Key("sort.column", "s", "sort_next", "Sort", "Sort by the next column", footer=True),
-    Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the direction of the sort"),
-    Key("export", "e", "app.export", "Export", "Write the snapshot to a JSON file here", footer=True),
+    Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the sort order"),
+    Key(
+        "export", "e", "app.export", "Export", "Write the snapshot to a JSON file in the export directory", footer=True
+    ),
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
     Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
     Key("rows.ended", "h", "toggle_ended", "Ended", "Show or hide connections and processes that have ended"),
-    Key("names", "n", "app.toggle_names", "Names", "Show remote names or addresses"),
+    Key("names", "n", "app.toggle_names", "Names", "Switch between remote names and addresses"),
     Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),
     Key("pace.slower", "minus", "app.pace(-1)", "Slower", "Longer interval; slower replay", shown_as="-"),
 )
@@ -85,19 +87,19 @@ DETAIL_KEYS = (
 
 FILTER_KEYS = (
     Key("filter.keep", "enter", "keep", "Keep", "Keep the filter", footer=True),
-    Key("filter.abandon", "escape", "abandon", "Cancel", "Bring the filter before back", footer=True, shown_as="esc"),
-    Key("filter.earlier", "up", "recall(-1)", "Earlier", "An earlier filter", footer=True, shown_as="↑"),
-    Key("filter.later", "down", "recall(1)", "Later", "A later filter", footer=True, shown_as="↓"),
+    Key("filter.abandon", "escape", "abandon", "Cancel", "Restore the previous filter", footer=True, shown_as="esc"),
+    Key("filter.earlier", "up", "recall(-1)", "Earlier", "Recall an earlier filter", footer=True, shown_as="↑"),
+    Key("filter.later", "down", "recall(1)", "Later", "Recall a later filter", footer=True, shown_as="↓"),
 )
 
-PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Write nothing", shown_as="esc"),)
+PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
 
 HELP_KEYS = (
     Key("help.close", "escape,question_mark,q,enter", "close", "Close", "Close the help", shown_as="esc ? q"),
-    Key("help.up", "up,k", "scroll(-1)", "Up", "Up one line", shown_as="↑ k"),
-    Key("help.down", "down,j", "scroll(1)", "Down", "Down one line", shown_as="↓ j"),
-    Key("help.page_up", "pageup", "page(-1)", "Page up", "Up one page"),
-    Key("help.page_down", "pagedown,space", "page(1)", "Page down", "Down one page", shown_as="pagedown space"),
+    Key("help.up", "up,k", "scroll(-1)", "Up", "Scroll up one line", shown_as="↑ k"),
+    Key("help.down", "down,j", "scroll(1)", "Down", "Scroll down one line", shown_as="↓ j"),
+    Key("help.page_up", "pageup", "page(-1)", "Page up", "Scroll up one page"),
+    Key("help.page_down", "pagedown,space", "page(1)", "Page down", "Scroll down one page", shown_as="pagedown space"),
 )
 
 _ALSO_IN_DETAIL = (
@@ -108,7 +110,7 @@ KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN
 
 ALL_KEYS = (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *PATH_KEYS, *HELP_KEYS)
 
-# What is bound at the same time, so that no key may mean two things: on each screen, and in what is typed into
+# Keys that are active together, so each may have only one action: on each screen, and in each input
 TOGETHER = (
     (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS),
     (*APP_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),

@@ -1,4 +1,4 @@
-"""How the user wants the screen."""
+"""The user's settings for the screen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ class Look:
     """What the screen takes from the settings."""
 
     theme: str = "textual-dark"
-    keymap: Mapping[str, str] = field(default_factory=dict)  # keys by the id of what they do
+    keymap: Mapping[str, str] = field(default_factory=dict)  # keys by the id of their action
     panes: tuple[PaneKind[Any], ...] = PANES
     export_directory: str = "."
     home: Path = Path()  # what ~ stands for
 
     def path(self, path: str) -> Path:
-        """The path, its ~ replaced. Raises RuntimeError for an unknown `~user`."""
+        """The path with ~ expanded. Raises RuntimeError for an unknown `~user`."""
         return self.home / path[2:] if path == "~" or path.startswith("~/") else Path(path).expanduser()
 
 

@@ -130,7 +130,7 @@ def test_a_filter_applies_to_it() -> None:
     ("arguments", "sentence"),
     [
         (("replay",), "There is nothing to replay."),
-        (("replay", "--demo", "file.jsonl"), "FILE and --demo exclude each other"),
+        (("replay", "--demo", "file.jsonl"), "FILE and --demo cannot be combined"),
     ],
 )
 def test_file_or_demo(arguments: Sequence[str], sentence: str) -> None:

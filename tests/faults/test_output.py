@@ -141,7 +141,7 @@ def test_a_signal_ends_a_stream_whose_reader_stalls(quiet: Namespace, number: si
         assert stream.returncode == 1
         if not errors_too:
             one_sentence(said)
-            assert "the rest is not written" in said
+            assert "the rest was not written" in said
         lines = os.read(end, 1 << 20).splitlines(keepends=True)
         assert all(json.loads(line) for line in lines)
         assert lines[-1].endswith(b"\n")

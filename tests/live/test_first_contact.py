@@ -40,7 +40,7 @@ def test_a_container_is_told_what_it_cannot_see(container: list[str]) -> None:
     code, output, error = said(container, "snapshot", "--for", "0.2")
     assert code == 0
     assert '"nettop.snapshot/1"' in output
-    assert error.startswith("nettop: this is a container: only its own DNS and UDP traffic is seen (")
+    assert error.startswith("nettop: this is a container: only its own DNS and UDP traffic is visible (")
     assert "process ids are the host's" in error
 
 
@@ -53,7 +53,7 @@ def test_pids_of_a_container_are_refused() -> None:
     assert said(OWN_PIDS_ONLY, "snapshot", "--for", "0.2", "--pid", "1") == (
         2,
         "",
-        "nettop: --pid takes the host's process ids, of which this container has its own. "
+        "nettop: --pid takes the host's process ids, but this container has its own. "
         "Use --comm, or start the container with --pid=host.\n",
     )
 

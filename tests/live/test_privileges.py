@@ -247,7 +247,7 @@ def test_under_sudo_a_file_is_written_where_it_is_wanted(
 def test_root_says_that_it_has_no_power_over_the_places_of_others(lab: Namespace, writable: Path) -> None:
     done = nettop("snapshot", "--for", "0.1", "--netns", lab.name, "-o", str(writable / "snapshot.json"))
     assert done.returncode == 2
-    assert "Root has no power here over what others own" in done.stderr
+    assert "nettop dropped root's power over other users' files" in done.stderr
     assert list(writable.iterdir()) == []
 
 
@@ -327,7 +327,7 @@ def test_each_of_them_is_needed_and_named(left_out: str) -> None:
     report = json.loads(run_given(rest, *NETTOP, "doctor", "--json").stdout)
     missing = [check for check in report["checks"] if check["status"] == "missing"]
     assert [check["mechanism"] for check in missing] == [left_out]
-    assert "as README.md shows" in missing[0]["remedy"]
+    assert "(see SECURITY.md)" in missing[0]["remedy"]
 
 
 # It sends nothing, starts nothing, compiles nothing of others
@@ -408,10 +408,10 @@ def test_it_compiles_nothing_that_others_could_change(tmp_path: Path, mode: int)
         [sys.executable, "-c", DOCTOR], env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    compiling = [check for check in json.loads(done.stdout)["checks"] if check["need"] == "compiling"]
+    compiling = [check for check in json.loads(done.stdout)["checks"] if check["need"] == "compiled BPF programs"]
     if mode == 0o644:
         assert (done.returncode, compiling) == (0, [])
     else:
         assert done.returncode == 3
-        assert f"{header} can be written by" in compiling[0]["detail"]
+        assert f"{header} is writable by" in compiling[0]["detail"]
         assert "chmod -R go-w" in compiling[0]["remedy"]

@@ -151,7 +151,7 @@ def test_processes(traffic: Traffic, scope: str, comms: list[str]) -> None:
 def test_a_comm_that_nobody_has_yet_is_said(quiet: Namespace) -> None:
     done = nettop("snapshot", "--for", "0.1", "--netns", quiet.name, "--comm", "not-there-yet")
     assert done.returncode == 0
-    assert done.stderr == "nettop: no process is named 'not-there-yet' now; waiting for one to appear.\n"
+    assert done.stderr == "nettop: no process is named 'not-there-yet' yet; waiting for one to start.\n"
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from nettop.view.keys import ALL_KEYS, TOGETHER
 @pytest.mark.parametrize(
     ("name", "key", "both"),
     [
-        ("pause", "z", "'z' would be the key of both"),
-        ("filter.edit", "question_mark", "'question_mark' would be the key of both"),
-        ("filter.edit", "?", "'question_mark' would be the key of both"),
-        ("detail.back", "y", "'y' would be the key of both"),
-        ("pause", "enter", "'enter' would be the key of both"),
-        ("help", "ctrl+c", "'ctrl+c' would be the key of both"),
+        ("pause", "z", "'z' is bound to both"),
+        ("filter.edit", "question_mark", "'question_mark' is bound to both"),
+        ("filter.edit", "?", "'question_mark' is bound to both"),
+        ("detail.back", "y", "'y' is bound to both"),
+        ("pause", "enter", "'enter' is bound to both"),
+        ("help", "ctrl+c", "'ctrl+c' is bound to both"),
     ],
 )
 def test_one_key_with_two_meanings_is_refused(name: str, key: str, both: str) -> None:

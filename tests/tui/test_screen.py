@@ -386,7 +386,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("path", "reason"),
         [
-            ("there.json", "there.json exists."),
+            ("there.json", "there.json already exists."),
             ("nowhere/x.json", "cannot be used: No such file or directory."),
             ("x" * 300, "File name too long"),
             ("~nobody-of-this-name/x", "There is no user of ~nobody-of-this-name/x."),

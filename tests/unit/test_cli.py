@@ -100,8 +100,8 @@ def test_a_wrong_value(capfd: pytest.CaptureFixture[str], arguments: list[str], 
         ),
         (
             ["snapshot", "--netns", "/etc/passwd"],
-            "'/etc/passwd' is no network namespace: /etc/passwd is an ordinary file. Give a name from 'ip netns', a "
-            "path like /proc/PID/ns/net, or the pid of a process inside.",
+            "'/etc/passwd' is not a network namespace: /etc/passwd is a file of another kind. Give a name from "
+            "'ip netns', a path like /proc/PID/ns/net, or the pid of a process inside.",
         ),
         (
             ["replay", "--snapshot", "/no/such"],
@@ -109,11 +109,11 @@ def test_a_wrong_value(capfd: pytest.CaptureFixture[str], arguments: list[str], 
         ),
         (
             ["replay", "--snapshot"],
-            "There is nothing to replay. Give the FILE that 'nettop stream' or 'nettop snapshot' wrote, or --demo.",
+            "There is nothing to replay. Give a FILE written by 'nettop stream' or 'nettop snapshot', or --demo.",
         ),
         (
             ["replay", "--demo", "file"],
-            "FILE and --demo exclude each other: both say what to replay. Give one of the two.",
+            "FILE and --demo cannot be combined. Give one of them.",
         ),
         (["snapshot", "--no-such"], "Unrecognized arguments: --no-such. See 'nettop --help'."),
         (["snapshot", "extra"], "Unrecognized arguments: extra. See 'nettop --help'."),
@@ -143,7 +143,7 @@ def test_more_of_a_kind_than_the_kernel_side_holds(
     assert outcome(capfd, "snapshot", "--pid", str(os.getpid()), "--pid", str(os.getppid())) == (
         2,
         "",
-        "nettop: More than 1 of a kind are too many. Use --filter instead.\n",
+        "nettop: --pid, --comm and --netns take at most 1 values each. Use --filter instead.\n",
     )
 
 
@@ -166,8 +166,8 @@ def test_a_recording_has_its_scope(capfd: pytest.CaptureFixture[str], option: st
     code, _, error = outcome(capfd, option, "replay", "--snapshot", recording)
     assert (code, error) == (
         2,
-        "nettop: --pid, --comm and --netns choose what is watched; a recording is made. "
-        "Use --filter, for example pid:42.\n",
+        "nettop: --pid, --comm and --netns choose what to watch; they do not apply to a recording. "
+        "Use --filter, for example --filter pid:42.\n",
     )
 
 
@@ -209,8 +209,8 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
     assert (snapshot["processes"], snapshot["connections"], snapshot["dns"]) == ([], [], [])
     assert snapshot["filter"] == "comm:wget state:closed"
     assert error == (
-        "nettop: the filter term 'state:closed' says nothing about processes; it is left out for them.\n"
-        "nettop: the filter term 'state:closed' says nothing about dns; it is left out for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to processes and is ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to dns and is ignored for them.\n"
     )
 
 
@@ -247,7 +247,7 @@ def test_only_a_stream_leaves_out_what_its_filter_does_not_choose(
 def test_variables_of_others_are_noted(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETTOP_SERVICE_HOST", "10.0.0.1")
     code, _, error = outcome(capfd, "replay", "--demo", "--snapshot")
-    assert (code, error) == (0, "nettop: not a setting, so ignored in the environment: NETTOP_SERVICE_HOST.\n")
+    assert (code, error) == (0, "nettop: ignored unknown settings in the environment: NETTOP_SERVICE_HOST.\n")
 
 
 def test_a_name_that_the_kernel_cuts_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
@@ -269,8 +269,8 @@ def test_replay_of_a_recording_that_was_cut(capfd: pytest.CaptureFixture[str], r
     code, output, error = outcome(capfd, "replay", "--snapshot", recording)
     assert (code, output) == (2, "")
     assert error == (
-        f"nettop: {recording} was cut: it stops in the middle of line {len(a_recording())}. "
-        "Add --partial to take the whole lines that there are.\n"
+        f"nettop: {recording} is truncated: it stops in the middle of line {len(a_recording())}. "
+        "Add --partial to accept the complete lines.\n"
     )
     code, output, error = outcome(capfd, "replay", "--snapshot", "--partial", recording)
     assert (code, error) == (0, "")
@@ -291,7 +291,7 @@ def test_replay_does_not_write_over_what_exists(
     assert outcome(capfd, "replay", "--snapshot", recording, "-o", path) == (
         2,
         "",
-        f"nettop: {path} exists. Give another path, or --force to replace it.\n",
+        f"nettop: {path} already exists. Give another path, or --force to replace it.\n",
     )
     assert path.read_text() == "old"
     assert outcome(capfd, "replay", "--snapshot", recording, "-o", path, "--force")[0] == 0
@@ -316,7 +316,7 @@ def test_a_replay_that_fails_leaves_no_file(capfd: pytest.CaptureFixture[str], t
             ">/dev/full",
             1,
             "nettop: Standard output could not be written: No space left on device. "
-            "Make room, or write elsewhere with -o PATH.\n",
+            "Free some space, or write elsewhere with -o PATH.\n",
         ),
         (">/dev/null 2>&-", 0, ""),
         (">/dev/null 2>/dev/full", 0, ""),
@@ -353,7 +353,7 @@ def test_printing_to_a_full_device(option: str, buffered: str) -> None:
     assert (code, error) == (
         1,
         "nettop: Standard output could not be written: No space left on device. "
-        "Make room, or write elsewhere with -o PATH.\n",
+        "Free some space, or write elsewhere with -o PATH.\n",
     )
 
 
@@ -392,16 +392,16 @@ def test_without_root(command: list[str]) -> None:
     assert run(*command, prefix=without_privileges()) == (
         3,
         "",
-        "nettop: nettop may not watch the network here: it lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN. "
+        "nettop: nettop is not allowed to watch the network here: it lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN. "
         f"{where_to_get_privileges()}\n",
     )
 
 
 def test_what_to_do_depends_on_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert where_to_get_privileges().startswith("Run it as root: sudo nettop; ")
+    assert where_to_get_privileges().startswith("Run it as root (sudo nettop), ")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert where_to_get_privileges().startswith("Root has been restricted here, as in a container: ")
+    assert where_to_get_privileges().startswith("Root is restricted here, as in a container: ")
 
 
 def test_wsl_1(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,8 +430,8 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
     assert code == 3
     verdict, _, *rest = output.splitlines()
     assert re.fullmatch(rf"nettop {__version__} cannot run here yet \(Linux .+\)\.", verdict)
-    assert "MISSING  permission for programs that see packets: not held (CAP_NET_ADMIN)" in rest
-    assert rest[rest.index("Not tried, because something is missing:") + 1].endswith(
+    assert "MISSING  permission to load programs that see packets: not held (CAP_NET_ADMIN)" in rest
+    assert rest[rest.index("Not tried, because of what is missing:") + 1].endswith(
         "DNS answers, and UDP bytes received"
     )
     assert rest[rest.index("What to do:") + 1 :] == [f"  - {where_to_get_privileges()}"]  # once, for all three
@@ -482,7 +482,7 @@ def test_without_btf(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
         3,
         "",
         f"nettop: This kernel offers no type information (BTF): {tmp_path}/vmlinux: No such file or directory. "
-        "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions ship since 2020-2021.\n",
+        "Run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions have shipped since 2020-2021.\n",
     )
     assert BtfError.exit_code == 3
 
@@ -509,7 +509,7 @@ def test_a_defect_is_a_sentence_too(capfd: pytest.CaptureFixture[str], monkeypat
     assert (code, output) == (1, "")
     assert error == (
         "nettop: nettop failed: ZeroDivisionError: division by zero. "
-        "This is a defect: run again with --debug and report it.\n"
+        "This is a bug: please run it again with --debug and report the output.\n"
     )
     assert "Traceback" in outcome(capfd, "snapshot", "--debug")[2]
 

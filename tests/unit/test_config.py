@@ -146,8 +146,8 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "remedy"),
     [
-        ("intervall = 1", "line 1: there is no setting 'intervall'.", "Did you mean 'interval'?"),
-        ("\n[dns]\nport = [53]\n", "line 3: there is no setting 'dns.port'.", "Did you mean 'dns.ports'?"),
+        ("intervall = 1", "line 1: unknown setting 'intervall'.", "Did you mean 'interval'?"),
+        ("\n[dns]\nport = [53]\n", "line 3: unknown setting 'dns.port'.", "Did you mean 'dns.ports'?"),
         ("[history]\ndns = 5", "line 2: history.dns: 5 is not between 100 and 1000000.",
          "Give another value, or remove it."),
         ("interval = 0", "line 1: interval: 0 is not between 0.1 and 60 seconds.", "Give another value, or remove it."),
@@ -157,26 +157,27 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ('interval = "1"', "line 1: interval: '1' is not a number of seconds.", "Give another value, or remove it."),
         ("history.dns = 1e3", "line 1: history.dns: 1000.0 is not a whole number.",
          "Give another value, or remove it."),
-        ("history = 3", "line 1: 'history' is no table.", "Write [history] on its own line."),
-        ("filter = 3", "line 1: filter: 3 is no text.", "Put it in quotes."),
+        ("history = 3", "line 1: 'history' is not a table.", "Write [history] on its own line."),
+        ("filter = 3", "line 1: filter: 3 is not a string.", "Put it in quotes."),
         ('filter = "pid:x"', "line 1: filter: A pid is a whole number, not 'x'.", ""),
-        ('theme = "nrod"', "line 1: theme: 'nrod' is no theme.", "Did you mean 'nord'?"),
+        ('theme = "nrod"', "line 1: theme: 'nrod' is not a theme.", "Did you mean 'nord'?"),
         ('export_directory = "~nobody-here/x"', "line 1: export_directory: ~nobody-here is nobody's home.",
          "Give another value, or remove it."),
         ('export_directory = ""', "line 1: export_directory: that is no path.", "Give another value, or remove it."),
         ("dns.ports = []", "line 1: dns.ports: [] is not a list of 1 to 8 ports.", "Write for example [53, 5353]."),
         ("dns.ports = 53", "line 1: dns.ports: 53 is not a list of 1 to 8 ports.", "Write for example [53, 5353]."),
         ("dns.ports = [0]", "line 1: dns.ports: 0 is not a port.", "Give numbers from 1 to 65535."),
-        ('dns.columns = ["nmae"]', "line 1: dns.columns: 'nmae' is no column of this pane.", "Did you mean 'name'?"),
+        ('dns.columns = ["nmae"]', "line 1: dns.columns: 'nmae' is not a column of this pane.", "Did you mean 'name'?"),
         ('dns.columns = ["pid", "pid"]', "line 1: dns.columns: a column is named twice.", "Name each once."),
-        ('processes.sort = "rxx desc"', "line 1: processes.sort: 'rxx' is no column of this pane.",
+        ('processes.sort = "rxx desc"', "line 1: processes.sort: 'rxx' is not a column of this pane.",
          "Did you mean 'rx'?"),
-        ('processes.sort = "rx down"', "line 1: processes.sort: 'rx down' is no sort.",
+        ('processes.sort = "rx down"', "line 1: processes.sort: 'rx down' is not a sort order.",
          "Write for example 'rx desc'."),
-        ('[keys]\n"filter.edti" = "f5"', "line 1: keys: there is no key binding 'filter.edti'.",
+        ('[keys]\n"filter.edti" = "f5"', "line 1: keys: unknown key binding 'filter.edti'.",
          "Did you mean 'filter.edit'?"),
-        ('[keys]\npause = ""', "line 1: keys: the keys of 'pause' are no text.", 'Write for example "pause" = "f5".'),
-        ("keys = 3", "line 1: keys: it is no table.", 'Write [keys], and below it for example "pause" = "p".'),
+        ('[keys]\npause = ""', "line 1: keys: the keys of 'pause' are not a string.",
+         'Write for example "pause" = "f5".'),
+        ("keys = 3", "line 1: keys: it is not a table.", 'Write [keys], and below it for example "pause" = "p".'),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(config: Path, text: str, message: str, remedy: str) -> None:
@@ -203,7 +204,7 @@ def test_a_file_without_end_is_not_read_to_it(config: Path) -> None:
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_ordinary_file_is_refused_at_once(config: Path, make: Callable[[Path], None]) -> None:
     make(config)
-    with pytest.raises(UsageError, match="is not an ordinary file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         resolve({}, config)
 
 
@@ -221,7 +222,7 @@ def test_under_sudo_nothing_is_read_that_the_caller_could_not(config: Path, monk
     monkeypatch.setenv("SUDO_GID", str(nobody.pw_gid))
     config.write_text("interval = 2")
     config.chmod(0o600)
-    with pytest.raises(UsageError, match="belongs to somebody else"):
+    with pytest.raises(UsageError, match="is owned by another user"):
         resolve({}, config)
     config.chmod(0o644)
     assert resolve({}, config).settings.interval == 2
@@ -258,7 +259,7 @@ def test_a_wrong_variable(config: Path, monkeypatch: pytest.MonkeyPatch, text: s
 def test_an_unknown_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETTOP_INTERVALL", "2")
     assert resolve({}, config).notes == (
-        "not a setting, so ignored in the environment: NETTOP_INTERVALL (did you mean NETTOP_INTERVAL?).",
+        "ignored unknown settings in the environment: NETTOP_INTERVALL (did you mean NETTOP_INTERVAL?).",
     )
 
 
@@ -269,7 +270,7 @@ def test_what_kubernetes_names_after_a_service(config: Path, monkeypatch: pytest
     resolved = resolve({}, config)
     assert resolved.settings == Settings()
     assert resolved.notes == (
-        "not a setting, so ignored in the environment: "
+        "ignored unknown settings in the environment: "
         "NETTOP_PORT, NETTOP_PORT_80_TCP, NETTOP_PORT_80_TCP_ADDR, 3 more.",
     )
 
@@ -350,7 +351,7 @@ def test_the_command_says_what_is_wrong(
     (tmp_path / "nettop").mkdir()
     (tmp_path / "nettop/config.toml").write_text('[keys]\npause = "z"\n')
     assert main(["config"]) == 2
-    assert "'z' would be the key of both" in capfd.readouterr().err
+    assert "'z' is bound to both" in capfd.readouterr().err
 
 
 # What they do, where that needs neither a screen nor a kernel

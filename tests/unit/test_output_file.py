@@ -78,7 +78,7 @@ def test_what_exists_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"old")
     error = refused(UsageError, path)
-    assert (error.message, error.remedy) == (f"{path} exists.", "Give another path, or --force to replace it.")
+    assert (error.message, error.remedy) == (f"{path} already exists.", "Give another path, or --force to replace it.")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -126,12 +126,12 @@ def test_a_name_that_can_only_be_a_directory(path: str) -> None:
 def test_a_fifo_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
     os.mkfifo(tmp_path / "out")
     error = refused(UsageError, tmp_path / "out", overwrite=overwrite)
-    assert error.message == f"{tmp_path / 'out'} is not an ordinary file."
+    assert error.message == f"{tmp_path / 'out'} is not a regular file."
     assert (tmp_path / "out").is_fifo()
 
 
 def test_a_device_is_not_replaced() -> None:
-    assert refused(UsageError, Path("/dev/null"), overwrite=True).message == "/dev/null is not an ordinary file."
+    assert refused(UsageError, Path("/dev/null"), overwrite=True).message == "/dev/null is not a regular file."
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path, name: str, reason: str)
     error = refused(UsageError, path)
     assert (error.message, error.remedy) == (
         f"The directory {path.parent} cannot be used: {reason}.",
-        "Give a path in one that exists.",
+        "Give a path in an existing directory.",
     )
 
 
@@ -177,7 +177,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
     error = refused(RunError, path)
     assert error.message == f"{path} could not be written: No space left on device."
-    assert error.remedy == "Make room or give another path with -o."
+    assert error.remedy == "Free some space, or give another path with -o."
     assert error.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -206,7 +206,7 @@ def test_what_was_recorded_until_the_disk_was_full_is_kept_and_named(
         with pytest.raises(RunError) as caught:
             file.write(b"another\n")
     assert caught.value.message == (
-        f"{path} could not be written: No space left on device. What was written until then is in {partial(path)}."
+        f"{path} could not be written: No space left on device. The output so far is in {partial(path)}."
     )
     assert partial(path).read_bytes() == b"a line\n"
 
@@ -225,7 +225,7 @@ def test_a_name_that_was_taken_meanwhile(tmp_path: Path) -> None:
         path.write_bytes(b"somebody else's")
         with pytest.raises(UsageError) as caught:
             file.commit()
-    assert caught.value.message == f"{path} exists."
+    assert caught.value.message == f"{path} already exists."
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("out", b"somebody else's")]
 
 
@@ -249,7 +249,7 @@ def test_a_name_that_was_taken_after_the_last_look(tmp_path: Path, monkeypatch: 
         link(*arguments, **options)
 
     monkeypatch.setattr(os, "link", taken)
-    assert refused(UsageError, path).message == f"{path} exists."
+    assert refused(UsageError, path).message == f"{path} already exists."
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("out", b"somebody else's")]
 
 
@@ -260,7 +260,7 @@ def test_a_recording_whose_name_was_taken_is_kept_and_named(tmp_path: Path) -> N
         path.write_bytes(b"somebody else's")
         with pytest.raises(UsageError) as caught:
             file.commit()
-    assert caught.value.message == f"{path} exists. What was written until then is in {partial(path)}."
+    assert caught.value.message == f"{path} already exists. The output so far is in {partial(path)}."
     assert partial(path).read_bytes() == b"a line\n"
 
 
@@ -302,7 +302,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_file_system_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
     error = refused(UsageError, tmp_path / "out")
-    assert error.message == f"{tmp_path / 'out'} cannot be kept from other users: Operation not permitted."
+    assert error.message == f"{tmp_path / 'out'} cannot be protected from other users: Operation not permitted."
     assert list(tmp_path.iterdir()) == []
 
 

@@ -73,131 +73,131 @@ def test_a_snapshot_in_one_line_is_read_back(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "partial", "message", "remedy"),
     [
-        (b"", False, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
-        (b"", True, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
-        (b"\n\n", False, "{} is empty.", "Give a file that 'nettop stream' or 'nettop snapshot' wrote."),
+        (b"", False, "{} is empty.", "Give a file written by 'nettop stream' or 'nettop snapshot'."),
+        (b"", True, "{} is empty.", "Give a file written by 'nettop stream' or 'nettop snapshot'."),
+        (b"\n\n", False, "{} is empty.", "Give a file written by 'nettop stream' or 'nettop snapshot'."),
         (
             b"hello\n",
             False,
-            "{} is not JSON, or not all of it.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+            "{} is not JSON, or is incomplete.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot'.",
         ),
         (
             b"\x7fELF\x02\xff\xfe\0\0",
             False,
-            "{} is not JSON, or not all of it.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+            "{} is not JSON, or is incomplete.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot'.",
         ),
         (
             b'{"type":"\xff"}\n',
             False,
             "{} line 1 is not JSON: 'utf-8' codec can't decode byte 0xff in position 9: invalid start byte.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
         (
             snapshot_json(replayed(RECORDED).snapshot())[:-100],
             False,
-            "{} is not JSON, or not all of it.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' wrote.",
+            "{} is not JSON, or is incomplete.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot'.",
         ),
         (
             b'{"schema": "nettop.snapshot/2"}\n',
             False,
             "{} has the schema 'nettop.snapshot/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot' of this version.",
         ),
         (
             b'{\n  "schema": "nettop.snapshot/2"\n}\n',
             False,
             "{} has the schema 'nettop.snapshot/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot' of this version.",
         ),
         (
             START.replace(b"stream/1", b"stream/2") + END,
             False,
             "{} has the schema 'nettop.stream/2'; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot' of this version.",
         ),
         (
             b"{}\n",
             False,
-            "{} names no schema; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
-            "Give a file that 'nettop stream' or 'nettop snapshot' of this version wrote.",
+            "{} has no schema; this nettop reads nettop.stream/1 and nettop.snapshot/1.",
+            "Give a file written by 'nettop stream' or 'nettop snapshot' of this version.",
         ),
         (
             b'{"schema":"nettop.snapshot/1"}\n',
             False,
-            "{} is not a snapshot of this form: Object missing required field `nettop`.",
-            "It may come from a newer nettop; try with that.",
+            "{} is not a valid snapshot: Object missing required field `nettop`.",
+            "It may come from a newer nettop; replay it with that.",
         ),
         (
             START + END[:-5],
             False,
-            "{} was cut: it stops in the middle of line 2.",
-            "Add --partial to take the whole lines that there are.",
+            "{} is truncated: it stops in the middle of line 2.",
+            "Add --partial to accept the complete lines.",
         ),
         (
             START,
             False,
-            "{} was cut: it stops after line 1, without its last line.",
-            "Add --partial to take the whole lines that there are.",
+            "{} is truncated: it stops after line 1, without the 'end' event.",
+            "Add --partial to accept the complete lines.",
         ),
         (
             START[:-1],
             True,
-            "{} was cut: it stops in the middle of line 1.",
-            "Add --partial to take the whole lines that there are.",
+            "{} is truncated: it stops in the middle of line 1.",
+            "Add --partial to accept the complete lines.",
         ),
         (
             START[:70] + b"\n",
             False,
             "{} line 1 is not JSON: JSON is malformed: invalid character (byte 70).",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
-        (START + END + b"\n", False, "{} goes on after its end (line 3).", "Remove what follows the end."),
-        (START + END + START, True, "{} goes on after its end (line 3).", "Remove what follows the end."),
+        (START + END + b"\n", False, "{} continues after its 'end' event (line 3).", "Remove what follows it."),
+        (START + END + START, True, "{} continues after its 'end' event (line 3).", "Remove what follows it."),
         (
             event_json(tick(1)) + END,
             False,
-            "{} line 1: a recording has one line of type 'start', its first.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "{} line 1: a recording has exactly one 'start' event, in its first line.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
         (
             START + START + END,
             False,
-            "{} line 2: a recording has one line of type 'start', its first.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "{} line 2: a recording has exactly one 'start' event, in its first line.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
         (
             START + b'{"type":"quake","time":"2026-01-01T00:00:00.5Z"}\n',
             False,
             "{} line 2 is not an event of nettop.stream/1: Invalid value 'quake' - at `$.type`.",
-            "The file was changed, or comes from a newer nettop.",
+            "The file was modified, or comes from a newer nettop.",
         ),
         (
             START + b'{"type":"tick","time":"2026-01-01T00:00:00.5"}\n',
             False,
             "{} line 2 is not an event of nettop.stream/1: "
             "Expected `datetime` with a timezone component - at `$.time`.",
-            "The file was changed, or comes from a newer nettop.",
+            "The file was modified, or comes from a newer nettop.",
         ),
         (
             START + b"what?\n",
             False,
             "{} line 2 is not JSON: JSON is malformed: invalid character (byte 0).",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
         (
             START + b'{"type":"tick","x":' + b"[" * 100_000 + b"\n",
             True,
             "{} line 2 is not JSON: maximum recursion depth exceeded while deserializing an object.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
         (
             START + b"\n" + END,
             False,
             "{} line 2 is not JSON: Input data was truncated.",
-            "Give a file that 'nettop stream' wrote, unchanged.",
+            "Give an unmodified file written by 'nettop stream'.",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_recording_cut_at_any_byte_is_told_and_as_partial_goes_as_far_as_its_l
     lines = WHOLE.splitlines(keepends=True)
     for length in range(len(lines[0]), len(WHOLE), 97):
         path.write_bytes(WHOLE[:length])
-        assert "was cut" in refused(path).message
+        assert "is truncated" in refused(path).message
         whole_lines = WHOLE[:length].count(b"\n")
         assert list(read_events(path, partial=True)) == RECORDED[:whole_lines]
 
@@ -242,7 +242,7 @@ def test_a_whole_recording_may_be_read_as_partial(path: Path) -> None:
 def test_a_line_without_end_is_not_read_into_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "MAX_LINE_BYTES", 1000)
     path.write_bytes(START + b'{"type":"tick","x":"' + b"x" * 5000 + b'"}\n')
-    assert refused(path).message == f"{path} was cut: it stops in the middle of line 2."
+    assert refused(path).message == f"{path} is truncated: it stops in the middle of line 2."
 
 
 @pytest.mark.parametrize(
@@ -431,13 +431,13 @@ def test_a_compressed_recording_that_was_cut(path: Path, compress: Callable[[byt
     for length in range(len(whole) // 2, len(whole)):
         path.write_bytes(whole[:length])
         error = refused(path)
-        assert " was cut: it" in error.message
+        assert " is truncated: it" in error.message
         if "--partial" in error.remedy and "line 1" not in error.message:
             events_read = list(read_events(path, partial=True))
             assert events_read == RECORDED[: len(events_read)]
     for left_out in (1, 9, 100):
         path.write_bytes(compress(SNAPSHOT)[:-left_out])
-        assert refused(path).message == f"{path} was cut: its compressed data stops before its end."
+        assert refused(path).message == f"{path} is truncated: its compressed data ends too early."
 
 
 @pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"])
@@ -445,7 +445,7 @@ def test_compressed_data_that_is_damaged(path: Path, magic: bytes) -> None:
     path.write_bytes(magic + b"\xff" * 100)
     error = refused(path)
     assert error.message.startswith(f"{path} is damaged: its ")
-    assert error.remedy == "Copy it once more from where it was made."
+    assert error.remedy == "Copy it again from its origin."
 
 
 def test_a_compressed_file_that_expands_without_end_costs_no_memory(path: Path) -> None:

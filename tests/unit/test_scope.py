@@ -75,19 +75,19 @@ def test_no_such_network_namespace(name: str) -> None:
 def test_an_ordinary_file_is_no_network_namespace(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    assert refused(str(path)) == f"'{path}' is no network namespace: {path} is an ordinary file."
+    assert refused(str(path)) == f"'{path}' is not a network namespace: {path} is a file of another kind."
 
 
 def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    assert "is no network namespace" in refused(str(path))
+    assert "is not a network namespace" in refused(str(path))
 
 
 @pytest.mark.parametrize("kind", ["mnt", "pid", "user"])
 def test_a_namespace_of_another_kind_is_no_network_namespace(kind: str) -> None:
     path = f"/proc/self/ns/{kind}"
-    assert refused(path) == f"'{path}' is no network namespace: {path} is one of another kind."
+    assert refused(path) == f"'{path}' is not a network namespace: {path} is a namespace of another type."
 
 
 def open_descriptors() -> int:
@@ -135,7 +135,7 @@ def test_a_process_that_has_ended_is_not_running() -> None:
     child = subprocess.Popen(["true"])
     try:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(UsageError, match=r"has ended; only its parent has not noticed yet\.") as caught:
+        with pytest.raises(UsageError, match=r"is a zombie") as caught:
             running_pid(child.pid)
         assert "pgrep" in caught.value.remedy
     finally:

@@ -20,15 +20,15 @@ def status(mode: int, uid: int = 0) -> os.stat_result:
     ("mode", "uid", "group_may_write", "reason"),
     [
         (0o100644, 0, False, None),
-        (0o100664, 0, False, "can be written by its group"),
+        (0o100664, 0, False, "is writable by its group"),
         (0o100664, 0, True, None),
-        (0o100646, 0, True, "can be written by everybody"),
-        (0o100600, SOMEBODY, True, f"belongs to the user with uid {SOMEBODY}"),
+        (0o100646, 0, True, "is writable by everybody"),
+        (0o100600, SOMEBODY, True, f"is owned by uid {SOMEBODY}"),
         (0o040755, 0, False, None),
-        (0o040775, 0, False, "can be written by its group"),
+        (0o040775, 0, False, "is writable by its group"),
         (0o041777, 0, False, None),
-        (0o041777, SOMEBODY, False, f"belongs to the user with uid {SOMEBODY}"),
-        (0o101646, 0, False, "can be written by everybody"),  # sticky means nothing for a file
+        (0o041777, SOMEBODY, False, f"is owned by uid {SOMEBODY}"),
+        (0o101646, 0, False, "is writable by everybody"),  # sticky means nothing for a file
         (0o120777, 0, True, "is a symbolic link"),
     ],
 )
@@ -42,7 +42,7 @@ def test_every_directory_above_counts(tmp_path: Path) -> None:
     file.touch(0o644)
     assert trust.weakness(file, OWNERS) is None
     (tmp_path / "a").chmod(0o757)
-    assert trust.weakness(file, OWNERS) == f"{tmp_path / 'a'} can be written by everybody"
+    assert trust.weakness(file, OWNERS) == f"{tmp_path / 'a'} is writable by everybody"
     (tmp_path / "a").chmod(0o755)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert trust.weakness(tmp_path / "link" / "b" / "file", OWNERS) == f"{tmp_path / 'link'} is a symbolic link"
@@ -70,7 +70,7 @@ def test_what_is_installed_as_it_should_be_is_taken(installed: Path) -> None:
 def test_what_others_can_write_is_refused(installed: Path, where: str, bit: int, who: str) -> None:
     weak = (installed / where).resolve()
     weak.chmod(weak.stat().st_mode | bit)
-    with pytest.raises(CannotRunError, match=f"{weak} can be written by {who}"):
+    with pytest.raises(CannotRunError, match=f"{weak} is writable by {who}"):
         trust.require_trusted_sources(installed)
 
 
@@ -91,7 +91,7 @@ def test_what_somebody_else_owns_is_refused_unless_they_called_sudo(
         monkeypatch.delenv(name, raising=False)
     header = installed / "kernel/include/linux/types.h"
     os.chown(header, SOMEBODY, SOMEBODY)
-    with pytest.raises(CannotRunError, match=rf"types\.h belongs to the user with uid {SOMEBODY}"):
+    with pytest.raises(CannotRunError, match=rf"types\.h is owned by uid {SOMEBODY}"):
         trust.require_trusted_sources(installed)
     monkeypatch.setenv("SUDO_UID", str(SOMEBODY))
     monkeypatch.setenv("SUDO_GID", str(SOMEBODY))
@@ -112,5 +112,5 @@ def test_a_clone_may_belong_to_the_owner_of_the_code_and_be_written_by_its_group
     monkeypatch.setattr(trust, "__file__", str(clone / "nettop" / "kernel" / "trust.py"))
     trust.require_trusted_sources(clone / "bpf")
     (clone / "bpf" / "abi.h").chmod(0o666)
-    with pytest.raises(CannotRunError, match=r"abi\.h can be written by everybody"):
+    with pytest.raises(CannotRunError, match=r"abi\.h is writable by everybody"):
         trust.require_trusted_sources(clone / "bpf")
