@@ -76,6 +76,10 @@ schema: setup ## Regenerate the JSON Schemas from the rows
 share: $(VENV)/.test ## Regenerate the manual and the completions from the program and docs/
 	$(BIN)/python -m nettop.share.make
 
+.PHONY: golden
+golden: $(VENV)/.test ## Write anew what the tests hold nettop's formats against, when a field has come
+	$(BIN)/python -m tests.golden.make
+
 .PHONY: demo
 demo: $(VENV)/.test ## Record the demo again, in network namespaces of its own
 	$(SUDO) $(BIN)/python -m tests.demo.record

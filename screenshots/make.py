@@ -33,6 +33,7 @@ FONT_FAMILY = "DejaVu Sans Mono"
 # Rich's lines are 24.4 px apart; at this size a full block of DejaVu is as high, so that bars and borders join. The
 # SVG gives the width of each text, so cells stay in place.
 FONT_PX = 24.4 / ((1901 + 483) / 2048)
+MAX_COLUMNS = 30  # more than any pane has
 WIDE, NARROW = (120, 40), (80, 24)
 
 
@@ -44,15 +45,16 @@ class Picture:
     at_s: float
     size: tuple[int, int] = WIDE
     keys: tuple[str, ...] = ()
+    sorted_by: str = ""  # the column's title and the direction, as the pane's own title has them; after the keys
     filter: str = ""
     then_s: float | None = None  # after the keys, play the recording on until here
 
 
 PICTURES = (
     Picture("overview", 34.5),
-    Picture("hammering", 50.5, keys=("3", "z", *"sssss")),
-    Picture("hanging", 37.5, keys=("z", *"ssssss", "S"), filter="-state:closed -comm:nginx"),
-    Picture("leaking", 50.5, keys=("3", "z", *"s" * 10)),
+    Picture("hammering", 50.5, keys=("3", "z"), sorted_by="DNSFAIL ▾"),
+    Picture("hanging", 37.5, keys=("z",), sorted_by="AGE ▾", filter="-state:closed -comm:nginx"),
+    Picture("leaking", 50.5, keys=("3", "z"), sorted_by="TX ▾"),
     Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
     Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),
     Picture("connection", 37.5, keys=("enter",), filter="comm:api-server host:payments.example.net state:established"),
@@ -124,6 +126,8 @@ async def _draw(picture: Picture, events: Sequence[AnyEvent]) -> str:
         feed.play(app, picture.at_s)
         await pilot.pause()
         await press(pilot, picture.keys)
+        if picture.sorted_by:
+            await sort(pilot, picture.sorted_by)
         if picture.then_s is not None:
             feed.play(app, picture.then_s)
             app.draw()
@@ -138,9 +142,32 @@ async def press(pilot: Pilot[None], keys: Sequence[str]) -> None:
         await pilot.pause()
 
 
+async def sort(pilot: Pilot[None], wanted: str) -> None:
+    """Press `s` until the wanted column sorts, and `S` if it does so the other way round.
+
+    A number of presses would mean another column once there is one more.
+    """
+    column = wanted.split(maxsplit=1)[0]
+    for _ in range(MAX_COLUMNS):
+        if f"by {column} " in _said(pilot):
+            break
+        await press(pilot, "s")
+    if f"by {wanted} " not in _said(pilot):
+        await press(pilot, "S")
+    if f"by {wanted} " not in _said(pilot):
+        raise LookupError(f"no column sorts as '{wanted}'")
+
+
+def _said(pilot: Pilot[None]) -> str:
+    return pilot.app.export_screenshot().replace("&#160;", " ")
+
+
 def same_every_time(svg: str, name: str) -> str:
-    """With fixed names instead of generated ones, and no font from the Internet."""
+    """With names of our own instead of generated ones, no font from the Internet, and lines that join."""
     svg = re.sub(r"terminal-\d+", f"nettop-{name}", svg)
+    # Each line is cut off at its top, which would leave a gap below every block of a scroll bar.
+    svg = re.sub(rf'\s*<clipPath id="nettop-{name}-line-\d+">.*?</clipPath>', "", svg, flags=re.DOTALL)
+    svg = re.sub(rf' clip-path="url\(#nettop-{name}-line-\d+\)"', "", svg)
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = svg.replace("font-family: Fira Code, monospace", f"font-family: '{FONT_FAMILY}', Menlo, Consolas, monospace")
     svg = svg.replace("font-family: arial", f"font-family: '{FONT_FAMILY}', Menlo, Consolas, monospace")

@@ -124,6 +124,6 @@ _COLUMN_CELLS, _COLUMNS = 27, 3
 
 def in_columns() -> str:
     """The keys of the main screen as a few short lines, for --help."""
-    cells = [f"{key.shown_as or key.keys.split(',')[0]:<9}{key.label}" for key in (*MAIN_KEYS, *TABLE_KEYS)]
+    cells = [f"{key.shown_as or key.keys.split(',')[0]:<9} {key.label}" for key in (*MAIN_KEYS, *TABLE_KEYS)]
     rows = [cells[at : at + _COLUMNS] for at in range(0, len(cells), _COLUMNS)]
     return "\n".join("  " + "".join(cell.ljust(_COLUMN_CELLS) for cell in row).rstrip() for row in rows)

@@ -11,7 +11,7 @@ import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from nettop.tui.app import NettopApp
 from nettop.tui.detail import DetailScreen
@@ -85,16 +85,14 @@ async def _suspend(pilot: Pilot[None], key: str) -> None:
 @case("palette")
 async def _palette(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
-    await pilot.pause(0.2)
-    screen = pilot.app.screen
-    assert isinstance(screen, CommandPalette)
+    await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette))
+    found = pilot.app.screen.query_one(OptionList)
     for key_of_main in (*MAIN_KEYS, *TABLE_KEYS):
         assert any(command.title == key_of_main.label for command in the_app(pilot).get_system_commands(main(pilot)))
     await pilot.press(*"zoom")
-    await pilot.pause(0.5)
+    await until(pilot, lambda: found.option_count == 1)
     await pilot.press("enter", "enter")
-    await pilot.pause(0.2)
-    assert main(pilot).has_class("-zoomed")
+    await until(pilot, lambda: main(pilot).has_class("-zoomed"))
 
 
 @case("help")
@@ -275,7 +273,7 @@ async def _reverse(pilot: Pilot[None], key: str) -> None:
 @case("export")
 async def _export(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
-    await pilot.pause(0.3)
+    await until(pilot, lambda: notices(pilot))
     path = Path("nettop-host-20260301T120100Z.json").absolute()
     assert notices(pilot) == [f"Wrote {path}"]
     assert len(json.loads(path.read_bytes())["connections"]) == 10
@@ -289,16 +287,18 @@ async def _export_as(pilot: Pilot[None], key: str) -> None:
     assert box.value == "nettop-host-20260301T120100Z.json"
     box.value = "chosen.json"
     await pilot.press("enter")
-    await pilot.pause(0.3)
+    await until(pilot, lambda: notices(pilot))
     assert notices(pilot) == [f"Wrote {Path('chosen.json').absolute()}"]
     assert json.loads(Path("chosen.json").read_bytes())["schema"] == "nettop.snapshot/1"
 
 
 @case("path.cancel")
 async def _cancel(pilot: Pilot[None], key: str) -> None:
-    await pilot.press("E", key)
-    await pilot.pause(0.1)
-    assert isinstance(pilot.app.screen, MainScreen)
+    await pilot.press("E")
+    await until(pilot, lambda: isinstance(pilot.app.screen, PathPrompt))
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+    assert notices(pilot) == []
     assert list(Path().iterdir()) == []
 
 
@@ -480,7 +480,7 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
         await pilot.press("y")
         assert json.loads(pilot.app.clipboard)["pid"] == 900
         await pilot.press("e")
-        await pilot.pause(0.3)
+        await until(pilot, lambda: any(notice.startswith("Wrote ") for notice in notices(pilot)))
         assert len(list(tmp_path.iterdir())) == 1
         await pilot.press("E", "escape", "question_mark", "q")
         assert pilot.app.screen is screen

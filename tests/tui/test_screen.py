@@ -243,7 +243,6 @@ class TestFilterBar:
     def test_the_mark_moves_with_what_is_typed(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("slash")
-            await pilot.pause(0.1)
             await write(pilot, "comm:a" + " | comm:a" * 20 + " pid:x")
             await until(pilot, lambda: any(line.strip() == "^" for line in lines(pilot)))
             (mark,) = [line for line in lines(pilot) if line.strip() == "^"]
@@ -362,7 +361,7 @@ class TestExport:
             await pilot.press("space")
             await show(pilot, only([77]))
             await pilot.press("f", "e")
-            await pilot.pause(0.3)
+            await until(pilot, lambda: notices(pilot))
             (file,) = Path().iterdir()
             written = check_snapshot(file.read_bytes())
             assert (written.paused, written.filter) == (True, "pid:4242")
@@ -375,7 +374,7 @@ class TestExport:
     def test_what_is_live_and_unfiltered(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("h", "e")  # what is hidden is exported nevertheless: the contract knows a filter only
-            await pilot.pause(0.3)
+            await until(pilot, lambda: notices(pilot))
             (file,) = Path().iterdir()
             written = json.loads(file.read_bytes())
             assert (written["paused"], written["filter"], len(written["connections"])) == (False, None, 10)
@@ -401,7 +400,7 @@ class TestExport:
 
         async def steps(pilot: Pilot[None]) -> None:
             the_app(pilot)._export_to(path)
-            await pilot.pause(0.3)
+            await until(pilot, lambda: notices(pilot))
             (notice,) = notices(pilot)
             assert notice.startswith("Not exported.")
             assert reason in notice
@@ -478,7 +477,7 @@ class TestDetail:
 
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("1", "enter")
-            await pilot.pause(0.1)
+            await until(pilot, lambda: "192.0.2.0" in text(pilot))
             assert "192.0.2.59" not in text(pilot)
             await pilot.press("tab", "end")
             await until(pilot, lambda: "192.0.2.59" in text(pilot))
@@ -548,9 +547,11 @@ def test_what_is_drawn_twice_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(RowTable, "show", lambda *_: drawn.append(1))
         the_app(pilot).tick()
         the_app(pilot).tick()
+        assert drawn == []
+        await show(pilot, only([1]))
+        assert drawn
 
     play(steps, FakeFeed(busy()))
-    assert drawn == []
 
 
 def test_a_filtered_recording_does_not_claim_that_there_was_nothing() -> None:

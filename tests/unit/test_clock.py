@@ -1,7 +1,9 @@
 """Kernel clocks to wall time."""
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle, repeat
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,7 @@ class Kernel:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monotonic_ns, self.boot_ns, self.wall_ns = 5_000 * SECOND, 6_000 * SECOND, 1_000_000 * SECOND
+        self.readings_take_ns: Iterator[int] = repeat(100)
         monkeypatch.setattr(time, "monotonic_ns", lambda: self.read("monotonic_ns"))
         monkeypatch.setattr(time, "time_ns", lambda: self.read("wall_ns"))
         clocks = {time.CLOCK_BOOTTIME: "boot_ns", time.CLOCK_MONOTONIC: "monotonic_ns"}
@@ -62,7 +65,7 @@ class Kernel:
 
     def read(self, name: str) -> int:
         value: int = getattr(self, name)
-        self.passes(100)  # reading takes time
+        self.passes(next(self.readings_take_ns))
         return value
 
     def passes(self, nanoseconds: int) -> None:
@@ -88,6 +91,31 @@ def test_a_stepped_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
         clock.follow()
     assert near(clock.wall(kernel.monotonic_ns), before + timedelta(seconds=2))
     assert near(clock.wall_of_boot(kernel.boot_ns), before + timedelta(seconds=2))
+
+
+QUICK, SLOW = 100, SECOND // 50
+
+
+@pytest.mark.parametrize(
+    "readings_ns",
+    [
+        [SLOW, *[QUICK] * 14],  # three readings of clocks make one of their difference
+        [*[QUICK] * 13, SLOW, QUICK],
+        [*[SLOW, QUICK, QUICK] * 2, *[QUICK] * 3, *[QUICK, SLOW, QUICK] * 2],
+        [SLOW],  # evenly, so that the other clock was read midway
+    ],
+    ids=["first", "last", "all_but_one", "all"],
+)
+def test_a_reading_that_was_interrupted_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, readings_ns: list[int]
+) -> None:
+    kernel = Kernel(monkeypatch)
+    truth = EPOCH + timedelta(microseconds=kernel.wall_ns // 1000)
+    monotonic_ns, boot_ns = kernel.monotonic_ns, kernel.boot_ns
+    kernel.readings_take_ns = cycle(readings_ns)
+    clock = Clock.now()
+    assert near(clock.wall(monotonic_ns), truth)
+    assert near(clock.wall_of_boot(boot_ns), truth)
 
 
 def test_a_suspension_passes_for_what_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:

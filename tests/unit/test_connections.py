@@ -500,10 +500,13 @@ def test_states(number: int, state: str) -> None:
     assert only(tracker().live(socket_record(state=number), PASS)).state == state
 
 
-def test_a_socket_that_reads_as_closed_but_is_brand_new_is_left_alone() -> None:
-    record = socket_record(state=CLOSED, seen_ns=ns(2) - 9_999_999)
-    assert tracker().live(record, PASS) == []
-    assert not is_over(record)
+@pytest.mark.parametrize(("age_ns", "over"), [(0, False), (9_999_999, False), (10_000_000, True)])
+def test_a_socket_that_reads_as_closed_but_is_brand_new_is_left_alone(age_ns: int, over: bool) -> None:
+    subject = tracker()
+    subject.live(socket_record(seen_ns=PASS), PASS)
+    record = socket_record(state=CLOSED, seen_ns=PASS, time_ns=PASS + age_ns)
+    assert [row.state for row in rows_of(subject.live(record, ns(3)))] == ["closed"] * over
+    assert is_over(record) == over
 
 
 def test_a_socket_whose_end_the_kernel_side_missed_has_vanished() -> None:
@@ -523,6 +526,15 @@ def test_a_listener_that_a_whole_pass_did_not_find_is_gone() -> None:
     assert only(subject.live(accepted_record(), ns(4))).owner == "listener"
     subject.finish_pass(ns(4), complete=True)
     assert only(subject.live(accepted_record(socket=5), ns(5))).owner == "unknown"
+
+
+def test_a_listener_that_has_ended_owns_nothing_that_comes_later() -> None:
+    subject = tracker()
+    subject.listener(listener_record(), PASS)
+    assert subject.ended(listener_record(closed=1, time_ns=ns(2.5))) == []
+    assert not subject.owned_by({NGINX})
+    subject.finish_pass(ns(3), complete=False)
+    assert only(subject.live(accepted_record(), ns(4))).owner == "unknown"
 
 
 def test_which_of_several_processes_accepted_is_not_guessed() -> None:

@@ -172,6 +172,16 @@ def test_a_late_answer_still_counts() -> None:
     assert (row.id, row.status, row.latency_ms) == (1, "answered", 19_000.0)
 
 
+def test_a_late_answer_counts_once() -> None:
+    subject = tracker()
+    subject.packet(dns_packet(question(), 1.0))
+    subject.tick(at(6.0))
+    subject.packet(dns_answer(answer(), 20.0))
+    assert subject.packet(dns_answer(answer(), 20.1)) == []
+    row = only_row(subject.packet(dns_packet(question(), 21.0)))
+    assert (row.id, row.status, row.attempts) == (2, "pending", 1)
+
+
 def test_an_answer_that_is_much_too_late_does_not() -> None:
     subject = tracker()
     subject.packet(dns_packet(question(), 1.0))

@@ -66,3 +66,27 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         filtered.passes(changed(connection(id=number, state="established")))
     assert not filtered.passes(changed(connection(id=1, state="close-wait")))
     assert filtered.passes(changed(connection(id=3, state="close-wait")))
+
+
+def test_what_changed_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_filter, "MAX_ROWS", 2)
+    passes = StreamFilter(Filter("state:established")).passes
+    for number in (1, 2, 1, 3):
+        assert passes(changed(connection(id=number, state="established")))
+    assert not passes(changed(connection(id=2, state="close-wait")))
+    assert passes(changed(connection(id=1, state="close-wait")))
+    assert passes(changed(connection(id=3, state="close-wait")))
+
+
+def test_what_has_ended_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_filter, "MAX_ROWS", 2)
+    passes = StreamFilter(Filter("state:established")).passes
+    for row in (
+        connection(id=1, state="established"),
+        connection(id=2, state="established"),
+        connection(id=2, state="closed"),
+        connection(id=3, state="established"),
+    ):
+        assert passes(changed(row))
+    assert not passes(changed(connection(id=2, state="close-wait")))
+    assert passes(changed(connection(id=1, state="close-wait")))
