@@ -18,7 +18,8 @@ from nettop.kernel.place import confinement, has_host_pids
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
 from nettop.model import events
-from nettop.model.filter import KINDS, Filter
+from nettop.model.filter import Filter
+from nettop.model.kinds import KINDS
 from nettop.model.store import History
 from nettop.settings.declared import Settings
 from nettop.settings.resolve import Resolved, resolve
@@ -92,15 +93,15 @@ def resolved(options: argparse.Namespace) -> Resolved:
 
 def history_of(settings: Settings) -> History:
     """How many rows of each kind are kept."""
-    return History(settings.history_dns, settings.history_connections, settings.history_processes)
+    return {kind.name: getattr(settings, f"history_{kind.name}") for kind in KINDS}
 
 
 def chosen_filter(settings: Settings) -> Filter:
     """The filter; prints a note about each term that does not apply to every kind of row. Raises FilterError."""
     chosen = Filter(settings.filter)
-    for kind in KINDS:
-        for term in chosen.not_applied(kind):
-            note(f"the filter term '{term}' does not apply to {kind} and is ignored for them.")
+    for name, terms in chosen.left_out().items():
+        for term in terms:
+            note(f"the filter term '{term}' does not apply to {name} and is ignored for them.")
     return chosen
 
 

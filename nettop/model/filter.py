@@ -12,26 +12,22 @@ alternative: `comm:nginx port:443` and `comm:nginx | port:443` are both `comm:ng
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from dnslib import RCODE
 from msgspec.structs import replace
 
 from nettop.errors import UsageError
 from nettop.model import rows
-from nettop.model.rows import Connection, DnsQuery, ProcessIdentity
+from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Test, TextTest, User
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 
-Kind = Literal["processes", "connections", "dns"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-AnyRow = ProcessIdentity | Connection | DnsQuery
-_Test = Callable[[Any], bool]
-_RowType = TypeVar("_RowType", bound=AnyRow)
+_RowT = TypeVar("_RowT", bound=AnyRow)
 
 _TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+))""")
 _MAX_PORT = 65_535
@@ -59,7 +55,7 @@ class FilterError(UsageError):
 
 class _Term(NamedTuple):
     text: str
-    tests: dict[Kind, _Test]
+    tests: Mapping[Kind[Any], Test]
     negated: bool
 
 
@@ -71,7 +67,7 @@ class Filter:
         self.text = text.strip()
         self._alternatives = _parse(text)
 
-    def test(self, kind: Kind) -> Callable[[AnyRow], bool] | None:
+    def test(self, kind: Kind[Any]) -> Callable[[AnyRow], bool] | None:
         """The test for one kind of rows; None if every row passes.
 
         A term that says nothing about this kind is left out; not_applied() names it.
@@ -85,9 +81,13 @@ class Filter:
             return None
         return _joined([_joined(tests, _both) for tests in alternatives], _either)
 
-    def not_applied(self, kind: Kind) -> tuple[str, ...]:
+    def not_applied(self, kind: Kind[Any]) -> tuple[str, ...]:
         """The terms that say nothing about this kind of rows, as they were written."""
         return tuple(term.text for terms in self._alternatives for term in terms if kind not in term.tests)
+
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """For each kind of rows about which some terms say nothing, by its name: these terms."""
+        return {kind.name: terms for kind in IN_SNAPSHOT if (terms := self.not_applied(kind))}
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with only the rows that pass; totals of processes stay what they are.
@@ -96,18 +96,16 @@ class Filter:
         """
         if not self.text:
             return snapshot
-        terms = {kind: self.not_applied(kind) for kind in KINDS}
-        not_applied = {kind: (*snapshot.filter_not_applied.get(kind, ()), *terms[kind]) for kind in KINDS}
+        now, before = self.left_out(), snapshot.filter_not_applied
+        not_applied = {kind.name: (*before.get(kind.name, ()), *now.get(kind.name, ())) for kind in IN_SNAPSHOT}
         return replace(
             snapshot,
             filter=both(snapshot.filter, self.text),
-            filter_not_applied={kind: tuple(dict.fromkeys(terms)) for kind, terms in not_applied.items() if terms},
-            processes=self._passing("processes", snapshot.processes),
-            connections=self._passing("connections", snapshot.connections),
-            dns=self._passing("dns", snapshot.dns),
+            filter_not_applied={name: tuple(dict.fromkeys(terms)) for name, terms in not_applied.items() if terms},
+            **{kind.name: self._passing(kind, kind.rows_of(snapshot)) for kind in KINDS},
         )
 
-    def _passing(self, kind: Kind, candidates: tuple[_RowType, ...]) -> tuple[_RowType, ...]:
+    def _passing(self, kind: Kind[Any], candidates: tuple[_RowT, ...]) -> tuple[_RowT, ...]:
         test = self.test(kind)
         return candidates if test is None else tuple(row for row in candidates if test(row))
 
@@ -122,12 +120,11 @@ def both(recorded: str | None, chosen: str) -> str:
 def left_out(text: str | None) -> dict[str, tuple[str, ...]]:
     """The terms of a recorded expression that say nothing about a kind of rows; none where it cannot be understood."""
     with suppress(FilterError):
-        chosen = Filter(text or "")
-        return {kind: terms for kind in KINDS if (terms := chosen.not_applied(kind))}
+        return Filter(text or "").left_out()
     return {}
 
 
-def _joined(tests: list[_Test], join: Callable[[_Test, _Test], _Test]) -> _Test:
+def _joined(tests: list[Test], join: Callable[[Test, Test], Test]) -> Test:
     """One test of many, by halves: all() and any() with a generator cost more than most tests."""
     if len(tests) == 1:
         return tests[0]
@@ -135,15 +132,15 @@ def _joined(tests: list[_Test], join: Callable[[_Test, _Test], _Test]) -> _Test:
     return join(_joined(tests[:middle], join), _joined(tests[middle:], join))
 
 
-def _both(first: _Test, second: _Test) -> _Test:
+def _both(first: Test, second: Test) -> Test:
     return lambda row: first(row) and second(row)
 
 
-def _either(first: _Test, second: _Test) -> _Test:
+def _either(first: Test, second: Test) -> Test:
     return lambda row: first(row) or second(row)
 
 
-def _negatable(test: _Test, negated: bool) -> _Test:
+def _negatable(test: Test, negated: bool) -> Test:
     return (lambda row: not test(row)) if negated else test
 
 
@@ -211,7 +208,7 @@ def _term(text: str, start: int, end: int) -> _Term:
     if not value:
         raise FilterError(f"The key '{key}' has no value.", f"Write {key}:{known.example}.", text, body_at, end)
     try:
-        tests = known.tests(value)
+        tests = _tests(key.lower(), known.parse(value))
     except ValueError as error:
         raise FilterError(str(error), f"Write for example {key}:{known.example}.", text, value_at, end) from None
     return _Term(written, tests, body != written)
@@ -222,7 +219,12 @@ def _looks_like_key(text: str) -> bool:
     return text.isalpha() and not re.fullmatch(r"[0-9a-fA-F]{1,4}", text)
 
 
-def _text_test(pattern: str) -> Callable[[str | None], bool]:
+def _tests(key: str, value: Any) -> dict[Kind[Any], Test]:
+    """What a term with this value asks of the kinds of rows about which its key says something."""
+    return {kind: kind.tests[key](value) for kind in KINDS if key in kind.tests}
+
+
+def _text_test(pattern: str) -> TextTest:
     matches = re.compile(translate(pattern.lower())).match
 
     @lru_cache(maxsize=_TEXTS_REMEMBERED)
@@ -232,39 +234,22 @@ def _text_test(pattern: str) -> Callable[[str | None], bool]:
     return test
 
 
-def _bare(word: str) -> dict[Kind, _Test]:
+def _bare(word: str) -> dict[Kind[Any], Test]:
     wildcard = re.search(r"[*?\[]", word)
-    test = _text_test(_without_final_dot(word) if wildcard else f"*{_without_final_dot(word)}*")
-    tests: dict[Kind, _Test] = {
-        "processes": lambda row: test(row.comm),
-        "connections": lambda row: test(row.comm) or any(map(test, _connection_hosts(row))),
-        "dns": lambda row: test(row.comm) or any(map(test, _dns_hosts(row))),
-    }
-    named = _place(word)
-    if named is not None:
-        return {kind: _either(tests[kind], named[kind]) if kind in named else tests[kind] for kind in KINDS}
-    return tests
+    tests = _tests(BARE, _text_test(_without_final_dot(word) if wildcard else f"*{_without_final_dot(word)}*"))
+    place = _place(word)
+    if place is None:
+        return tests
+    named = _tests("host", place)
+    return {kind: _either(test, named[kind]) if kind in named else test for kind, test in tests.items()}
 
 
-def _connection_hosts(row: Connection) -> Iterable[str | None]:
-    return row.remote.name, row.remote.address, row.local.address
+def _pid(value: str) -> int:
+    return _whole_number(value, "A pid", _MAX_PID)
 
 
-def _dns_hosts(row: DnsQuery) -> Iterable[str | None]:
-    yield row.qname
-    yield row.server.address
-    for answer in row.answers:
-        yield answer.data
-
-
-def _pid(value: str) -> dict[Kind, _Test]:
-    number = _whole_number(value, "A pid", _MAX_PID)
-    return dict.fromkeys(KINDS, lambda row: row.pid == number)
-
-
-def _netns(value: str) -> dict[Kind, _Test]:
-    number = _whole_number(value, "A network namespace's inode", _MAX_INODE)
-    return dict.fromkeys(KINDS, lambda row: row.netns == number)
+def _netns(value: str) -> int:
+    return _whole_number(value, "A network namespace's inode", _MAX_INODE)
 
 
 def _whole_number(value: str, what: str, most: int) -> int:
@@ -275,29 +260,24 @@ def _whole_number(value: str, what: str, most: int) -> int:
     return int(value)
 
 
-def _comm(value: str) -> dict[Kind, _Test]:
+def _comm(value: str) -> TextTest:
     # a backslash may begin the escape of one byte
     if value.isascii() and len(value) > COMM_CHARACTERS and not re.search(r"[*?\[\\]", value):
         raise ValueError(f"The kernel keeps {COMM_CHARACTERS} bytes of a process's name: '{value[:COMM_CHARACTERS]}'.")
-    test = _text_test(value)
-    return dict.fromkeys(KINDS, lambda row: test(row.comm))
+    return _text_test(value)
 
 
-def _user(value: str) -> dict[Kind, _Test]:
-    test = _text_test(value)
-    return {"processes": lambda row: test(row.user) or str(row.uid) == value}
+def _user(value: str) -> User:
+    return User(_text_test(value), value)
 
 
-def _port(value: str) -> dict[Kind, _Test]:
+def _port(value: str) -> tuple[int, int]:
     low, dash, high = value.partition("-")
     first = _port_number(low, value)
     last = _port_number(high, value) if dash else first
     if first > last:
         raise _no_port(value)
-    return {
-        "connections": lambda row: first <= row.local.port <= last or first <= row.remote.port <= last,
-        "dns": lambda row: first <= row.client.port <= last or first <= row.server.port <= last,
-    }
+    return first, last
 
 
 def _port_number(text: str, value: str) -> int:
@@ -312,15 +292,8 @@ def _no_port(value: str) -> ValueError:
     return ValueError(f"A port is a number up to {_MAX_PORT} or a range like 8000-8099, not '{value}'.")
 
 
-def _host(value: str) -> dict[Kind, _Test]:
-    named = _place(value)
-    if named is not None:
-        return named
-    test = _text_test(_without_final_dot(value))
-    return {
-        "connections": lambda row: any(map(test, _connection_hosts(row))),
-        "dns": lambda row: any(map(test, _dns_hosts(row))),
-    }
+def _host(value: str) -> Place:
+    return _place(value) or Place(_text_test(_without_final_dot(value)))
 
 
 def _without_final_dot(name: str) -> str:
@@ -331,8 +304,8 @@ def _without_final_dot(name: str) -> str:
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
 
 
-def _place(value: str) -> dict[Kind, _Test] | None:
-    """Tests for an address, a network, or either or a name with a port; None for a mere name.
+def _place(value: str) -> Place | None:
+    """An address, a network, or either or a name with a port; None for a mere name.
 
     Raises ValueError for a network that cannot be.
     """
@@ -340,16 +313,10 @@ def _place(value: str) -> dict[Kind, _Test] | None:
     host = value if found is None else found["bracketed"] or found["host"]
     network = _network(host)
     if found is None or found["port"] is None:
-        return None if network is None else _network_tests(network)
+        return None if network is None else Place(_network_test(network), network=True)
     port = _port_number(found["port"], found["port"])
     test = _text_test(_without_final_dot(host)) if network is None else _network_test(network)
-    return {
-        "connections": lambda row: (
-            (row.remote.port == port and (test(row.remote.address) or test(row.remote.name)))
-            or (row.local.port == port and test(row.local.address))
-        ),
-        "dns": lambda row: row.server.port == port and test(row.server.address),
-    }
+    return Place(test, network is not None, port)
 
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -370,15 +337,7 @@ def _network(text: str) -> _Network | None:
         raise ValueError(f"'{text}' is not a network; 10.0.0.0/8 and 2001:db8::/32 are.") from None
 
 
-def _network_tests(network: _Network) -> dict[Kind, _Test]:
-    test = _network_test(network)
-    return {
-        "connections": lambda row: test(row.remote.address) or test(row.local.address),
-        "dns": lambda row: test(row.server.address) or any(test(each.data) for each in row.answers),
-    }
-
-
-def _network_test(network: _Network) -> Callable[[str | None], bool]:
+def _network_test(network: _Network) -> TextTest:
     @lru_cache(maxsize=_TEXTS_REMEMBERED)
     def test(text: str | None) -> bool:
         try:
@@ -402,45 +361,29 @@ _NEVER_SEEN = {
 _STATES = tuple(state for state in get_args(rows.TcpState) if state not in _NEVER_SEEN)
 
 
-def _state(value: str) -> dict[Kind, _Test]:
+def _state(value: str) -> str:
     if value.lower() in _NEVER_SEEN:
         raise ValueError(_NEVER_SEEN[value.lower()])
-    state = _one_of(value, _STATES, "state")
-    return {"connections": lambda row: row.state == state}
+    return _one_of(value, _STATES, "state")
 
 
-def _end(value: str) -> dict[Kind, _Test]:
-    end = _one_of(value, get_args(rows.End), "end")
-    return {"connections": lambda row: row.end == end}
+def _end(value: str) -> str:
+    return _one_of(value, get_args(rows.End), "end")
 
 
-_DNS_STATUSES = (*get_args(rows.DnsStatus), "failed")
-_RCODE = re.compile(r"[a-z][a-z0-9]*")
+_DNS_STATUSES = (*rows.DNS_STATUSES, "failed")
 
 
-def _dns(value: str) -> dict[Kind, _Test]:
+def _dns(value: str) -> str:
     wanted = value.lower()
-    if wanted == "failed":
-        return {"dns": lambda row: row.failed}
-    if wanted == "refused":  # the answer code too
-        return {"dns": lambda row: "refused" in (row.status, (row.rcode or "").lower())}
-    if wanted in _DNS_STATUSES:
-        return {"dns": lambda row: row.status == wanted}
-    if not _RCODE.fullmatch(wanted):
-        raise ValueError(f"'{value}' is neither a DNS answer code nor one of {', '.join(_DNS_STATUSES)}.")
     codes = {str(code).lower() for code in RCODE.forward.values()}
-    if wanted not in codes and not re.fullmatch(r"rcode\d+", wanted):
-        raise ValueError(f"'{value}' is neither a DNS answer code nor one of {', '.join(_DNS_STATUSES)}.")
-    return {"dns": lambda row: (row.rcode or "").lower() == wanted}
-
-
-def _type(value: str) -> dict[Kind, _Test]:
-    test = _text_test(value)
-    return {"dns": lambda row: test(row.qtype)}
+    if wanted in _DNS_STATUSES or wanted in codes or re.fullmatch(r"rcode[0-9]+", wanted):
+        return wanted
+    raise ValueError(f"'{value}' is neither a DNS answer code nor one of {', '.join(_DNS_STATUSES)}.")
 
 
 class _FilterKey(NamedTuple):
-    tests: Callable[[str], dict[Kind, _Test]]
+    parse: Callable[[str], Any]  # its value, for the tests of the kinds; raises ValueError
     example: str
     meaning: str
 
@@ -455,7 +398,7 @@ _KEYS: dict[str, _FilterKey] = {
     "state": _FilterKey(_state, "established", "TCP state"),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
-    "type": _FilterKey(_type, "AAAA", "DNS record type asked for"),
+    "type": _FilterKey(_text_test, "AAAA", "DNS record type asked for"),
 }
 
 FILTER_KEYS: dict[str, str] = {key: known.meaning for key, known in _KEYS.items()}

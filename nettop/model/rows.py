@@ -6,7 +6,7 @@ field with a default may be absent from what an older nettop wrote, which is rea
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -38,6 +38,7 @@ TcpState = Literal[
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
+DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
 
@@ -99,6 +100,11 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     rx_bytes_per_s: BytesPerSecond = 0.0
     srtt_ms: Milliseconds | None = None
     retransmits: Count = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than by both sides closing it."""
+        return self.end not in (None, "normal")
 
 
 class Answer(Row, frozen=True, gc=False, kw_only=True):

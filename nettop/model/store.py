@@ -2,37 +2,27 @@
 
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict, astuple, replace
 
 from nettop.model import events, rows
 from nettop.model.filter import left_out
+from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.snapshot import Snapshot
+from nettop.model.table import BoundedTable
 
-MAX_DNS_QUERIES = 10_000  # about 15 MB with their answers: the last minutes of a busy host
-MAX_CLOSED_CONNECTIONS = 10_000  # about 8 MB; the open ones are bounded by the kernel's map
-MAX_EXITED_PROCESSES = 4_000  # about 6 MB
 LATENCIES_KEPT = 255  # per process, for its median
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
 _OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
 
-_FAILED_CONNECTS = ("refused", "timeout", "given-up", "unreachable", "other", "reset-by-peer", "reset-by-us")
-
-
-class History(NamedTuple):
-    """How many rows are kept of what is over."""
-
-    dns: int = MAX_DNS_QUERIES
-    connections: int = MAX_CLOSED_CONNECTIONS
-    processes: int = MAX_EXITED_PROCESSES
-
-
-DEFAULT_HISTORY = History()
+History = Mapping[str, int]  # how many rows are kept of what is over, by kind
+DEFAULT_HISTORY: History = {kind.name: kind.history for kind in KINDS}
 
 
 class _ProcessKey(Struct, frozen=True, gc=False):
@@ -122,54 +112,53 @@ class Store:
     """Single-threaded. A snapshot shares the rows that have not changed since the one before."""
 
     def __init__(self, history: History = DEFAULT_HISTORY) -> None:
-        self._history = history
         self._start: events.Start | None = None
         self._filter_not_applied: dict[str, tuple[str, ...]] = {}
         self._now: datetime | None = None
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
-        self._dns: dict[int, DnsQuery] = {}
-        self._dns_ids: deque[int] = deque()  # in order; the first key of a dict lies behind all that were deleted
+        forget: dict[Kind[Any], Callable[[Any, Any], None]] = {
+            DNS: self._forget_query,
+            CONNECTIONS: self._forget_connection,
+            PROCESSES: self._forget_process,
+        }
+        self._tables: dict[Kind[Any], BoundedTable[Any, Any]] = {
+            kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind)) for kind in KINDS
+        }
+        self._dns: BoundedTable[int, DnsQuery] = self._tables[DNS]
+        self._connections: BoundedTable[int, Connection] = self._tables[CONNECTIONS]
+        self._identities: BoundedTable[_ProcessKey, ProcessIdentity] = self._tables[PROCESSES]
         self._last_evicted_dns_id = 0
         self._dns_without_row = _OpenQueries()
-        self._connections: dict[int, Connection] = {}
-        self._closed: deque[int] = deque()
         self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
         # What sockets had carried when another process went on with them.
         self._passed_on: dict[tuple[type[_Carrier], int], _Share] = {}
-        self._identities: dict[_ProcessKey, ProcessIdentity] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
         self._processes: dict[_ProcessKey, Process] = {}
-        self._exited: deque[_ProcessKey] = deque()
         self._changed: dict[_ProcessKey, None] = {}  # a set that keeps the order in which processes were first seen
         self._moving: set[_ProcessKey] = set()
-        self._evicted = {"dns": 0, "connections": 0, "processes": 0}
-        self._unlisted = {"dns": 0, "connections": 0}
+        self._unlisted = {kind.name: 0 for kind in KINDS if kind.unlisted is not None}
         self._unattributed = {"tcp": 0, "udp": 0}
+        self._takes: dict[type[events.Event], Callable[[Any], None]] = {
+            **{kind.event: partial(_put, kind, self._tables[kind]) for kind in KINDS},
+            events.DnsChanged: self._take_dns,
+            events.ConnectionChanged: self._take_connection,
+            events.ProcessChanged: self._take_process,
+            events.UdpChanged: self._take_udp,
+            events.Unlisted: self._take_unlisted,
+            events.LossesChanged: self._take_losses,
+            events.Tick: self._tick,
+            events.Start: self._take_start,
+        }
 
     def apply(self, event: events.AnyEvent) -> None:
         """Take the next event."""
-        match event:
-            case events.DnsChanged():
-                self._apply_dns(event.dns)
-            case events.ConnectionChanged():
-                self._apply_connection(event.connection)
-            case events.UdpChanged():
-                self._apply_udp(event.udp)
-            case events.ProcessChanged():
-                self._apply_process(event.process)
-            case events.Unlisted():
-                self._apply_unlisted(event.unlisted)
-            case events.LossesChanged():
-                self._losses = event.losses
-            case events.Tick():
-                self._tick(event)
-            case events.Start():
-                self._start = event
-                self._filter_not_applied = left_out(event.filter)
-            case events.End():
-                pass
-        self._now = event.time if self._now is None else max(self._now, event.time)
+        take = self._takes.get(type(event))
+        if take is not None:
+            take(event)
+        now = self._now
+        if now is None or event.time > now:
+            self._now = event.time
 
     def snapshot(self) -> Snapshot:
         """All rows as of the last event. Raises RuntimeError before Start."""
@@ -188,43 +177,47 @@ class Store:
             hooks=self._start.hooks,
             losses=replace(
                 self._losses,
-                evicted={**self._losses.evicted, **self._evicted, **self._dns_without_row.evicted},
+                evicted={
+                    **self._losses.evicted,
+                    **{kind.name: table.evicted for kind, table in self._tables.items()},
+                    **self._dns_without_row.evicted,
+                },
                 unlisted={table: _bounded(count) for table, count in self._unlisted.items()},
                 udp_unattributed_bytes=_bounded(self._losses.udp_unattributed_bytes + self._unattributed["udp"]),
                 tcp_unattributed_bytes=_bounded(self._unattributed["tcp"]),
             ),
-            processes=tuple(self._processes.values()),
-            connections=tuple(self._connections.values()),
-            dns=tuple(self._dns.values()),
+            **self._rows(),
         )
+
+    def _rows(self) -> dict[str, Any]:
+        shown: dict[Kind[Any], dict[Any, Any]] = {kind: table.rows for kind, table in self._tables.items()}
+        shown[PROCESSES] = self._processes  # identities with their totals
+        return {kind.name: tuple(rows_of_kind.values()) for kind, rows_of_kind in shown.items()}
 
     # Rows
 
-    def _apply_dns(self, row: DnsQuery) -> None:
-        known = self._dns.get(row.id)
-        if known is None and row.id <= self._last_evicted_dns_id:
+    def _take_dns(self, event: events.DnsChanged) -> None:
+        row = event.dns
+        if row.id <= self._last_evicted_dns_id and row.id not in self._dns.rows:
             self._count_evicted_dns(row)
             return
-        self._dns[row.id] = row
+        known = self._dns.put(row.id, row)
         before = None if known is None else known.status
         if known is not None and before == "answered" != row.status:
             _take_back(self._totals_of(known.pid, known.process_start_time), known)
             before = "pending"
         self._count_dns(row, before)
-        if known is None:
-            self._dns_ids.append(row.id)
-        if len(self._dns) > self._history.dns:
-            oldest = self._dns.pop(self._dns_ids.popleft())
-            self._last_evicted_dns_id = max(self._last_evicted_dns_id, oldest.id)
-            self._evicted["dns"] += 1
-            self._dns_without_row.remember(oldest)
+
+    def _forget_query(self, number: int, row: DnsQuery) -> None:
+        self._last_evicted_dns_id = max(self._last_evicted_dns_id, number)
+        self._dns_without_row.remember(row)
 
     def _count_evicted_dns(self, row: DnsQuery) -> None:
         """A row that was evicted meanwhile, or in a filtered stream one that is older than what was."""
         known, before = self._dns_without_row.take(row.id)
         if known:
             self._count_dns(row, before)
-            self._evicted["dns"] += before is None
+            self._dns.evicted += before is None
             self._dns_without_row.remember(row)
 
     def _count_dns(self, row: DnsQuery, before: DnsStatus | None) -> None:
@@ -232,19 +225,15 @@ class Store:
         if totals is not None:
             _count_dns(totals, before, row)
 
-    def _apply_connection(self, row: Connection) -> None:
-        before = self._connections.get(row.id)
-        self._connections[row.id] = row
-        self._share_out(before, row)
-        if row.state == "closed" and (before is None or before.state != "closed"):
-            self._closed.append(row.id)
-            if len(self._closed) > self._history.connections:
-                evicted = self._closed.popleft()
-                del self._connections[evicted]
-                self._passed_on.pop((Connection, evicted), None)
-                self._evicted["connections"] += 1
+    def _take_connection(self, event: events.ConnectionChanged) -> None:
+        row = event.connection
+        self._share_out(self._connections.put(row.id, row), row)
 
-    def _apply_udp(self, row: rows.UdpSocket) -> None:
+    def _forget_connection(self, number: int, _row: Connection) -> None:
+        self._passed_on.pop((Connection, number), None)
+
+    def _take_udp(self, event: events.UdpChanged) -> None:
+        row = event.udp
         before = self._udp.pop(row.id, None)
         self._share_out(before, row)
         if row.closed:
@@ -252,9 +241,11 @@ class Store:
         else:
             self._udp[row.id] = row
 
-    def _apply_unlisted(self, counted: rows.Unlisted) -> None:
-        self._unlisted["dns"] += counted.queries
-        self._unlisted["connections"] += counted.opened + counted.accepted
+    def _take_unlisted(self, event: events.Unlisted) -> None:
+        counted = event.unlisted
+        for kind in KINDS:
+            if kind.unlisted is not None:
+                self._unlisted[kind.name] += kind.unlisted(counted)
         totals = self._totals_of(counted.pid, counted.process_start_time)
         if totals is not None:
             totals.queries += counted.queries
@@ -269,23 +260,26 @@ class Store:
             totals.tcp_rx += counted.tcp_rx_bytes
             totals.retransmits += counted.retransmits
 
-    def _apply_process(self, identity: ProcessIdentity) -> None:
+    def _take_process(self, event: events.ProcessChanged) -> None:
+        identity = event.process
         key = _ProcessKey(identity.pid, identity.start_time)
-        before = self._identities.get(key)
-        self._identities[key] = identity
-        self._totals.setdefault(key, _Totals())
+        if key not in self._totals:
+            self._totals[key] = _Totals()
         self._changed[key] = None
-        if identity.exited_at is not None and (before is None or before.exited_at is None):
-            self._exited.append(key)
-            if len(self._exited) > self._history.processes:
-                self._forget_process(self._exited.popleft())
-                self._evicted["processes"] += 1
+        self._identities.put(key, identity)
 
-    def _forget_process(self, key: _ProcessKey) -> None:
+    def _forget_process(self, key: _ProcessKey, _identity: ProcessIdentity) -> None:
         self._changed.pop(key, None)
         self._moving.discard(key)
-        del self._identities[key], self._totals[key]
+        del self._totals[key]
         self._processes.pop(key, None)
+
+    def _take_losses(self, event: events.LossesChanged) -> None:
+        self._losses = event.losses
+
+    def _take_start(self, event: events.Start) -> None:
+        self._start = event
+        self._filter_not_applied = left_out(event.filter)
 
     # Totals
 
@@ -324,7 +318,7 @@ class Store:
             return False
         if before.owner == "exact":
             return True
-        had_it = self._identities.get(_ProcessKey(before.pid, before.process_start_time))
+        had_it = self._identities.rows.get(_ProcessKey(before.pid, before.process_start_time))
         return had_it is not None and had_it.exited_at is not None
 
     def _add(self, row: _Carrier, share: _Share, sign: int) -> None:
@@ -363,7 +357,7 @@ class Store:
             totals.ticked_tx, totals.ticked_rx = tx, rx
             if tx_rate or rx_rate:
                 self._moving.add(key)
-            self._processes[key] = _process_row(self._identities[key], totals, tx_rate, rx_rate)
+            self._processes[key] = _process_row(self._identities.rows[key], totals, tx_rate, rx_rate)
         self._changed.clear()
 
     def _refresh_processes(self) -> None:
@@ -371,7 +365,13 @@ class Store:
         for key in self._changed:
             shown = self._processes.get(key)
             rates = (shown.tx_bytes_per_s, shown.rx_bytes_per_s) if shown else (0.0, 0.0)
-            self._processes[key] = _process_row(self._identities[key], self._totals[key], *rates)
+            self._processes[key] = _process_row(self._identities.rows[key], self._totals[key], *rates)
+
+
+def _put(kind: Kind[Any], table: BoundedTable[Any, Any], event: events.Event) -> None:
+    """Keep the row of a kind that adds nothing to totals."""
+    row = getattr(event, kind.told)
+    table.put(kind.key(row), row)
 
 
 def _less(share: _Share, earlier: _Share) -> _Share:
@@ -392,7 +392,7 @@ def _share(row: _Carrier) -> _Share:
         0 if closed else 1,  # active
         1 if row.direction == "outbound" and not row.opened_before_start else 0,  # opened
         1 if row.direction == "inbound" else 0,  # accepted
-        1 if closed and never_established and row.end in _FAILED_CONNECTS else 0,  # failed
+        1 if closed and never_established and row.failed else 0,  # failed
         row.retransmits,
     )
 
@@ -402,7 +402,7 @@ def _take_back(totals: _Totals | None, row: DnsQuery) -> None:
     if totals is None:
         return
     totals.answered -= 1
-    totals.dns_failed -= row.rcode != "NOERROR"
+    totals.dns_failed -= row.failed
     if row.latency_ms is not None and row.latency_ms in totals.latencies_ms:
         totals.latencies_ms.remove(row.latency_ms)
         totals.max_latency_ms = max(totals.latencies_ms, default=None)
@@ -416,7 +416,7 @@ def _count_dns(totals: _Totals, before: DnsStatus | None, row: DnsQuery) -> None
     totals.dns_failed += (row.status == "refused") - (before == "refused")
     if row.status == "answered" and before != "answered":
         totals.answered += 1
-        totals.dns_failed += row.rcode != "NOERROR"
+        totals.dns_failed += row.failed
         if row.latency_ms is not None:
             totals.latencies_ms.append(row.latency_ms)
             totals.max_latency_ms = max(totals.max_latency_ms or 0.0, row.latency_ms)

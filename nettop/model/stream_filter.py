@@ -1,9 +1,10 @@
 """A filter over a stream: which events to tell, so that what is told still replays to the truth."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from nettop.model import events
-from nettop.model.filter import KINDS, AnyRow, Filter
+from nettop.model.filter import Filter
+from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Test
 
 MAX_ROWS = 131_072  # per kind, as many as the kernel's map has sockets; the one that changed longest ago is forgotten
 
@@ -16,37 +17,25 @@ class StreamFilter:
     """
 
     def __init__(self, chosen: Filter) -> None:
-        self._process_test, self._connection_test, self._dns_test = map(chosen.test, KINDS)
-        self._processes: dict[Hashable, None] = {}
-        self._connections: dict[Hashable, None] = {}  # open ones
-        self._queries: dict[Hashable, None] = {}
+        self._tests = {kind.event: chosen.test(kind) for kind in KINDS}
+        self._passed: dict[type[events.Event], dict[Hashable, None]] = {kind.event: {} for kind in KINDS}
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
-        match event:
-            case events.DnsChanged(dns=row):
-                # an answer may turn out not to have arrived
-                return _passes(self._dns_test, self._queries, row.id, row, row.status == "forgotten")
-            case events.ConnectionChanged(connection=row):
-                return _passes(self._connection_test, self._connections, row.id, row, row.state == "closed")
-            case events.ProcessChanged(process=row):
-                key = row.pid, row.start_time
-                return _passes(self._process_test, self._processes, key, row, last=False)
-            case events.UdpChanged(udp=socket) if self._process_test is not None:
-                return (socket.pid, socket.process_start_time) in self._processes
-            case _:
-                return True
+        if isinstance(event, events.UdpChanged):
+            socket, processes = event.udp, PROCESSES.event
+            return self._tests[processes] is None or (socket.pid, socket.process_start_time) in self._passed[processes]
+        test = self._tests.get(type(event))
+        return test is None or self._row_passes(event, test)
 
-
-def _passes(
-    test: Callable[[AnyRow], bool] | None, passed: dict[Hashable, None], key: Hashable, row: AnyRow, last: bool
-) -> bool:
-    if test is None:
-        return True
-    passes = key in passed or test(row)
-    passed.pop(key, None)
-    if passes and not last:
-        passed[key] = None
-        if len(passed) > MAX_ROWS:
-            del passed[next(iter(passed))]
-    return passes
+    def _row_passes(self, event: events.AnyEvent, test: Test) -> bool:
+        kind, passed = KIND_OF_EVENT[type(event)], self._passed[type(event)]
+        row = getattr(event, kind.told)
+        key = kind.key(row)
+        passes = key in passed or test(row)
+        passed.pop(key, None)
+        if passes and not kind.final(row):
+            passed[key] = None
+            if len(passed) > MAX_ROWS:
+                del passed[next(iter(passed))]
+        return passes

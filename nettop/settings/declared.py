@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Struct, defstruct
 
 from nettop.model.filter import Filter
+from nettop.model.kinds import KINDS
 from nettop.model.rows import DNS_PORTS
-from nettop.model.store import MAX_CLOSED_CONNECTIONS, MAX_DNS_QUERIES, MAX_EXITED_PROCESSES
 from nettop.settings.kinds import (
     Choice,
     Columns,
@@ -33,7 +33,7 @@ THEMES = (
     "flexoki", "catppuccin-latte", "catppuccin-frappe", "catppuccin-macchiato", "solarized-light", "solarized-dark",
     "rose-pine", "rose-pine-moon", "rose-pine-dawn", "atom-one-dark", "atom-one-light", "ansi-dark", "ansi-light",
 )  # fmt: skip
-SECTIONS = ("history", "dns", "connections", "processes")
+SECTIONS = ("history", *(kind.name for kind in KINDS))
 
 
 class Setting(Struct, frozen=True):
@@ -88,7 +88,10 @@ class _Declared(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What holds for a run. Nothing but these declarations says what there is and what the default is."""
+    """What holds for a run. Nothing but these declarations says what there is and what the default is.
+
+    Each kind of rows adds the attributes of _of_kinds() to those that stand here: default_settings() has them all.
+    """
 
     interval: Annotated[float, _Declared(Seconds(0.1, 60.0), "how often counters are read", "--interval")] = 1.0
     filter: Annotated[
@@ -102,37 +105,45 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[int, ...],
         _Declared(Ports(MAX_DNS_PORTS), "ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR", "--dns-ports"),
     ] = DNS_PORTS
-    dns_columns: Annotated[
-        tuple[str, ...], _Declared(Columns("dns"), "columns of the DNS pane; empty: all of them")
-    ] = ()
-    dns_sort: Annotated[str, _Declared(Sort("dns"), "what the DNS pane is sorted by at first")] = "time"
-    connections_columns: Annotated[
-        tuple[str, ...], _Declared(Columns("connections"), "columns of the connections pane; empty: all of them")
-    ] = ()
-    connections_sort: Annotated[
-        str, _Declared(Sort("connections"), "what the connections pane is sorted by at first")
-    ] = "opened"
-    processes_columns: Annotated[
-        tuple[str, ...], _Declared(Columns("processes"), "columns of the processes pane; empty: all of them")
-    ] = ()
-    processes_sort: Annotated[str, _Declared(Sort("processes"), "what the processes pane is sorted by at first")] = (
-        "traffic"
-    )
-    history_dns: Annotated[int, _Declared(Whole(100, MAX_HISTORY), "DNS queries that are kept, some 1.5 KB each")] = (
-        MAX_DNS_QUERIES
-    )
-    history_connections: Annotated[
-        int, _Declared(Whole(100, MAX_HISTORY), "closed connections that are kept, some 0.8 KB each")
-    ] = MAX_CLOSED_CONNECTIONS
-    history_processes: Annotated[
-        int, _Declared(Whole(100, MAX_HISTORY), "ended processes that are kept, some 1.5 KB each")
-    ] = MAX_EXITED_PROCESSES
     keys: Annotated[Mapping[str, str], _Declared(Keys(), "other keys for what the screen does")] = {}
 
 
+def _of_kinds() -> Iterator[tuple[str, Any, Any]]:
+    """Attribute, annotation and default of what each kind of rows has: its columns, its sort, its history."""
+    for kind in KINDS:
+        pane = f"the {kind.label} pane"
+        columns = _Declared(Columns(kind.name), f"columns of {pane}; empty: all of them")
+        yield f"{kind.name}_columns", Annotated[tuple[str, ...], columns], ()
+        yield (
+            f"{kind.name}_sort",
+            Annotated[str, _Declared(Sort(kind.name), f"what {pane} is sorted by at first")],
+            kind.sort,
+        )
+    for kind in KINDS:
+        history = _Declared(Whole(100, MAX_HISTORY), kind.history_help)
+        yield f"history_{kind.name}", Annotated[int, history], kind.history
+
+
+_AllSettings: type[Any] = defstruct("_AllSettings", list(_of_kinds()), bases=(Settings,), frozen=True, kw_only=True)
+
+
+def settings_with(values: Mapping[str, Any]) -> Settings:
+    """The defaults, but for these values by attribute."""
+    made: Settings = _AllSettings(**values)
+    return made
+
+
+def default_settings() -> Settings:
+    """What holds where nobody says anything."""
+    return settings_with({})
+
+
 def _settings() -> Iterator[Setting]:
-    defaults = Settings()
-    for attribute, annotation in Settings.__annotations__.items():
+    defaults = default_settings()
+    own = dict(Settings.__annotations__)
+    keys = own.pop("keys")  # last, as in config.toml
+    of_kinds = {attribute: annotation for attribute, annotation, _ in _of_kinds()}
+    for attribute, annotation in {**own, **of_kinds, "keys": keys}.items():
         (declared,) = annotation.__metadata__
         yield Setting(attribute, declared.kind, declared.help, getattr(defaults, attribute), declared.option)
 

@@ -151,7 +151,7 @@ class Ports(Struct, frozen=True):
 def _columns_of(pane: str) -> tuple[str, ...]:
     from nettop.view.panes import PANES  # noqa: PLC0415 - only needed if columns are configured
 
-    return next(tuple(column.key for column in kind.columns) for kind in PANES if kind.kind == pane)
+    return next(tuple(column.key for column in each.columns) for each in PANES if each.name == pane)
 
 
 class Columns(Struct, frozen=True):

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from nettop.errors import UsageError
 from nettop.invoker import invoking_user
-from nettop.settings.declared import SECTIONS, SETTINGS, Setting, Settings
+from nettop.settings.declared import SECTIONS, SETTINGS, Setting, Settings, settings_with
 from nettop.settings.kinds import WrongValueError, suggestion, toml_text, toml_value
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
     for each in SETTINGS:
         if given.get(each.attribute) is not None:
             values[each.attribute], origins[each.attribute] = given[each.attribute], f"command line {each.option}"
-    return Resolved(Settings(**values), origins, path, tuple(_passed_over()))
+    return Resolved(settings_with(values), origins, path, tuple(_passed_over()))
 
 
 def home_directory() -> Path:
@@ -87,7 +87,7 @@ def look(settings: Settings) -> "Look":
     from nettop.view.panes import PANES  # noqa: PLC0415
 
     panes = tuple(
-        pane.arranged(getattr(settings, f"{pane.kind}_columns"), getattr(settings, f"{pane.kind}_sort"))
+        pane.arranged(getattr(settings, f"{pane.name}_columns"), getattr(settings, f"{pane.name}_sort"))
         for pane in PANES
     )
     return Look(settings.theme, settings.keys, panes, settings.export_directory, home_directory())

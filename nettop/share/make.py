@@ -167,11 +167,11 @@ def _filter() -> Iterator[str]:
 def _columns() -> Iterator[str]:
     yield _roff(_UNITS)
     for pane in PANES:
-        yield f".SS {_roff(pane.title)}"
+        yield f".SS {_roff(pane.kind.title)}"
         yield from _definitions(
             (
                 f"{column.key} ({column.title})",
-                f"{_capital(column.meaning)}. {_EXACTLY.get(f'{pane.kind} {column.key}', '')}".rstrip(),
+                f"{_capital(column.meaning)}. {_EXACTLY.get(f'{pane.name} {column.key}', '')}".rstrip(),
             )
             for column in pane.columns
         )

@@ -151,7 +151,8 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
-        new_rows = sum(max(new - seen, 0) for new, seen in zip(newest_ids(latest), newest_ids(snapshot), strict=True))
+        seen = newest_ids(snapshot)
+        new_rows = sum(max(number - seen[name], 0) for name, number in newest_ids(latest).items())
         ended = self._feed.finished and self._mode == "REPLAY"
         return Status(
             mode="END OF RECORDING" if ended else self._mode,

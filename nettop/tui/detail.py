@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
-from nettop.model.filter import AnyRow
+from nettop.model.kinds import AnyRow, capitalized
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
@@ -20,9 +20,9 @@ from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.table import RowTable
 from nettop.view.columns import Context
-from nettop.view.facts import Detail, detail, newest
+from nettop.view.facts import Detail, detail
 from nettop.view.keys import KEYS_IN_DETAIL
-from nettop.view.panes import PANES, PaneKind, next_column, sort, sort_by
+from nettop.view.panes import PANES, PaneKind, newest, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
 _TITLE_CELLS = 200
@@ -42,10 +42,10 @@ class DetailScreen(ClosedOnce, Screen[None]):
         self.row = row
         self._snapshot = snapshot
         self._cell_context = context
-        by_kind = {pane.kind: pane for pane in panes}
-        self._connections: RowTable[Any] = RowTable(by_kind["connections"], "no connections", id="detail-connections")
-        self._queries: RowTable[Any] = RowTable(by_kind["dns"], "no DNS queries", id="detail-queries")
-        self._sorts = {pane.kind: (pane.sort, pane.descending) for pane in panes}
+        self._tables: dict[str, RowTable[Any]] = {
+            pane.name: RowTable(pane, f"no {pane.kind.plural}", id=f"detail-{pane.name}") for pane in panes
+        }
+        self._sorts = {pane.name: (pane.sort, pane.descending) for pane in panes}
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -53,15 +53,12 @@ class DetailScreen(ClosedOnce, Screen[None]):
         yield Static(
             Text(printable_text(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False
         )
-        two_tables = shown.connections is not None and shown.queries is not None
+        two_tables = len(shown.related) > 1
         with VerticalScroll(id="detail-facts", classes="-two-tables" if two_tables else "", can_focus=False):
             yield Static(id="facts", markup=False)
-        if shown.connections is not None:
-            yield Static(Text("Connections"), classes="detail-heading", markup=False)
-            yield self._connections
-        if shown.queries is not None:
-            yield Static(Text("DNS queries"), classes="detail-heading", markup=False)
-            yield self._queries
+        for kind in shown.related:
+            yield Static(Text(capitalized(kind.plural)), classes="detail-heading", markup=False)
+            yield self._tables[kind.name]
         yield KeyLine()
         yield TooSmall()
 
@@ -77,11 +74,10 @@ class DetailScreen(ClosedOnce, Screen[None]):
         self.query_one("#facts", Static).update(facts_text(shown))
         self.call_after_refresh(self._let_facts_scroll)
         empty = "nothing here matched the filter of the recording" if snapshot.filter else None
-        for table, rows in ((self._connections, shown.connections), (self._queries, shown.queries)):
-            if rows is not None:
-                pane = table.pane
-                key, descending = self._sorts[pane.kind]
-                table.show(sort(list(rows), pane.column(key), descending, context), context, (key, descending), empty)
+        for kind, rows in shown.related.items():
+            table, (key, descending) = self._tables[kind.name], self._sorts[kind.name]
+            column = table.pane.column(key)
+            table.show(sort(list(rows), column, descending, context), context, (key, descending), empty)
 
     def _let_facts_scroll(self) -> None:
         """By the keys, after tab; where nothing is hidden tab has no business there."""
@@ -114,23 +110,23 @@ class DetailScreen(ClosedOnce, Screen[None]):
     def action_sort_next(self) -> None:
         """The focused table by its next column."""
         if self.table is not None:
-            column = next_column(self.table.visible_columns(), self._sorts[self.table.pane.kind][0])
+            column = next_column(self.table.visible_columns(), self._sorts[self.table.pane.name][0])
             self._sort(self.table, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:
         """The focused table the other way round."""
         if self.table is not None:
-            key, descending = self._sorts[self.table.pane.kind]
+            key, descending = self._sorts[self.table.pane.name]
             self._sort(self.table, (key, not descending))
 
     def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
         """As on the main screen."""
         message.stop()
         table = message.table
-        self._sort(table, sort_by(table.pane.column(message.column), self._sorts[table.pane.kind]))
+        self._sort(table, sort_by(table.pane.column(message.column), self._sorts[table.pane.name]))
 
     def _sort(self, table: RowTable[Any], sorted_by: tuple[str, bool]) -> None:
-        self._sorts[table.pane.kind] = sorted_by
+        self._sorts[table.pane.name] = sorted_by
         self.show(self._snapshot, self._cell_context)
 
 

@@ -65,7 +65,7 @@ def help_text(keymap: Mapping[str, str]) -> Group:
             part
             for pane in PANES
             for part in _section(
-                f"Columns of {pane.title}", ((column.title, column.meaning) for column in pane.columns)
+                f"Columns of {pane.kind.title}", ((column.title, column.meaning) for column in pane.columns)
             )
         ),
     )

@@ -1,4 +1,4 @@
-"""The main screen: three panes, the status bar, the filter; and the state of the view."""
+"""The main screen: the panes, the status bar, the filter; and the state of the view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from nettop.model.filter import COMM_CHARACTERS, AnyRow, Filter, Kind
+from nettop.model.filter import COMM_CHARACTERS, Filter
+from nettop.model.kinds import CONNECTIONS, AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
@@ -25,11 +26,6 @@ from nettop.view.columns import Column, Context
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, PaneKind, Selection, next_column, sort_by
 
-_EMPTY = {
-    "dns": "no DNS queries yet",
-    "connections": "no TCP connections yet",
-    "processes": "no process has used the network yet",
-}
 _MATCHLESS = "nothing matches the filter"
 _RECORDED_WITHOUT = "nothing here matched the filter of the recording"
 
@@ -41,7 +37,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
-    sorts: dict[Kind, tuple[str, bool]] = field(default_factory=dict)
+    sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 class TabTitle(Static):
@@ -50,11 +46,11 @@ class TabTitle(Static):
     class Clicked(Message):
         """Go to this pane."""
 
-        def __init__(self, kind: Kind) -> None:
+        def __init__(self, kind: str) -> None:
             super().__init__()
             self.kind = kind
 
-    def __init__(self, kind: Kind, classes: str) -> None:
+    def __init__(self, kind: str, classes: str) -> None:
         super().__init__(markup=False, classes=classes)
         self.kind = kind
         self._said = ""
@@ -74,12 +70,13 @@ class TabTitle(Static):
 class Pane(Vertical):
     """A title and a table."""
 
-    def __init__(self, kind: PaneKind[Any]) -> None:
-        super().__init__(id=f"pane-{kind.kind}", classes="pane")
-        self.kind = kind
-        self.title = TabTitle(kind.kind, "pane-title")
-        self.selection: Selection[Any] = Selection(kind)
-        self.table: RowTable[Any] = RowTable(kind, _EMPTY[kind.kind], id=f"table-{kind.kind}")
+    def __init__(self, view: PaneKind[Any]) -> None:
+        super().__init__(id=f"pane-{view.name}", classes="pane")
+        self.view = view
+        self.kind = view.kind
+        self.title = TabTitle(view.name, "pane-title")
+        self.selection: Selection[Any] = Selection(view)
+        self.table: RowTable[Any] = RowTable(view, view.kind.empty, id=f"table-{view.name}")
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -102,11 +99,11 @@ class MainScreen(Screen[None]):
 
     def __init__(self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES) -> None:
         super().__init__()
-        self.state = ViewState(chosen, sorts={pane.kind: (pane.sort, pane.descending) for pane in panes})
-        self._panes = {pane.kind: Pane(pane) for pane in panes}
-        self._tabs = {pane.kind: TabTitle(pane.kind, "tab") for pane in panes}
+        self.state = ViewState(chosen, sorts={pane.name: (pane.sort, pane.descending) for pane in panes})
+        self._panes = {pane.name: Pane(pane) for pane in panes}
+        self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         self._bar = StatusBar()
-        self.active: Kind = "dns"
+        self.active = panes[0].name
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -121,7 +118,7 @@ class MainScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Textual's hook."""
-        self.activate("connections")
+        self.activate(CONNECTIONS.name)
 
     # Drawing
 
@@ -130,25 +127,25 @@ class MainScreen(Screen[None]):
         context = replace(context, names=self.state.names)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
         for kind, pane in self._panes.items():
-            candidates = pane.kind.rows(snapshot)
+            candidates = pane.kind.rows_of(snapshot)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended)
             sorted_by = self.state.sorts[kind]
-            column = pane.kind.column(sorted_by[0])
+            column = pane.view.column(sorted_by[0])
             if pane.display:
-                empty = _MATCHLESS if candidates else _RECORDED_WITHOUT if snapshot.filter else _EMPTY[kind]
+                empty = _MATCHLESS if candidates else _RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
             self._show_title(pane, len(rows), len(candidates), column)
 
     def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
-        descending = self.state.sorts[pane.kind.kind][1]
-        left_out = self.state.filter.not_applied(pane.kind.kind)
+        descending = self.state.sorts[pane.kind.name][1]
+        left_out = self.state.filter.not_applied(pane.kind)
         note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
-        number = list(self._panes).index(pane.kind.kind) + 1
+        number = list(self._panes).index(pane.kind.name) + 1
         title = f" {number} {pane.kind.title} {shown}/{total} "
         details = f"· by {column.title} {'▾' if descending else '▴'}{note} "
         pane.title.say(title + details)
-        # of a tab that is not open only the name, so that all three have room
-        self._tabs[pane.kind.kind].say(title + details if self.active == pane.kind.kind else title)
+        # of a tab that is not open only the name, so that all have room
+        self._tabs[pane.kind.name].say(title + details if self.active == pane.kind.name else title)
 
     @property
     def table(self) -> RowTable[Any]:
@@ -160,7 +157,7 @@ class MainScreen(Screen[None]):
         """The row under the cursor."""
         return self.table.cursor_row
 
-    def activate(self, kind: Kind) -> None:
+    def activate(self, kind: str) -> None:
         """Make a pane the one that keys go to."""
         self.active = kind
         for other, pane in self._panes.items():
@@ -191,7 +188,7 @@ class MainScreen(Screen[None]):
 
     # Keys
 
-    def action_pane(self, kind: Kind) -> None:
+    def action_pane(self, kind: str) -> None:
         """Go to a pane."""
         self.activate(kind)
 
@@ -258,11 +255,11 @@ class MainScreen(Screen[None]):
 
     def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
         """By this column; again: the other way round."""
-        kind = message.table.pane.kind
+        kind = message.table.pane.name
         self.activate(kind)
         self._sort(kind, sort_by(message.table.pane.column(message.column), self.state.sorts[kind]))
 
-    def _sort(self, kind: Kind, sorted_by: tuple[str, bool]) -> None:
+    def _sort(self, kind: str, sorted_by: tuple[str, bool]) -> None:
         self._changed(sorts={**self.state.sorts, kind: sorted_by})
 
 

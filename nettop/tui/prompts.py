@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from nettop.model.filter import KINDS, Filter, FilterError
+from nettop.model.filter import Filter, FilterError
 from nettop.text import printable_text, printing
 from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
@@ -165,7 +165,7 @@ def marked(error: FilterError, scrolled_cells: int) -> str:
 
 
 def _left_out(chosen: Filter) -> str:
-    parts = [f"{', '.join(terms)} is left out for {kind}" for kind in KINDS if (terms := chosen.not_applied(kind))]
+    parts = [f"{', '.join(terms)} is left out for {name}" for name, terms in chosen.left_out().items()]
     return printable_text("; ".join(parts)) or "enter keeps it, escape brings the one before back"
 
 

@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from nettop.model.filter import Filter
+from nettop.model.kinds import DNS
 from nettop.model.rows import DNS_PORTS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
@@ -41,7 +42,7 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
     open_connections = len(snapshot.connections) - countOf(map(attrgetter("state"), snapshot.connections), "closed")
-    failed = sum(map(attrgetter("failed"), snapshot.dns))
+    failed = sum(map(DNS.failed, snapshot.dns))
     statuses = list(map(attrgetter("status"), snapshot.dns))
     over = sum(map(statuses.count, ("answered", "timeout", "refused")))
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")

@@ -18,7 +18,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from nettop.model.filter import AnyRow
+from nettop.model.kinds import AnyRow
 from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
 from nettop.view.columns import GAP_CELLS, Column, Context, fit
@@ -114,7 +114,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         if self._cursor_key is None:
             self._cursor = 0
         else:
-            key = self.pane.key
+            key = self.pane.kind.key
             try:
                 self._cursor = indexOf(map(key, rows), self._cursor_key)
             except ValueError:  # gone: whatever took its place
@@ -153,7 +153,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         if not self._rows:
             return
         self._cursor = max(min(index, len(self._rows) - 1), 0)
-        self._cursor_key = self.pane.key(self._rows[self._cursor])
+        self._cursor_key = self.pane.kind.key(self._rows[self._cursor])
         self._clamp()
         self._redraw()
 

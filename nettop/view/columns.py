@@ -1,4 +1,4 @@
-"""The columns of the three panes, declared: what a cell says, how wide it is, how it sorts, when it is dropped."""
+"""The columns of the panes, declared: what a cell says, how wide it is, how it sorts, when it is dropped."""
 
 import ipaddress
 import re
@@ -10,6 +10,7 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
+from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES, Kind
 from nettop.model.rows import Connection, DnsQuery, Process
 from nettop.view import format as human
 
@@ -168,7 +169,6 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
 # Connections
 
 _ARROWS = {"outbound": "out", "inbound": "in", "unknown": "?"}
-_GOOD_ENDS = (None, "normal")
 
 
 def endpoint(address: str, port: int) -> str:
@@ -193,11 +193,6 @@ def _remote_order(row: Connection, context: Context) -> tuple[int, tuple[str | i
     return 1, _name_in_order(name), row.remote.port
 
 
-def connection_failed(row: Connection) -> bool:
-    """Whether the connection ended otherwise than by both sides closing it."""
-    return row.end not in _GOOD_ENDS
-
-
 def age_ms(row: Connection, context: Context) -> float | None:
     """Its duration, so far if it is open; None if its beginning is unknown."""
     if row.duration_ms is not None or row.opened_at is None or row.state == "closed":
@@ -218,7 +213,7 @@ def _end(row: Connection, _context: Context) -> str:
         return ""
     if row.end is None:
         return "unseen"
-    return f"! {row.end}" if connection_failed(row) else row.end
+    return f"! {row.end}" if row.failed else row.end
 
 
 CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
@@ -261,13 +256,8 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
 SPARKLINE_CELLS = 10
 
 
-def process_key(row: Process) -> tuple[int, datetime]:
-    """Identity of a process: pids are reused."""
-    return row.pid, row.start_time
-
-
 def _traffic(row: Process, context: Context) -> str:
-    return human.sparkline(list(context.traffic.get(process_key(row), ())), SPARKLINE_CELLS)
+    return human.sparkline(list(context.traffic.get(PROCESSES.key(row), ())), SPARKLINE_CELLS)
 
 
 def _rates(row: Process, _context: Context) -> float:
@@ -317,3 +307,11 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
 
 def _dns_failures(row: Process) -> int:
     return row.dns.failed + row.dns.timeouts
+
+
+COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
+    DNS: DNS_COLUMNS,
+    CONNECTIONS: CONNECTION_COLUMNS,
+    PROCESSES: PROCESS_COLUMNS,
+}
+"""Those of each kind of rows."""

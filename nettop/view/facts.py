@@ -2,15 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Hashable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from nettop.model.filter import AnyRow
+from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
 from nettop.model.rows import Connection, DnsQuery, Process
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
-from nettop.view.columns import Context, age_ms, endpoint, process_key
-from nettop.view.panes import CONNECTION_PANE, DNS_PANE, PROCESS_PANE, PaneKind
+from nettop.view.columns import Context, age_ms, endpoint
+from nettop.view.panes import pane_of
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _UNITS = (".service", ".scope", ".socket", ".mount", ".swap", ".timer")
@@ -30,34 +31,12 @@ class Detail:
 
     title: str
     facts: tuple[tuple[str, str], ...]
-    connections: tuple[Connection, ...] | None  # None: this kind has no such table
-    queries: tuple[DnsQuery, ...] | None
-
-
-def pane_of(row: AnyRow) -> PaneKind[AnyRow]:
-    """The pane that shows such rows."""
-    for kind, pane in ((Process, PROCESS_PANE), (Connection, CONNECTION_PANE), (DnsQuery, DNS_PANE)):
-        if isinstance(row, kind):
-            return pane  # type: ignore[return-value]  # one pane per kind of row, which the loop pairs
-    raise TypeError(f"no pane shows {type(row).__name__}")
-
-
-def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
-    """The row as it stands in the snapshot; as it was, if it is no longer kept there."""
-    pane = pane_of(row)
-    wanted: Hashable = pane.key(row)
-    return next((candidate for candidate in pane.rows(snapshot) if pane.key(candidate) == wanted), row)
+    related: Mapping[Kind[Any], tuple[Any, ...]]  # of each kind whose rows may belong to it
 
 
 def detail(row: AnyRow, snapshot: Snapshot, context: Context) -> Detail:
     """Everything known about a row."""
-    if isinstance(row, Process):
-        return _process(row, snapshot)
-    if isinstance(row, Connection):
-        return _connection(row, snapshot, context)
-    if isinstance(row, DnsQuery):
-        return _query(row, snapshot)
-    raise TypeError(f"no detail of {type(row).__name__}")
+    return _DETAILS[pane_of(row).kind](row, snapshot, context)
 
 
 def unit_or_container(cgroup: str | None) -> str | None:
@@ -71,7 +50,7 @@ def unit_or_container(cgroup: str | None) -> str | None:
     return f"unit {units[-1]}" if units else None
 
 
-def _process(row: Process, snapshot: Snapshot) -> Detail:
+def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
     runs_in = unit_or_container(row.cgroup)
     facts = (
@@ -90,9 +69,13 @@ def _process(row: Process, snapshot: Snapshot) -> Detail:
     return Detail(
         f"Process {row.pid} {row.comm}",
         facts,
-        tuple(c for c in snapshot.connections if (c.pid, c.process_start_time) == process_key(row)),
-        tuple(q for q in snapshot.dns if (q.pid, q.process_start_time) == process_key(row)),
+        {kind: _owned(kind, row, snapshot) for kind in IN_SNAPSHOT if kind is not PROCESSES},
     )
+
+
+def _owned(kind: Kind[Any], owner: Process, snapshot: Snapshot) -> tuple[Any, ...]:
+    who = owner.pid, owner.start_time
+    return tuple(row for row in kind.rows_of(snapshot) if (row.pid, row.process_start_time) == who)
 
 
 def _command(row: Process) -> str:
@@ -156,7 +139,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("round trip", human.duration(row.srtt_ms)),
         ("retransmits", f"{row.retransmits} segments"),
     ]
-    return Detail(f"Connection {row.id}", tuple(facts), None, named_by)
+    return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
 
 
 def _before(byte_count: int) -> str:
@@ -185,7 +168,7 @@ def _leads_to(query: DnsQuery, row: Connection) -> bool:
     return any(answer.data == row.remote.address for answer in query.answers)
 
 
-def _query(row: DnsQuery, snapshot: Snapshot) -> Detail:
+def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
         ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
@@ -202,9 +185,8 @@ def _query(row: DnsQuery, snapshot: Snapshot) -> Detail:
     facts += [(answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers]
     if row.unparsed is not None:
         facts.append(("unparsed", row.unparsed))
-    return Detail(
-        f"DNS query {row.id}", tuple(facts), tuple(c for c in snapshot.connections if _leads_to(row, c)), None
-    )
+    led_to = tuple(connection for connection in snapshot.connections if _leads_to(row, connection))
+    return Detail(f"DNS query {row.id}", tuple(facts), {CONNECTIONS: led_to})
 
 
 def _status(row: DnsQuery) -> str:
@@ -229,3 +211,10 @@ def _answer_size(row: DnsQuery) -> str:
     why = "are not kept" if row.unparsed is None else "could not be read"
     left_out = f", of which {human.count(row.answers_cut)} {why}" if row.answers_cut else ""
     return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"
+
+
+_DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
+    DNS: _query,
+    CONNECTIONS: _connection,
+    PROCESSES: _process,
+}

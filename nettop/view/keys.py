@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from nettop.model.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Key:
@@ -51,6 +53,9 @@ TABLE_KEYS = (
     Key("row.open", "enter", "open", "Detail", "Show everything known about the row", footer=True),
 )
 
+*_LASTING_BUT_ONE, _LAST = (kind.plural for kind in KINDS if kind.ended is not None)
+_LASTING = f"{', '.join(_LASTING_BUT_ONE)} and {_LAST}"
+
 MAIN_KEYS = (
     Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
     Key("quit", "q", "app.quit", "Quit", "Quit nettop", footer=True),
@@ -62,9 +67,10 @@ MAIN_KEYS = (
     Key("pause", "space", "app.pause", "Pause", "Pause or resume the view; collecting continues", footer=True),
     Key("pane.next", "tab", "next_pane(1)", "Next pane", "Go to the next pane"),
     Key("pane.previous", "shift+tab", "next_pane(-1)", "Previous pane", "Go to the previous pane"),
-    Key("pane.dns", "1", "pane('dns')", "DNS", "Go to the DNS queries"),
-    Key("pane.connections", "2", "pane('connections')", "Connections", "Go to the connections"),
-    Key("pane.processes", "3", "pane('processes')", "Processes", "Go to the processes"),
+    *(
+        Key(f"pane.{kind.name}", str(number), f"pane('{kind.name}')", kind.title, f"Go to the {kind.plural}")
+        for number, kind in enumerate(KINDS, 1)
+    ),
     Key("pane.zoom", "z", "zoom", "Zoom", "Give one pane the whole screen, or show all again", footer=True),
     Key("sort.column", "s", "sort_next", "Sort", "Sort by the next column", footer=True),
     Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the sort order"),
@@ -73,7 +79,7 @@ MAIN_KEYS = (
     ),
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
     Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
-    Key("rows.ended", "h", "toggle_ended", "Ended", "Show or hide connections and processes that have ended"),
+    Key("rows.ended", "h", "toggle_ended", "Ended", f"Show or hide {_LASTING} that have ended"),
     Key("names", "n", "app.toggle_names", "Names", "Switch between remote names and addresses"),
     Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),
     Key("pace.slower", "minus", "app.pace(-1)", "Slower", "Longer interval; slower replay", shown_as="-"),

@@ -1,25 +1,17 @@
 """From a snapshot to what a pane shows: pure functions, no Textual."""
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, repeat
-from operator import attrgetter, is_, not_
+from operator import is_, not_
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.filter import AnyRow, Filter, Kind
-from nettop.model.rows import Connection, DnsQuery, Losses, Process
+from nettop.model.filter import Filter
+from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
+from nettop.model.rows import Losses
 from nettop.model.snapshot import Snapshot
-from nettop.view.columns import (
-    CONNECTION_COLUMNS,
-    DNS_COLUMNS,
-    PROCESS_COLUMNS,
-    SPARKLINE_CELLS,
-    Column,
-    Context,
-    connection_failed,
-    process_key,
-)
+from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
 
 RowT = TypeVar("RowT", bound=AnyRow)
 Emphasis = Literal["normal", "ended", "failed"]
@@ -28,18 +20,18 @@ HISTORY_TICKS = 180  # three minutes at the default interval, and as many cells 
 
 @dataclass(frozen=True)
 class PaneKind(Generic[RowT]):
-    """What makes one pane differ from another."""
+    """How a kind of rows is shown."""
 
-    kind: Kind
-    title: str
+    kind: Kind[RowT]
     columns: tuple[Column[RowT], ...]
-    rows: Callable[[Snapshot], Sequence[RowT]]
-    key: Callable[[RowT], Hashable]
-    ended: Callable[[RowT], bool]
-    failed: Callable[[RowT], bool]
     sort: str
     descending: bool
     hidden: tuple[Column[RowT], ...] = ()  # left out by the user, but still there to sort by
+
+    @property
+    def name(self) -> str:
+        """The kind's."""
+        return self.kind.name
 
     def column(self, key: str) -> Column[RowT]:
         """The column with this key."""
@@ -55,23 +47,29 @@ class PaneKind(Generic[RowT]):
 
     def emphasis(self, row: RowT) -> Emphasis:
         """How a row stands out."""
-        if self.failed(row):
+        if self.kind.failed(row):
             return "failed"
-        return "ended" if self.ended(row) else "normal"
+        return "ended" if self.kind.ended is not None and self.kind.ended(row) else "normal"
 
 
-DNS_PANE: PaneKind[DnsQuery] = PaneKind(
-    "dns", "DNS", DNS_COLUMNS, lambda s: s.dns, attrgetter("id"), lambda _: False, attrgetter("failed"), "time", True
-)
-CONNECTION_PANE: PaneKind[Connection] = PaneKind(
-    "connections", "Connections", CONNECTION_COLUMNS, lambda s: s.connections, attrgetter("id"),
-    lambda r: r.state == "closed", connection_failed, "opened", True,
-)  # fmt: skip
-PROCESS_PANE: PaneKind[Process] = PaneKind(
-    "processes", "Processes", PROCESS_COLUMNS, lambda s: s.processes, process_key,
-    lambda r: r.exited_at is not None, lambda _: False, "traffic", True,
-)  # fmt: skip
-PANES: tuple[PaneKind[Any], ...] = (DNS_PANE, CONNECTION_PANE, PROCESS_PANE)
+def _pane(kind: Kind[RowT]) -> PaneKind[RowT]:
+    columns = COLUMNS[kind]
+    return PaneKind(kind, columns, kind.sort, next(each.descending for each in columns if each.key == kind.sort))
+
+
+PANES: tuple[PaneKind[Any], ...] = tuple(map(_pane, KINDS))
+
+
+def pane_of(row: AnyRow) -> PaneKind[Any]:
+    """The pane that shows such rows."""
+    return next(pane for pane in PANES if isinstance(row, pane.kind.row))
+
+
+def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
+    """The row as it stands in the snapshot; as it was, if it is no longer kept there."""
+    kind = pane_of(row).kind
+    wanted: Hashable = kind.key(row)
+    return next((candidate for candidate in kind.rows_of(snapshot) if kind.key(candidate) == wanted), row)
 
 
 def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool) -> list[RowT]:
@@ -79,8 +77,8 @@ def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, sho
     test = chosen.test(pane.kind)
     if test is not None:
         candidates = filter(test, candidates)
-    if not show_ended:
-        ended = pane.ended
+    ended = pane.kind.ended
+    if not show_ended and ended is not None:
         candidates = (row for row in candidates if not ended(row))
     return list(candidates)
 
@@ -162,8 +160,8 @@ class Traffic:
         """Take a tick's rates."""
         if self._last is not None:
             seconds = (snapshot.captured_at - self._last.captured_at).total_seconds()
-            asked = newest_ids(snapshot)[0] - newest_ids(self._last)[0]
-            asked += snapshot.losses.unlisted.get("dns", 0) - self._last.losses.unlisted.get("dns", 0)
+            asked = newest_ids(snapshot)[DNS.name] - newest_ids(self._last)[DNS.name]
+            asked += snapshot.losses.unlisted.get(DNS.name, 0) - self._last.losses.unlisted.get(DNS.name, 0)
             self.dns_per_s = asked / seconds if seconds > 0 else 0.0
         self._last = snapshot
         total = 0.0
@@ -171,7 +169,7 @@ class Traffic:
         for row in snapshot.processes:
             rate = row.tx_bytes_per_s + row.rx_bytes_per_s
             total += rate
-            key = process_key(row)
+            key = PROCESSES.key(row)
             history = self.by_process.get(key)
             if history is None:
                 if not rate:
@@ -198,9 +196,7 @@ def losses(lost: Losses) -> list[str]:
     return [f"{number} {what}" for what, number in counts.items() if number]
 
 
-def newest_ids(snapshot: Snapshot) -> tuple[int, int]:
-    """Of queries and of connections: what has a larger one is newer than this snapshot."""
-    return (
-        snapshot.dns[-1].id if snapshot.dns else 0,
-        snapshot.connections[-1].id if snapshot.connections else 0,
-    )
+def newest_ids(snapshot: Snapshot) -> dict[str, int]:
+    """Of each kind of rows that has numbers: what has a larger one is newer than this snapshot."""
+    numbered = {kind.name: kind.rows_of(snapshot) for kind in KINDS if kind.numbered}
+    return {name: rows[-1].id if rows else 0 for name, rows in numbered.items()}

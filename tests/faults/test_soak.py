@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from nettop.model.kinds import CONNECTIONS, DNS
 from nettop.model.rows import Losses
-from nettop.model.store import MAX_CLOSED_CONNECTIONS, MAX_DNS_QUERIES
 from tests.faults import soak
 from tests.live.lab import Namespace
 from tests.tui.scene import busy
@@ -33,9 +33,9 @@ def test_a_flood_of_questions_for_new_names(served: Namespace) -> None:
     losses = outcome.snapshot.losses
     assert outcome.failures() == []
     assert losses.unlisted["dns"] > 0
-    assert len(outcome.snapshot.dns) <= MAX_DNS_QUERIES
+    assert len(outcome.snapshot.dns) <= DNS.history
     assert outcome.seen[0] == len(outcome.snapshot.dns) + losses.evicted["dns"] + losses.unlisted["dns"]
-    assert len(outcome.snapshot.connections) <= MAX_CLOSED_CONNECTIONS
+    assert len(outcome.snapshot.connections) <= CONNECTIONS.history
 
 
 def test_processes_that_come_and_go(served: Namespace) -> None:

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 from nettop.errors import NettopError, UsageError
 from nettop.export.json import event_json, snapshot_json
-from nettop.model.filter import KINDS, Filter, FilterError
+from nettop.model.filter import Filter, FilterError
+from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
 from nettop.model.store import replayed
 from nettop.settings.resolve import resolve
 from nettop.sources.input_file import RecordingError
 from nettop.sources.recording import read_events, read_snapshot
-from tests.builders import a_recording, connection, process
+from tests.builders import a_recording, answered, connection, process
 from tests.hostile.strings import HOSTILE, unprintable
 
 RECORDING = b"".join(map(event_json, a_recording()))
@@ -167,6 +169,9 @@ words = st.sampled_from(
 )
 
 
+ROWS: dict[Kind[Any], Any] = {DNS: answered(), CONNECTIONS: connection(), PROCESSES: process()}
+
+
 @settings(max_examples=200, deadline=None)
 @given(expressions | st.lists(words, max_size=12).map("".join) | st.lists(words, max_size=12).map(" ".join))
 def test_filters(expression: str) -> None:
@@ -175,7 +180,7 @@ def test_filters(expression: str) -> None:
         for kind in KINDS:
             test = chosen.test(kind)
             if test is not None:
-                test(connection() if kind == "connections" else process()) if kind != "dns" else None
+                test(ROWS[kind])
             chosen.not_applied(kind)
 
     error = outcome(parse_and_apply)
@@ -189,7 +194,7 @@ def test_filters(expression: str) -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 30, "[a" * 200, "?*" * 100, "*" * 2000, "[!" * 100, "a*" * 25 + "b"])
 def test_a_pattern_takes_no_time(pattern: str) -> None:
     def match() -> None:
-        test = Filter(f"comm:{pattern}").test("processes")
+        test = Filter(f"comm:{pattern}").test(PROCESSES)
         assert test is not None
         test(process(comm="a" * 5000))
 

@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from nettop.export.json import snapshot_json
 from nettop.model import rows
+from nettop.model.kinds import CONNECTIONS
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.sources.recording import read_snapshot
@@ -96,7 +97,7 @@ def test_every_cell_and_every_fact(evil: str) -> None:
     here = hostile_snapshot((evil,))
     context = Context(here.captured_at)
     for pane in PANES:
-        (row,) = pane.rows(here)
+        (row,) = pane.kind.rows_of(here)
         for column in pane.columns:
             for cells in (1, 2, column.cells, 150):
                 shown = cell(column.text(row, context), cells, column.align == "right", column.keeps_port)
@@ -136,7 +137,7 @@ def test_what_prints_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("evil", STRINGS, ids=HOSTILE)
 def test_filtering_by_a_hostile_name_finds_its_row(evil: str) -> None:
-    test = exactly("comm", evil).test("connections")
+    test = exactly("comm", evil).test(CONNECTIONS)
     assert test is not None
     assert test(hostile_rows(1, evil)[1])
     assert not test(hostile_rows(1, "another")[1])
@@ -300,6 +301,6 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
 def test_a_filter_of_a_row_that_no_kernel_has() -> None:
     """A recording may hold a longer name than a kernel; the key c takes it."""
     name = "a-name-of-more-than-fifteen"
-    test = exactly("comm", name).test("connections")
+    test = exactly("comm", name).test(CONNECTIONS)
     assert test is not None
     assert test(builders.connection(comm=name))

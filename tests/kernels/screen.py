@@ -25,7 +25,7 @@ def test_panes_then_traffic_then_quit(tmp_path: Path) -> None:
             def shows(*texts: str) -> None:
                 terminal.until(lambda: all(text in terminal.text for text in texts), " ".join(texts), PATIENCE_S)
 
-            shows(*(pane.title for pane in PANES), "nothing lost", "python", str(old.pid), f"127.0.0.1:{PORT}")
+            shows(*(pane.kind.title for pane in PANES), "nothing lost", "python", str(old.pid), f"127.0.0.1:{PORT}")
             terminal.assert_taken()
             talker = inside.play(programs.tcp_client, address="127.0.0.1", port=PORT, sizes=[[8, 101]])
             shows("talker", str(talker.pid))

@@ -48,7 +48,7 @@ def test_the_manual_names_every_key_column_and_setting() -> None:
     for each in SETTINGS:
         assert f"{each.name} = {each.default_toml}" in plain
         assert (each.variable or each.name) in plain
-    assert set(make._EXACTLY) <= {f"{pane.kind} {column.key}" for pane in PANES for column in pane.columns}
+    assert set(make._EXACTLY) <= {f"{pane.name} {column.key}" for pane in PANES for column in pane.columns}
 
 
 def test_bash_completes() -> None:

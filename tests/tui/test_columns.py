@@ -84,7 +84,7 @@ def test_no_column_is_always_empty() -> None:
     context = Context(snapshot.captured_at, traffic={(row.pid, row.start_time): [1.0] for row in snapshot.processes})
     for pane in PANES:
         for column in pane.columns:
-            cells = {column.text(row, context).strip() for row in pane.rows(snapshot)}
+            cells = {column.text(row, context).strip() for row in pane.kind.rows_of(snapshot)}
             assert cells - {"", "-"}, column.key
 
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
+from nettop.model.kinds import CONNECTIONS, DNS
 from nettop.view.columns import Context
-from nettop.view.facts import Detail, detail, newest, unit_or_container
+from nettop.view.facts import Detail, detail, unit_or_container
+from nettop.view.panes import newest
 from tests import builders
 from tests.tui.scene import busy, closed, connection, process, query, snapshot
 
@@ -65,10 +67,10 @@ def test_a_process() -> None:
     assert said["ended"] == "still running"
     assert said["TCP"] == "tx 1B  rx 0B  1 open, 3 opened, 0 accepted, 1 failed, 0 segments sent again"
     assert said["DNS"] == "3 queries, 2 answered, 1 with an error, 1 timeouts; latency median 12ms, longest 40ms"
-    assert shown.connections is not None
-    assert shown.queries is not None
-    assert [c.id for c in shown.connections] == [1, 2, 10]
-    assert [q.id for q in shown.queries] == [1, 2, 9]
+    assert {kind.name: [each.id for each in related] for kind, related in shown.related.items()} == {
+        "connections": [1, 2, 10],
+        "dns": [1, 2, 9],
+    }
 
 
 def test_a_process_of_which_little_is_known() -> None:
@@ -85,7 +87,7 @@ def test_a_process_of_which_little_is_known() -> None:
 def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
     other = process("curl", start_time=builders.at(1))
     shown = detail(other, busy(), NOW)
-    assert (shown.connections, shown.queries) == ((), ())
+    assert shown.related == {CONNECTIONS: (), DNS: ()}
 
 
 @pytest.mark.parametrize(
@@ -118,10 +120,8 @@ def test_a_connection(row: rows.Connection, expected: dict[str, str]) -> None:
 def leads(asked: rows.DnsQuery, opened: rows.Connection) -> bool:
     """Whether the query is named in the connection's detail; the other way round it must be the same."""
     seen = snapshot([asked], [opened])
-    named_by = detail(opened, seen, NOW).queries
-    led_to = detail(asked, seen, NOW).connections
-    assert named_by is not None
-    assert led_to is not None
+    named_by = detail(opened, seen, NOW).related[DNS]
+    led_to = detail(asked, seen, NOW).related[CONNECTIONS]
     assert bool(named_by) == bool(led_to)
     return bool(named_by)
 
@@ -158,9 +158,8 @@ def test_a_query_with_all_its_answers() -> None:
     assert said["answer"] == "64 bytes, 2 records, truncated"
     assert said["CNAME"] == "www.example.com  cdn.example.net  (ttl 300 s)"
     assert said["server"] == "192.0.2.53:53 over UDP"
-    assert shown.queries is None
-    assert shown.connections is not None
-    assert [row.id for row in shown.connections] == [1]
+    assert [row.id for row in shown.related[CONNECTIONS]] == [1]
+    assert list(shown.related) == [CONNECTIONS]
 
 
 def test_a_query_that_was_never_answered_or_understood() -> None:

@@ -386,7 +386,7 @@ async def _next_table(pilot: Pilot[None], key: str) -> None:
     assert screen.table is not None
     before = screen.table.id
     await pilot.press(key)
-    assert {before, screen.table.id} == {"detail-connections", "detail-queries"}
+    assert {before, screen.table.id} == {"detail-connections", "detail-dns"}
 
 
 EVERY = [(key.id, name.strip()) for key in ALL_KEYS for name in key.keys.split(",")]

@@ -48,7 +48,7 @@ def test_columns_hold_in_details_too(tmp_path: Path) -> None:
         await pilot.press("3", "enter")
         await until(pilot, lambda: pilot.app.screen.query("#detail-connections"))
         tables = pilot.app.screen.query(RowTable)
-        assert {each.pane.kind: [c.key for c in each.visible_columns()] for each in tables} == {
+        assert {each.pane.name: [c.key for c in each.visible_columns()] for each in tables} == {
             "connections": ["end", "remote"],
             "dns": ["name"],
         }

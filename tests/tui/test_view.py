@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 
 from nettop.model import rows
 from nettop.model.filter import Filter
+from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
 from nettop.view.columns import Context
 from nettop.view.panes import (
-    CONNECTION_PANE,
-    DNS_PANE,
     HISTORY_TICKS,
     PANES,
-    PROCESS_PANE,
     Selection,
     Traffic,
     losses,
@@ -29,6 +27,9 @@ from tests import builders
 from tests.tui.scene import LOSSES, busy, connection, process, query, snapshot
 
 NOW = Context(builders.at(60))
+DNS_PANE, CONNECTION_PANE, PROCESS_PANE = (
+    next(pane for pane in PANES if pane.kind is kind) for kind in (DNS, CONNECTIONS, PROCESSES)
+)
 
 
 def sorted_ids(values: list[float | None], descending: bool) -> list[int]:
@@ -60,7 +61,7 @@ def test_sorting_is_stable_and_loses_nothing(values: list[float | None], descend
 def test_every_column_sorts_all_there_is(pane: Any, descending: bool) -> None:
     seen = busy()
     for column in pane.columns:
-        assert len(sort(list(pane.rows(seen)), column, descending, NOW)) == len(pane.rows(seen))
+        assert len(sort(list(pane.kind.rows_of(seen)), column, descending, NOW)) == len(pane.kind.rows_of(seen))
 
 
 def test_selecting_by_filter_and_end() -> None:
@@ -143,8 +144,8 @@ def test_losses_in_words() -> None:
 
 
 def test_newest_ids() -> None:
-    assert newest_ids(snapshot()) == (0, 0)
-    assert newest_ids(busy()) == (9, 10)
+    assert newest_ids(snapshot()) == {"dns": 0, "connections": 0}
+    assert newest_ids(busy()) == {"dns": 9, "connections": 10}
 
 
 class TestTraffic:
@@ -188,5 +189,5 @@ class TestTraffic:
 
 def test_a_row_keeps_its_key_when_it_changes() -> None:
     before, after = connection(1, "curl", None), connection(1, "curl", "www.example.com", tx_bytes=9)
-    assert CONNECTION_PANE.key(before) == CONNECTION_PANE.key(after)
-    assert PROCESS_PANE.key(process("curl")) != PROCESS_PANE.key(process("curl", start_time=builders.at(3)))
+    assert CONNECTION_PANE.kind.key(before) == CONNECTION_PANE.kind.key(after)
+    assert PROCESS_PANE.kind.key(process("curl")) != PROCESS_PANE.kind.key(process("curl", start_time=builders.at(3)))

@@ -20,7 +20,7 @@ from textual.theme import BUILTIN_THEMES
 from nettop.cli.main import main
 from nettop.errors import UsageError
 from nettop.export.json import event_json
-from nettop.settings.declared import SETTINGS, THEMES, Settings, setting
+from nettop.settings.declared import SETTINGS, THEMES, default_settings, setting
 from nettop.settings.resolve import MAX_CONFIG_BYTES, as_toml, config_path, resolve
 from tests.builders import connection as a_connection
 from tests.builders import dns_query, identity, start, tick, told
@@ -68,7 +68,7 @@ def test_the_values_below_are_of_every_setting() -> None:
 
 def test_without_a_file_the_defaults_hold(config: Path) -> None:
     resolved = resolve({}, config)
-    assert resolved.settings == Settings()
+    assert resolved.settings == default_settings()
     assert set(resolved.origins.values()) == {"default"}
 
 
@@ -198,7 +198,7 @@ def test_what_is_no_utf8(config: Path) -> None:
 def test_a_file_without_end_is_not_read_to_it(config: Path) -> None:
     assert "is longer than" in refused(config, b"#" * (MAX_CONFIG_BYTES + 1))[0]
     config.write_bytes(b"#" * MAX_CONFIG_BYTES)
-    assert resolve({}, config).settings == Settings()
+    assert resolve({}, config).settings == default_settings()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
@@ -268,7 +268,7 @@ def test_what_kubernetes_names_after_a_service(config: Path, monkeypatch: pytest
     for name in ("PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR", "PORT_80_TCP_PORT", "SERVICE_HOST", "SERVICE_PORT"):
         monkeypatch.setenv(f"NETTOP_{name}", "tcp://10.0.0.1:80")
     resolved = resolve({}, config)
-    assert resolved.settings == Settings()
+    assert resolved.settings == default_settings()
     assert resolved.notes == (
         "ignored unknown settings in the environment: "
         "NETTOP_PORT, NETTOP_PORT_80_TCP, NETTOP_PORT_80_TCP_ADDR, 3 more.",

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nettop.model.filter import FILTER_KEYS, KINDS, Filter, FilterError, Kind
+from nettop.model.filter import FILTER_KEYS, Filter, FilterError
+from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
 from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint
 from nettop.model.store import replayed
 from tests.builders import a_recording, answered, connection, dns_query, process
@@ -24,7 +25,7 @@ EDGE = connection(
 )
 
 
-def passes(kind: Kind, expression: str, row: Process | Connection | DnsQuery) -> bool:
+def passes(kind: Kind[Any], expression: str, row: Process | Connection | DnsQuery) -> bool:
     test = Filter(expression).test(kind)
     return test is None or test(row)
 
@@ -71,7 +72,7 @@ def passes(kind: Kind, expression: str, row: Process | Connection | DnsQuery) ->
     ],
 )
 def test_processes(expression: str, passed: bool) -> None:
-    assert passes("processes", expression, process()) is passed
+    assert passes(PROCESSES, expression, process()) is passed
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_processes(expression: str, passed: bool) -> None:
     ],
 )
 def test_connections(expression: str, passed: bool) -> None:
-    assert passes("connections", expression, connection()) is passed
+    assert passes(CONNECTIONS, expression, connection()) is passed
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_connections(expression: str, passed: bool) -> None:
     ],
 )
 def test_connections_over_ipv6(expression: str, passed: bool) -> None:
-    assert passes("connections", expression, EDGE) is passed
+    assert passes(CONNECTIONS, expression, EDGE) is passed
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_connections_over_ipv6(expression: str, passed: bool) -> None:
     ],
 )
 def test_queries(expression: str, row: DnsQuery, passed: bool) -> None:
-    assert passes("dns", expression, row) is passed
+    assert passes(DNS, expression, row) is passed
 
 
 @pytest.mark.parametrize(
@@ -208,14 +209,14 @@ def test_a_term_that_says_nothing_about_a_kind_of_rows_is_named(
     expression: str, not_applied: dict[str, tuple[str, ...]]
 ) -> None:
     chosen = Filter(expression)
-    assert {kind: terms for kind in KINDS if (terms := chosen.not_applied(kind))} == not_applied
+    assert chosen.left_out() == not_applied
 
 
 def test_a_term_that_says_nothing_does_not_choose() -> None:
-    assert Filter("port:53").test("processes") is None
-    assert passes("processes", "port:53 comm:curl", process())
-    assert not passes("processes", "port:53 comm:wget", process())
-    assert not passes("processes", "port:53 | comm:wget", process())
+    assert Filter("port:53").test(PROCESSES) is None
+    assert passes(PROCESSES, "port:53 comm:curl", process())
+    assert not passes(PROCESSES, "port:53 comm:wget", process())
+    assert not passes(PROCESSES, "port:53 | comm:wget", process())
 
 
 def test_a_filtered_snapshot() -> None:
@@ -336,7 +337,7 @@ def test_the_place_is_marked() -> None:
 
 @pytest.mark.parametrize("text", [":443", "a:b", "bad:1", "12:30", "::", "--x", "a-b", "[::1]", "1:y:z1 "])
 def test_what_is_no_key_is_a_bare_word(text: str) -> None:
-    assert set(Filter(text).not_applied("processes")) == set()
+    assert set(Filter(text).not_applied(PROCESSES)) == set()
 
 
 EXPRESSIONS = st.lists(
@@ -348,7 +349,7 @@ EXPRESSIONS = st.lists(
 ).map("".join)
 
 
-ROWS: dict[Kind, Any] = {"processes": process(), "connections": connection(), "dns": answered()}
+ROWS: dict[Kind[Any], Any] = {PROCESSES: process(), CONNECTIONS: connection(), DNS: answered()}
 
 
 def understood(text: str) -> Filter | FilterError:
@@ -376,7 +377,7 @@ def test_any_text_is_understood_or_refused_with_a_place_inside_it(text: str) -> 
 @given(st.text("abc.*?[]!-", min_size=1, max_size=8).filter(lambda word: not word.startswith("-")))
 def test_a_term_or_its_negation_passes(word: str) -> None:
     row = connection()
-    assert passes("connections", word, row) is not passes("connections", f"-{word}", row)
+    assert passes(CONNECTIONS, word, row) is not passes(CONNECTIONS, f"-{word}", row)
 
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
@@ -385,11 +386,11 @@ def test_every_key_has_a_meaning_for_the_help() -> None:
 
 
 def test_any_number_of_terms() -> None:
-    test = Filter(" | ".join(f"pid:{pid} -pid:0" for pid in range(2_000))).test("dns")
+    test = Filter(" | ".join(f"pid:{pid} -pid:0" for pid in range(2_000))).test(DNS)
     assert test is not None
     assert test(dns_query(pid=1_999))
     assert not test(dns_query(pid=2_000))
-    test = Filter(" ".join(f"-pid:{pid}" for pid in range(2_000))).test("dns")
+    test = Filter(" ".join(f"-pid:{pid}" for pid in range(2_000))).test(DNS)
     assert test is not None
     assert test(dns_query(pid=2_000))
     assert not test(dns_query(pid=1_999))
@@ -437,7 +438,7 @@ NAMED = connection(remote=RemoteEndpoint(address="192.0.2.1", port=8443, name="a
     ],
 )
 def test_hosts(expression: str, row: Connection, passed: bool) -> None:
-    assert passes("connections", expression, row) is passed
+    assert passes(CONNECTIONS, expression, row) is passed
 
 
 @pytest.mark.parametrize(
@@ -454,7 +455,7 @@ def test_hosts(expression: str, row: Connection, passed: bool) -> None:
     ],
 )
 def test_hosts_of_queries(expression: str, passed: bool) -> None:
-    assert passes("dns", expression, answered()) is passed
+    assert passes(DNS, expression, answered()) is passed
 
 
 @pytest.mark.parametrize(
@@ -487,8 +488,8 @@ def test_what_may_match_is_taken(text: str) -> None:
 
 def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alternative() -> None:
     for expression in ("port:53 comm:curl", "port:53 | comm:curl", "-port:53 comm:curl", "-port:53 | comm:curl"):
-        assert passes("processes", expression, process()), expression
-        assert not passes("processes", expression, process(comm="wget")), expression
+        assert passes(PROCESSES, expression, process()), expression
+        assert not passes(PROCESSES, expression, process(comm="wget")), expression
 
 
 def test_a_filter_upon_a_filter_names_both() -> None:

@@ -230,7 +230,7 @@ def test_bytes_from_before_the_start_are_not_unattributed_either() -> None:
 
 
 def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay() -> None:
-    subject = store(told(connection(id=1)), history=History(connections=2))
+    subject = store(told(connection(id=1)), history={"connections": 2})
     for number in (2, 3, 4):
         subject.apply(told(connection(id=number, state="closed", end="normal", tx_bytes=10)))
     snapshot = subject.snapshot()
@@ -240,7 +240,7 @@ def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay() -> No
 
 
 def test_a_connection_that_is_told_closed_twice_takes_one_place() -> None:
-    subject = store(*[told(connection(id=1, state="closed"))] * 3, history=History(connections=1))
+    subject = store(*[told(connection(id=1, state="closed"))] * 3, history={"connections": 1})
     assert [row.id for row in subject.snapshot().connections] == [1]
     assert subject.snapshot().losses.evicted["connections"] == 0
 
@@ -358,7 +358,7 @@ def test_the_median_is_of_the_last_latencies_the_maximum_of_all(monkeypatch: pyt
 
 
 def test_the_oldest_queries_make_room_and_are_counted() -> None:
-    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), history=History(dns=2))
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), history={"dns": 2})
     assert [row.id for row in subject.snapshot().dns] == [2, 3]
     assert subject.snapshot().losses.evicted == {"dns": 1, "connections": 0, "processes": 0}
     assert curl(subject).dns.queries == 3
@@ -384,14 +384,14 @@ def test_totals_do_not_depend_on_how_many_queries_are_kept(fates: tuple[DnsQuery
         pending = [dns_query()] if first_told else []
         numbers = range(MANY, 0, -1) if not first_told else range(1, MANY + 1)  # by their answers, in any order
         seen = (told(replace(row, id=number)) for row in (*pending, *fates) for number in numbers)
-        return curl(store(*seen, history=History(dns=history))).dns
+        return curl(store(*seen, history={"dns": history})).dns
 
     assert totals(2) == totals(MANY)
     assert totals(2).queries == MANY
 
 
 def test_a_late_update_does_not_bring_an_evicted_query_back() -> None:
-    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)), history=History(dns=2))
+    subject = store(*(told(dns_query(id=number)) for number in (1, 2, 3)), told(answered(id=1)), history={"dns": 2})
     assert [row.id for row in subject.snapshot().dns] == [2, 3]
     assert subject.snapshot().losses.evicted["dns"] == 1
 
@@ -401,7 +401,7 @@ def test_statuses_of_evicted_queries_are_bounded_and_counted(monkeypatch: pytest
     subject = store(
         *(told(dns_query(id=number)) for number in range(1, 8)),
         *(told(answered(id=number)) for number in range(1, 8)),
-        history=History(dns=2),
+        history={"dns": 2},
     )
     assert len(subject._dns_without_row) == 0
     assert subject.snapshot().losses.evicted == {"dns": 5, "connections": 0, "processes": 0, "dns_statuses": 2}
@@ -466,7 +466,7 @@ def test_a_renamed_process_keeps_its_totals() -> None:
 
 
 def test_exited_processes_are_bounded_and_counted() -> None:
-    subject = store(history=History(processes=2))
+    subject = store(history={"processes": 2})
     for pid in (1, 2, 3):
         subject.apply(told(identity(pid=pid, exited_at=at(pid))))
         subject.apply(told(identity(pid=pid, exited_at=at(pid), comm="again")))
@@ -477,7 +477,7 @@ def test_exited_processes_are_bounded_and_counted() -> None:
 
 def test_bytes_of_an_evicted_process_are_not_taken_for_unattributed() -> None:
     subject = store(
-        told(identity(pid=1, exited_at=at(1))), told(connection(pid=1, tx_bytes=5)), history=History(processes=1)
+        told(identity(pid=1, exited_at=at(1))), told(connection(pid=1, tx_bytes=5)), history={"processes": 1}
     )
     subject.apply(told(identity(pid=2, exited_at=at(2))))
     subject.apply(told(connection(pid=1, tx_bytes=8, state="closed")))

@@ -1,0 +1,254 @@
+"""The kinds of rows, each declared once: tables, panes, filter, settings and history are made from here.
+
+What a kind costs beside its declaration: its rows (rows.py), its event (events.py), its field of the snapshot
+(snapshot.py), its columns and its facts (nettop/view). Text that changes with the kind stands here too, so that
+nothing else has to know which kinds there are.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from nettop.model import events, rows
+from nettop.model.rows import Connection, DnsQuery, Process, ProcessIdentity
+from nettop.model.snapshot import Snapshot
+
+AnyRow = ProcessIdentity | Connection | DnsQuery
+RowT = TypeVar("RowT", bound=AnyRow)
+Test = Callable[[Any], bool]  # of a row
+TextTest = Callable[[str | None], bool]  # of one of its texts
+BARE = ""  # stands among the keys of the filter for a word without one
+
+
+class Place(NamedTuple):
+    """What `host:` asks for."""
+
+    test: TextTest
+    network: bool = False  # the test is of addresses, not of names
+    port: int | None = None
+
+
+class User(NamedTuple):
+    """What `user:` asks for: a name, or the text of a uid."""
+
+    test: TextTest
+    text: str
+
+
+def _never(_row: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[RowT]):
+    """One kind of rows.
+
+    Attributes:
+        name: its field of the snapshot, its table in config.toml and in the losses.
+        label: its name on the screen; `plural` names its rows in sentences.
+        empty: what its pane says before the first row.
+        row: the class of its rows in the snapshot.
+        event: what tells such a row, in the field `told`.
+        key: what stays the same in all versions of a row.
+        sort: the column by which its pane is sorted at first.
+        history: how many rows that have ended are kept; `history_help` says it for the setting.
+        tests: for each key of the filter that says something about these rows, from its value to a test of a row.
+        ended: whether a row has ended. None: rows are events, which do not last; all count as history.
+        failed: whether a row stands for something that went wrong.
+        final: whether no other version of a row can follow.
+        unlisted: how many of these an Unlisted event stands for. None: there is always a row.
+        numbered: whether keys are numbers that rise with every new row.
+
+    """
+
+    name: str
+    label: str
+    plural: str
+    empty: str
+    row: type[RowT]
+    event: type[events.Event]
+    told: str
+    key: Callable[[RowT], Hashable]
+    sort: str
+    history: int
+    history_help: str
+    tests: Mapping[str, Callable[[Any], Test]]
+    ended: Callable[[RowT], bool] | None = None
+    failed: Callable[[RowT], bool] = _never
+    final: Callable[[RowT], bool] = _never
+    unlisted: Callable[[rows.Unlisted], int] | None = None
+    numbered: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its label where a sentence or a line begins."""
+        return capitalized(self.label)
+
+    def rows_of(self, snapshot: Snapshot) -> tuple[RowT, ...]:
+        """Its rows in a snapshot."""
+        found: tuple[RowT, ...] = getattr(snapshot, self.name)
+        return found
+
+
+def capitalized(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+# Tests of the filter
+
+_OWNED: Mapping[str, Callable[[Any], Test]] = {
+    "pid": lambda number: lambda row: row.pid == number,
+    "netns": lambda number: lambda row: row.netns == number,
+    "comm": lambda test: lambda row: test(row.comm),
+}
+"""What can be asked of all rows, because each has an owner."""
+
+
+def _dns_hosts(row: DnsQuery) -> Iterable[str | None]:
+    yield row.qname
+    yield row.server.address
+    for answer in row.answers:
+        yield answer.data
+
+
+def _connection_hosts(row: Connection) -> Iterable[str | None]:
+    return row.remote.name, row.remote.address, row.local.address
+
+
+def _dns_word(test: TextTest) -> Test:
+    return lambda row: test(row.comm) or any(map(test, _dns_hosts(row)))
+
+
+def _connection_word(test: TextTest) -> Test:
+    return lambda row: test(row.comm) or any(map(test, _connection_hosts(row)))
+
+
+def _dns_at(place: Place) -> Test:
+    test, port = place.test, place.port
+    if port is not None:
+        return lambda row: row.server.port == port and test(row.server.address)
+    if place.network:
+        return lambda row: test(row.server.address) or any(test(answer.data) for answer in row.answers)
+    return lambda row: any(map(test, _dns_hosts(row)))
+
+
+def _connection_at(place: Place) -> Test:
+    test, port = place.test, place.port
+    if port is not None:
+        return lambda row: (
+            (row.remote.port == port and (test(row.remote.address) or test(row.remote.name)))
+            or (row.local.port == port and test(row.local.address))
+        )
+    if place.network:
+        return lambda row: test(row.remote.address) or test(row.local.address)
+    return lambda row: any(map(test, _connection_hosts(row)))
+
+
+def _dns_ports(ports: tuple[int, int]) -> Test:
+    first, last = ports
+    return lambda row: first <= row.client.port <= last or first <= row.server.port <= last
+
+
+def _connection_ports(ports: tuple[int, int]) -> Test:
+    first, last = ports
+    return lambda row: first <= row.local.port <= last or first <= row.remote.port <= last
+
+
+def _dns_outcome(wanted: str) -> Test:
+    """`wanted` is a status, an answer code, both ("refused"), or "failed"."""
+    if wanted == "failed":
+        return DNS.failed
+    if wanted == "refused":
+        return lambda row: "refused" in (row.status, (row.rcode or "").lower())
+    if wanted in rows.DNS_STATUSES:
+        return lambda row: row.status == wanted
+    return lambda row: (row.rcode or "").lower() == wanted
+
+
+# The kinds
+
+
+DNS: Kind[DnsQuery] = Kind(
+    name="dns",
+    label="DNS",
+    plural="DNS queries",
+    empty="no DNS queries yet",
+    row=DnsQuery,
+    event=events.DnsChanged,
+    told="dns",
+    key=attrgetter("id"),
+    numbered=True,
+    failed=attrgetter("failed"),
+    final=lambda row: row.status == "forgotten",  # an answer may turn out not to have arrived
+    sort="time",
+    history=10_000,  # about 15 MB with their answers: the last minutes of a busy host
+    history_help="DNS queries that are kept, some 1.5 KB each",
+    unlisted=attrgetter("queries"),
+    tests={
+        **_OWNED,
+        BARE: _dns_word,
+        "port": _dns_ports,
+        "host": _dns_at,
+        "dns": _dns_outcome,
+        "type": lambda test: lambda row: test(row.qtype),
+    },
+)
+
+CONNECTIONS: Kind[Connection] = Kind(
+    name="connections",
+    label="connections",
+    plural="connections",
+    empty="no TCP connections yet",
+    row=Connection,
+    event=events.ConnectionChanged,
+    told="connection",
+    key=attrgetter("id"),
+    numbered=True,
+    ended=lambda row: row.state == "closed",
+    failed=attrgetter("failed"),
+    final=lambda row: row.state == "closed",
+    sort="opened",
+    history=10_000,  # about 8 MB; the open ones are bounded by the kernel's map
+    history_help="closed connections that are kept, some 0.8 KB each",
+    unlisted=lambda counted: counted.opened + counted.accepted,
+    tests={
+        **_OWNED,
+        BARE: _connection_word,
+        "port": _connection_ports,
+        "host": _connection_at,
+        "state": lambda state: lambda row: row.state == state,
+        "end": lambda end: lambda row: row.end == end,
+    },
+)
+
+PROCESSES: Kind[Process] = Kind(
+    name="processes",
+    label="processes",
+    plural="processes",
+    empty="no process has used the network yet",
+    row=Process,
+    event=events.ProcessChanged,
+    told="process",
+    key=lambda row: (row.pid, row.start_time),  # pids are reused
+    ended=lambda row: row.exited_at is not None,
+    sort="traffic",
+    history=4_000,  # about 6 MB
+    history_help="ended processes that are kept, some 1.5 KB each",
+    tests={
+        **_OWNED,
+        BARE: _OWNED["comm"],
+        "user": lambda user: lambda row: user.test(row.user) or str(row.uid) == user.text,
+    },
+)
+
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES)
+"""In the order of the screen and of the settings."""
+
+KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}
+
+IN_SNAPSHOT: tuple[Kind[Any], ...] = tuple(
+    kind for field in Snapshot.__struct_fields__ for kind in KINDS if kind.name == field
+)
+"""In the order in which a snapshot has them."""
