@@ -62,6 +62,20 @@ class _Totals:
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.max_latency_ms: float | None = None
 
+    def add(self, counted: rows.Unlisted) -> None:
+        """What the process did without rows."""
+        self.queries += counted.queries
+        self.answered += counted.answered
+        self.dns_failed += counted.failed
+        self.opened += counted.opened
+        self.accepted += counted.accepted
+        self.udp_tx += counted.udp_tx_bytes
+        self.udp_rx += counted.udp_rx_bytes
+        self.udp_dropped += counted.udp_rx_dropped
+        self.tcp_tx += counted.tcp_tx_bytes
+        self.tcp_rx += counted.tcp_rx_bytes
+        self.retransmits += counted.retransmits
+
 
 class _Share(Struct, frozen=True, gc=False):
     """What one row contributes to the totals of its process; taken away again when a newer row replaces it."""
@@ -248,17 +262,7 @@ class Store:
                 self._unlisted[kind.name] += kind.unlisted(counted)
         totals = self._totals_of(counted.pid, counted.process_start_time)
         if totals is not None:
-            totals.queries += counted.queries
-            totals.answered += counted.answered
-            totals.dns_failed += counted.failed
-            totals.opened += counted.opened
-            totals.accepted += counted.accepted
-            totals.udp_tx += counted.udp_tx_bytes
-            totals.udp_rx += counted.udp_rx_bytes
-            totals.udp_dropped += counted.udp_rx_dropped
-            totals.tcp_tx += counted.tcp_tx_bytes
-            totals.tcp_rx += counted.tcp_rx_bytes
-            totals.retransmits += counted.retransmits
+            totals.add(counted)
 
     def _take_process(self, event: events.ProcessChanged) -> None:
         identity = event.process
