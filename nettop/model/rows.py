@@ -1,4 +1,4 @@
-"""The rows of the three panes, as they stand in the snapshot, in the stream and on the screen.
+"""The rows of the panes, as they stand in the snapshot, in the stream and on the screen.
 
 Frozen: a change makes a new row with the same id. Times are UTC, sizes are payload bytes, None is unknown. The JSON
 contract is these classes: nettop/export.py encodes them as they are, and the published schema is made from them. A

@@ -73,7 +73,7 @@ class Whole(Struct, frozen=True):
 
     def from_text(self, text: str) -> int:
         """See Kind."""
-        return _whole(text)
+        return self.check(_whole(text))
 
     def check(self, value: Any) -> int:
         """See Kind."""

@@ -82,6 +82,13 @@ def test_from_the_file(config: Path, name: str) -> None:
     assert resolved.origins == {each.attribute: "default" for each in SETTINGS} | {attribute: "file, line 2"}
 
 
+@pytest.mark.parametrize("number", ["0", "99", "1000001", "99999999999"])
+def test_the_environment_is_held_to_the_same_bounds(config: Path, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    monkeypatch.setenv("NETTOP_HISTORY_DNS", number)
+    with pytest.raises(UsageError, match="is not between 100 and 1000000"):
+        resolve({}, config)
+
+
 @pytest.mark.parametrize("name", [name for name in OTHER if name != "keys"])
 def test_the_environment_comes_before_the_file(config: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     attribute = name.replace(".", "_")
