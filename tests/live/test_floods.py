@@ -148,7 +148,7 @@ def test_sockets_of_one_question_each(where: Namespace, server: Program) -> None
     assert process_of(snapshot, server).udp.rx_bytes == QUESTIONS * len(load.query(0))
     assert len(dns_of(snapshot, asker)) + snapshot.losses.unlisted["dns"] == QUESTIONS
     released = {event.udp.id for event in watching.events if isinstance(event, UdpChanged) and event.udp.closed}
-    assert LISTED <= len(released) < QUESTIONS
+    assert LISTED // 4 <= len(released) < QUESTIONS  # the buffer of UDP sockets is a quarter of the others'
 
 
 def test_ends_out_of_the_ordinary_are_listed(where: Namespace) -> None:
