@@ -75,7 +75,7 @@ def test_impostors(lab: Namespace, cgroup: Path, tmp_path: Path) -> None:
             terminal.press("z")
         terminal.press("?")
         terminal.until_said("return to the shell")
-        escape(terminal, "return to the shell")
+        escape(terminal, "return to the shell", "2 Connections")
         terminal.press("e")
         terminal.until_said("Wrote")
         terminal.press("q")
@@ -113,10 +113,13 @@ def check_json(snapshot: Snapshot, pids: list[int]) -> None:
     assert all(unprintable(text) == set() for text in texts)
 
 
-def escape(terminal: Terminal, gone: str) -> None:
-    """Press escape alone: with a key behind it, it would be another key."""
+def escape(terminal: Terminal, gone: str, shown: str = "") -> None:
+    """Press escape alone: with a key behind it, it would be another key.
+
+    While a frame is being drawn anything may be gone for a moment: `shown` stood behind it.
+    """
     terminal.press("\x1b")
-    terminal.until(lambda: gone not in terminal.text, f"{gone!r} to vanish")
+    terminal.until(lambda: gone not in terminal.text and shown in terminal.text, f"{gone!r} to vanish")
 
 
 def shown_head(cmdline: tuple[str, ...]) -> list[bytes]:
