@@ -139,11 +139,15 @@ static __always_inline int is_kernel_thread(void *task)
 #define HOLDS 1
 #define HOLDS_PERHAPS 2
 
-/* Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. */
+/*
+ * Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. The
+ * descriptors of a step are compared without a branch each: the verifier follows every branch, when nettop starts.
+ */
 static __always_inline int holds(void *task, void *sk)
 {
 	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
 	u64 slots[DESCRIPTORS_AT_ONCE] = {};
+	u64 differs, differ;
 	u32 room = 0, at, slot;
 
 	READ(socket, sk, OFFSET_sock_sk_socket);
@@ -161,10 +165,14 @@ static __always_inline int holds(void *task, void *sk)
 		if (at >= room)
 			return HOLDS_NOT;
 		READ(slots, descriptors, at * sizeof(slots[0]));
+		differ = ~0ULL;
 #pragma clang loop unroll(full)
-		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++)
-			if (slots[slot] == (u64)file)
-				return HOLDS;
+		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++) {
+			differs = slots[slot] ^ (u64)file;
+			differ &= differs | -differs; /* the top bit is set unless they are equal */
+		}
+		if (!(differ >> 63))
+			return HOLDS;
 	}
 	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
 }

@@ -479,6 +479,7 @@ class TestDetail:
             await pilot.press("1", "enter")
             await until(pilot, lambda: "192.0.2.0" in text(pilot))
             assert "192.0.2.59" not in text(pilot)
+            await until(pilot, lambda: pilot.app.screen.query_one("#detail-facts").can_focus)
             await pilot.press("tab", "end")
             await until(pilot, lambda: "192.0.2.59" in text(pilot))
 
