@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import asdict, astuple, replace
+from msgspec.structs import asdict, replace
 
 from nettop.model import events, rows
 from nettop.model.filter import left_out
@@ -34,64 +34,81 @@ class _Totals:
     """What is added up for one process."""
 
     __slots__ = (
-        "accepted",
-        "active",
         "answered",
-        "connects_failed",
         "dns_failed",
         "latencies_ms",
         "max_latency_ms",
-        "opened",
         "queries",
-        "retransmits",
-        "tcp_rx",
-        "tcp_tx",
+        "tcp",
         "ticked_rx",
         "ticked_tx",
         "timeouts",
-        "udp_dropped",
-        "udp_rx",
-        "udp_tx",
+        "udp",
     )
 
     def __init__(self) -> None:
-        self.tcp_tx = self.tcp_rx = self.udp_tx = self.udp_rx = self.udp_dropped = 0
+        self.tcp = rows.TcpTotals()
+        self.udp = rows.UdpTotals()
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
-        self.active = self.opened = self.accepted = self.connects_failed = self.retransmits = 0
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.max_latency_ms: float | None = None
 
-    def add(self, counted: rows.Unlisted) -> None:
+    @property
+    def tx_bytes(self) -> int:
+        """Over TCP and UDP."""
+        return self.tcp.tx_bytes + self.udp.tx_bytes
+
+    @property
+    def rx_bytes(self) -> int:
+        """Over TCP and UDP."""
+        return self.tcp.rx_bytes + self.udp.rx_bytes
+
+    def add_tcp(self, share: rows.TcpTotals, sign: int = 1) -> None:
+        """With -1: take it away."""
+        tcp = self.tcp
+        self.tcp = rows.TcpTotals(
+            tx_bytes=tcp.tx_bytes + sign * share.tx_bytes,
+            rx_bytes=tcp.rx_bytes + sign * share.rx_bytes,
+            active=tcp.active + sign * share.active,
+            opened=tcp.opened + sign * share.opened,
+            accepted=tcp.accepted + sign * share.accepted,
+            failed=tcp.failed + sign * share.failed,
+            retransmits=tcp.retransmits + sign * share.retransmits,
+        )
+
+    def add_udp(self, share: rows.UdpTotals, sign: int = 1) -> None:
+        """With -1: take it away."""
+        udp = self.udp
+        self.udp = rows.UdpTotals(
+            tx_bytes=udp.tx_bytes + sign * share.tx_bytes,
+            rx_bytes=udp.rx_bytes + sign * share.rx_bytes,
+            rx_dropped=udp.rx_dropped + sign * share.rx_dropped,
+        )
+
+    def add_unlisted(self, counted: rows.Unlisted) -> None:
         """What the process did without rows."""
         self.queries += counted.queries
         self.answered += counted.answered
         self.dns_failed += counted.failed
-        self.opened += counted.opened
-        self.accepted += counted.accepted
-        self.udp_tx += counted.udp_tx_bytes
-        self.udp_rx += counted.udp_rx_bytes
-        self.udp_dropped += counted.udp_rx_dropped
-        self.tcp_tx += counted.tcp_tx_bytes
-        self.tcp_rx += counted.tcp_rx_bytes
-        self.retransmits += counted.retransmits
+        self.add_tcp(
+            rows.TcpTotals(
+                tx_bytes=counted.tcp_tx_bytes,
+                rx_bytes=counted.tcp_rx_bytes,
+                opened=counted.opened,
+                accepted=counted.accepted,
+                retransmits=counted.retransmits,
+            )
+        )
+        self.add_udp(
+            rows.UdpTotals(
+                tx_bytes=counted.udp_tx_bytes, rx_bytes=counted.udp_rx_bytes, rx_dropped=counted.udp_rx_dropped
+            )
+        )
 
 
-class _Share(Struct, frozen=True, gc=False):
-    """What one row contributes to the totals of its process; taken away again when a newer row replaces it."""
-
-    tx_bytes: int = 0
-    rx_bytes: int = 0
-    active: int = 0
-    opened: int = 0
-    accepted: int = 0
-    failed: int = 0
-    retransmits: int = 0
-    dropped: int = 0
-
-
-_NOTHING = _Share()
 _Carrier = Connection | rows.UdpSocket
+_Share = rows.TcpTotals | rows.UdpTotals  # what one row contributes; taken away when a newer one replaces it
 
 
 class _OpenQueries:
@@ -262,7 +279,7 @@ class Store:
                 self._unlisted[kind.name] += kind.unlisted(counted)
         totals = self._totals_of(counted.pid, counted.process_start_time)
         if totals is not None:
-            totals.add(counted)
+            totals.add_unlisted(counted)
 
     def _take_process(self, event: events.ProcessChanged) -> None:
         identity = event.process
@@ -302,15 +319,16 @@ class Store:
         A row gets another owner where the first was a guess: then all of it moves. Or the socket was passed on: then
         what it carried until now stays with the first, and so does that it was opened.
         """
-        share, earlier = _share(row), self._passed_on.get((type(row), row.id), _NOTHING)
+        share, earlier = _share(row), self._passed_on.get((type(row), row.id))
         if before is not None:
-            given = _less(_share(before), earlier)
             if self._was_passed_on(before, row):
-                self._add(before, _Share(active=given.active), -1)
-                earlier = replace(_share(before), active=0)
+                earlier = _share(before)
+                if isinstance(earlier, rows.TcpTotals):
+                    self._add(before, rows.TcpTotals(active=earlier.active), -1)
+                    earlier = replace(earlier, active=0)
                 self._passed_on[type(row), row.id] = earlier
             else:
-                self._add(before, given, -1)
+                self._add(before, _less(_share(before), earlier), -1)
         self._add(row, _less(share, earlier), 1)
 
     def _was_passed_on(self, before: _Carrier, row: _Carrier) -> bool:
@@ -327,23 +345,15 @@ class Store:
 
     def _add(self, row: _Carrier, share: _Share, sign: int) -> None:
         totals = self._totals_of(row.pid, row.process_start_time)
-        udp = isinstance(row, rows.UdpSocket)
         if totals is None:
             if row.pid is None:
-                self._unattributed["udp" if udp else "tcp"] += sign * (share.tx_bytes + share.rx_bytes)
+                protocol = "udp" if isinstance(share, rows.UdpTotals) else "tcp"
+                self._unattributed[protocol] += sign * (share.tx_bytes + share.rx_bytes)
             return
-        if udp:
-            totals.udp_tx += sign * share.tx_bytes
-            totals.udp_rx += sign * share.rx_bytes
-            totals.udp_dropped += sign * share.dropped
-            return
-        totals.tcp_tx += sign * share.tx_bytes
-        totals.tcp_rx += sign * share.rx_bytes
-        totals.active += sign * share.active
-        totals.opened += sign * share.opened
-        totals.accepted += sign * share.accepted
-        totals.connects_failed += sign * share.failed
-        totals.retransmits += sign * share.retransmits
+        if isinstance(share, rows.UdpTotals):
+            totals.add_udp(share, sign)
+        else:
+            totals.add_tcp(share, sign)
 
     def _tick(self, tick: events.Tick) -> None:
         since = self._last_tick or (self._start.time if self._start else tick.time)
@@ -354,7 +364,7 @@ class Store:
         moved, self._moving = self._moving, set()
         for key in (*self._changed, *(moved - self._changed.keys())):
             totals = self._totals[key]
-            tx, rx = totals.tcp_tx + totals.udp_tx, totals.tcp_rx + totals.udp_rx
+            tx, rx = totals.tx_bytes, totals.rx_bytes
             # not below 0 where a connection turns out to be another process's
             tx_rate = max(round((tx - totals.ticked_tx) / seconds, 1), 0.0)
             rx_rate = max(round((rx - totals.ticked_rx) / seconds, 1), 0.0)
@@ -378,26 +388,26 @@ def _put(kind: Kind[Any], table: BoundedTable[Any, Any], event: events.Event) ->
     table.put(kind.key(row), row)
 
 
-def _less(share: _Share, earlier: _Share) -> _Share:
-    if earlier is _NOTHING:
+def _less(share: _Share, earlier: _Share | None) -> _Share:
+    if earlier is None:
         return share
-    return _Share(*(now - then for now, then in zip(astuple(share), astuple(earlier), strict=True)))
+    then = asdict(earlier)
+    return type(share)(**{name: now - then[name] for name, now in asdict(share).items()})
 
 
 def _share(row: _Carrier) -> _Share:
     if isinstance(row, rows.UdpSocket):
-        return _Share(row.tx_bytes, row.rx_bytes, dropped=row.rx_dropped)
+        return rows.UdpTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     closed = row.state == "closed"
     never_established = row.direction == "outbound" and row.connect_ms is None
-    # in order, which takes half as long as by name
-    return _Share(
-        row.tx_bytes - row.tx_bytes_before_start,
-        row.rx_bytes - row.rx_bytes_before_start,
-        0 if closed else 1,  # active
-        1 if row.direction == "outbound" and not row.opened_before_start else 0,  # opened
-        1 if row.direction == "inbound" else 0,  # accepted
-        1 if closed and never_established and row.failed else 0,  # failed
-        row.retransmits,
+    return rows.TcpTotals(
+        tx_bytes=row.tx_bytes - row.tx_bytes_before_start,
+        rx_bytes=row.rx_bytes - row.rx_bytes_before_start,
+        active=0 if closed else 1,
+        opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
+        accepted=1 if row.direction == "inbound" else 0,
+        failed=1 if closed and never_established and row.failed else 0,
+        retransmits=row.retransmits,
     )
 
 
@@ -434,24 +444,12 @@ def _bounded(count: int) -> int:
 def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
     return Process(
         **asdict(identity),
-        tx_bytes=_bounded(totals.tcp_tx + totals.udp_tx),
-        rx_bytes=_bounded(totals.tcp_rx + totals.udp_rx),
+        tx_bytes=_bounded(totals.tx_bytes),
+        rx_bytes=_bounded(totals.rx_bytes),
         tx_bytes_per_s=tx_rate,
         rx_bytes_per_s=rx_rate,
-        tcp=rows.TcpTotals(
-            tx_bytes=_bounded(totals.tcp_tx),
-            rx_bytes=_bounded(totals.tcp_rx),
-            active=_bounded(totals.active),
-            opened=_bounded(totals.opened),
-            accepted=_bounded(totals.accepted),
-            failed=_bounded(totals.connects_failed),
-            retransmits=_bounded(totals.retransmits),
-        ),
-        udp=rows.UdpTotals(
-            tx_bytes=_bounded(totals.udp_tx),
-            rx_bytes=_bounded(totals.udp_rx),
-            rx_dropped=_bounded(totals.udp_dropped),
-        ),
+        tcp=rows.TcpTotals(**{name: _bounded(count) for name, count in asdict(totals.tcp).items()}),
+        udp=rows.UdpTotals(**{name: _bounded(count) for name, count in asdict(totals.udp).items()}),
         dns=rows.DnsTotals(
             queries=_bounded(totals.queries),
             answered=_bounded(totals.answered),
