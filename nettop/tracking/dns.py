@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import DnsPacket, ProcessKey
 from nettop.model.events import DnsChanged
-from nettop.model.rows import DnsQuery, Endpoint
+from nettop.model.rows import Answer, DnsQuery, Endpoint
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text
 from nettop.tracking.clock import Clock, milliseconds
@@ -160,9 +160,11 @@ class DnsTracker:
                 question = replace(parsed, qname=name, qtype=kind, parsed=True)
                 events += self._asked(packet, message, question, key)
             return events
-        for name, kind in dict.fromkeys((answer.name.lower(), answer.type) for answer in parsed.answers):
-            answers = tuple(each for each in parsed.answers if (each.name.lower(), each.type) == (name, kind))
-            part = replace(parsed, qname=None, answers=answers, answers_cut=0)
+        told: dict[tuple[str, str], list[Answer]] = {}
+        for answer in parsed.answers:
+            told.setdefault((answer.name.lower(), answer.type), []).append(answer)
+        for (name, kind), answers in told.items():
+            part = replace(parsed, qname=None, answers=tuple(answers), answers_cut=0)
             for wanted in (kind, "ANY"):
                 key = QueryKey(packet.socket_cookie, 0, question=(name, wanted))
                 events += self._answered(packet, message, wire_bytes, part, key)
