@@ -1,12 +1,13 @@
 """Options that several commands share, and the parsers of their values."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nettop.model.filter import FILTER_KEYS
 from nettop.settings.declared import setting
-from nettop.settings.kinds import WrongValueError, as_text
+from nettop.settings.kinds import Kind, Seconds, WrongValueError, as_text
 
 MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
 
@@ -53,16 +54,10 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
     declared = setting(attribute)
     assert declared.option is not None  # noqa: S101 - only settings with an option are added
 
-    def value(text: str) -> Any:
-        try:
-            return declared.kind.from_text(text)
-        except WrongValueError as error:
-            raise argparse.ArgumentTypeError(error.problem) from None
-
     default = as_text(declared.default)
     parser.add_argument(
         declared.option,
-        type=value,
+        type=_argument(declared.kind),
         default=argparse.SUPPRESS,  # absent unless given: a default here would override the option before the command
         metavar=_METAVARS[attribute],
         help=f"{declared.help}{f' (default {default})' if default else ''}",
@@ -80,19 +75,17 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show details of failures")
 
 
-def _seconds(text: str, least: float, most: float) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from None
-    if not least <= seconds <= most:  # also false for nan
-        raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:.0f} seconds")
-    return seconds
+def _argument(kind: Kind) -> Callable[[str], Any]:
+    def value(text: str) -> Any:
+        try:
+            return kind.from_text(text)
+        except WrongValueError as error:
+            raise argparse.ArgumentTypeError(error.problem) from None
+
+    return value
 
 
-def duration(text: str) -> float:
-    """The value of --for, in seconds. Raises argparse.ArgumentTypeError."""
-    return _seconds(text, MIN_FOR_S, MAX_FOR_S)
+duration = _argument(Seconds(MIN_FOR_S, MAX_FOR_S))  # the value of --for, in seconds
 
 
 def _pid(text: str) -> int:

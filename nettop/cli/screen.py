@@ -2,13 +2,16 @@
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from nettop.cli.watching import history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
 from nettop.model.filter import Filter
 from nettop.settings.resolve import look
-from nettop.view.look import Look
+
+if TYPE_CHECKING:
+    from nettop.view.look import Look
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -22,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
 
 
-def show(feed: Feed, mode: str, chosen: Filter, wanted: Look) -> int:
+def show(feed: Feed, mode: str, chosen: Filter, wanted: "Look") -> int:
     """Open the screen on a feed; returns the exit code."""
     from nettop.tui.run import run_screen  # noqa: PLC0415 - headless commands do not load Textual
 

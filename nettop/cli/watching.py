@@ -16,10 +16,11 @@ from nettop.export.standard_streams import StandardOutput
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, has_host_pids
 from nettop.kernel.privileges import require_privileges
-from nettop.kernel.scope import COMM_CHARACTERS, Scope, comm_running, netns_inode, running_pid
+from nettop.kernel.scope import Scope, comm_running, netns_inode, running_pid
 from nettop.model import events
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
+from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.store import History
 from nettop.settings.declared import Settings
 from nettop.settings.resolve import Resolved, resolve

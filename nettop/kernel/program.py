@@ -17,12 +17,12 @@ from nettop.kernel import abi, syscalls
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, HOOKS, Decoder, Hook, OnCgroup, Place
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
-from nettop.kernel.scope import COMM_CHARACTERS, Scope
-from nettop.model.rows import DNS_PORTS
+from nettop.kernel.scope import Scope
+from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _KB, _MB = 1 << 10, 1 << 20
-_SPILLED_BYTES = 1 * _MB  # for all CPUs: as many ends and queries as are listed at once, and read soon after
+_SPILLED_BYTES = 512 * _KB  # for all CPUs, and in nettop twice that: what is listed a second, read four times a second
 # To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
 # the next batch is due.
 _WAKING_SHARE = 1 / 2

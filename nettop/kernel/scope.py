@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from nettop.errors import UsageError
 
-COMM_CHARACTERS = 15  # TASK_COMM_LEN - 1: the kernel keeps no more of a name
 NETNS_DIRECTORY = Path("/run/netns")  # where ip-netns(8) keeps names
 _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
 

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from nettop.errors import UsageError
 from nettop.model import rows
 from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Test, TextTest, User
+from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 
@@ -33,7 +34,6 @@ _TOKEN = re.compile(r"""\s*(?:(?P<or>\|)|(?P<term>(?:"[^"]*"|[^\s|"])+))""")
 _MAX_PORT = 65_535
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT
 _MAX_INODE = (1 << 32) - 1
-COMM_CHARACTERS = 15  # of bytes: TASK_COMM_LEN without its NUL
 _TEXTS_REMEMBERED = 16_384  # per term, 1 MB: most names and addresses come again with every tick
 
 

@@ -39,6 +39,7 @@ TcpState = Literal[
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
+COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
 DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
 

@@ -59,11 +59,11 @@ class LiveSource:
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
-        self._next_rescan_ns = 0
         self._unseen_ends = 0
         self.finished = False
         now_ns = self._clock.kernel_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
+        self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)  # attach() has just looked
         self._start = Start(
             time=self._clock.wall(now_ns),
             nettop=__version__,

@@ -45,15 +45,11 @@ class LiveSockets(Generic[_Known]):
 
     def is_new(self, record: SocketRecord) -> bool:
         """Whether this socket has not been told yet."""
-        known = self._live.get(record.socket)
-        return known is None or known.seen_ns != record.seen_ns
+        return self._living(record) is None
 
     def find(self, record: SocketRecord) -> _Known | None:
         """What is known of a socket, alive or set aside."""
-        known = self._live.get(record.socket)
-        if known is not None and known.seen_ns == record.seen_ns:
-            return known
-        return self._gone.get((record.socket, record.seen_ns))
+        return self._living(record) or self._gone.get((record.socket, record.seen_ns))
 
     def found(self, record: SocketRecord, pass_ns: int) -> _Known | None:
         """What is known of a socket that the iterator found; another one at its address is set aside."""
@@ -65,8 +61,7 @@ class LiveSockets(Generic[_Known]):
 
     def take(self, record: SocketRecord) -> _Known | None:
         """What is known of a socket that has ended, which is forgotten with that."""
-        known = self._live.get(record.socket)
-        if known is not None and known.seen_ns == record.seen_ns:
+        if self._living(record) is not None:
             return self._live.pop(record.socket)
         return self._gone.pop((record.socket, record.seen_ns), None)
 
@@ -83,6 +78,10 @@ class LiveSockets(Generic[_Known]):
             for address in [address for address, known in self._live.items() if known.pass_ns != pass_ns]:
                 self._set_aside(address, pass_ns)
         return vanished
+
+    def _living(self, record: SocketRecord) -> _Known | None:
+        known = self._live.get(record.socket)
+        return known if known is not None and known.seen_ns == record.seen_ns else None
 
     def _set_aside(self, address: int, pass_ns: int) -> None:
         known = self._live.pop(address)

@@ -149,9 +149,7 @@ class Tracker:
     def _udp_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
         """A socket as the pass that began at pass_ns found it, or (None) at its release."""
         process = owner(record)
-        if self._scope.by_process and (
-            process is None or not self._scope.covers_process(process.pid, record.owner_comm)
-        ):
+        if not self._is_watched(process, record.owner_comm):
             return []
         output: list[AnyEvent] = []
         if counts := self._udp.newly_unlisted(record):
@@ -165,6 +163,11 @@ class Tracker:
             output.extend(self._processes.seen(who, record.netns, event.time))
         output.append(event)
         return output
+
+    def _is_watched(self, process: ProcessKey | None, comm: bytes) -> bool:
+        if not self._scope.by_process:
+            return True
+        return process is not None and self._scope.covers_process(process.pid, comm)
 
     def _is_out_of_scope(self, record: SocketRecord) -> bool:
         return (
@@ -183,9 +186,7 @@ class Tracker:
         output: list[AnyEvent] = []
         for observed in observations:
             event, owned = observed.event, observed.owned
-            if self._scope.by_process and (
-                owned.process is None or not self._scope.covers_process(owned.process.pid, owned.comm)
-            ):
+            if not self._is_watched(owned.process, owned.comm):
                 continue
             if owned.process is not None:
                 who = Sighting(owned.process, owned.uid, owned.comm, owned.since_ns)

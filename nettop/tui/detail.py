@@ -18,14 +18,13 @@ from nettop.tui.bindings import bindings
 from nettop.tui.footer import KeyLine
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
-from nettop.tui.table import RowTable
+from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.keys import KEYS_IN_DETAIL
 from nettop.view.panes import PANES, PaneKind, newest, next_column, sort, sort_by
 
 _LABEL_CELLS = 12
-_TITLE_CELLS = 200
 MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes tenths of a second, at every tick
 
 
@@ -73,7 +72,7 @@ class DetailScreen(ClosedOnce, Screen[None]):
         shown = detail(self.row, snapshot, context)
         self.query_one("#facts", Static).update(facts_text(shown))
         self.call_after_refresh(self._let_facts_scroll)
-        empty = "nothing here matched the filter of the recording" if snapshot.filter else None
+        empty = RECORDED_WITHOUT if snapshot.filter else None
         for kind, rows in shown.related.items():
             table, (key, descending) = self._tables[kind.name], self._sorts[kind.name]
             column = table.pane.column(key)

@@ -12,8 +12,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from nettop.model.filter import COMM_CHARACTERS, Filter
+from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, AnyRow
+from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
@@ -21,13 +22,12 @@ from nettop.tui.footer import KeyLine
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
-from nettop.tui.table import RowTable
+from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, PaneKind, Selection, next_column, sort_by
 
 _MATCHLESS = "nothing matches the filter"
-_RECORDED_WITHOUT = "nothing here matched the filter of the recording"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class MainScreen(Screen[None]):
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
             if pane.display:
-                empty = _MATCHLESS if candidates else _RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
             self._show_title(pane, len(rows), len(candidates), column)
 

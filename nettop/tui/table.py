@@ -25,6 +25,8 @@ from nettop.view.columns import GAP_CELLS, Column, Context, fit
 from nettop.view.keys import TABLE_KEYS
 from nettop.view.panes import PaneKind
 
+RECORDED_WITHOUT = "nothing here matched the filter of the recording"  # of a table without rows
+
 RowT = TypeVar("RowT", bound=AnyRow)
 _SCROLLBAR_CELLS = 1
 _GAP = " " * GAP_CELLS

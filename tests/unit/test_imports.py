@@ -30,8 +30,8 @@ def loaded(code: str, *wanted: str) -> set[str]:
         "from nettop.cli.main import main; assert main(['snapshot', '--filter', 'pid:x']) == 2",
     ],
 )
-def test_the_command_line_loads_neither_bcc_nor_textual(code: str) -> None:
-    assert loaded(code, "bcc", "textual", "rich") == set()
+def test_the_command_line_loads_neither_bcc_nor_what_only_the_screen_needs(code: str) -> None:
+    assert loaded(code, "bcc", "textual", "rich", "humanize") == set()
 
 
 def test_without_a_config_file_nothing_reads_toml() -> None:
