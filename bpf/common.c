@@ -64,6 +64,12 @@ static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_F
 			READ(destination, base, offset);                                                    \
 	} while (0)
 
+/*
+ * The value stays, but the verifier no longer knows which it may be, so that it does not follow what comes after apart for
+ * each of them. `any` is one that it does not know.
+ */
+#define FORGET(value, any) asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(value) : "r"(any))
+
 #define HOST_ORDER(port) ((__u16)__builtin_bswap16((__u16)(port)))
 
 BPF_HASH(sockets, u64, struct socket_entry, 1); /* how many it holds is said when it is loaded */
@@ -89,8 +95,8 @@ BPF_HASH(scope_comm, struct comm_key, u8, SCOPE_ENTRIES);
 /* Where the parts of a packet begin. */
 struct packet {
 	u32 l4_offset;
+	u32 version;
 	u8 protocol;
-	u8 version;
 };
 
 static __always_inline void count_loss(int which, u64 amount)
@@ -147,7 +153,7 @@ static __always_inline int holds(void *task, void *sk)
 {
 	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
 	u64 slots[DESCRIPTORS_AT_ONCE] = {};
-	u64 differs, differ;
+	u64 differs, differ = ~0ULL;
 	u32 room = 0, at, slot;
 
 	READ(socket, sk, OFFSET_sock_sk_socket);
@@ -161,19 +167,16 @@ static __always_inline int holds(void *task, void *sk)
 	if (!file || !descriptors)
 		return HOLDS_PERHAPS;
 #pragma clang loop unroll(disable)
-	for (at = 0; at < DESCRIPTORS_LOOKED_AT; at += DESCRIPTORS_AT_ONCE) {
-		if (at >= room)
-			return HOLDS_NOT;
+	for (at = 0; at < DESCRIPTORS_LOOKED_AT && at < room; at += DESCRIPTORS_AT_ONCE) {
 		READ(slots, descriptors, at * sizeof(slots[0]));
-		differ = ~0ULL;
 #pragma clang loop unroll(full)
 		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++) {
 			differs = slots[slot] ^ (u64)file;
 			differ &= differs | -differs; /* the top bit is set unless they are equal */
 		}
-		if (!(differ >> 63))
-			return HOLDS;
 	}
+	if (!(differ >> 63))
+		return HOLDS;
 	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
 }
 

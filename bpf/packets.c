@@ -75,30 +75,38 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 	return (void *)*(volatile u64 *)&skb->cb[0];
 }
 
+/* Who sends: whoever runs now, and whether the socket is among their open files, if that was looked for. */
+struct sender {
+	void *task;
+	u32 pid;
+	int holds;
+};
+
+static __always_inline void find_sender(struct sender *sender)
+{
+	sender->task = (void *)bpf_get_current_task();
+	READ(sender->pid, sender->task, OFFSET_task_struct_tgid);
+}
+
 /*
  * Somebody else than the owner sends, or so it seems: a packet that a firewall in user space has judged (NFQUEUE) goes on in
  * the context of the firewall, which does not hold the socket.
  */
-static __always_inline void another_sender(u64 key, struct socket_entry *entry, void *task, int sent_before)
+static __always_inline void another_sender(u64 key, struct socket_entry *entry, struct sender *sender, int sent_before)
 {
 	struct process_id self = {};
 
-	if (entry->flags & SOCKET_SHARED || is_kernel_thread(task))
+	if (sender->holds == HOLDS_NOT)
 		return;
-	switch (holds(task, (void *)key)) {
-	case HOLDS_NOT:
-		return;
-	case HOLDS:
-		if (sent_before && entry->owner_certainty != OWNER_UNKNOWN)
-			break;
-		/* inherited or received, and used by nobody else yet */
-		identify(&self, task);
-		entry = sockets.lookup(&key); /* the entry may have gone to another socket meanwhile */
-		if (entry)
-			own(entry, &self, OWNER_EXACT);
+	if (sender->holds == HOLDS_PERHAPS || (sent_before && entry->owner_certainty != OWNER_UNKNOWN)) {
+		entry->flags |= SOCKET_SHARED;
 		return;
 	}
-	entry->flags |= SOCKET_SHARED;
+	/* inherited or received, and used by nobody else yet */
+	identify(&self, sender->task);
+	entry = sockets.lookup(&key); /* the entry may have gone to another socket meanwhile */
+	if (entry)
+		own(entry, &self, OWNER_EXACT);
 }
 
 /* The sockets that were released last: until the kernel has unhashed one, datagrams still reach it that nobody will read. */
@@ -153,12 +161,10 @@ int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
  * Returns the socket's entry, which was made when the socket was (or when nettop started); 0 if it has none. None is made
  * here: a datagram may still arrive while its socket is being closed, and nothing would ever remove that entry.
  */
-static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, void *sk, u32 payload_bytes, int egress)
+static __always_inline struct socket_entry *count_udp(void *sk, u32 payload_bytes, int egress, int asks, struct sender *sender)
 {
 	u64 key = (u64)sk, sent_before;
 	struct socket_entry *entry = sockets.lookup(&key);
-	void *task;
-	u32 pid = 0;
 
 	if (!entry) {
 		count_unknown(key, payload_bytes);
@@ -170,12 +176,17 @@ static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, voi
 	}
 	sent_before = entry->kept_tx_bytes;
 	__sync_fetch_and_add(&entry->kept_tx_bytes, payload_bytes);
-	task = (void *)bpf_get_current_task();
-	READ(pid, task, OFFSET_task_struct_tgid);
-	if (pid != entry->owner.pid || entry->owner_certainty == OWNER_UNKNOWN)
-		another_sender(key, entry, task, sent_before != 0);
-	else if (entry->owner_certainty == OWNER_SCANNED)
+	find_sender(sender);
+	if (sender->pid != entry->owner.pid || entry->owner_certainty == OWNER_UNKNOWN) {
+		if (entry->flags & SOCKET_SHARED && !asks) /* it is known that nobody owns it alone */
+			return entry;
+		if (!is_kernel_thread(sender->task))
+			sender->holds = holds(sender->task, sk);
+		if (!(entry->flags & SOCKET_SHARED))
+			another_sender(key, entry, sender, sent_before != 0);
+	} else if (entry->owner_certainty == OWNER_SCANNED) {
 		entry->owner_certainty = OWNER_EXACT; /* seen in the act */
+	}
 	return entry;
 }
 
@@ -183,20 +194,16 @@ static __always_inline struct socket_entry *count_udp(struct __sk_buff *skb, voi
  * Who asks: the owner of the socket, under the name that it has now if it is the current process. That is another one where
  * a TCP segment is sent again, or a packet goes on that a firewall has judged. Stays zero where nobody knows.
  */
-static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, void *sk)
+static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, struct sender *sender)
 {
-	void *task = (void *)bpf_get_current_task();
-	u32 pid = 0;
-
 	if (!entry || entry->owner_certainty == OWNER_UNKNOWN)
 		return;
-	READ(pid, task, OFFSET_task_struct_tgid);
-	if (pid == entry->owner.pid)
-		identify(asking, task);
+	if (!sender->task) /* TCP */
+		find_sender(sender);
+	if (sender->pid == entry->owner.pid || (entry->flags & SOCKET_SHARED && sender->holds == HOLDS))
+		identify(asking, sender->task);
 	else if (!(entry->flags & SOCKET_SHARED))
 		*asking = entry->owner;
-	else if (holds(task, sk) == HOLDS)
-		identify(asking, task);
 }
 
 static __always_inline void observe(struct __sk_buff *skb, int egress)
@@ -204,7 +211,9 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	struct packet packet = {};
 	struct socket_entry *udp = 0;
 	struct arrival *arrival = 0;
+	struct sender sender = {};
 	u32 header_bytes = 8, ports = 0;
+	u64 any;
 	u16 server_port;
 	u8 data_offset = 0;
 	void *sk;
@@ -216,6 +225,9 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	}
 	if (packet.protocol != IPPROTO_UDP && packet.protocol != IPPROTO_TCP)
 		return;
+	any = skb->len;
+	FORGET(packet.l4_offset, any);
+	FORGET(packet.version, any);
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
 	if (packet.protocol == IPPROTO_TCP && !IS_DNS_PORT(server_port))
 		return;
@@ -229,7 +241,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	}
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
-			udp = count_udp(skb, sk, skb->len - packet.l4_offset - 8, egress);
+			udp = count_udp(sk, skb->len - packet.l4_offset - 8, egress, IS_DNS_PORT(server_port), &sender);
 		if (udp && arrival)
 			arrival->payload_bytes = skb->len - packet.l4_offset - 8;
 		if (!IS_DNS_PORT(server_port))
@@ -239,7 +251,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 			return;
 		header_bytes = (data_offset >> 4) << 2;
 	}
-	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress);
+	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress ? &sender : 0);
 }
 
 int packet_egress(struct __sk_buff *skb)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, syscalls
@@ -28,6 +29,7 @@ _SPILLED_BYTES = 512 * _KB  # for all CPUs, and in nettop twice that: what is li
 _WAKING_SHARE = 1 / 2
 _BUFFER_BYTES = 8 * _MB  # of one map, over all CPUs: with more than eight of them each gets less,
 _FEWEST_BYTES = 256 * _KB  # but as much as holds what comes while the reader is not on a CPU
+_LOADING_AT_ONCE = 4  # programs
 _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
@@ -110,6 +112,7 @@ class KernelProgram:
         packets are seen last, because they are counted in the sockets' entries, and answers before questions, so that
         no question is taken for one that nobody answers.
         """
+        self._load_all()
         self.open_buffers()
         for hook in self.hooks:
             if hook.kind is not CGROUP_SKB:
@@ -141,8 +144,8 @@ class KernelProgram:
             ) from error
 
     def attach_hook(self, hook: Hook, cgroup_fd: int) -> None:
-        """Load and attach one hook. Raises RefusedError."""
-        program_fd = self.load(hook)
+        """Attach one hook, loaded before or not. Raises RefusedError."""
+        program_fd = self._program_fds.get(hook.program) or self.load(hook)
         try:
             self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
         except OSError as error:
@@ -245,6 +248,28 @@ class KernelProgram:
         self._program_fds.clear()
         self._maps.clear()
         self._buffers.close()
+
+    def _load_all(self) -> None:
+        """Several at a time: half of a start is the verifier's, and it takes a CPU for each program."""
+        waiting = sorted(self.hooks, key=lambda hook: len(self._compiled.programs[hook.program].instructions))
+        refused: list[RefusedError] = []
+
+        def load() -> None:
+            with suppress(IndexError):
+                while True:
+                    hook = waiting.pop()  # the largest: beside it the others are loaded
+                    try:
+                        self.load(hook)
+                    except RefusedError as error:
+                        refused.append(error)
+
+        threads = [Thread(target=load) for _ in range(min(len(syscalls.online_cpus()), _LOADING_AT_ONCE))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if refused:
+            raise refused[0]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
