@@ -59,6 +59,7 @@ class Kind(Generic[RowT]):
         final: whether no other version of a row can follow.
         unlisted: how many of these an Unlisted event stands for. None: there is always a row.
         numbered: whether keys are numbers that rise with every new row.
+        stacked: whether its pane is among those that one sees first, unless the setting `panes` says otherwise.
 
     """
 
@@ -79,6 +80,7 @@ class Kind(Generic[RowT]):
     final: Callable[[RowT], bool] = _never
     unlisted: Callable[[rows.Unlisted], int] | None = None
     numbered: bool = False
+    stacked: bool = True
 
     @property
     def title(self) -> str:

@@ -17,6 +17,7 @@ from nettop.settings.kinds import (
     Columns,
     Keys,
     Kind,
+    Panes,
     Ports,
     Seconds,
     Sort,
@@ -98,6 +99,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, _Declared(Text("an expression of the filter language", Filter), "only rows that match", "--filter")
     ] = ""
     theme: Annotated[str, _Declared(Choice("theme", THEMES), "the colours of the screen", "--theme")] = THEMES[0]
+    panes: Annotated[
+        tuple[str, ...],
+        _Declared(Panes(tuple(kind.name for kind in KINDS)), "panes below one another; others open with their number"),
+    ] = tuple(kind.name for kind in KINDS if kind.stacked)
     export_directory: Annotated[
         str, _Declared(Text("a directory; ~ is your own, under sudo too", _path), "where the key e writes snapshots")
     ] = "."

@@ -172,13 +172,30 @@ class Columns(Struct, frozen=True):
         """See Kind."""
         if not isinstance(value, list):
             raise WrongValueError(f"{_shown(value)} is not a list of columns", 'Write for example ["pid", "comm"].')
-        known = _columns_of(self.pane)
-        for key in value:
-            if not isinstance(key, str) or key not in known:
-                raise WrongValueError(f"{_shown(key)} is not a column of this pane", suggestion(key, known))
-        if len(set(value)) < len(value):
-            raise WrongValueError("a column is named twice", "Name each once.")
-        return tuple(value)
+        return _each_once(value, _columns_of(self.pane), "column", "a column of this pane")
+
+
+class Panes(Struct, frozen=True):
+    """Some of the panes, in order."""
+
+    names: tuple[str, ...]
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"a list of {', '.join(self.names)}"
+
+    def from_text(self, text: str) -> tuple[str, ...]:
+        """See Kind."""
+        return self.check([part.strip() for part in text.split(",")])
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        """See Kind."""
+        if not isinstance(value, list) or not value:
+            raise WrongValueError(
+                f"{_shown(value)} is not a list of panes", 'Write for example ["dns", "connections"].'
+            )
+        return _each_once(value, self.names, "pane", "a pane")
 
 
 class Sort(Struct, frozen=True):
@@ -228,6 +245,15 @@ class Keys(Struct, frozen=True):
             if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
                 raise WrongValueError(f"the keys of '{name}' are not a string", f'Write for example "{name}" = "f5".')
         return value
+
+
+def _each_once(words: list[Any], known: Sequence[str], what: str, one_of_them: str) -> tuple[str, ...]:
+    for word in words:
+        if not isinstance(word, str) or word not in known:
+            raise WrongValueError(f"{_shown(word)} is not {one_of_them}", suggestion(word, known))
+    if len(set(words)) < len(words):
+        raise WrongValueError(f"a {what} is named twice", "Name each once.")
+    return tuple(words)
 
 
 def as_text(value: Any) -> str:

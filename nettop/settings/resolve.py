@@ -90,7 +90,7 @@ def look(settings: Settings) -> "Look":
         pane.arranged(getattr(settings, f"{pane.name}_columns"), getattr(settings, f"{pane.name}_sort"))
         for pane in PANES
     )
-    return Look(settings.theme, settings.keys, panes, settings.export_directory, home_directory())
+    return Look(settings.theme, settings.keys, panes, settings.panes, settings.export_directory, home_directory())
 
 
 def _passed_over() -> Iterator[str]:

@@ -25,7 +25,7 @@ from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.keys import MAIN_KEYS
-from nettop.view.panes import PANES, PaneKind, Selection, next_column, sort_by
+from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 
 _MATCHLESS = "nothing matches the filter"
 
@@ -97,13 +97,17 @@ class MainScreen(Screen[None]):
             """Textual's hook."""
             return isinstance(message, MainScreen.StateChanged)
 
-    def __init__(self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES) -> None:
+    def __init__(
+        self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES, stacked: Sequence[str] = STACKED
+    ) -> None:
         super().__init__()
         self.state = ViewState(chosen, sorts={pane.name: (pane.sort, pane.descending) for pane in panes})
         self._panes = {pane.name: Pane(pane) for pane in panes}
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         self._bar = StatusBar()
-        self.active = panes[0].name
+        self._stacked = stacked
+        self._guest: str | None = None  # the pane that takes the place of the lowest one
+        self.active = CONNECTIONS.name if CONNECTIONS.name in stacked else stacked[0]
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -111,14 +115,15 @@ class MainScreen(Screen[None]):
         with Vertical(id="tabs"):
             yield from self._tabs.values()
         with Vertical(id="panes"):
-            yield from self._panes.values()
+            others = (pane for name, pane in self._panes.items() if name not in self._stacked)
+            yield from (*(self._panes[name] for name in self._stacked), *others)
         yield FilterBar()
         yield KeyLine()
         yield TooSmall()
 
     def on_mount(self) -> None:
         """Textual's hook."""
-        self.activate(CONNECTIONS.name)
+        self.activate(self.active)
 
     # Drawing
 
@@ -126,6 +131,7 @@ class MainScreen(Screen[None]):
         """Draw from this snapshot, with the state of the view."""
         context = replace(context, names=self.state.names)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
+        titles = {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended)
@@ -134,18 +140,21 @@ class MainScreen(Screen[None]):
             if pane.display:
                 empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            self._show_title(pane, len(rows), len(candidates), column)
+            titles[kind] = self._title(pane, len(rows), len(candidates), column)
+            pane.title.say(titles[kind].whole)
+        for kind, text in tabs(titles, self.active, self.size.width).items():
+            self._tabs[kind].say(text)
 
-    def _show_title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> None:
+    def _title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> Title:
         descending = self.state.sorts[pane.kind.name][1]
         left_out = self.state.filter.not_applied(pane.kind)
         note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
         number = list(self._panes).index(pane.kind.name) + 1
-        title = f" {number} {pane.kind.title} {shown}/{total} "
-        details = f"· by {column.title} {'▾' if descending else '▴'}{note} "
-        pane.title.say(title + details)
-        # of a tab that is not open only the name, so that all have room
-        self._tabs[pane.kind.name].say(title + details if self.active == pane.kind.name else title)
+        return Title(
+            f" {number} {pane.kind.title} ",
+            f"{shown}/{total} ",
+            f"· by {column.title} {'▾' if descending else '▴'}{note} ",
+        )
 
     @property
     def table(self) -> RowTable[Any]:
@@ -160,7 +169,9 @@ class MainScreen(Screen[None]):
     def activate(self, kind: str) -> None:
         """Make a pane the one that keys go to."""
         self.active = kind
+        displayed, self._guest = shown(self._stacked, kind, self._guest)
         for other, pane in self._panes.items():
+            pane.set_class(other in displayed, "-shown")
             pane.set_class(other == kind, "-active")
             self._tabs[other].set_class(other == kind, "-active")
         self.table.focus()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nettop.view.panes import PANES, PaneKind
+from nettop.view.panes import PANES, STACKED, PaneKind
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Look:
     theme: str = "textual-dark"
     keymap: Mapping[str, str] = field(default_factory=dict)  # keys by the id of their action
     panes: tuple[PaneKind[Any], ...] = PANES
+    stacked: tuple[str, ...] = STACKED  # names of the panes that are below one another
     export_directory: str = "."
     home: Path = Path()  # what ~ stands for
 

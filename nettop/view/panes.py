@@ -1,7 +1,7 @@
 """From a snapshot to what a pane shows: pure functions, no Textual."""
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, repeat
 from operator import is_, not_
@@ -58,6 +58,7 @@ def _pane(kind: Kind[RowT]) -> PaneKind[RowT]:
 
 
 PANES: tuple[PaneKind[Any], ...] = tuple(map(_pane, KINDS))
+STACKED = tuple(kind.name for kind in KINDS if kind.stacked)
 
 
 def pane_of(row: AnyRow) -> PaneKind[Any]:
@@ -94,6 +95,40 @@ def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Cont
             return rows
         known = sorted(compress(rows, map(not_, unknown)), key=value, reverse=descending)
         return [*known, *compress(rows, unknown)]
+
+
+def shown(stacked: Sequence[str], active: str, guest: str | None) -> tuple[tuple[str, ...], str | None]:
+    """Names of the panes that are below one another once `active` is, and the guest among them.
+
+    A pane that is not stacked is the guest of the lowest one, whose place it takes until that one becomes active.
+    """
+    if active not in stacked:
+        guest = active
+    elif active == stacked[-1]:
+        guest = None
+    return (*stacked[:-1], stacked[-1] if guest is None else guest), guest
+
+
+@dataclass(frozen=True)
+class Title:
+    """What stands above a pane."""
+
+    name: str
+    count: str
+    details: str
+
+    @property
+    def whole(self) -> str:
+        """All of it."""
+        return f"{self.name}{self.count}{self.details}"
+
+
+def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]:
+    """What each tab says by its pane: everything for the active one, of the others the count too if all have room."""
+    long = {name: title.whole if name == active else f"{title.name}{title.count}" for name, title in titles.items()}
+    if sum(map(len, long.values())) <= width:
+        return long
+    return {name: text if name == active else titles[name].name for name, text in long.items()}
 
 
 class Selection(Generic[RowT]):

@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 from textual.theme import BUILTIN_THEMES
 
 from nettop.settings.resolve import look, resolve
+from nettop.tui.main import Pane
 from nettop.tui.table import RowTable
 from nettop.view.look import DEFAULT_LOOK, Look
 from tests.tui.scene import FakeFeed, Play, busy, ids, lines, notices, play, table, the_app, until
@@ -111,3 +112,23 @@ def test_keys(tmp_path: Path) -> None:
 )
 def test_a_tilde_is_the_users_own_home(path: str, expanded: str) -> None:
     assert Look(home=Path("/home/ada")).path(path) == Path(expanded)
+
+
+def test_the_panes_below_one_another(tmp_path: Path) -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        def displayed() -> list[str]:
+            panes = sorted(pilot.app.screen.query(Pane), key=lambda pane: pane.region.y)
+            return [pane.view.name for pane in panes if pane.display]
+
+        assert displayed() == ["connections", "dns"]
+        assert the_app(pilot)._main.active == "connections"
+        await pilot.press("3")  # takes the place of the lowest
+        await until(pilot, lambda: displayed() == ["connections", "processes"])
+        assert ids(pilot, "processes")
+        await pilot.press("2", "shift+tab")
+        await until(pilot, lambda: displayed() == ["connections", "dns"])
+        assert table(pilot, "dns").has_focus
+        await pilot.press("3", "z")
+        await until(pilot, lambda: displayed() == ["processes"])
+
+    play_with('panes = ["connections", "dns"]', steps, tmp_path)

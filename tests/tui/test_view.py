@@ -15,13 +15,16 @@ from nettop.view.panes import (
     HISTORY_TICKS,
     PANES,
     Selection,
+    Title,
     Traffic,
     losses,
     newest_ids,
     next_column,
     select,
+    shown,
     sort,
     sort_by,
+    tabs,
 )
 from tests import builders
 from tests.tui.scene import LOSSES, busy, connection, process, query, snapshot
@@ -54,6 +57,31 @@ def test_sorting_is_stable_and_loses_nothing(values: list[float | None], descend
         elif other is not None:
             assert one is not None
             assert (one > other) == descending
+
+
+@pytest.mark.parametrize(
+    ("stacked", "active", "guest", "displayed"),
+    [
+        ("abc", "b", None, "abc"),
+        ("abc", "x", None, "abx"),
+        ("abc", "a", "x", "abx"),  # it stays while the others are used
+        ("abc", "y", "x", "aby"),
+        ("abc", "c", "x", "abc"),
+        ("a", "x", None, "x"),
+    ],
+)
+def test_what_is_not_stacked_takes_the_place_of_the_lowest(
+    stacked: str, active: str, guest: str | None, displayed: str
+) -> None:
+    shown_now, guest = shown(tuple(stacked), active, guest)
+    assert "".join(shown_now) == displayed
+    assert guest == (None if displayed == stacked else displayed[-1])
+
+
+def test_tabs_drop_the_counts_of_others_where_they_have_no_room() -> None:
+    titles = {name: Title(f" {name} ", "1/2 ", "by X ") for name in "abc"}
+    assert tabs(titles, "b", 26) == {"a": " a 1/2 ", "b": " b 1/2 by X ", "c": " c 1/2 "}
+    assert tabs(titles, "b", 25) == {"a": " a ", "b": " b 1/2 by X ", "c": " c "}
 
 
 @pytest.mark.parametrize("pane", PANES)
