@@ -167,7 +167,7 @@ static __always_inline int holds(void *task, void *sk)
 	if (!file || !descriptors)
 		return HOLDS_PERHAPS;
 #pragma clang loop unroll(disable)
-	for (at = 0; at < DESCRIPTORS_LOOKED_AT && at < room; at += DESCRIPTORS_AT_ONCE) {
+	for (at = 0; at < DESCRIPTORS_LOOKED_AT && at < room && differ >> 63; at += DESCRIPTORS_AT_ONCE) {
 		READ(slots, descriptors, at * sizeof(slots[0]));
 #pragma clang loop unroll(full)
 		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++) {

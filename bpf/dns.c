@@ -473,14 +473,13 @@ static __always_inline int socket_in_scope(struct socket_entry *udp, int egress)
 #endif
 }
 
-struct sender;
-static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, struct sender *sender); /* packets.c */
+static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, void *sk); /* packets.c */
 
-static __always_inline int identify_asker(void *sk, struct socket_entry *udp, struct sender *sender, struct dns_packet *event)
+static __always_inline int identify_asker(void *sk, struct socket_entry *udp, struct dns_packet *event)
 {
 	u64 key = (u64)sk;
 
-	find_asking(&event->owner, udp ? udp : sockets.lookup(&key), sender);
+	find_asking(&event->owner, udp ? udp : sockets.lookup(&key), sk);
 	return process_in_scope(&event->owner);
 }
 
@@ -516,11 +515,10 @@ static __always_inline void submit_message(struct __sk_buff *skb, struct dns_pac
  * and first: every limit and the record have the same.
  */
 static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct packet *packet, u32 header_bytes,
-				       u32 ports, struct socket_entry *udp, struct arrival *arrival, struct sender *sender)
+				       u32 ports, struct socket_entry *udp, struct arrival *arrival, int egress)
 {
 	u32 offset = packet->l4_offset + header_bytes, length = skb->len;
 	struct dns_packet record = {}, *event = &record;
-	int egress = sender != 0;
 	u64 protocol = packet->protocol;
 
 	if (length <= offset || !socket_in_scope(udp, egress))
@@ -539,7 +537,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	read_server(skb, event, ports, egress);
 	if (!IS_DNS_PORT(event->server_port) || too_many(skb, udp, event, offset, arrival, egress))
 		return;
-	if (egress && !identify_asker(sk, udp, sender, event))
+	if (egress && !identify_asker(sk, udp, event))
 		return;
 	read_address(skb, event, event->client_address, !egress);
 	if (event->protocol == IPPROTO_TCP) {

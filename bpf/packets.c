@@ -75,35 +75,26 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 	return (void *)*(volatile u64 *)&skb->cb[0];
 }
 
-/* Who sends: whoever runs now, and whether the socket is among their open files, if that was looked for. */
-struct sender {
-	void *task;
-	u32 pid;
-	int holds;
-};
-
-static __always_inline void find_sender(struct sender *sender)
-{
-	sender->task = (void *)bpf_get_current_task();
-	READ(sender->pid, sender->task, OFFSET_task_struct_tgid);
-}
-
 /*
  * Somebody else than the owner sends, or so it seems: a packet that a firewall in user space has judged (NFQUEUE) goes on in
  * the context of the firewall, which does not hold the socket.
  */
-static __always_inline void another_sender(u64 key, struct socket_entry *entry, struct sender *sender, int sent_before)
+static __always_inline void another_sender(u64 key, struct socket_entry *entry, void *task, int sent_before)
 {
 	struct process_id self = {};
+	int held;
 
-	if (sender->holds == HOLDS_NOT)
+	if (entry->flags & SOCKET_SHARED || is_kernel_thread(task))
 		return;
-	if (sender->holds == HOLDS_PERHAPS || (sent_before && entry->owner_certainty != OWNER_UNKNOWN)) {
+	held = holds(task, (void *)key);
+	if (held == HOLDS_NOT)
+		return;
+	if (held == HOLDS_PERHAPS || (sent_before && entry->owner_certainty != OWNER_UNKNOWN)) {
 		entry->flags |= SOCKET_SHARED;
 		return;
 	}
 	/* inherited or received, and used by nobody else yet */
-	identify(&self, sender->task);
+	identify(&self, task);
 	entry = sockets.lookup(&key); /* the entry may have gone to another socket meanwhile */
 	if (entry)
 		own(entry, &self, OWNER_EXACT);
@@ -161,10 +152,12 @@ int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
  * Returns the socket's entry, which was made when the socket was (or when nettop started); 0 if it has none. None is made
  * here: a datagram may still arrive while its socket is being closed, and nothing would ever remove that entry.
  */
-static __always_inline struct socket_entry *count_udp(void *sk, u32 payload_bytes, int egress, int asks, struct sender *sender)
+static __always_inline struct socket_entry *count_udp(void *sk, u32 payload_bytes, int egress)
 {
 	u64 key = (u64)sk, sent_before;
 	struct socket_entry *entry = sockets.lookup(&key);
+	void *task;
+	u32 pid = 0;
 
 	if (!entry) {
 		count_unknown(key, payload_bytes);
@@ -176,33 +169,37 @@ static __always_inline struct socket_entry *count_udp(void *sk, u32 payload_byte
 	}
 	sent_before = entry->kept_tx_bytes;
 	__sync_fetch_and_add(&entry->kept_tx_bytes, payload_bytes);
-	find_sender(sender);
-	if (sender->pid != entry->owner.pid || entry->owner_certainty == OWNER_UNKNOWN) {
-		if (entry->flags & SOCKET_SHARED && !asks) /* it is known that nobody owns it alone */
-			return entry;
-		if (!is_kernel_thread(sender->task))
-			sender->holds = holds(sender->task, sk);
-		if (!(entry->flags & SOCKET_SHARED))
-			another_sender(key, entry, sender, sent_before != 0);
-	} else if (entry->owner_certainty == OWNER_SCANNED) {
+	task = (void *)bpf_get_current_task();
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (pid != entry->owner.pid || entry->owner_certainty == OWNER_UNKNOWN)
+		another_sender(key, entry, task, sent_before != 0);
+	else if (entry->owner_certainty == OWNER_SCANNED)
 		entry->owner_certainty = OWNER_EXACT; /* seen in the act */
-	}
 	return entry;
 }
 
 /*
  * Who asks: the owner of the socket, under the name that it has now if it is the current process. That is another one where
- * a TCP segment is sent again, or a packet goes on that a firewall has judged. Stays zero where nobody knows.
+ * a TCP segment is sent again, a packet goes on that a firewall has judged, or several processes hold the socket: then the
+ * one that holds it and runs now asks. Stays zero where nobody knows.
  */
-static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, struct sender *sender)
+static __always_inline void find_asking(struct process_id *asking, struct socket_entry *entry, void *sk)
 {
+	void *task = (void *)bpf_get_current_task();
+	u32 pid = 0, owned = 0;
+	int held = HOLDS_NOT;
+
 	if (!entry || entry->owner_certainty == OWNER_UNKNOWN)
 		return;
-	if (!sender->task) /* TCP */
-		find_sender(sender);
-	if (sender->pid == entry->owner.pid || (entry->flags & SOCKET_SHARED && sender->holds == HOLDS))
-		identify(asking, sender->task);
-	else if (!(entry->flags & SOCKET_SHARED))
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (pid != entry->owner.pid) {
+		READ(owned, sk, OFFSET_sock_sk_lock_owned); /* by who sends over TCP; UDP mostly does without the lock */
+		if (entry->flags & SOCKET_SHARED || (owned && entry->protocol == IPPROTO_TCP))
+			held = holds(task, sk);
+	}
+	if (pid == entry->owner.pid || held == HOLDS)
+		identify(asking, task);
+	else if (held == HOLDS_NOT && !(entry->flags & SOCKET_SHARED))
 		*asking = entry->owner;
 }
 
@@ -211,7 +208,6 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	struct packet packet = {};
 	struct socket_entry *udp = 0;
 	struct arrival *arrival = 0;
-	struct sender sender = {};
 	u32 header_bytes = 8, ports = 0;
 	u64 any;
 	u16 server_port;
@@ -241,7 +237,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	}
 	if (packet.protocol == IPPROTO_UDP) {
 		if (skb->len >= packet.l4_offset + 8)
-			udp = count_udp(sk, skb->len - packet.l4_offset - 8, egress, IS_DNS_PORT(server_port), &sender);
+			udp = count_udp(sk, skb->len - packet.l4_offset - 8, egress);
 		if (udp && arrival)
 			arrival->payload_bytes = skb->len - packet.l4_offset - 8;
 		if (!IS_DNS_PORT(server_port))
@@ -251,7 +247,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 			return;
 		header_bytes = (data_offset >> 4) << 2;
 	}
-	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress ? &sender : 0);
+	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress);
 }
 
 int packet_egress(struct __sk_buff *skb)

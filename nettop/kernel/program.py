@@ -23,7 +23,7 @@ from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _KB, _MB = 1 << 10, 1 << 20
-_SPILLED_BYTES = 512 * _KB  # for all CPUs, and in nettop twice that: what is listed a second, read four times a second
+_SPILLED_BYTES = 1 * _MB  # for all CPUs: as many ends and queries as are listed at once, and read soon after
 # To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
 # the next batch is due.
 _WAKING_SHARE = 1 / 2
@@ -145,7 +145,9 @@ class KernelProgram:
 
     def attach_hook(self, hook: Hook, cgroup_fd: int) -> None:
         """Attach one hook, loaded before or not. Raises RefusedError."""
-        program_fd = self._program_fds.get(hook.program) or self.load(hook)
+        program_fd = self._program_fds.get(hook.program)
+        if program_fd is None:
+            program_fd = self.load(hook)
         try:
             self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
         except OSError as error:
@@ -252,24 +254,26 @@ class KernelProgram:
     def _load_all(self) -> None:
         """Several at a time: half of a start is the verifier's, and it takes a CPU for each program."""
         waiting = sorted(self.hooks, key=lambda hook: len(self._compiled.programs[hook.program].instructions))
-        refused: list[RefusedError] = []
+        failures: list[Exception] = []
 
         def load() -> None:
-            with suppress(IndexError):
-                while True:
+            while True:
+                try:
                     hook = waiting.pop()  # the largest: beside it the others are loaded
-                    try:
-                        self.load(hook)
-                    except RefusedError as error:
-                        refused.append(error)
+                except IndexError:
+                    return
+                try:
+                    self.load(hook)
+                except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked for it
+                    failures.append(error)
 
         threads = [Thread(target=load) for _ in range(min(len(syscalls.online_cpus()), _LOADING_AT_ONCE))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        if refused:
-            raise refused[0]
+        if failures:
+            raise failures[0]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()

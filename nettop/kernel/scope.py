@@ -46,7 +46,10 @@ def netns_inode(name: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"There is no network namespace '{name}' ({path}: {error.strerror}).", remedy) from error
+        problem = f"The network namespace '{name}' cannot be opened"
+        if isinstance(error, FileNotFoundError):
+            problem = f"There is no network namespace '{name}'"
+        raise UsageError(f"{problem} ({path}: {error.strerror}).", remedy) from error
     try:
         entry = os.fstat(descriptor)
         if entry.st_dev != Path("/proc/self/ns/net").stat().st_dev:

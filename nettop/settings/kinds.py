@@ -166,7 +166,7 @@ class Columns(Struct, frozen=True):
 
     def from_text(self, text: str) -> tuple[str, ...]:
         """See Kind."""
-        return self.check([part.strip() for part in text.split(",")] if text.strip() else [])
+        return self.check(_words(text))
 
     def check(self, value: Any) -> tuple[str, ...]:
         """See Kind."""
@@ -187,7 +187,7 @@ class Panes(Struct, frozen=True):
 
     def from_text(self, text: str) -> tuple[str, ...]:
         """See Kind."""
-        return self.check([part.strip() for part in text.split(",")])
+        return self.check(_words(text))
 
     def check(self, value: Any) -> tuple[str, ...]:
         """See Kind."""
@@ -245,6 +245,10 @@ class Keys(Struct, frozen=True):
             if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
                 raise WrongValueError(f"the keys of '{name}' are not a string", f'Write for example "{name}" = "f5".')
         return value
+
+
+def _words(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text.strip() else []
 
 
 def _each_once(words: list[Any], known: Sequence[str], what: str, one_of_them: str) -> tuple[str, ...]:

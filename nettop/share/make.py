@@ -24,8 +24,10 @@ from nettop.view.panes import PANES
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
+SETTINGS_PAGE = DOCS / "settings.md"
 _CHANGED = "November 26, 2026"  # when the meaning of the manual last changed
 _WIDTH = 78  # of usage lines, whatever the terminal
+_CELL = 80  # characters of a table's cell at most
 _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
@@ -102,6 +104,7 @@ def main() -> None:
     """Write them all."""
     for name, text in files().items():
         (HERE / name).write_text(text)
+    SETTINGS_PAGE.write_text(settings_page())
 
 
 def files() -> dict[str, str]:
@@ -193,6 +196,17 @@ def _settings() -> Iterator[str]:
 def _environment() -> Iterator[tuple[str, str]]:
     yield from sorted(_VARIABLES.items())
     yield "NETTOP_*", "Settings, named there. sudo passes on only what follows it: sudo NETTOP_X=Y nettop."
+
+
+def settings_page() -> str:
+    """docs/settings.md with the table of settings that there are."""
+    lines = ["| setting | default | takes | meaning |", "| -- | -- | -- | -- |"]
+    for each in SETTINGS:
+        takes = each.kind.values if len(each.kind.values) < _CELL else "one of those that the manual lists"
+        option = f" (`{each.option}`)" if each.option else ""
+        lines.append(f"| `{each.name}` | `{each.default_toml}` | {takes} | {each.help}{option} |")
+    before, _, after = SETTINGS_PAGE.read_text().partition(lines[0])
+    return "".join((before, "\n".join(lines), "\n\n", after.partition("\n\n")[2]))
 
 
 def _limits() -> Iterator[str]:

@@ -106,6 +106,7 @@ class MainScreen(Screen[None]):
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         self._bar = StatusBar()
         self._stacked = stacked
+        self._displayed: Sequence[str] = stacked  # below one another, where the terminal is tall enough
         self._guest: str | None = None  # the pane that takes the place of the lowest one
         self.active = CONNECTIONS.name if CONNECTIONS.name in stacked else stacked[0]
 
@@ -169,9 +170,9 @@ class MainScreen(Screen[None]):
     def activate(self, kind: str) -> None:
         """Make a pane the one that keys go to."""
         self.active = kind
-        displayed, self._guest = shown(self._stacked, kind, self._guest)
+        self._displayed, self._guest = shown(self._stacked, kind, self._guest)
         for other, pane in self._panes.items():
-            pane.set_class(other in displayed, "-shown")
+            pane.set_class(other in self._displayed, "-shown")
             pane.set_class(other == kind, "-active")
             self._tabs[other].set_class(other == kind, "-active")
         self.table.focus()
@@ -204,8 +205,8 @@ class MainScreen(Screen[None]):
         self.activate(kind)
 
     def action_next_pane(self, step: int) -> None:
-        """Go round."""
-        kinds = list(self._panes)
+        """Go round those that are below one another; also where only one at a time has room."""
+        kinds = self._displayed
         self.activate(kinds[(kinds.index(self.active) + step) % len(kinds)])
 
     def action_zoom(self) -> None:

@@ -230,6 +230,19 @@ def ask_tcp(server: str, qnames: list[str], pieces: list[int], qtype: int = 16) 
     say(answers)
 
 
+def ask_tcp_from_child(server: str, qname: str) -> None:
+    """A child asks on the connection that its parent has made; says the child's pid."""
+    with socket.create_connection((server, DNS_PORT), timeout=20) as tcp:
+        pid = os.fork()
+        if pid == 0:
+            message = query(1, qname)
+            tcp.sendall(struct.pack("!H", len(message)) + message)
+            tcp.recv(65535)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    say(pid)
+
+
 def ask_in_thread(server: str, qname: str, comm: str, thread_comm: str) -> None:
     """Ask from a thread that has a name of its own."""
     rename(comm)

@@ -340,3 +340,18 @@ def test_an_answer_after_the_timeout(lab: Lab) -> None:
     assert 5700 <= row.latency_ms <= client_ms
     totals = process_of(snapshot, program).dns
     assert (totals.queries, totals.answered, totals.timeouts) == (1, 1, 0)
+
+
+def test_a_child_asks_on_the_connection_of_its_parent(directory: Path) -> None:
+    """The parent made it, so it owns the bytes; who asked is another question."""
+    with namespace(directory) as inside:
+        server = inside.play(dns_server.serve, addresses=["127.0.0.1"])
+        assert server.hear() == "serving"
+        with Watch(directory, "--netns", inside.name) as watch:
+            parent = inside.play(programs.ask_tcp_from_child, server="127.0.0.1", qname="by-child.test")
+            child = parent.hear()
+            parent.end()
+            watch.until(lambda snapshot: bool(dns_of(snapshot, child)), "the query")
+            snapshot = watch.stop()
+    (row,) = snapshot.dns
+    assert (row.pid, row.transport, row.status) == (child, "tcp", "answered")

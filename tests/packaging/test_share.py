@@ -30,6 +30,10 @@ def test_nothing_has_drifted(monkeypatch: pytest.MonkeyPatch, name: str, columns
     assert (SHARE / name).read_text() == make.files()[name], "run 'make share'"
 
 
+def test_the_page_has_every_setting() -> None:
+    assert make.SETTINGS_PAGE.read_text() == make.settings_page(), "run 'make share'"
+
+
 def test_the_manual_is_well_formed() -> None:
     done = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "warning", SHARE / "nettop.1"], capture_output=True, text=True, check=False

@@ -408,20 +408,6 @@ def test_the_filter_holds_where_none_is_given(
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
-def settings_table() -> str:
-    """That of docs/settings.md, from the declarations."""
-    lines = ["| setting | default | takes | meaning |", "| -- | -- | -- | -- |"]
-    for each in SETTINGS:
-        takes = each.kind.values if len(each.kind.values) < 80 else "one of those that the manual lists"
-        option = f" (`{each.option}`)" if each.option else ""
-        lines.append(f"| `{each.name}` | `{each.default_toml}` | {takes} | {each.help}{option} |")
-    return "\n".join(lines)
-
-
-def test_the_page_has_every_setting() -> None:
-    assert settings_table() in PAGE.read_text()
-
-
 def test_the_pages_example_is_taken(config: Path) -> None:
     config.write_text(PAGE.read_text().partition("```toml\n")[2].partition("```")[0])
     resolved = resolve({}, config)
