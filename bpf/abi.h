@@ -44,6 +44,8 @@ struct socket_entry {
 	__u64 seen_ns;        /* when this entry was made: with the key, the identity of the socket */
 	__u64 opened_ns;      /* 0: before nettop */
 	__u64 established_ns; /* 0: not (yet), or before nettop */
+	__u64 closing_ns;     /* TCP: when TCP_ESTABLISHED was left by the first FIN, sent or received; 0 as above */
+	__u64 closing_on_ns;  /* TCP: when the state after that one began */
 	__u64 kept_tx_bytes;  /* UDP: payload counted so far. TCP: payload sent before the entry was made */
 	__u64 kept_rx_bytes;
 	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
@@ -66,7 +68,7 @@ struct socket_entry {
 	__u8 local_address[ADDRESS_BYTES];
 	__u8 remote_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct socket_entry) == 152, "socket_entry");
+_Static_assert(sizeof(struct socket_entry) == 168, "socket_entry");
 
 /*
  * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
@@ -85,9 +87,10 @@ struct socket_record {
 	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
-	__u8 pad[5];
+	__u8 peer_closed;  /* TCP: the far end's FIN has come */
+	__u8 pad[4];
 };
-_Static_assert(sizeof(struct socket_record) == 208, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 224, "socket_record");
 
 /* What a record in dns_events tells. */
 #define DNS_MESSAGE 0

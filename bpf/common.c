@@ -11,10 +11,12 @@
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
 #define TCP_FIN_WAIT1 4
+#define TCP_FIN_WAIT2 5
 #define TCP_CLOSE 7
 #define TCP_CLOSE_WAIT 8
 #define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
+#define TCP_CLOSING 11
 #define TCP_NEW_SYN_RECV 12
 #define AF_INET 2
 #define AF_INET6 10
@@ -274,8 +276,11 @@ static __always_inline void read_addresses(struct socket_entry *entry, void *sk,
 	}
 }
 
-/* Payload that TCP carried over the life of the socket: exact, whichever call moved it (splice and sendfile too). */
-static __always_inline void read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed)
+/*
+ * Payload that TCP carried over the life of the socket: exact, whichever call moved it (splice and sendfile too). Returns
+ * whether the far end's FIN has come.
+ */
+static __always_inline int read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed)
 {
 	u64 sent = 0, resent = 0, received = 0;
 	unsigned long flags = 0;
@@ -288,6 +293,7 @@ static __always_inline void read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed
 		received--; /* the peer's FIN takes a sequence number and is counted as a byte */
 	*tx = sent - resent;
 	*rx = received;
+	return (flags & SOCK_DONE_FLAG) != 0;
 }
 
 /* Datagrams that a UDP socket has refused, mostly because its receive buffer was full: /proc/net/udp, column drops. */
@@ -311,7 +317,7 @@ static __always_inline u32 read_dropped(void *sk)
 
 static __always_inline void read_tcp_counters(struct socket_record *record, void *sk, int typed)
 {
-	read_tcp_bytes(sk, &record->tx_bytes, &record->rx_bytes, typed);
+	record->peer_closed = read_tcp_bytes(sk, &record->tx_bytes, &record->rx_bytes, typed);
 	FETCH(record->srtt_us8, sk, OFFSET_tcp_sock_srtt_us);
 	FETCH(record->retransmits, sk, OFFSET_tcp_sock_total_retrans);
 	FETCH(record->error, sk, OFFSET_sock_sk_err);

@@ -34,43 +34,45 @@ static __always_inline void own_subflow(struct socket_entry *entry, void *sk)
 #endif
 }
 
-static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self)
+static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self, struct socket_entry *entry)
 {
-	struct socket_entry entry = {};
-
-	entry.netns = netns_of(sk, TYPED);
-	if (!netns_in_scope(entry.netns))
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->netns = netns_of(sk, TYPED);
+	if (!netns_in_scope(entry->netns))
 		return;
-	entry.protocol = IPPROTO_TCP;
-	entry.seen_ns = entry.opened_ns = bpf_ktime_get_ns();
-	entry.held_scan = control(SCAN);
+	entry->protocol = IPPROTO_TCP;
+	entry->seen_ns = entry->opened_ns = bpf_ktime_get_ns();
+	entry->held_scan = control(SCAN);
 	if (self->pid)
-		own(&entry, self, OWNER_EXACT);
+		own(entry, self, OWNER_EXACT);
 	if (new_state == TCP_SYN_SENT || new_state == TCP_LISTEN) {
 		if (is_kernel_thread((void *)bpf_get_current_task()))
-			own_subflow(&entry, sk);
-		if (!process_in_scope(&entry.owner))
+			own_subflow(entry, sk);
+		if (!process_in_scope(&entry->owner))
 			return;
-		entry.flags = new_state == TCP_LISTEN ? SOCKET_LISTENER : SOCKET_OUTBOUND;
+		entry->flags = new_state == TCP_LISTEN ? SOCKET_LISTENER : SOCKET_OUTBOUND;
 	} else {
-		entry.flags = SOCKET_INBOUND;
+		entry->flags = SOCKET_INBOUND;
 		if (new_state == TCP_ESTABLISHED)
-			entry.established_ns = entry.opened_ns;
+			entry->established_ns = entry->opened_ns;
+		else
+			entry->closing_ns = entry->opened_ns;
 	}
 	/* over whatever stands there: the socket is locked, so that can only be of one whose end was missed */
-	if (sockets.update(&key, &entry))
+	if (sockets.update(&key, entry))
 		count_loss(SOCKETS_MAP_FULL, 1);
 }
 
 static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void *sk, u64 key, u8 old_state,
-				       struct socket_entry *entry, struct process_id *self, u8 certainty)
+				       struct socket_entry *entry, struct process_id *self, u8 certainty,
+				       struct socket_record *record)
 {
-	struct socket_record record = {};
 	void *tcp;
 
-	record.time_ns = bpf_ktime_get_ns();
+	__builtin_memset(record, 0, sizeof(*record));
+	record->time_ns = bpf_ktime_get_ns();
 	if (entry) {
-		record.entry = *entry;
+		record->entry = *entry;
 		/* before the event, so that the iterator never reports a socket whose end has been read */
 		sockets.delete(&key);
 	} else {
@@ -78,39 +80,39 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 			return;
 		if (old_state == TCP_SYN_RECV && !self->pid) /* never got through the handshake, and nobody accepted it */
 			return;
-		record.entry.netns = netns_of(sk, TYPED);
-		if (!netns_in_scope(record.entry.netns))
+		record->entry.netns = netns_of(sk, TYPED);
+		if (!netns_in_scope(record->entry.netns))
 			return;
-		record.entry.protocol = IPPROTO_TCP;
-		record.entry.seen_ns = record.time_ns;
+		record->entry.protocol = IPPROTO_TCP;
+		record->entry.seen_ns = record->time_ns;
 		if (old_state == TCP_SYN_RECV) { /* Fast Open: accepted with its first segment, and reset before the handshake's end */
-			record.entry.flags = SOCKET_INBOUND;
-			record.entry.opened_ns = record.time_ns;
+			record->entry.flags = SOCKET_INBOUND;
+			record->entry.opened_ns = record->time_ns;
 		} else { /* its beginning was missed: an orphan older than nettop, or the map was full then */
-			record.entry.flags = SOCKET_OLD;
+			record->entry.flags = SOCKET_OLD;
 		}
 	}
 	if (self->pid)
-		own(&record.entry, self, certainty);
-	if (!owner_in_scope(&record.entry, 1))
+		own(&record->entry, self, certainty);
+	if (!owner_in_scope(&record->entry, 1))
 		return;
 	tcp = skc_to_tcp_sock(sk);
 	if (!tcp)
 		return;
-	if (!record.entry.local_port)
-		read_addresses(&record.entry, tcp, TYPED);
-	record.socket = key;
-	record.state = old_state;
-	record.closed = 1;
-	LOAD(record.owned, sk, OFFSET_sock_sk_lock_owned);
-	read_tcp_counters(&record, tcp, TYPED);
-	if (record.entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
-		record.entry.kept_tx_bytes = record.tx_bytes;
-		record.entry.kept_rx_bytes = record.rx_bytes;
+	if (!record->entry.local_port)
+		read_addresses(&record->entry, tcp, TYPED);
+	record->socket = key;
+	record->state = old_state;
+	record->closed = 1;
+	LOAD(record->owned, sk, OFFSET_sock_sk_lock_owned);
+	read_tcp_counters(record, tcp, TYPED);
+	if (record->entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
+		record->entry.kept_tx_bytes = record->tx_bytes;
+		record->entry.kept_rx_bytes = record->rx_bytes;
 	}
-	if (entry && count_connection(&record))
+	if (entry && count_connection(record))
 		return;
-	spill_if_refused(tcp_events.perf_submit(ctx, &record, sizeof(record)), LOST_TCP_EVENTS, &record, sizeof(record));
+	spill_if_refused(tcp_events.perf_submit(ctx, record, sizeof(*record)), LOST_TCP_EVENTS, record, sizeof(*record));
 }
 
 /*
@@ -144,12 +146,26 @@ static __always_inline u8 find_closing(struct process_id *closing, void *sk, u64
 	return OWNER_EXACT;
 }
 
+/*
+ * When a state began that a FIN or its acknowledgement brings about. Two times tell all of them, because the last state
+ * says which there were: TCP_FIN_WAIT1, then perhaps TCP_FIN_WAIT2 or TCP_CLOSING; TCP_CLOSE_WAIT, then perhaps
+ * TCP_LAST_ACK.
+ */
+static __always_inline void closes_on(struct socket_entry *entry, int new_state)
+{
+	if (new_state == TCP_FIN_WAIT1 || new_state == TCP_CLOSE_WAIT)
+		entry->closing_ns = bpf_ktime_get_ns();
+	else
+		entry->closing_on_ns = bpf_ktime_get_ns();
+}
+
 /* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
 int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *sk = (void *)ctx->args[0];
 	int old_state = ctx->args[1], new_state = ctx->args[2];
 	struct process_id self = {};
+	struct socket_record record; /* for one function or the other: twice it would not fit on the stack */
 	struct socket_entry *entry;
 	u64 key = (u64)sk;
 	u8 certainty = OWNER_EXACT;
@@ -157,15 +173,20 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	u32 owned = 0;
 	int begins;
 
-	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
-	if (new_state != TCP_ESTABLISHED && new_state != TCP_SYN_SENT && new_state != TCP_FIN_WAIT1 &&
-	    new_state != TCP_CLOSE && new_state != TCP_LAST_ACK && new_state != TCP_LISTEN)
+	/* a listener's child, which is told of once it is established */
+	if (new_state == TCP_SYN_RECV)
 		return 0;
 	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
 	if (protocol != IPPROTO_TCP)
 		return 0;
-	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	entry = sockets.lookup(&key);
+	if (new_state == TCP_CLOSE_WAIT || new_state == TCP_FIN_WAIT2 || new_state == TCP_CLOSING) {
+		if (entry) /* what the far end sent brings it about, so `current` says nothing */
+			closes_on(entry, new_state);
+		return 0;
+	}
+	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
+	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
 	if (begins)
 		identify_current(&self);
@@ -174,12 +195,15 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 
 	/* TCP_SYN_RECV to TCP_FIN_WAIT1: Fast Open, closed by its owner before the handshake's end */
 	if (begins || (!entry && old_state == TCP_SYN_RECV && (new_state == TCP_ESTABLISHED || new_state == TCP_FIN_WAIT1)))
-		track_new(sk, key, new_state, &self);
+		track_new(sk, key, new_state, &self, &record.entry);
 	else if (new_state == TCP_CLOSE)
-		report_end(ctx, sk, key, old_state, entry, &self, certainty);
+		report_end(ctx, sk, key, old_state, entry, &self, certainty, &record);
 	else if (entry && new_state == TCP_ESTABLISHED)
 		entry->established_ns = bpf_ktime_get_ns();
-	else if (entry && self.pid)
-		own(entry, &self, certainty);
+	else if (entry) {
+		closes_on(entry, new_state);
+		if (self.pid)
+			own(entry, &self, certainty);
+	}
 	return 0;
 }

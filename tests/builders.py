@@ -55,6 +55,8 @@ def socket_record(**changes: Any) -> SocketRecord:
         "seen_ns": ns(1),
         "opened_ns": ns(1),
         "established_ns": ns(1.025),
+        "closing_ns": 0,
+        "closing_on_ns": 0,
         "kept_tx_bytes": 0,
         "kept_rx_bytes": 0,
         "netns": NETNS,
@@ -78,6 +80,7 @@ def socket_record(**changes: Any) -> SocketRecord:
         "state": 1,
         "owned": 0,
         "closed": 0,
+        "peer_closed": 0,
     }
     assert changes.keys() <= fields.keys()
     return SocketRecord(**(fields | changes))

@@ -21,7 +21,8 @@ FILTER_RULES = (
 
 def filter_help() -> str:
     """The filter language, as the epilog of a command's help."""
-    keys = "\n".join(f"  {key + ':':<8}{meaning}" for key, meaning in FILTER_KEYS.items())
+    cells = max(map(len, FILTER_KEYS)) + 2
+    keys = "\n".join(f"  {key + ':':<{cells}}{meaning}" for key, meaning in FILTER_KEYS.items())
     return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
 
 

@@ -68,6 +68,8 @@ class SocketRecord(Struct, frozen=True, gc=False):
     seen_ns: U64
     opened_ns: U64
     established_ns: U64
+    closing_ns: U64
+    closing_on_ns: U64
     kept_tx_bytes: U64
     kept_rx_bytes: U64
     reported_sum: ClassVar[U64]
@@ -97,6 +99,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     state: U8
     owned: U8
     closed: U8
+    peer_closed: U8
 
 
 class DnsPacket(Struct, frozen=True, gc=False):

@@ -14,8 +14,9 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from fnmatch import translate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from dnslib import RCODE
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 
 from nettop.errors import UsageError
 from nettop.model import rows
-from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Test, TextTest, User
+from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Span, Test, TextTest, User
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
@@ -55,7 +56,7 @@ class FilterError(UsageError):
 
 class _Term(NamedTuple):
     text: str
-    tests: Mapping[Kind[Any], Test]
+    tests: Mapping[Kind[Any], Callable[[datetime], Test]]  # by the time at which rows are looked at
     negated: bool
 
 
@@ -67,14 +68,14 @@ class Filter:
         self.text = text.strip()
         self._alternatives = _parse(text)
 
-    def test(self, kind: Kind[Any]) -> Callable[[AnyRow], bool] | None:
-        """The test for one kind of rows; None if every row passes.
+    def test(self, kind: Kind[Any], now: datetime) -> Callable[[AnyRow], bool] | None:
+        """The test for one kind of rows as they are at a time; None if every row passes.
 
         A term that says nothing about this kind is left out; not_applied() names it.
         """
         alternatives = []
         for terms in self._alternatives:
-            tests = [_negatable(term.tests[kind], term.negated) for term in terms if kind in term.tests]
+            tests = [_negatable(term.tests[kind](now), term.negated) for term in terms if kind in term.tests]
             if tests:
                 alternatives.append(tests)
         if not alternatives:
@@ -102,11 +103,11 @@ class Filter:
             snapshot,
             filter=both(snapshot.filter, self.text),
             filter_not_applied={name: tuple(dict.fromkeys(terms)) for name, terms in not_applied.items() if terms},
-            **{kind.name: self._passing(kind, kind.rows_of(snapshot)) for kind in KINDS},
+            **{kind.name: self._passing(kind, kind.rows_of(snapshot), snapshot.captured_at) for kind in KINDS},
         )
 
-    def _passing(self, kind: Kind[Any], candidates: tuple[_RowT, ...]) -> tuple[_RowT, ...]:
-        test = self.test(kind)
+    def _passing(self, kind: Kind[Any], candidates: tuple[_RowT, ...], now: datetime) -> tuple[_RowT, ...]:
+        test = self.test(kind, now)
         return candidates if test is None else tuple(row for row in candidates if test(row))
 
 
@@ -219,9 +220,15 @@ def _looks_like_key(text: str) -> bool:
     return text.isalpha() and not re.fullmatch(r"[0-9a-fA-F]{1,4}", text)
 
 
-def _tests(key: str, value: Any) -> dict[Kind[Any], Test]:
-    """What a term with this value asks of the kinds of rows about which its key says something."""
-    return {kind: kind.tests[key](value) for kind in KINDS if key in kind.tests}
+def _tests(key: str, value: Any) -> dict[Kind[Any], Callable[[datetime], Test]]:
+    """What a term with this value asks of the kinds of rows about which its key says something, at a time."""
+    tests = {kind: _always(kind.tests[key](value)) for kind in KINDS if key in kind.tests}
+    timed = {kind: partial(kind.timed[key], value) for kind in KINDS if key in kind.timed}
+    return {**tests, **timed}
+
+
+def _always(test: Test) -> Callable[[datetime], Test]:
+    return lambda _now: test
 
 
 def _text_test(pattern: str) -> TextTest:
@@ -234,14 +241,18 @@ def _text_test(pattern: str) -> TextTest:
     return test
 
 
-def _bare(word: str) -> dict[Kind[Any], Test]:
+def _bare(word: str) -> dict[Kind[Any], Callable[[datetime], Test]]:
     wildcard = re.search(r"[*?\[]", word)
     tests = _tests(BARE, _text_test(_without_final_dot(word) if wildcard else f"*{_without_final_dot(word)}*"))
     place = _place(word)
     if place is None:
         return tests
     named = _tests("host", place)
-    return {kind: _either(test, named[kind]) if kind in named else test for kind, test in tests.items()}
+
+    def at(kind: Kind[Any], now: datetime) -> Test:
+        return _either(tests[kind](now), named[kind](now))
+
+    return {kind: partial(at, kind) if kind in named else test for kind, test in tests.items()}
 
 
 def _pid(value: str) -> int:
@@ -382,6 +393,17 @@ def _dns(value: str) -> str:
     raise ValueError(f"'{value}' is neither a DNS answer code nor one of {', '.join(_DNS_STATUSES)}.")
 
 
+_SPAN = re.compile(r"([<>])([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)", re.ASCII)
+_MILLISECONDS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
+
+
+def _span(value: str) -> Span:
+    found = _SPAN.fullmatch(value.lower())
+    if found is None:
+        raise ValueError(f"A time is written like >10s or <100ms (ms, s, m, h), not '{value}'.")
+    return Span(found[1] == ">", float(found[2]) * _MILLISECONDS[found[3]])
+
+
 class _FilterKey(NamedTuple):
     parse: Callable[[str], Any]  # its value, for the tests of the kinds; raises ValueError
     example: str
@@ -396,6 +418,9 @@ _KEYS: dict[str, _FilterKey] = {
     "port": _FilterKey(_port, "443", "port of either end, or a range: port:8000-8099"),
     "host": _FilterKey(_host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "state": _FilterKey(_state, "established", "TCP state"),
+    "close-wait": _FilterKey(
+        _span, ">60s", "how long a connection was in CLOSE_WAIT, or has been there: close-wait:>60s"
+    ),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
     "type": _FilterKey(_text_test, "AAAA", "DNS record type asked for"),

@@ -6,7 +6,8 @@ nothing else has to know which kinds there are.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -27,6 +28,19 @@ class Place(NamedTuple):
     test: TextTest
     network: bool = False  # the test is of addresses, not of names
     port: int | None = None
+
+
+class Span(NamedTuple):
+    """What is asked of a time: more than so many milliseconds, or less."""
+
+    more: bool
+    milliseconds: float
+
+    def covers(self, milliseconds: float | None) -> bool:
+        """Whether a time is such; one that is not known never is."""
+        if milliseconds is None:
+            return False
+        return milliseconds > self.milliseconds if self.more else milliseconds < self.milliseconds
 
 
 class User(NamedTuple):
@@ -54,6 +68,7 @@ class Kind(Generic[RowT]):
         sort: the column by which its pane is sorted at first.
         history: how many rows that have ended are kept; `history_help` says it for the setting.
         tests: for each key of the filter that says something about these rows, from its value to a test of a row.
+        timed: as tests, of keys whose test depends on the time at which the rows are looked at.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
@@ -75,6 +90,7 @@ class Kind(Generic[RowT]):
     history: int
     history_help: str
     tests: Mapping[str, Callable[[Any], Test]]
+    timed: Mapping[str, Callable[[Any, datetime], Test]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
     failed: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
@@ -169,6 +185,10 @@ def _dns_outcome(wanted: str) -> Test:
     return lambda row: (row.rcode or "").lower() == wanted
 
 
+def _in_close_wait(span: Span, now: datetime) -> Test:
+    return lambda row: span.covers(row.in_state_ms("close-wait", now))
+
+
 # The kinds
 
 
@@ -223,6 +243,7 @@ CONNECTIONS: Kind[Connection] = Kind(
         "state": lambda state: lambda row: row.state == state,
         "end": lambda end: lambda row: row.end == end,
     },
+    timed={"close-wait": _in_close_wait},
 )
 
 PROCESSES: Kind[Process] = Kind(

@@ -37,6 +37,7 @@ TcpState = Literal[
     "closing",
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
+Side = Literal["local", "remote"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
@@ -74,6 +75,11 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     "listener" (it owns the listening socket), "unknown". Bytes count the whole life; what was carried before nettop
     started is in `*_before_start`. Rates are those of the last interval. `opened_before_start` is None where the
     beginning was missed for want of room.
+
+    `state_since` is when it was first seen in its state, `states_ms` how long it was seen in each state: in a snapshot
+    until then, in a stream only in those that it has left. "syn-recv" and "time-wait" are not among them, nor is
+    "fin-wait-2" once the process has let go of the socket: the kernel keeps no socket for these. `closed_first` says
+    which end sent the first FIN: None if neither did, or both at the same time.
     """
 
     id: Count
@@ -101,6 +107,15 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     rx_bytes_per_s: BytesPerSecond = 0.0
     srtt_ms: Milliseconds | None = None
     retransmits: Count = 0
+    state_since: Time | None = None
+    states_ms: dict[TcpState, Milliseconds] = {}
+    closed_first: Side | None = None
+
+    def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
+        """How long it has been seen in this state until now; None if it never was."""
+        if self.state != state or self.state_since is None:
+            return self.states_ms.get(state)
+        return max((now - self.state_since).total_seconds() * 1000, 0.0)
 
     @property
     def failed(self) -> bool:
@@ -259,7 +274,11 @@ class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
-    """A process with its totals since nettop started; rates are those of the last interval."""
+    """A process with its totals since nettop started; rates are those of the last interval.
+
+    `leaking` are its connections that have been in CLOSE_WAIT for more than a minute: the far end has closed them long
+    ago, and the process has not.
+    """
 
     tx_bytes: Count = 0
     rx_bytes: Count = 0
@@ -268,6 +287,7 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     tcp: TcpTotals = TcpTotals()
     udp: UdpTotals = UdpTotals()
     dns: DnsTotals = DnsTotals()
+    leaking: Count = 0
 
 
 class Host(Row, frozen=True, gc=False, kw_only=True):

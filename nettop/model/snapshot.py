@@ -37,12 +37,21 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
 
 
 def with_ages(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with the durations so far of open connections. Rows do not carry them: all would change always."""
+    """The snapshot with how long open connections have lasted, and been in their state, until it was made.
+
+    Rows do not carry that: all would change always.
+    """
+    now = snapshot.captured_at
 
     def aged(row: Connection) -> Connection:
-        if row.duration_ms is not None or row.opened_at is None or row.state == "closed":
+        if row.state == "closed":
             return row
-        duration = (snapshot.captured_at - row.opened_at).total_seconds() * 1000
-        return replace(row, duration_ms=round(max(duration, 0.0), 3))
+        states_ms, duration_ms = row.states_ms, row.duration_ms
+        lasted_ms = row.in_state_ms(row.state, now)
+        if lasted_ms is not None:
+            states_ms = {**states_ms, row.state: round(lasted_ms, 3)}
+        if duration_ms is None and row.opened_at is not None:
+            duration_ms = round(max((now - row.opened_at).total_seconds() * 1000, 0.0), 3)
+        return replace(row, duration_ms=duration_ms, states_ms=states_ms)
 
     return replace(snapshot, connections=tuple(map(aged, snapshot.connections)))

@@ -1,9 +1,9 @@
 """The tables behind the panes: takes events, keeps bounded rows and totals, makes snapshots."""
 
 import statistics
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from nettop.model.table import BoundedTable
 
 LATENCIES_KEPT = 255  # per process, for its median
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
+LEAKING_AFTER = timedelta(seconds=60)  # in CLOSE_WAIT: a program that means to close does so within moments
 _OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
 
 History = Mapping[str, int]  # how many rows are kept of what is over, by kind
@@ -37,6 +38,7 @@ class _Totals:
         "answered",
         "dns_failed",
         "latencies_ms",
+        "leaking",
         "max_latency_ms",
         "queries",
         "tcp",
@@ -51,6 +53,7 @@ class _Totals:
         self.udp = rows.UdpTotals()
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
+        self.leaking = 0
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.max_latency_ms: float | None = None
 
@@ -167,6 +170,8 @@ class Store:
         self._passed_on: dict[tuple[type[_Carrier], int], _Share] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
         self._processes: dict[_ProcessKey, Process] = {}
+        self._waiting_to_close: dict[int, Connection] = {}  # by id those in CLOSE_WAIT: bounded by the kernel's map
+        self._leaking: Counter[tuple[int | None, datetime | None]] = Counter()
         self._changed: dict[_ProcessKey, None] = {}  # a set that keeps the order in which processes were first seen
         self._moving: set[_ProcessKey] = set()
         self._unlisted = {kind.name: 0 for kind in KINDS if kind.unlisted is not None}
@@ -259,6 +264,10 @@ class Store:
 
     def _take_connection(self, event: events.ConnectionChanged) -> None:
         row = event.connection
+        if row.state == "close-wait":
+            self._waiting_to_close[row.id] = row
+        elif self._waiting_to_close:
+            self._waiting_to_close.pop(row.id, None)
         self._share_out(self._connections.put(row.id, row), row)
 
     def _forget_connection(self, number: int, _row: Connection) -> None:
@@ -356,7 +365,24 @@ class Store:
         else:
             totals.add_tcp(share, sign)
 
+    def _count_leaking(self, now: datetime) -> None:
+        """Connections leak by time alone, so this is done at each tick."""
+        latest = now - LEAKING_AFTER
+        leaking = Counter(
+            (row.pid, row.process_start_time)
+            for row in self._waiting_to_close.values()
+            if row.state_since is not None and row.state_since < latest
+        )
+        if leaking == self._leaking:
+            return
+        for who in leaking.keys() | self._leaking.keys():
+            totals = self._totals_of(*who) if leaking[who] != self._leaking[who] else None
+            if totals is not None:
+                totals.leaking = leaking[who]
+        self._leaking = leaking
+
     def _tick(self, tick: events.Tick) -> None:
+        self._count_leaking(tick.time)
         since = self._last_tick or (self._start.time if self._start else tick.time)
         seconds = (tick.time - since).total_seconds()
         if not tick.rates or seconds <= 0:
@@ -468,6 +494,7 @@ def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_
                 max=totals.max_latency_ms,
             ),
         ),
+        leaking=totals.leaking,
     )
 
 

@@ -1,10 +1,11 @@
 """A filter over a stream: which events to tell, so that what is told still replays to the truth."""
 
 from collections.abc import Hashable
+from typing import Any
 
 from nettop.model import events
 from nettop.model.filter import Filter
-from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Test
+from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind, Test
 
 MAX_ROWS = 131_072  # per kind, as many as the kernel's map has sockets; the one that changed longest ago is forgotten
 
@@ -17,16 +18,23 @@ class StreamFilter:
     """
 
     def __init__(self, chosen: Filter) -> None:
-        self._tests = {kind.event: chosen.test(kind) for kind in KINDS}
+        self._chosen = chosen
         self._passed: dict[type[events.Event], dict[Hashable, None]] = {kind.event: {} for kind in KINDS}
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
         if isinstance(event, events.UdpChanged):
             socket, processes = event.udp, PROCESSES.event
-            return self._tests[processes] is None or (socket.pid, socket.process_start_time) in self._passed[processes]
-        test = self._tests.get(type(event))
+            return (
+                self._test(PROCESSES, event) is None
+                or (socket.pid, socket.process_start_time) in self._passed[processes]
+            )
+        kind = KIND_OF_EVENT.get(type(event))
+        test = None if kind is None else self._test(kind, event)
         return test is None or self._row_passes(event, test)
+
+    def _test(self, kind: Kind[Any], event: events.AnyEvent) -> Test | None:
+        return self._chosen.test(kind, event.time)
 
     def _row_passes(self, event: events.AnyEvent, test: Test) -> bool:
         kind, passed = KIND_OF_EVENT[type(event)], self._passed[type(event)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Container
 from datetime import datetime
+from itertools import pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.events import ConnectionChanged
-from nettop.model.rows import Connection, Direction, End, Endpoint, Family, Owner, RemoteEndpoint, TcpState
+from nettop.model.rows import Connection, Direction, End, Endpoint, Family, Owner, RemoteEndpoint, Side, TcpState
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, is_mapped
 from nettop.tracking.clock import Clock, milliseconds
@@ -30,7 +31,25 @@ _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     11: "closing",
     12: "syn-recv",
 }
-_ESTABLISHED, _SYN_SENT, _CLOSED, _CLOSE_WAIT = 1, 2, 7, 8
+_ESTABLISHED, _SYN_SENT, _FIN_WAIT_1, _FIN_WAIT_2 = 1, 2, 4, 5
+_CLOSED, _CLOSE_WAIT, _LAST_ACK, _CLOSING = 7, 8, 9, 11
+# The states that a connection has been in, by the last one: the kernel side tells when each began. TCP_SYN_RECV is left
+# out, because for most of it there is no socket yet.
+_PATHS: dict[int, tuple[int, ...]] = {
+    _SYN_SENT: (_SYN_SENT,),
+    _ESTABLISHED: (_SYN_SENT, _ESTABLISHED),
+    _FIN_WAIT_1: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1),
+    _FIN_WAIT_2: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1, _FIN_WAIT_2),
+    _CLOSING: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1, _CLOSING),
+    _CLOSE_WAIT: (_SYN_SENT, _ESTABLISHED, _CLOSE_WAIT),
+    _LAST_ACK: (_SYN_SENT, _ESTABLISHED, _CLOSE_WAIT, _LAST_ACK),
+}
+_CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
+    _FIN_WAIT_1: "local",
+    _FIN_WAIT_2: "local",
+    _CLOSE_WAIT: "remote",
+    _LAST_ACK: "remote",
+}
 _AF_INET6 = 10
 _OWNERS: dict[int, Owner] = {abi.OWNER_UNKNOWN: "unknown", abi.OWNER_SCANNED: "scanned", abi.OWNER_EXACT: "exact"}
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
@@ -187,9 +206,15 @@ class ConnectionTracker:
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
         closed_at = self._clock.wall(record.time_ns)
+        row = self._with_counters(record, row)
+        finished = row.states_ms
+        if row.state_since is not None and row.state_since < closed_at and not _goes_on_unseen(record):
+            finished = {**finished, row.state: milliseconds(row.state_since, closed_at)}
         row = replace(
-            self._with_counters(record, row),
+            row,
             state="closed",
+            state_since=None,
+            states_ms=finished,
             closed_at=closed_at,
             duration_ms=None if row.opened_at is None else milliseconds(row.opened_at, closed_at),
             end=how_it_ended(record),
@@ -202,7 +227,7 @@ class ConnectionTracker:
         """Its end was lost: when and how is unknown, that it is over is not."""
         if known is None:
             return []
-        row = replace(known.row, state="closed", tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
+        row = replace(known.row, state="closed", state_since=None, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
         return [_observed(self._clock.wall(now_ns), row, known.owned)]
 
     def _owner(self, record: SocketRecord) -> Owned:
@@ -292,9 +317,14 @@ class ConnectionTracker:
         connect_ms = row.connect_ms
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
             connect_ms = (record.established_ns - record.opened_ns) // 1000 / 1000
+        state = _STATES.get(record.state, "closed")
+        if state != row.state:
+            states_ms, since = self._states(record)
+            row = replace(
+                row, state=state, state_since=since, states_ms=states_ms, closed_first=_CLOSED_FIRST.get(record.state)
+            )
         return replace(
             row,
-            state=_STATES.get(record.state, "closed"),
             # the local end is chosen while the connection is being made
             local=row.local if row.local.port == record.local_port else self._local(record),
             connect_ms=connect_ms,
@@ -304,9 +334,42 @@ class ConnectionTracker:
             retransmits=record.retransmits,
         )
 
+    def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
+        """How long it was seen in each state that it has left, and since when it is in its last one."""
+        began = [(_STATES[state], self._clock.wall(time_ns)) for state, time_ns in _began(record)]
+        lasted = {state: milliseconds(since, end) for (state, since), (_, end) in pairwise(began)}
+        return lasted, began[-1][1] if began else None
+
     def _local(self, record: SocketRecord) -> Endpoint:
         ip_version = 6 if record.family == _AF_INET6 else 4
         return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
+
+
+def _began(record: SocketRecord) -> list[tuple[int, int]]:
+    """The states of a connection, each with when it was first seen in it, up to the state of the record."""
+    times = {
+        _SYN_SENT: record.opened_ns if record.flags & abi.SOCKET_OUTBOUND else 0,
+        _ESTABLISHED: record.established_ns,
+        _FIN_WAIT_1: record.closing_ns,
+        _CLOSE_WAIT: record.closing_ns,
+    }
+    began = []
+    for state in reversed(_PATHS.get(record.state, ())):
+        time_ns = times.get(state, record.closing_on_ns)
+        if not time_ns:
+            if record.flags & abi.SOCKET_OLD:  # it was in this state when nettop found it
+                began.append((state, record.seen_ns))
+            break
+        began.append((state, time_ns))
+    return began[::-1]
+
+
+def _goes_on_unseen(record: SocketRecord) -> bool:
+    """Whether a connection that has ended for its process still waits for the far end to close.
+
+    The kernel keeps the rest of FIN_WAIT2 without a socket once the process has closed (net/ipv4/tcp.c, __tcp_close()).
+    """
+    return record.state == _FIN_WAIT_2 and not record.peer_closed and not record.error
 
 
 def is_over(record: SocketRecord) -> bool:

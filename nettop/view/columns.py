@@ -200,6 +200,11 @@ def age_ms(row: Connection, context: Context) -> float | None:
     return max((context.now - row.opened_at).total_seconds() * 1000, 0.0)
 
 
+def in_state_ms(row: Connection, context: Context) -> float | None:
+    """How long it has been seen in its state; None if it has ended, or if that is unknown."""
+    return row.in_state_ms(row.state, context.now)
+
+
 def _opened(row: Connection, _context: Context) -> str:
     return "> start" if row.opened_before_start else human.clock(row.opened_at)
 
@@ -234,6 +239,8 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
     Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, _remote_order,
            grow=3, keeps_port=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, "state"),
+    Column("in_state", "FOR", "how long it has been seen in this state", 6, 8,
+           lambda r, c: human.duration(in_state_ms(r, c)), in_state_ms, "right", descending=True),
     Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
     Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True),
@@ -282,6 +289,8 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), "tcp.active",
            "right", descending=True),
+    Column("leaking", "LEAK", "connections in CLOSE_WAIT for over a minute: it has not closed them", 5, 4,
+           lambda r, _: f"! {r.leaking}" if r.leaking else _DASH, "leaking", "right", descending=True),
     Column("opened", "OPENED", "connections opened or accepted", 6, 4,
            lambda r, _: _nonzero(r.tcp.opened + r.tcp.accepted), lambda r, _: r.tcp.opened + r.tcp.accepted, "right",
            descending=True),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
-from nettop.model.rows import Connection, DnsQuery, Process
+from nettop.model.rows import Connection, DnsQuery, Process, Side
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
-from nettop.view.columns import Context, age_ms, endpoint
+from nettop.view.columns import Context, age_ms, endpoint, in_state_ms
 from nettop.view.panes import pane_of
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
@@ -90,8 +90,12 @@ def _tcp_counts(row: Process) -> str:
     tcp = row.tcp
     return (
         f"{tcp.active} open, {tcp.opened} opened, {tcp.accepted} accepted, {tcp.failed} failed, "
-        f"{tcp.retransmits} segments sent again"
+        f"{tcp.retransmits} segments sent again{_leaking(row)}"
     )
+
+
+def _leaking(row: Process) -> str:
+    return f", {row.leaking} closed by the far end over a minute ago and still open here" if row.leaking else ""
 
 
 def _refused(datagrams: int) -> str:
@@ -128,6 +132,8 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("name", _name_text(row)),
         ("netns", str(row.netns)),
         ("state", row.state),
+        ("states", _states(row, context)),
+        ("closed first", _CLOSED_FIRST[row.closed_first]),
         ("opened", opened),
         ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
         ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
@@ -140,6 +146,19 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("retransmits", f"{row.retransmits} segments"),
     ]
     return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
+
+
+_CLOSED_FIRST: Mapping[Side | None, str] = {"local": "this end", "remote": "the far end", None: "-"}
+
+
+def _states(row: Connection, context: Context) -> str:
+    """How long it was in each state, in the order in which it came through them: `syn-sent 57ms, established 4m05s`."""
+    lasted = dict(row.states_ms)
+    so_far = in_state_ms(row, context)
+    if so_far is not None:
+        lasted[row.state] = so_far
+    seen = "seen for " if lasted and row.opened_before_start else ""
+    return seen + ", ".join(f"{state} {human.duration(lasted[state])}" for state in lasted) or "-"
 
 
 def _before(byte_count: int) -> str:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import compress, repeat
 from operator import is_, not_
 from typing import Any, Generic, Literal, TypeVar
@@ -73,9 +74,11 @@ def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
     return next((candidate for candidate in kind.rows_of(snapshot) if kind.key(candidate) == wanted), row)
 
 
-def select(pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool) -> list[RowT]:
-    """The rows that a pane shows, unsorted."""
-    test = chosen.test(pane.kind)
+def select(
+    pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool, now: datetime
+) -> list[RowT]:
+    """The rows that a pane shows at a time, unsorted."""
+    test = chosen.test(pane.kind, now)
     if test is not None:
         candidates = filter(test, candidates)
     ended = pane.kind.ended
@@ -141,11 +144,11 @@ class Selection(Generic[RowT]):
         self._sorted_by: tuple[object, ...] = ()
         self._sorted: list[RowT] = []
 
-    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool) -> list[RowT]:
-        """As the function."""
+    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, now: datetime) -> list[RowT]:
+        """As the function; the rows of another time are others."""
         by = candidates, chosen, show_ended
         if not (self._selected_by and all(map(is_, by, self._selected_by))):
-            self._selected, self._selected_by = select(self._pane, *by), by
+            self._selected, self._selected_by = select(self._pane, *by, now), by
             self._sorted, self._sorted_by = [], ()
         return self._selected
 

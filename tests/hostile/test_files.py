@@ -18,7 +18,7 @@ from nettop.model.store import replayed
 from nettop.settings.resolve import resolve
 from nettop.sources.input_file import RecordingError
 from nettop.sources.recording import read_events, read_snapshot
-from tests.builders import a_recording, answered, connection, process
+from tests.builders import BASE, a_recording, answered, connection, process
 from tests.hostile.strings import HOSTILE, unprintable
 
 RECORDING = b"".join(map(event_json, a_recording()))
@@ -178,7 +178,7 @@ def test_filters(expression: str) -> None:
     def parse_and_apply() -> None:
         chosen = Filter(expression)
         for kind in KINDS:
-            test = chosen.test(kind)
+            test = chosen.test(kind, BASE)
             if test is not None:
                 test(ROWS[kind])
             chosen.not_applied(kind)
@@ -194,7 +194,7 @@ def test_filters(expression: str) -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 30, "[a" * 200, "?*" * 100, "*" * 2000, "[!" * 100, "a*" * 25 + "b"])
 def test_a_pattern_takes_no_time(pattern: str) -> None:
     def match() -> None:
-        test = Filter(f"comm:{pattern}").test(PROCESSES)
+        test = Filter(f"comm:{pattern}").test(PROCESSES, BASE)
         assert test is not None
         test(process(comm="a" * 5000))
 

@@ -137,7 +137,7 @@ def test_what_prints_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("evil", STRINGS, ids=HOSTILE)
 def test_filtering_by_a_hostile_name_finds_its_row(evil: str) -> None:
-    test = exactly("comm", evil).test(CONNECTIONS)
+    test = exactly("comm", evil).test(CONNECTIONS, builders.BASE)
     assert test is not None
     assert test(hostile_rows(1, evil)[1])
     assert not test(hostile_rows(1, "another")[1])
@@ -301,6 +301,6 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
 def test_a_filter_of_a_row_that_no_kernel_has() -> None:
     """A recording may hold a longer name than a kernel; the key c takes it."""
     name = "a-name-of-more-than-fifteen"
-    test = exactly("comm", name).test(CONNECTIONS)
+    test = exactly("comm", name).test(CONNECTIONS, builders.BASE)
     assert test is not None
     assert test(builders.connection(comm=name))

@@ -386,6 +386,34 @@ def tcp_client(address: str, port: int, sizes: list[list[int]], comm: str = "tal
     say(ports)
 
 
+def tcp_leak(address: str, port: int) -> None:
+    """Accept one connection and read to its end; says when that was. Once told, closes it; says when it has."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        say("listening")
+        tcp = listener.accept()[0]
+        say("accepted")
+        while tcp.recv(1024):
+            pass
+        say(time.monotonic_ns())
+        hear()
+        tcp.close()
+        say(time.monotonic_ns())
+        hear()
+
+
+def tcp_leave(address: str, port: int) -> None:
+    """Connect and, once told, close; says when it has."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        say("connected")
+        hear()
+        tcp.close()
+        say(time.monotonic_ns())
+        hear()
+
+
 def tcp_sendfile(address: str, port: int, path: str, size: int) -> None:
     """Send a file of this size without it passing through the process."""
     with socket.create_connection((address, port), timeout=20) as tcp, Path(path).open("rb") as file:

@@ -228,7 +228,8 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         query(9, "curl", "cdn.example.com", server=rows.Endpoint(address="2001:db8::53", port=5353)),
     )
     connections = (
-        connection(1, "curl", "www.example.com", tx_bytes=517, rx_bytes=70_321, rx_bytes_per_s=70_000.0, srtt_ms=11.4),
+        connection(1, "curl", "www.example.com", tx_bytes=517, rx_bytes=70_321, rx_bytes_per_s=70_000.0, srtt_ms=11.4,
+                   states_ms={"syn-sent": 25.0}, state_since=builders.at(1.025)),
         closed(2, "curl", None, "refused"),
         closed(3, "chromium", "gone.example.net", "timeout", retransmits=6),
         closed(4, "chromium", "cdn.example.com", tx_bytes=1_900, rx_bytes=9_999_999_999),
@@ -256,6 +257,7 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         process(
             "chromium", rx_bytes=9_999_999_999, tx_bytes=1_900,
             tcp=rows.TcpTotals(rx_bytes=9_999_999_999, tx_bytes=1_900, active=1, opened=3, failed=1, retransmits=8),
+            leaking=2,
             dns=rows.DnsTotals(queries=2, answered=2, failed=1),
         ),
         process(

@@ -155,6 +155,17 @@ def test_age(changes: dict[str, Any], age: str, opened: str) -> None:
     assert (said("age", row), said("opened", row)) == (age, opened)
 
 
+def test_how_long_in_its_state() -> None:
+    row = builders.connection(state="close-wait", state_since=builders.at(15), states_ms={"established": 9.0})
+    assert said("in_state", row) == "45.0s"
+    assert said("in_state", builders.connection(state="closed", states_ms={"established": 9.0})) == "-"
+    assert said("in_state", builders.connection()) == "-"
+
+
+def test_leaks() -> None:
+    assert [said("leaking", builders.process(leaking=count)) for count in (0, 87)] == ["-", "! 87"]
+
+
 def test_the_far_end_by_name_or_address() -> None:
     row = builders.connection()
     assert said("remote", row) == "www.example.com:443"

@@ -110,6 +110,17 @@ def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
             "sent": "5,000 bytes, 2,000 of them before nettop started",
         }),
         (builders.connection(pid=None, comm=None, owner="unknown"), {"process": "unknown", "owner is": "unknown"}),
+        (builders.connection(
+            state="close-wait", state_since=builders.at(30), closed_first="remote",
+            states_ms={"syn-sent": 57.0, "established": 720_000.0},
+        ), {"states": "syn-sent 57ms, established 12m00s, close-wait 30.0s", "closed first": "the far end"}),
+        (builders.connection(
+            opened_before_start=True, state="last-ack", state_since=builders.at(30), closed_first="remote",
+            states_ms={"close-wait": 9000.0},
+        ), {"states": "seen for close-wait 9.0s, last-ack 30.0s"}),
+        (builders.connection(state="closed", end="normal", closed_first="local", states_ms={"established": 1000.0}),
+         {"states": "established 1.0s", "closed first": "this end"}),
+        (builders.connection(), {"states": "-", "closed first": "-"}),
     ],
 )  # fmt: skip
 def test_a_connection(row: rows.Connection, expected: dict[str, str]) -> None:
@@ -188,3 +199,10 @@ def test_the_newest_version_of_a_row() -> None:
     assert newest(connection(1, "curl", None), snapshot(connections=[newer])) is newer
     gone = connection(3, "curl", None)
     assert newest(gone, snapshot(connections=[newer])) is gone
+
+
+def test_leaks_of_a_process() -> None:
+    row = process("curl", leaking=3, tcp=rows.TcpTotals(active=4))
+    assert facts(detail(row, busy(), NOW))["TCP"].endswith(
+        ", 0 segments sent again, 3 closed by the far end over a minute ago and still open here"
+    )

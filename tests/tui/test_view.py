@@ -14,6 +14,7 @@ from nettop.view.columns import Context
 from nettop.view.panes import (
     HISTORY_TICKS,
     PANES,
+    PaneKind,
     Selection,
     Title,
     Traffic,
@@ -94,14 +95,22 @@ def test_every_column_sorts_all_there_is(pane: Any, descending: bool) -> None:
 
 def test_selecting_by_filter_and_end() -> None:
     seen = busy()
-    assert len(select(CONNECTION_PANE, seen.connections, Filter(""), show_ended=True)) == 10
-    live = select(CONNECTION_PANE, seen.connections, Filter(""), show_ended=False)
+
+    def kept(pane: PaneKind[Any], expression: str, show_ended: bool) -> list[Any]:
+        return select(pane, pane.kind.rows_of(seen), Filter(expression), show_ended, NOW.now)
+
+    assert len(kept(CONNECTION_PANE, "", show_ended=True)) == 10
+    live = kept(CONNECTION_PANE, "", show_ended=False)
     assert {row.state for row in live} == {"established", "syn-sent"}
-    assert [row.id for row in select(DNS_PANE, seen.dns, Filter("dns:failed"), show_ended=False)] == [3, 5, 6]
+    assert [row.id for row in kept(DNS_PANE, "dns:failed", show_ended=False)] == [
+        3,
+        5,
+        6,
+    ]
     # a term that says nothing about a pane is left out there
-    assert len(select(PROCESS_PANE, seen.processes, Filter("dns:failed"), show_ended=True)) == 6
-    assert [row.pid for row in select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=True)] == [5150]
-    assert select(PROCESS_PANE, seen.processes, Filter("pid:5150"), show_ended=False) == []
+    assert len(kept(PROCESS_PANE, "dns:failed", show_ended=True)) == 6
+    assert [row.pid for row in kept(PROCESS_PANE, "pid:5150", show_ended=True)] == [5150]
+    assert kept(PROCESS_PANE, "pid:5150", show_ended=False) == []
 
 
 _VERSIONS = [busy().connections, busy().connections[:-2], tuple(reversed(busy().connections))]
@@ -121,8 +130,8 @@ _CONTEXTS = [NOW, Context(builders.at(60)), Context(builders.at(60), names=False
 def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[Any]) -> None:
     selection = Selection(CONNECTION_PANE)
     for candidates, chosen, show_ended, key, descending, context in steps:
-        expected = select(CONNECTION_PANE, candidates, chosen, show_ended)
-        assert selection.select(candidates, chosen, show_ended) == expected
+        expected = select(CONNECTION_PANE, candidates, chosen, show_ended, context.now)
+        assert selection.select(candidates, chosen, show_ended, context.now) == expected
         column = CONNECTION_PANE.column(key)
         assert selection.sort(column, descending, context) == sort(expected, column, descending, context)
 
@@ -130,11 +139,11 @@ def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[A
 def test_a_selection_is_not_made_again() -> None:
     seen, chosen, column = busy(), Filter("comm:c*"), CONNECTION_PANE.column("age")
     selection = Selection(CONNECTION_PANE)
-    chosen_rows = selection.select(seen.connections, chosen, show_ended=True)
+    chosen_rows = selection.select(seen.connections, chosen, True, NOW.now)
     ordered = selection.sort(column, True, NOW)
-    assert selection.select(seen.connections, chosen, show_ended=True) is chosen_rows
+    assert selection.select(seen.connections, chosen, True, NOW.now) is chosen_rows
     assert selection.sort(column, True, NOW) is ordered
-    assert selection.select(busy().connections, chosen, show_ended=True) is not chosen_rows
+    assert selection.select(busy().connections, chosen, True, NOW.now) is not chosen_rows
 
 
 def test_emphasis() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
-from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint
+from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint, TcpState
 from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended, is_over
 from nettop.tracking.names import NameTable
 from tests.builders import (
@@ -26,7 +26,8 @@ from tests.builders import (
     without_owner,
 )
 
-ESTABLISHED, SYN_SENT, FIN_WAIT_2, CLOSED, CLOSE_WAIT, LAST_ACK = 1, 2, 5, 7, 8, 9
+ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT_1, FIN_WAIT_2 = 1, 2, 3, 4, 5
+CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING = 7, 8, 9, 11
 EPERM, EPIPE, ENETUNREACH, ECONNABORTED, ECONNRESET = 1, 32, 101, 103, 104
 ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH = 110, 111, 112, 113
 PASS = ns(2)
@@ -71,6 +72,8 @@ def test_a_live_connection() -> None:
         opened_at=at(1),
         opened_before_start=False,
         connect_ms=25.0,
+        state_since=at(1.025),
+        states_ms={"syn-sent": 25.0},
         tx_bytes=500,
         rx_bytes=70_000,
         tx_bytes_per_s=500.0,
@@ -615,3 +618,100 @@ def test_a_connection_that_is_lost_sight_of_is_over_as_it_was_known_last() -> No
     row = only(subject.lose(later))
     assert (row.pid, row.state, row.end, row.tx_bytes) == (CURL.pid, "closed", None, 10)
     assert subject.lose(later) == []
+
+
+# Time in each state
+
+OLD: dict[str, Any] = {"flags": abi.SOCKET_OLD, "opened_ns": 0, "established_ns": 0}
+INBOUND: dict[str, Any] = {"flags": abi.SOCKET_INBOUND, "established_ns": ns(1)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "states_ms", "since", "closed_first"),
+    [
+        ({"state": SYN_SENT, "established_ns": 0}, {}, 1, None),
+        ({"state": ESTABLISHED}, {"syn-sent": 25.0}, 1.025, None),
+        (INBOUND, {}, 1, None),
+        ({"state": FIN_WAIT_1, "closing_ns": ns(1.5)}, {"syn-sent": 25.0, "established": 475.0}, 1.5, "local"),
+        (
+            {"state": FIN_WAIT_2, "closing_ns": ns(1.5), "closing_on_ns": ns(1.6)},
+            {"syn-sent": 25.0, "established": 475.0, "fin-wait-1": 100.0}, 1.6, "local",
+        ),
+        (
+            {"state": CLOSING, "closing_ns": ns(1.5), "closing_on_ns": ns(1.6), **INBOUND},
+            {"established": 500.0, "fin-wait-1": 100.0}, 1.6, None,
+        ),
+        ({"state": CLOSE_WAIT, "closing_ns": ns(1.5), **INBOUND}, {"established": 500.0}, 1.5, "remote"),
+        (
+            {"state": LAST_ACK, "closing_ns": ns(1.5), "closing_on_ns": ns(1.75), **INBOUND},
+            {"established": 500.0, "close-wait": 250.0}, 1.75, "remote",
+        ),
+        # the kernel side has noted the next state already, which the socket is not in yet
+        ({"state": ESTABLISHED, "closing_ns": ns(1.9), **INBOUND}, {}, 1, None),
+        ({"state": CLOSE_WAIT, "closing_ns": ns(1.5), "closing_on_ns": ns(1.9), **INBOUND}, {"established": 500.0}, 1.5,
+         "remote"),
+        # Fast Open, and closed before the handshake was over
+        ({"state": FIN_WAIT_1, "closing_ns": ns(1), "flags": abi.SOCKET_INBOUND, "established_ns": 0}, {}, 1, "local"),
+        ({"state": SYN_RECV, "flags": abi.SOCKET_INBOUND, "established_ns": 0}, {}, None, None),
+        # older than nettop, which found it at 1 s
+        ({"state": ESTABLISHED, **OLD}, {}, 1, None),
+        ({"state": CLOSE_WAIT, **OLD}, {}, 1, "remote"),
+        ({"state": CLOSE_WAIT, "closing_ns": ns(1.5), **OLD}, {"established": 500.0}, 1.5, "remote"),
+        ({"state": LAST_ACK, "closing_on_ns": ns(1.5), **OLD}, {"close-wait": 500.0}, 1.5, "remote"),
+    ],
+)  # fmt: skip
+def test_how_long_a_connection_was_in_each_state(
+    changes: dict[str, Any], states_ms: dict[str, float], since: float | None, closed_first: str | None
+) -> None:
+    row = only(tracker().live(socket_record(**changes), PASS))
+    assert (row.states_ms, row.closed_first) == (states_ms, closed_first)
+    assert row.state_since == (None if since is None else at(since))
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [
+        ({"state": SYN_SENT, "established_ns": 0, "error": ETIMEDOUT}, {"syn-sent": 2000.0}),
+        ({"state": FIN_WAIT_1, "closing_ns": ns(2)}, {"fin-wait-1": 1000.0}),
+        ({"state": FIN_WAIT_2, "closing_ns": ns(2), "closing_on_ns": ns(2.5), "peer_closed": 1}, {"fin-wait-2": 500.0}),
+        # the process has closed and the far end has not: the kernel goes on without the socket
+        ({"state": FIN_WAIT_2, "closing_ns": ns(2), "closing_on_ns": ns(2.5)}, {}),
+        ({"state": FIN_WAIT_2, "closing_ns": ns(2), "closing_on_ns": ns(2.5), "error": ECONNRESET},
+         {"fin-wait-2": 500.0}),
+        ({"state": LAST_ACK, "closing_ns": ns(2), "closing_on_ns": ns(2.5)}, {"last-ack": 500.0}),
+        # its beginning was missed
+        ({"state": ESTABLISHED, "seen_ns": ns(3), **OLD}, {}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_the_last_state_lasts_until_the_end(
+    changes: dict[str, Any], last: dict[TcpState, float], seen_before: bool
+) -> None:
+    subject = tracker()
+    if seen_before:
+        subject.live(socket_record(**OLD | changes if changes["state"] == ESTABLISHED else changes), PASS)
+    row = only(subject.ended(ended(**changes)))
+    assert {state: row.states_ms[state] for state in last} == last
+    assert ("fin-wait-2" in row.states_ms) == ("fin-wait-2" in last)
+    assert (row.state, row.state_since) == ("closed", None)
+    if "fin-wait-2" in last or changes["state"] in (FIN_WAIT_1, LAST_ACK):
+        assert sum(row.states_ms.values()) == row.duration_ms
+
+
+def test_a_state_that_stands_still_is_not_told_anew() -> None:
+    subject = tracker()
+    first = only(subject.live(socket_record(state=CLOSE_WAIT, closing_ns=ns(1.5)), PASS))
+    again = only(subject.live(socket_record(state=CLOSE_WAIT, closing_ns=ns(1.5), tx_bytes=1), ns(3)))
+    assert again.states_ms is first.states_ms
+    assert again.in_state_ms("close-wait", at(4)) == 2500.0
+    assert again.in_state_ms("established", at(4)) == 475.0
+    assert again.in_state_ms("last-ack", at(4)) is None
+
+
+def test_of_a_connection_that_vanished_only_the_states_that_it_left_are_known() -> None:
+    subject = tracker()
+    subject.live(socket_record(state=CLOSE_WAIT, closing_ns=ns(1.5)), PASS)
+    subject.finish_pass(ns(3), complete=True)
+    row = only(subject.finish_pass(ns(4), complete=True))
+    assert (row.state, row.state_since, row.closed_first) == ("closed", None, "remote")
+    assert row.states_ms == {"syn-sent": 25.0, "established": 475.0}

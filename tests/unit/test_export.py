@@ -253,6 +253,26 @@ def test_a_snapshot_says_how_long_connections_have_lasted(row: rows.Connection, 
     assert snapshot.connections[0].duration_ms == row.duration_ms
 
 
+@pytest.mark.parametrize(
+    ("row", "states_ms"),
+    [
+        (connection(state_since=at(1.025), states_ms={"syn-sent": 25.0}), {"syn-sent": 25.0, "established": 2975.0}),
+        (connection(), {}),
+        (connection(state="closed", states_ms={"established": 7.5}), {"established": 7.5}),
+        (connection(state_since=at(9)), {"established": 0.0}),
+    ],
+    ids=["open", "of an older nettop", "closed", "since after the last event"],
+)
+def test_a_snapshot_says_how_long_connections_have_been_in_their_state(
+    row: rows.Connection, states_ms: dict[str, float]
+) -> None:
+    snapshot = replayed([start(), told(row), events.Tick(time=at(4))]).snapshot()
+    (document,) = json.loads(snapshot_json(snapshot))["connections"]
+    assert document["states_ms"] == states_ms
+    assert snapshot.connections[0].states_ms == row.states_ms
+    assert json.loads(event_json(told(row)))["connection"]["states_ms"] == row.states_ms
+
+
 def test_a_snapshot_is_indented_text_with_a_final_newline() -> None:
     text = snapshot_json(replayed([start()]).snapshot())
     assert text.startswith(b'{\n  "schema": "nettop.snapshot/1",\n')

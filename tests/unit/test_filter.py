@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
 from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
 from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint
 from nettop.model.store import replayed
-from tests.builders import a_recording, answered, connection, dns_query, process
+from tests.builders import BASE, a_recording, answered, at, connection, dns_query, process, tick
 
 EDGE = connection(
     comm="Web Server",
@@ -26,7 +27,7 @@ EDGE = connection(
 
 
 def passes(kind: Kind[Any], expression: str, row: Process | Connection | DnsQuery) -> bool:
-    test = Filter(expression).test(kind)
+    test = Filter(expression).test(kind, BASE)
     return test is None or test(row)
 
 
@@ -213,7 +214,7 @@ def test_a_term_that_says_nothing_about_a_kind_of_rows_is_named(
 
 
 def test_a_term_that_says_nothing_does_not_choose() -> None:
-    assert Filter("port:53").test(PROCESSES) is None
+    assert Filter("port:53").test(PROCESSES, BASE) is None
     assert passes(PROCESSES, "port:53 comm:curl", process())
     assert not passes(PROCESSES, "port:53 comm:wget", process())
     assert not passes(PROCESSES, "port:53 | comm:wget", process())
@@ -297,14 +298,14 @@ def test_a_filtered_snapshot() -> None:
             0,
             4,
             "There is no filter key 'proc'.",
-            "Use one of pid, comm, user, netns, port, host, state, end, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, dns, type, or a bare word.",
         ),
         (
             "comm:a | -prt:1",
             10,
             13,
             "There is no filter key 'prt'.",
-            "Use one of pid, comm, user, netns, port, host, state, end, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, dns, type, or a bare word.",
         ),
         ('comm:"my program', 5, 16, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
         ('"a" b" c', 5, 8, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
@@ -369,7 +370,7 @@ def test_any_text_is_understood_or_refused_with_a_place_inside_it(text: str) -> 
         assert outcome.remedy.endswith(".")
         return
     for kind in KINDS:
-        test = outcome.test(kind)
+        test = outcome.test(kind, BASE)
         if test is not None:
             assert test(ROWS[kind]) in (True, False)
 
@@ -381,16 +382,18 @@ def test_a_term_or_its_negation_passes(word: str) -> None:
 
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
-    assert list(FILTER_KEYS) == ["pid", "comm", "user", "netns", "port", "host", "state", "end", "dns", "type"]
+    assert list(FILTER_KEYS) == [
+        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "dns", "type"
+    ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
 
 def test_any_number_of_terms() -> None:
-    test = Filter(" | ".join(f"pid:{pid} -pid:0" for pid in range(2_000))).test(DNS)
+    test = Filter(" | ".join(f"pid:{pid} -pid:0" for pid in range(2_000))).test(DNS, BASE)
     assert test is not None
     assert test(dns_query(pid=1_999))
     assert not test(dns_query(pid=2_000))
-    test = Filter(" ".join(f"-pid:{pid}" for pid in range(2_000))).test(DNS)
+    test = Filter(" ".join(f"-pid:{pid}" for pid in range(2_000))).test(DNS, BASE)
     assert test is not None
     assert test(dns_query(pid=2_000))
     assert not test(dns_query(pid=1_999))
@@ -510,3 +513,75 @@ def test_a_filtered_recording_stays_filtered(recorded: str) -> None:
     snapshot = Filter("").apply(replayed(events).snapshot())
     assert snapshot.filter == recorded
     assert snapshot.filter_not_applied == Filter(recorded).apply(replayed(a_recording()).snapshot()).filter_not_applied
+
+
+# Times
+
+LEAKING = connection(state="close-wait", state_since=at(10), states_ms={"established": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("expression", "seconds", "passed"),
+    [
+        ("close-wait:>60s", 70, False),
+        ("close-wait:>60s", 70.001, True),
+        ("close-wait:<60s", 69.999, True),
+        ("close-wait:<60s", 70, False),
+        ("CLOSE-WAIT:>1M", 70.001, True),
+        ("close-wait:>1.5m", 100, False),
+        ("close-wait:>1.5m", 100.001, True),
+        ("close-wait:>2h", 10 + 7200.001, True),
+        ("close-wait:>500ms", 10.501, True),
+        ("-close-wait:>60s", 70, True),
+        ("-close-wait:>60s", 71, False),
+        ("close-wait:>60s comm:curl", 71, True),
+        ("close-wait:>60s comm:nginx | pid:1", 71, False),
+    ],
+)
+def test_a_time_that_goes_on(expression: str, seconds: float, passed: bool) -> None:
+    test = Filter(expression).test(CONNECTIONS, at(seconds))
+    assert test is not None
+    assert test(LEAKING) is passed
+
+
+@pytest.mark.parametrize(
+    ("row", "passed"),
+    [
+        (replace(LEAKING, state="closed", state_since=None, states_ms={"close-wait": 60_001.0}), True),
+        (replace(LEAKING, state="last-ack", state_since=at(70), states_ms={"close-wait": 59_999.0}), False),
+        (connection(), False),
+        (replace(LEAKING, state_since=None), False),
+    ],
+)
+def test_a_time_that_is_over_or_unknown(row: Connection, passed: bool) -> None:
+    test = Filter("close-wait:>60s").test(CONNECTIONS, at(1000))
+    assert test is not None
+    assert test(row) is passed
+
+
+def test_what_is_unknown_is_not_short_either() -> None:
+    test = Filter("close-wait:<1s").test(CONNECTIONS, at(1000))
+    assert test is not None
+    assert not test(connection())
+
+
+def test_processes_have_no_such_time() -> None:
+    assert Filter("comm:curl close-wait:>60s").not_applied(PROCESSES) == ("close-wait:>60s",)
+
+
+def test_a_snapshot_is_filtered_as_it_stands_when_it_was_made() -> None:
+    events = a_recording()[:2]
+    leaking = ConnectionChanged(time=at(10), connection=LEAKING)
+    for seconds, kept in ((70, 0), (71, 1)):
+        snapshot = replayed([*events, leaking, tick(seconds)]).snapshot()
+        assert len(Filter("close-wait:>60s").apply(snapshot).connections) == kept
+
+
+@pytest.mark.parametrize(
+    "value", ["60s", ">60", ">s", ">-1s", "=60s", ">60 s", ">60sec", ">1e3s", "> 60s", ">60s<90s", ">=60s"]
+)
+def test_what_does_not_compare_a_time(value: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        Filter(f'close-wait:"{value}"')
+    assert caught.value.message == f"A time is written like >10s or <100ms (ms, s, m, h), not '{value}'."
+    assert caught.value.remedy == "Write for example close-wait:>60s."

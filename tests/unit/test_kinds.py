@@ -57,7 +57,8 @@ def test_each_has_an_owner_and_keys_of_the_filter(kind: Kind[Any]) -> None:
 
 
 def test_every_key_of_the_filter_says_something_about_a_kind() -> None:
-    assert {key for kind in KINDS for key in kind.tests} == {BARE, *FILTER_KEYS}
+    assert {key for kind in KINDS for key in (*kind.tests, *kind.timed)} == {BARE, *FILTER_KEYS}
+    assert not any(kind.tests.keys() & kind.timed.keys() for kind in KINDS)
 
 
 @EVERY

@@ -251,6 +251,45 @@ def test_a_filtered_stream_may_tell_an_older_connection_after_a_newer_one() -> N
     assert {row.id for row in subject.snapshot().connections} == {5, 7}
 
 
+# Leaks
+
+
+def leaks(subject: Store, seconds: float) -> dict[int, int]:
+    """Per process with a leak how many it has at that moment."""
+    subject.apply(tick(seconds))
+    return {row.pid: row.leaking for row in subject.snapshot().processes if row.leaking}
+
+
+def test_connections_leak_with_time_alone() -> None:
+    subject = store(
+        told(connection(id=1, state="close-wait", state_since=at(2)), 2),
+        told(connection(id=2, state="close-wait", state_since=at(3)), 3),
+        told(connection(id=3, state="established", state_since=at(1)), 3),
+        told(connection(id=4, state="close-wait", state_since=None), 3),  # as recorded before there was that field
+    )
+    assert leaks(subject, 62) == {}
+    assert leaks(subject, 62.5) == {curl(subject).pid: 1}
+    assert leaks(subject, 63.5) == {curl(subject).pid: 2}
+    subject.apply(told(connection(id=1, state="last-ack", state_since=at(64)), 64))
+    subject.apply(told(connection(id=2, state="closed", end="normal"), 64))
+    assert leaks(subject, 65) == {}
+
+
+def test_a_leak_moves_with_its_connection() -> None:
+    subject = store(
+        told(identity(pid=77, start_time=at(0.5), comm="heir")),
+        told(connection(state="close-wait", state_since=at(2)), 2),
+    )
+    assert leaks(subject, 70) == {identity().pid: 1}
+    subject.apply(told(connection(**HEIR, state="close-wait", state_since=at(2)), 71))
+    assert leaks(subject, 72) == {77: 1}
+
+
+def test_a_leak_without_an_owner_is_nobodys() -> None:
+    subject = store(told(connection(**NOBODY, state="close-wait", state_since=at(2)), 2))
+    assert leaks(subject, 70) == {}
+
+
 # UDP
 
 

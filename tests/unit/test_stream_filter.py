@@ -90,3 +90,11 @@ def test_what_has_ended_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert passes(changed(row))
     assert not passes(changed(connection(id=2, state="close-wait")))
     assert passes(changed(connection(id=1, state="close-wait")))
+
+
+def test_what_depends_on_the_time_is_judged_when_the_row_changes() -> None:
+    passes = StreamFilter(Filter("close-wait:>60s")).passes
+    row = connection(state="close-wait", state_since=at(1))
+    assert not passes(events.ConnectionChanged(time=at(61), connection=row))
+    assert passes(events.ConnectionChanged(time=at(61.5), connection=row))
+    assert passes(events.ConnectionChanged(time=at(62), connection=replace(row, state="closed", state_since=None)))

@@ -5,7 +5,7 @@ Pure: rows in, a Score out. The figures are the lists that it holds; what is ass
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
 from tests.live.truth.rows import Connection, Process, Query, Truth
+
+ROUNDED_MS = 0.005  # times are told to the microsecond, and several are added up
 
 
 @dataclass
@@ -212,9 +214,23 @@ def _compare_connection(score: Score, true: Connection, row: rows.Connection) ->
         if true_bytes is not None:
             score.byte_errors.append(shown_bytes - true_bytes)
             facts.append((true_bytes, shown_bytes))
+    if true.closed_first is not None:
+        facts.append((true.closed_first, row.closed_first))
+    if not row.opened_before_start:
+        facts.extend(_state_facts(true, row))
     _hold(score, true, row, facts)
     if true.opened_ns is not None and true.over_ns is not None and row.duration_ms is not None:
         score.duration_errors_ms.append(row.duration_ms - (true.over_ns - true.opened_ns) / 1e6)
+
+
+def _state_facts(true: Connection, row: rows.Connection) -> Iterator[tuple[object, object]]:
+    for states, (least, most) in true.closing_ms().items():
+        shown = sum(row.states_ms.get(state, 0.0) for state in states)
+        held = least - ROUNDED_MS <= shown <= most + ROUNDED_MS
+        yield (
+            f"{' '.join(states)} for {least} to {most} ms",
+            f"for {shown} ms" if not held else (f"{' '.join(states)} for {least} to {most} ms"),
+        )
 
 
 def _compare_processes(score: Score, truth: Truth, seen: list[rows.Process]) -> None:

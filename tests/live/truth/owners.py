@@ -31,7 +31,7 @@ def connect_and_leave(ledger: str, address: str, port: int, size: int, pause_s: 
         os._exit(0)
     rename("heir")
     time.sleep(pause_s)
-    heir = Talk(ledger, tcp, "outbound")
+    heir = Talk(ledger, tcp, "outbound", alone=False)
     heir.fact |= {"local": plain(tcp), "remote": (address, port)}
     heir.follow([["send", size // 2], ["sleep", pause_s], ["send", size - size // 2], ["shutdown"], ["eof"], ["close"]])
 
@@ -169,7 +169,7 @@ def shut_down_by_grandchild(ledger: str, address: str, port: int, size: int) -> 
     """Sends all of it and keeps the connection; a grandchild that never sent shuts it down."""
     rename("sender")
     tcp = socket.create_connection((address, port), timeout=PATIENCE_S)
-    sender = Talk(ledger, tcp, "outbound")
+    sender = Talk(ledger, tcp, "outbound", alone=False)
     sender.fact |= {"local": plain(tcp), "remote": (address, port)}
     sender.send(size)
     child = os.fork()
@@ -197,7 +197,7 @@ def leave_connection_to_child(ledger: str, address: str, port: int, size: int) -
         return
     rename("child")
     os.read(released, 1)
-    heir = Talk(ledger, tcp, "outbound")
+    heir = Talk(ledger, tcp, "outbound", alone=False)
     heir.fact |= {"local": plain(tcp), "remote": (address, port)}
     heir.follow([["send", size], ["close"]])
     os._exit(0)

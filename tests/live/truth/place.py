@@ -182,7 +182,15 @@ def paired(ends: list[Connection]) -> list[Connection]:
         opened_ns = end.opened_ns if end.direction == "outbound" else other.established_ns
         resets = [each.over_ns for each in (end, other) if each.end == "reset-by-us"]
         over = resets or [each.over_ns for each in (end, other) if each.over_ns is not None]
-        output.append(replace(end, opened_ns=opened_ns, over_ns=max(filter(None, over), default=None)))
+        output.append(
+            replace(
+                end,
+                opened_ns=opened_ns,
+                over_ns=max(filter(None, over), default=None),
+                other_fin_ns=other.fin_ns,
+                other_eof_ns=other.eof_ns,
+            )
+        )
     return output
 
 

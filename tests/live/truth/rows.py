@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nettop.model.rows import DnsStatus, End
+from nettop.model.rows import MAX_COUNT, DnsStatus, End, Side, TcpState
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -32,6 +32,8 @@ class Connection(Struct, frozen=True, kw_only=True):
     """One end of a connection, as the process knows it that has this end.
 
     `tx_before` and `rx_before` are what it had carried before nettop started.
+    `fin_ns` is before and after the call that sent its FIN, if nobody else held the socket; `eof_ns` when it had read
+    the other end's. `other_fin_ns` and `other_eof_ns` are those of the other end.
     `over_ns` is when this end had sent its FIN and read the other's, or was told of the failure; a connection is over
     when both of its ends are.
     """
@@ -49,6 +51,37 @@ class Connection(Struct, frozen=True, kw_only=True):
     established_ns: int | None = None
     over_ns: int | None = None
     end: End | None = None
+    fin_ns: tuple[int, int] | None = None
+    eof_ns: int | None = None
+    other_fin_ns: tuple[int, int] | None = None
+    other_eof_ns: int | None = None
+
+    @property
+    def closed_first(self) -> Side | None:
+        """Which end sent its FIN first, where one of them had read the other's before it sent its own."""
+        if self.fin_ns and self.eof_ns and self.eof_ns <= self.fin_ns[0]:
+            return "remote"
+        if self.other_fin_ns and self.other_eof_ns and self.other_eof_ns <= self.other_fin_ns[0]:
+            return "local"
+        return None
+
+    def closing_ms(self) -> dict[tuple[TcpState, ...], tuple[float, float]]:
+        """How long it was in these states, at least and at most, as far as the two programs can tell."""
+        first = self.closed_first
+        if first is None or self.eof_ns is None:
+            return {}
+        sent = self.fin_ns if first == "local" else self.other_fin_ns  # of the first FIN
+        spans: dict[tuple[TcpState, ...], tuple[float, float]] = {}
+        if sent and self.opened_ns and self.established_ns:
+            reached = sent[1] if first == "local" else self.eof_ns
+            spans["established",] = ((sent[0] - self.established_ns) / 1e6, (reached - self.opened_ns) / 1e6)
+        if first == "remote" and self.fin_ns:
+            longest = self.fin_ns[1] - sent[0] if sent else MAX_COUNT
+            spans["close-wait",] = ((self.fin_ns[0] - self.eof_ns) / 1e6, longest / 1e6)
+        if first == "local" and self.fin_ns and self.other_fin_ns:
+            least = self.other_fin_ns[0] - self.fin_ns[1]
+            spans["fin-wait-1", "fin-wait-2"] = (least / 1e6, (self.eof_ns - self.fin_ns[0]) / 1e6)
+        return spans
 
 
 class Datagrams(Struct, frozen=True, kw_only=True):

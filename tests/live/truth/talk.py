@@ -17,7 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.live.programs import DNS_PORT, RESET_ON_CLOSE, dropped_datagrams, family_of, hear, query, rename, say
+from tests.live.programs import (
+    DNS_PORT,
+    IPPROTO_MPTCP,
+    RESET_ON_CLOSE,
+    dropped_datagrams,
+    family_of,
+    hear,
+    query,
+    rename,
+    say,
+)
 
 QTYPES = {1: "A", 6: "SOA", 12: "PTR", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS"}
 PATIENCE_S = 20
@@ -300,8 +310,11 @@ def answer_unasked(address: str, port: int, times: int) -> None:
 class Talk:
     """One end of a connection; steps are [verb, argument]."""
 
-    def __init__(self, ledger: str, tcp: socket.socket, direction: str, comm: str | None = None) -> None:
+    def __init__(
+        self, ledger: str, tcp: socket.socket, direction: str, comm: str | None = None, alone: bool = True
+    ) -> None:
         self.ledger, self.tcp = ledger, tcp
+        self.alone = alone  # nobody else holds the socket
         self.fact: dict[str, Any] = {"direction": direction, "tx_bytes": 0, "rx_bytes": 0, "end": "normal"}
         if comm is not None:
             self.fact["comm"] = comm
@@ -338,18 +351,26 @@ class Talk:
         while chunk := self.tcp.recv(1 << 20):
             self.fact["rx_bytes"] += len(chunk)
         self._over()
+        if self.tcp.proto != IPPROTO_MPTCP:  # whose subflows are closed later, by the kernel
+            self.fact["eof_ns"] = self.fact["over_ns"]
 
     def shutdown(self) -> None:
-        self.tcp.shutdown(socket.SHUT_WR)
-        self._over()
+        self._send_fin(lambda: self.tcp.shutdown(socket.SHUT_WR))
 
     def close(self) -> None:
-        self.tcp.close()
+        self._send_fin(self.tcp.close, certainly=self.alone)
+
+    def _send_fin(self, call: Callable[[], None], certainly: bool = True) -> None:
+        plain_tcp, before_ns = self.tcp.proto != IPPROTO_MPTCP, time.monotonic_ns()
+        call()
         self._over()
+        if certainly and plain_tcp:
+            self.fact.setdefault("fin_ns", (before_ns, self.fact["over_ns"]))
 
     def reset(self) -> None:
         self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.close()
+        self.tcp.close()
+        self._over()
         self.fact["end"] = "reset-by-us"
 
     def sleep(self, seconds: float) -> None:
@@ -489,7 +510,7 @@ def _to_a_thread(ledger: str, tcp: socket.socket, steps: list[list[Any]]) -> Non
 
 def _to_a_child(ledger: str, tcp: socket.socket, steps: list[list[Any]]) -> None:
     if os.fork() == 0:
-        answer(ledger, tcp, steps)
+        answer(ledger, tcp, steps, alone=False)
         os._exit(0)
     tcp.close()
 
@@ -522,14 +543,14 @@ def work_on_passed(ledger: str, channel: socket.socket, steps: list[list[Any]]) 
         if not said:
             return
         descriptor = array.array("i", ancillary[0][2][:size])[0]
-        answer(ledger, socket.socket(fileno=descriptor), steps)
+        answer(ledger, socket.socket(fileno=descriptor), steps, alone=False)
 
 
-def answer(ledger: str, tcp: socket.socket, steps: list[list[Any]]) -> None:
+def answer(ledger: str, tcp: socket.socket, steps: list[list[Any]], alone: bool = True) -> None:
     """The server's end of a connection."""
     with tcp:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        talk = Talk(ledger, tcp, "inbound")
+        talk = Talk(ledger, tcp, "inbound", alone=alone)
         remote = tcp.getpeername()
         talk.fact |= {"local": plain(tcp), "remote": (remote[0].removeprefix(MAPPED), remote[1])}
         talk.follow(steps)

@@ -128,6 +128,18 @@ def half_closed(place: Place) -> Iterator[None]:
     converse(place, [["send", UP], ["shutdown"], ["recv", DOWN], ["eof"], ["close"]], server, times=2)
 
 
+@scenario("TCP", "closed late by the server, after the client")
+def closed_late_by_server(place: Place) -> Iterator[None]:
+    yield
+    converse(place, ASK + LEAVE, [*REPLY, ["eof"], ["sleep", 0.7], ["close"]], times=2)
+
+
+@scenario("TCP", "closed late by the client, after the server")
+def closed_late_by_client(place: Place) -> Iterator[None]:
+    yield
+    converse(place, [*ASK, ["eof"], ["sleep", 0.3], ["close"]], [*REPLY, ["sleep", 0.4], *LEAVE], times=2)
+
+
 @scenario("TCP", "accepted by a forking server")
 def forking(place: Place) -> Iterator[None]:
     yield
