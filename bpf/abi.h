@@ -13,6 +13,7 @@
 
 #define IPPROTO_TCP 6 /* include/uapi/linux/in.h */
 #define IPPROTO_UDP 17
+#define PROTOCOL_OTHER 255 /* any other one, and raw sockets of whichever protocol; ping(8), traceroute(8), routing daemons */
 
 #define COMM_BYTES 16 /* TASK_COMM_LEN, include/linux/sched.h */
 #define ADDRESS_BYTES 16
@@ -26,7 +27,7 @@
 #define SOCKET_INBOUND 2   /* a listener's child */
 #define SOCKET_OLD 4       /* existed before nettop did, or its beginning was not seen */
 #define SOCKET_LISTENER 8
-/* UDP: more than one process has sent on it, so its bytes have no one owner. A listener: more than one process holds it. */
+/* More than one process has sent on it (not TCP), so its bytes have no one owner. A listener: more than one process holds it. */
 #define SOCKET_SHARED 16
 
 /* A process: group leader's name and start, so that threads of any name belong to it and a reused pid does not. */
@@ -46,7 +47,7 @@ struct socket_entry {
 	__u64 established_ns; /* 0: not (yet), or before nettop */
 	__u64 closing_ns;     /* TCP: when TCP_ESTABLISHED was left by the first FIN, sent or received; 0 as above */
 	__u64 closing_on_ns;  /* TCP: when the state after that one began */
-	__u64 kept_tx_bytes;  /* UDP: payload counted so far. TCP: payload sent before the entry was made */
+	__u64 kept_tx_bytes;  /* TCP: payload sent before the entry was made. All others: payload counted so far */
 	__u64 kept_rx_bytes;
 	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
 	__u32 reported_srtt;
@@ -54,13 +55,13 @@ struct socket_entry {
 	__u16 family;         /* AF_INET 2, AF_INET6 10 */
 	__u16 local_port;
 	__u16 remote_port;
-	__u8 protocol;        /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 protocol;        /* IPPROTO_TCP, IPPROTO_UDP or PROTOCOL_OTHER */
 	__u8 owner_certainty;
 	__u8 flags;
 	__u8 reported_state;  /* 0: never reported */
 	__u8 reported_owner;
 	__u8 pad;
-	__u32 kept_dropped;   /* UDP: datagrams that the socket had refused before the entry was made */
+	__u32 kept_dropped;   /* datagrams that the socket had refused before the entry was made; not TCP */
 	__u32 held_scan;      /* the last scan of open files during which the owner held the socket, or that began before it */
 	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
 	__u32 unlisted_answered;
@@ -72,7 +73,8 @@ _Static_assert(sizeof(struct socket_entry) == 168, "socket_entry");
 
 /*
  * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
- * tx_bytes and rx_bytes are the payload over the whole life (TCP) or since nettop started (UDP).
+ * tx_bytes and rx_bytes are the payload over the whole life (TCP) or since nettop started (all others); of PROTOCOL_OTHER
+ * it is that of IP, and begins with the header of ICMP or whatever it is.
  */
 struct socket_record {
 	__u64 time_ns;
@@ -83,7 +85,7 @@ struct socket_record {
 	__u32 srtt_us8;    /* tcp_sock.srtt_us: microseconds times 8 */
 	__u32 retransmits; /* tcp_sock.total_retrans: segments */
 	__u32 error;       /* sock.sk_err: errno, 0 none */
-	__u32 rx_dropped;  /* UDP: datagrams that the socket refused, by its own counter, since nettop started */
+	__u32 rx_dropped;  /* not TCP: datagrams that the socket refused, by its own counter, since nettop started */
 	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */

@@ -24,6 +24,8 @@
 #define ECONNABORTED 103 /* an administrator ended the connection */
 #define DNS_HEADER_BYTES 12
 #define IPPROTO_MPTCP 262
+#define SOCK_STREAM 1 /* include/linux/net.h */
+#define SOCK_DGRAM 2
 #define SOCK_DEAD_FLAG 1 /* 1 << SOCK_DEAD, enum sock_flags in include/net/sock.h */
 #define SOCK_DONE_FLAG 2 /* 1 << SOCK_DONE */
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
@@ -276,6 +278,14 @@ static __always_inline void read_addresses(struct socket_entry *entry, void *sk,
 	}
 }
 
+/* As what the packets of a socket are counted: IPPROTO_TCP, whose socket does that itself, IPPROTO_UDP, or PROTOCOL_OTHER. */
+static __always_inline u8 counted_as(u32 type, u32 protocol)
+{
+	if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+		return IPPROTO_TCP;
+	return type == SOCK_DGRAM && protocol == IPPROTO_UDP ? IPPROTO_UDP : PROTOCOL_OTHER;
+}
+
 /*
  * Payload that TCP carried over the life of the socket: exact, whichever call moved it (splice and sendfile too). Returns
  * whether the far end's FIN has come.
@@ -296,7 +306,7 @@ static __always_inline int read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed)
 	return (flags & SOCK_DONE_FLAG) != 0;
 }
 
-/* Datagrams that a UDP socket has refused, mostly because its receive buffer was full: /proc/net/udp, column drops. */
+/* Datagrams that a socket has refused, mostly because its receive buffer was full: /proc/net/udp and raw, column drops. */
 static __always_inline u32 read_dropped(void *sk)
 {
 	u32 dropped = 0;

@@ -38,7 +38,7 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 sta
 	u64 sent = 0, received = 0;
 	u32 resent = 0;
 
-	if (entry->protocol == IPPROTO_UDP) /* what is dropped is counted and taken back */
+	if (entry->protocol != IPPROTO_TCP) /* what is dropped is counted and taken back */
 		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
 	if (entry->flags & SOCKET_LISTENER)
 		return 0;
@@ -51,7 +51,7 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 sta
 }
 
 /*
- * Whether a UDP socket is gone though its release was not seen: another program may refuse it right after it was made, and
+ * Whether a socket that is not TCP's is gone though its release was not seen: another program may refuse it right after it was made, and
  * then nobody releases it.
  */
 static __always_inline int is_dead(void *sk)
@@ -68,7 +68,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	struct socket_entry *entry = (void *)ctx->value;
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
-	u8 state = TCP_ESTABLISHED, owner; /* of UDP any constant but 0, "never reported" */
+	u8 state = TCP_ESTABLISHED, owner; /* of what is not TCP any constant but 0, "never reported" */
 	u64 *key = ctx->key, sum;
 	u32 srtt = 0;
 	int in_scope;
@@ -82,7 +82,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		return 0;
 	sk = (void *)*key;
 	owner = entry->owner_certainty;
-	if (entry->protocol == IPPROTO_UDP) {
+	if (entry->protocol != IPPROTO_TCP) {
 		owner |= entry->flags & SOCKET_SHARED; /* whether there is only one */
 		if (is_dead(sk))
 			state = TCP_CLOSE;
@@ -90,7 +90,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		READ(state, sk, OFFSET_sock_common_skc_state);
 	}
 	sum = activity(entry, sk, state, &srtt);
-	if (entry->protocol == IPPROTO_UDP && !sum && !entry->reported_state && state != TCP_CLOSE)
+	if (entry->protocol != IPPROTO_TCP && !sum && !entry->reported_state && state != TCP_CLOSE)
 		return 0; /* nothing was sent or received on it yet */
 	if (control(PASS) != PASS_ALL && entry->reported_state == state && entry->reported_sum == sum &&
 	    entry->reported_srtt == srtt && entry->reported_owner == owner)
@@ -99,7 +99,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	record.socket = *key;
 	record.state = state;
 	record.entry = *entry;
-	if (entry->protocol == IPPROTO_UDP) {
+	if (entry->protocol != IPPROTO_TCP) {
 		record.tx_bytes = record.entry.kept_tx_bytes;
 		record.rx_bytes = record.entry.kept_rx_bytes;
 		record.rx_dropped = read_dropped(sk) - record.entry.kept_dropped;
@@ -132,7 +132,7 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 {
 	struct socket_entry *known = sockets.lookup(&sk), entry = {};
 	struct process_id holder = {};
-	u16 protocol = 0;
+	u16 type = 0, protocol = 0;
 	u8 state = 0;
 	u32 pid = 0;
 
@@ -150,9 +150,11 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 			return;
 		}
 	}
+	READ(type, sk, OFFSET_sock_sk_type);
 	READ(protocol, sk, OFFSET_sock_sk_protocol);
 	READ(state, sk, OFFSET_sock_common_skc_state);
-	if (!known && protocol != IPPROTO_UDP && (protocol != IPPROTO_TCP || state == TCP_CLOSE))
+	protocol = counted_as(type, protocol);
+	if (!known && protocol == IPPROTO_TCP && state == TCP_CLOSE)
 		return;
 	identify(&holder, task);
 	if (known) {
@@ -173,7 +175,7 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 	entry.protocol = protocol;
 	entry.flags = SOCKET_OLD;
 	entry.seen_ns = bpf_ktime_get_ns();
-	if (protocol == IPPROTO_UDP)
+	if (protocol != IPPROTO_TCP)
 		entry.kept_dropped = read_dropped((void *)sk);
 	else if (state == TCP_LISTEN)
 		entry.flags |= SOCKET_LISTENER;

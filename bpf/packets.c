@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * UDP bytes and DNS messages (dns.c), from cgroup_skb on the root of cgroup2: the sender is `current` even while the
+ * Bytes of all that is not TCP, and DNS messages (dns.c), from cgroup_skb on the root of cgroup2: the sender is `current` even while the
  * packet waits for a neighbour, the payload is whole (reassembled, page fragments included), and each packet is seen
  * once, also across veth and NAT. The raw tracepoints of the device layer offer neither the sender, nor the payload
  * whole, nor each packet once.
@@ -11,6 +11,13 @@
 
 #define IPV6_EXTENSION_HEADERS 8 /* more than any stack sends; a longer chain is passed over */
 #define IPV6_FRAGMENT 44
+#define UDP_HEADER_BYTES 8
+#define SOCK_SRC_PORT 44 /* offset of bpf_sock.src_port, include/uapi/linux/bpf.h: BCC would not load it as it is */
+
+static __always_inline int has_ports(u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
 
 /* Where the transport header begins. 0 if that cannot be told. */
 static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet)
@@ -48,7 +55,7 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet
 		packet->protocol = next[0];
 		packet->l4_offset += (next[1] + 1) << 3;
 	}
-	return packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP;
+	return has_ports(packet->protocol);
 }
 
 /* Source and destination port, as they are in the packet. Returns 0, or less where there are none. */
@@ -127,42 +134,65 @@ static __always_inline void count_unknown(u64 key, u32 payload_bytes)
 }
 
 /*
- * udp_fail_queue_rcv_skb(rc, sk, skb): the socket refuses a datagram, mostly because its receive buffer is full. It comes on
- * the same CPU, right after packet_ingress() has counted that datagram; its UDP header has been pulled off by now.
+ * The socket refuses a datagram, mostly because its receive buffer is full. This comes on the same CPU, right after
+ * packet_ingress() has counted that datagram; its header has been pulled off by now.
  */
-int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void take_back(u64 key)
 {
-	u64 key = ctx->args[1];
 	struct socket_entry *entry = sockets.lookup(&key);
 	struct arrival *arrival;
 	int only = 0;
 
-	dns_answer_dropped(ctx, (void *)key);
 	if (!entry)
-		return 0;
+		return;
 	/* only what was counted: a packet that could not be parsed was not */
 	arrival = arrivals.lookup(&only);
 	if (arrival && arrival->socket == key)
 		__sync_fetch_and_add(&entry->kept_rx_bytes, -arrival->payload_bytes);
 	forget_arrival();
+}
+
+/* udp_fail_queue_rcv_skb(rc, sk, skb) */
+int udp_dropped(struct bpf_raw_tracepoint_args *ctx)
+{
+	dns_answer_dropped(ctx, (void *)ctx->args[1]);
+	take_back(ctx->args[1]);
+	return 0;
+}
+
+/* sock_rcvqueue_full(sk, skb): of sockets that are neither TCP's nor UDP's */
+int other_dropped(struct bpf_raw_tracepoint_args *ctx)
+{
+	take_back(ctx->args[0]);
 	return 0;
 }
 
 /*
- * Returns the socket's entry, which was made when the socket was (or when nettop started); 0 if it has none. None is made
- * here: a datagram may still arrive while its socket is being closed, and nothing would ever remove that entry.
+ * Returns the socket's entry, which was made when the socket was (or when nettop started); 0 if it has none, or if it is
+ * not what these bytes are counted for. None is made here: a datagram may still arrive while its socket is being closed,
+ * and nothing would ever remove that entry. `bytes` are the payload of IP.
+ *
+ * The socket decides, not the packet: a raw socket sends UDP and TCP too, and a packet that IPsec has wrapped still
+ * belongs to the UDP or TCP socket that it comes from.
  */
-static __always_inline struct socket_entry *count_udp(void *sk, u32 payload_bytes, int egress)
+static __always_inline struct socket_entry *count(void *sk, u32 bytes, u8 protocol, int egress, struct arrival *arrival)
 {
 	u64 key = (u64)sk, sent_before;
 	struct socket_entry *entry = sockets.lookup(&key);
+	u32 payload_bytes = bytes - UDP_HEADER_BYTES, pid = 0;
 	void *task;
-	u32 pid = 0;
 
 	if (!entry) {
-		count_unknown(key, payload_bytes);
+		if (protocol == IPPROTO_UDP)
+			count_unknown(key, payload_bytes);
 		return 0;
 	}
+	if (entry->protocol == PROTOCOL_OTHER)
+		payload_bytes = bytes;
+	else if (entry->protocol != IPPROTO_UDP || protocol != IPPROTO_UDP)
+		return 0;
+	if (arrival)
+		arrival->payload_bytes = payload_bytes;
 	if (!egress) {
 		__sync_fetch_and_add(&entry->kept_rx_bytes, payload_bytes);
 		return entry;
@@ -203,31 +233,44 @@ static __always_inline void find_asking(struct process_id *asking, struct socket
 		*asking = entry->owner;
 }
 
+/*
+ * Whether a TCP segment comes from a raw socket, or is a copy for one: that has its protocol's number for a local port. The
+ * port of a segment that NAT has changed differs as well, and count() finds that it is not a raw socket's.
+ */
+static __always_inline int is_raw(void *sk, u32 ports, int egress)
+{
+	u32 local_port;
+
+	LOAD(local_port, sk, SOCK_SRC_PORT);
+	return local_port != HOST_ORDER(egress ? ports & 0xffff : ports >> 16);
+}
+
 static __always_inline void observe(struct __sk_buff *skb, int egress)
 {
 	struct packet packet = {};
-	struct socket_entry *udp = 0;
+	struct socket_entry *entry = 0;
 	struct arrival *arrival = 0;
-	u32 header_bytes = 8, ports = 0;
+	u32 header_bytes = UDP_HEADER_BYTES, ports = 0, bytes;
+	void *sk = skb->sk;
 	u64 any;
 	u16 server_port;
 	u8 data_offset = 0;
-	void *sk;
+	int asks, counts;
 
-	if (!parse_ip(skb, &packet) || read_ports(skb, &packet, &ports)) {
+	if (!parse_ip(skb, &packet) || (has_ports(packet.protocol) && read_ports(skb, &packet, &ports))) {
 		if (!egress)
 			forget_arrival();
 		return;
 	}
-	if (packet.protocol != IPPROTO_UDP && packet.protocol != IPPROTO_TCP)
-		return;
 	any = skb->len;
 	FORGET(packet.l4_offset, any);
 	FORGET(packet.version, any);
-	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
-	if (packet.protocol == IPPROTO_TCP && !IS_DNS_PORT(server_port))
+	if (!sk)
 		return;
-	if (!skb->sk)
+	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
+	asks = IS_DNS_PORT(server_port);
+	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
+	if (!counts && !asks)
 		return;
 	sk = packet_socket(skb);
 	if (!egress) {
@@ -235,19 +278,18 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 		if (!arrival)
 			return;
 	}
-	if (packet.protocol == IPPROTO_UDP) {
-		if (skb->len >= packet.l4_offset + 8)
-			udp = count_udp(sk, skb->len - packet.l4_offset - 8, egress);
-		if (udp && arrival)
-			arrival->payload_bytes = skb->len - packet.l4_offset - 8;
-		if (!IS_DNS_PORT(server_port))
-			return;
-	} else {
+	bytes = skb->len - packet.l4_offset;
+	if (counts && skb->len >= packet.l4_offset && (bytes >= UDP_HEADER_BYTES || packet.protocol != IPPROTO_UDP))
+		entry = count(sk, bytes, packet.protocol, egress, arrival);
+	if (!asks)
+		return;
+	if (packet.protocol == IPPROTO_TCP) {
 		if (bpf_skb_load_bytes(skb, packet.l4_offset + 12, &data_offset, 1))
 			return;
 		header_bytes = (data_offset >> 4) << 2;
+		entry = 0;
 	}
-	report_dns(skb, sk, &packet, header_bytes, ports, udp, arrival, egress);
+	report_dns(skb, sk, &packet, header_bytes, ports, entry, arrival, egress);
 }
 
 int packet_egress(struct __sk_buff *skb)
@@ -281,7 +323,8 @@ static __always_inline void observe_creation(struct bpf_sock *typed)
 	void *task;
 	u64 key;
 
-	if (typed->protocol != IPPROTO_UDP)
+	entry.protocol = counted_as(typed->type, typed->protocol);
+	if (entry.protocol == IPPROTO_TCP)
 		return;
 	key = (u64)context_socket(typed);
 	entry.netns = netns_of((void *)key, UNTYPED);
@@ -289,7 +332,6 @@ static __always_inline void observe_creation(struct bpf_sock *typed)
 		sockets.delete(&key);
 		return;
 	}
-	entry.protocol = IPPROTO_UDP;
 	entry.seen_ns = bpf_ktime_get_ns();
 	entry.held_scan = control(SCAN);
 	task = (void *)bpf_get_current_task();
@@ -308,7 +350,7 @@ int socket_create(struct bpf_sock *sk)
 	return 1;
 }
 
-/* One event per UDP socket, from its release in the closing process: the only moment that sees every socket end. */
+/* One event per socket that is not TCP's, from its release in the closing process: the only moment that sees every socket end. */
 static __always_inline void observe_release(struct bpf_sock *typed)
 {
 	struct socket_record record = {};
@@ -316,14 +358,14 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	u64 key, *last;
 	void *task;
 
-	if (typed->protocol != IPPROTO_UDP)
+	if (counted_as(typed->type, typed->protocol) == IPPROTO_TCP)
 		return;
 	key = (u64)context_socket(typed);
 	last = released_slot(key);
 	if (last)
 		*last = key;
 	entry = sockets.lookup(&key);
-	if (!entry || entry->protocol != IPPROTO_UDP)
+	if (!entry || entry->protocol == IPPROTO_TCP)
 		return;
 	record.entry = *entry;
 	sockets.delete(&key);
@@ -336,7 +378,7 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 		identify(&record.entry.owner, task);
 		record.entry.owner_certainty = OWNER_EXACT;
 	}
-	if (!owner_in_scope(&record.entry, 1) || count_socket(&record))
+	if (!owner_in_scope(&record.entry, 1) || (record.entry.protocol == IPPROTO_UDP && count_socket(&record)))
 		return;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = key;

@@ -303,6 +303,12 @@ def udp_socket(**changes: Any) -> rows.UdpSocket:
     return rows.UdpSocket(**fields | changes)
 
 
+def other_socket(**changes: Any) -> rows.OtherSocket:
+    """A raw socket of curl."""
+    same = {name: getattr(udp_socket(), name) for name in rows.OtherSocket.__struct_fields__}
+    return rows.OtherSocket(**same | changes)
+
+
 def start(**changes: Any) -> events.Start:
     """The first line of a stream."""
     fields: dict[str, Any] = {
@@ -317,7 +323,8 @@ def start(**changes: Any) -> events.Start:
 
 
 def told(
-    row: rows.Connection | rows.DnsQuery | rows.UdpSocket | rows.ProcessIdentity, seconds: float = 1.0
+    row: rows.Connection | rows.DnsQuery | rows.UdpSocket | rows.OtherSocket | rows.ProcessIdentity,
+    seconds: float = 1.0,
 ) -> events.AnyEvent:
     """The event that tells of a row."""
     match row:
@@ -327,6 +334,8 @@ def told(
             return events.DnsChanged(time=at(seconds), dns=row)
         case rows.UdpSocket():
             return events.UdpChanged(time=at(seconds), udp=row)
+        case rows.OtherSocket():
+            return events.OtherChanged(time=at(seconds), other=row)
         case rows.ProcessIdentity():
             return events.ProcessChanged(time=at(seconds), process=row)
 

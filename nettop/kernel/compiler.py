@@ -62,7 +62,7 @@ _OFFSETS = {
         "skc_flags",
         "skc_cookie",
     ),
-    "sock": ("sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops"),
+    "sock": ("sk_type", "sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops"),
     "inet_sock": ("inet_sport",),
     "tcp_sock": ("bytes_sent", "bytes_retrans", "bytes_received", "srtt_us", "total_retrans"),
     "file": ("f_inode", "private_data"),

@@ -55,6 +55,12 @@ class UdpChanged(Event, frozen=True, gc=False, kw_only=True, tag="udp"):
     udp: rows.UdpSocket
 
 
+class OtherChanged(Event, frozen=True, gc=False, kw_only=True, tag="other"):
+    """The same of a socket for neither TCP nor UDP, or of a raw one."""
+
+    other: rows.OtherSocket
+
+
 class Unlisted(Event, frozen=True, gc=False, kw_only=True, tag="unlisted"):
     """What a process did since the last of these that is counted only: in a flood not all of it gets rows.
 
@@ -84,4 +90,15 @@ class End(Event, frozen=True, gc=False, kw_only=True, tag="end"):
     """The last line. A recording without it was cut."""
 
 
-AnyEvent = Start | ProcessChanged | ConnectionChanged | DnsChanged | UdpChanged | Unlisted | LossesChanged | Tick | End
+AnyEvent = (
+    Start
+    | ProcessChanged
+    | ConnectionChanged
+    | DnsChanged
+    | UdpChanged
+    | OtherChanged
+    | Unlisted
+    | LossesChanged
+    | Tick
+    | End
+)

@@ -174,14 +174,7 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
         return self.status in ("timeout", "refused") or self.rcode not in (None, "NOERROR")
 
 
-class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
-    """UDP payload of one socket since nettop started, which only the stream shows.
-
-    `pid` is None where the owner of the socket is not known, or where more than one process has sent on it.
-    `rx_dropped` counts datagrams that the socket refused, mostly because its receive buffer was full; `rx_bytes`
-    leaves them out.
-    """
-
+class _CountedSocket(Row, frozen=True, gc=False, kw_only=True):
     id: Count
     pid: Pid | None
     process_start_time: Time | None
@@ -191,6 +184,22 @@ class UdpSocket(Row, frozen=True, gc=False, kw_only=True):
     rx_bytes: Count
     rx_dropped: Count = 0
     closed: bool = False
+
+
+class UdpSocket(_CountedSocket, frozen=True, gc=False, kw_only=True):
+    """UDP payload of one socket since nettop started, which only the stream shows.
+
+    `pid` is None where the owner of the socket is not known, or where more than one process has sent on it.
+    `rx_dropped` counts datagrams that the socket refused, mostly because its receive buffer was full; `rx_bytes`
+    leaves them out.
+    """
+
+
+class OtherSocket(_CountedSocket, frozen=True, gc=False, kw_only=True):
+    """The same of a socket for ICMP, SCTP or another protocol, or of a raw one, in bytes of IP payload.
+
+    That includes the protocol's own header. What a raw socket receives are copies: each counts its own.
+    """
 
 
 class Unlisted(Row, frozen=True, gc=False, kw_only=True):
@@ -256,6 +265,18 @@ class UdpTotals(Row, frozen=True, gc=False, kw_only=True):
     rx_dropped: Count = 0
 
 
+class OtherTotals(Row, frozen=True, gc=False, kw_only=True):
+    """The rest of one process since nettop started: ICMP, SCTP, and raw sockets of any protocol.
+
+    Bytes are the payload of IP, so they include the header of ICMP or SCTP. A raw socket receives a copy of each packet
+    of its protocol, whoever else gets it too. Packets that are sent and received below IP (AF_PACKET) are not here.
+    """
+
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    rx_dropped: Count = 0
+
+
 class Latency(Row, frozen=True, gc=False, kw_only=True):
     """Of the last answered queries of a process; the maximum is of all."""
 
@@ -276,6 +297,7 @@ class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
 class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     """A process with its totals since nettop started; rates are those of the last interval.
 
+    `tx_bytes`, `rx_bytes` and the rates are those of TCP and UDP; what is in `other` is not among them.
     `leaking` are its connections that have been in CLOSE_WAIT for more than a minute: the far end has closed them long
     ago, and the process has not.
     """
@@ -288,6 +310,7 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     udp: UdpTotals = UdpTotals()
     dns: DnsTotals = DnsTotals()
     leaking: Count = 0
+    other: OtherTotals = OtherTotals()
 
 
 class Host(Row, frozen=True, gc=False, kw_only=True):
@@ -324,6 +347,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
             that may be of questions which had to give way to newer ones.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
+        other_unattributed_bytes: what would be `other` of a process, without one known owner.
 
     """
 
@@ -338,3 +362,4 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     dns_left_out: Count = 0
     udp_unattributed_bytes: Count = 0
     tcp_unattributed_bytes: Count = 0
+    other_unattributed_bytes: Count = 0

@@ -40,6 +40,7 @@ class _Totals:
         "latencies_ms",
         "leaking",
         "max_latency_ms",
+        "other",
         "queries",
         "tcp",
         "ticked_rx",
@@ -51,6 +52,7 @@ class _Totals:
     def __init__(self) -> None:
         self.tcp = rows.TcpTotals()
         self.udp = rows.UdpTotals()
+        self.other = rows.OtherTotals()
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
         self.leaking = 0
@@ -89,6 +91,15 @@ class _Totals:
             rx_dropped=udp.rx_dropped + sign * share.rx_dropped,
         )
 
+    def add_other(self, share: rows.OtherTotals, sign: int = 1) -> None:
+        """With -1: take it away."""
+        other = self.other
+        self.other = rows.OtherTotals(
+            tx_bytes=other.tx_bytes + sign * share.tx_bytes,
+            rx_bytes=other.rx_bytes + sign * share.rx_bytes,
+            rx_dropped=other.rx_dropped + sign * share.rx_dropped,
+        )
+
     def add_unlisted(self, counted: rows.Unlisted) -> None:
         """What the process did without rows."""
         self.queries += counted.queries
@@ -110,9 +121,12 @@ class _Totals:
         )
 
 
-_Carrier = Connection | rows.UdpSocket
-_Share = rows.TcpTotals | rows.UdpTotals  # what one row contributes; taken away when a newer one replaces it
-_ShareT = TypeVar("_ShareT", rows.TcpTotals, rows.UdpTotals)
+_CountedSocket = rows.UdpSocket | rows.OtherSocket
+_Carrier = Connection | _CountedSocket
+# What one row contributes; taken away when a newer one replaces it.
+_Share = rows.TcpTotals | rows.UdpTotals | rows.OtherTotals
+_ShareT = TypeVar("_ShareT", rows.TcpTotals, rows.UdpTotals, rows.OtherTotals)
+_PROTOCOLS: Mapping[type[_Share], str] = {rows.TcpTotals: "tcp", rows.UdpTotals: "udp", rows.OtherTotals: "other"}
 
 
 class _OpenQueries:
@@ -165,7 +179,8 @@ class Store:
         self._identities: BoundedTable[_ProcessKey, ProcessIdentity] = self._tables[PROCESSES]
         self._last_evicted_dns_id = 0
         self._dns_without_row = _OpenQueries()
-        self._udp: dict[int, rows.UdpSocket] = {}  # open ones: bounded by the kernel's map
+        # Open ones: bounded by the kernel's map.
+        self._counted: dict[tuple[type[_CountedSocket], int], _CountedSocket] = {}
         # What sockets had carried when another process went on with them.
         self._passed_on: dict[tuple[type[_Carrier], int], _Share] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
@@ -175,13 +190,14 @@ class Store:
         self._changed: dict[_ProcessKey, None] = {}  # a set that keeps the order in which processes were first seen
         self._moving: set[_ProcessKey] = set()
         self._unlisted = {kind.name: 0 for kind in KINDS if kind.unlisted is not None}
-        self._unattributed = {"tcp": 0, "udp": 0}
+        self._unattributed = {"tcp": 0, "udp": 0, "other": 0}
         self._takes: dict[type[events.Event], Callable[[Any], None]] = {
             **{kind.event: partial(_put, kind, self._tables[kind]) for kind in KINDS},
             events.DnsChanged: self._take_dns,
             events.ConnectionChanged: self._take_connection,
             events.ProcessChanged: self._take_process,
-            events.UdpChanged: self._take_udp,
+            events.UdpChanged: lambda event: self._take_counted(event.udp),
+            events.OtherChanged: lambda event: self._take_counted(event.other),
             events.Unlisted: self._take_unlisted,
             events.LossesChanged: self._take_losses,
             events.Tick: self._tick,
@@ -222,6 +238,7 @@ class Store:
                 unlisted={table: _bounded(count) for table, count in self._unlisted.items()},
                 udp_unattributed_bytes=_bounded(self._losses.udp_unattributed_bytes + self._unattributed["udp"]),
                 tcp_unattributed_bytes=_bounded(self._unattributed["tcp"]),
+                other_unattributed_bytes=_bounded(self._unattributed["other"]),
             ),
             **self._rows(),
         )
@@ -273,14 +290,13 @@ class Store:
     def _forget_connection(self, number: int, _row: Connection) -> None:
         self._passed_on.pop((Connection, number), None)
 
-    def _take_udp(self, event: events.UdpChanged) -> None:
-        row = event.udp
-        before = self._udp.pop(row.id, None)
-        self._share_out(before, row)
+    def _take_counted(self, row: _CountedSocket) -> None:
+        key = type(row), row.id
+        self._share_out(self._counted.pop(key, None), row)
         if row.closed:
-            self._passed_on.pop((rows.UdpSocket, row.id), None)
+            self._passed_on.pop(key, None)
         else:
-            self._udp[row.id] = row
+            self._counted[key] = row
 
     def _take_unlisted(self, event: events.Unlisted) -> None:
         counted = event.unlisted
@@ -344,7 +360,7 @@ class Store:
     def _was_passed_on(self, before: _Carrier, row: _Carrier) -> bool:
         if row.pid is None or (before.pid, before.process_start_time) == (row.pid, row.process_start_time):
             return False
-        if isinstance(before, rows.UdpSocket):
+        if isinstance(before, _CountedSocket):
             return True  # also from nobody: several processes had sent on it
         if before.pid is None or before.process_start_time is None:
             return False
@@ -357,13 +373,15 @@ class Store:
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is None:
             if row.pid is None:
-                protocol = "udp" if isinstance(share, rows.UdpTotals) else "tcp"
-                self._unattributed[protocol] += sign * (share.tx_bytes + share.rx_bytes)
+                self._unattributed[_PROTOCOLS[type(share)]] += sign * (share.tx_bytes + share.rx_bytes)
             return
-        if isinstance(share, rows.UdpTotals):
-            totals.add_udp(share, sign)
-        else:
-            totals.add_tcp(share, sign)
+        match share:
+            case rows.TcpTotals():
+                totals.add_tcp(share, sign)
+            case rows.UdpTotals():
+                totals.add_udp(share, sign)
+            case rows.OtherTotals():
+                totals.add_other(share, sign)
 
     def _count_leaking(self, now: datetime) -> None:
         """Connections leak by time alone, so this is done at each tick."""
@@ -423,6 +441,8 @@ def _less(share: _Share, earlier: _Share | None) -> _Share:
 
 
 def _share(row: _Carrier) -> _Share:
+    if isinstance(row, rows.OtherSocket):
+        return rows.OtherTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     if isinstance(row, rows.UdpSocket):
         return rows.UdpTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     closed = row.state == "closed"
@@ -484,6 +504,7 @@ def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_
         rx_bytes_per_s=rx_rate,
         tcp=_in_bounds(totals.tcp),
         udp=_in_bounds(totals.udp),
+        other=_in_bounds(totals.other),
         dns=rows.DnsTotals(
             queries=_bounded(totals.queries),
             answered=_bounded(totals.answered),

@@ -14,7 +14,7 @@ class StreamFilter:
     """Passes the events of rows that pass, and from then on every later version of such a row.
 
     Without that a row would stay for ever as it was when it last passed: with `state:established` a connection would
-    never close. UDP sockets pass with their process, and what frames the stream always does.
+    never close. Sockets that only count bytes pass with their process, and what frames the stream always does.
     """
 
     def __init__(self, chosen: Filter) -> None:
@@ -23,8 +23,9 @@ class StreamFilter:
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
-        if isinstance(event, events.UdpChanged):
-            socket, processes = event.udp, PROCESSES.event
+        if isinstance(event, events.UdpChanged | events.OtherChanged):
+            socket = event.udp if isinstance(event, events.UdpChanged) else event.other
+            processes = PROCESSES.event
             return (
                 self._test(PROCESSES, event) is None
                 or (socket.pid, socket.process_start_time) in self._passed[processes]

@@ -6,6 +6,7 @@ from nettop.kernel import abi
 from nettop.kernel.abi import DnsPacket, KernelRecord, ProcessEvent, ProcessKey, SocketRecord
 from nettop.kernel.scope import Scope
 from nettop.model.events import AnyEvent, Unlisted
+from nettop.model.rows import OtherSocket
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed, is_over
@@ -32,7 +33,8 @@ class Tracker:
         self._names = NameTable()
         self._dns = DnsTracker(clock, self._names)
         self._connections = ConnectionTracker(clock, self._names)
-        self._udp = UdpTracker(clock)
+        # of sockets that are not TCP's, by what their packets are counted as
+        self._counted = {abi.IPPROTO_UDP: UdpTracker(clock), abi.PROTOCOL_OTHER: UdpTracker(clock, OtherSocket)}
         self._processes = ProcessTracker(clock, describe, user_name)
 
     @property
@@ -63,7 +65,7 @@ class Tracker:
             return list(self._processes.event(record))
         if record.protocol == abi.IPPROTO_TCP:
             return self._told(self._connections.ended(record))
-        return self._udp_record(record, None)
+        return self._counted_record(record, None)
 
     def sockets(self, records: Sequence[SocketRecord], pass_ns: int, rates: bool = True) -> list[AnyEvent]:
         """Records of the iterator, from a pass that began at pass_ns; without `rates` those of the last stand."""
@@ -75,7 +77,7 @@ class Tracker:
             if self._is_out_of_scope(record):
                 events.extend(self._lost_sight(record))
             elif record.protocol != abi.IPPROTO_TCP:
-                events.extend(self._udp_record(record, pass_ns))
+                events.extend(self._counted_record(record, pass_ns))
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
         return events
@@ -100,7 +102,9 @@ class Tracker:
     def outlives_owner(self) -> bool:
         """Whether there is a socket that is owned by a process that has ended since the last call."""
         ended = self._processes.newly_ended()
-        return bool(ended) and (self._connections.owned_by(ended) or self._udp.owned_by(ended))
+        return bool(ended) and (
+            self._connections.owned_by(ended) or any(counted.owned_by(ended) for counted in self._counted.values())
+        )
 
     def new_of_ended(self, records: Sequence[SocketRecord]) -> list[SocketRecord]:
         """The sockets that have not been told yet and are owned by a process that has ended."""
@@ -108,9 +112,14 @@ class Tracker:
             record
             for record in records
             if record.owner_certainty != abi.OWNER_UNKNOWN
-            and (self._connections.is_new(record) if record.protocol == abi.IPPROTO_TCP else self._udp.is_new(record))
+            and self._is_new(record)
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
+
+    def _is_new(self, record: SocketRecord) -> bool:
+        if record.protocol == abi.IPPROTO_TCP:
+            return self._connections.is_new(record)
+        return self._counted[record.protocol].is_new(record)
 
     def dns_left_out(self, counts: LeftOut, time_ns: int) -> None:
         """Before tick(): what of DNS the kernel side did not hand on until then."""
@@ -121,7 +130,8 @@ class Tracker:
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = map_was_full
         events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
-        events.extend(self._udp.finish_pass(pass_ns, complete))
+        for counted in self._counted.values():
+            events.extend(counted.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))
         events.extend(self._processes.tick(now))
         if complete:
@@ -146,18 +156,18 @@ class Tracker:
         row = UnlistedRow(pid=who.key.pid, process_start_time=start_time, **counts)
         return [*self._processes.seen(who, netns, time), Unlisted(time=time, unlisted=row)]
 
-    def _udp_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
+    def _counted_record(self, record: SocketRecord, pass_ns: int | None) -> list[AnyEvent]:
         """A socket as the pass that began at pass_ns found it, or (None) at its release."""
-        process = owner(record)
+        process, tracker = owner(record), self._counted[record.protocol]
         if not self._is_watched(process, record.owner_comm):
             return []
         output: list[AnyEvent] = []
-        if counts := self._udp.newly_unlisted(record):
+        if counts := tracker.newly_unlisted(record):
             first_owner = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
             who = Sighting(first_owner, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._unlisted(who, record.netns, record.time_ns, counts))
         lives = pass_ns is not None and not is_over(record)
-        event = self._udp.live(record, pass_ns or 0) if lives else self._udp.released(record)
+        event = tracker.live(record, pass_ns or 0) if lives else tracker.released(record)
         if process is not None:
             who = Sighting(process, record.owner_uid, record.owner_comm, record.seen_ns)
             output.extend(self._processes.seen(who, record.netns, event.time))
@@ -179,7 +189,7 @@ class Tracker:
     def _lost_sight(self, record: SocketRecord) -> list[AnyEvent]:
         """A socket that was passed on to a process that is not watched: for those that are, it is over."""
         if record.protocol != abi.IPPROTO_TCP:
-            return list(self._udp.lose(record))
+            return list(self._counted[record.protocol].lose(record))
         return [observed.event for observed in self._connections.lose(record)]
 
     def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:

@@ -1,13 +1,14 @@
-"""UDP bytes: the kernel's records of sockets as rows."""
+"""Bytes of sockets that are not TCP's: the kernel's records as rows."""
 
 from collections.abc import Container
+from datetime import datetime
 
 from msgspec.structs import replace
 
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
-from nettop.model.events import UdpChanged
-from nettop.model.rows import UdpSocket
+from nettop.model.events import OtherChanged, UdpChanged
+from nettop.model.rows import OtherSocket, UdpSocket
 from nettop.text import comm_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.live_sockets import Known, LiveSockets
@@ -15,17 +16,25 @@ from nettop.tracking.live_sockets import Known, LiveSockets
 _MODULUS = 1 << 32  # of the kernel's counters
 
 
+_Socket = UdpSocket | OtherSocket
+Changed = UdpChanged | OtherChanged
+
+
 class _Live(Known, frozen=True, gc=False):
-    row: UdpSocket
+    row: _Socket
     owner: ProcessKey  # of several that have sent on it the first
     unlisted: tuple[int, int, int]  # queries, answered, failed
 
 
 class UdpTracker:
-    """Takes records of UDP sockets: `released` at the perf events, `live` and `finish_pass` at each tick."""
+    """Takes records of UDP sockets: `released` at the perf events, `live` and `finish_pass` at each tick.
 
-    def __init__(self, clock: Clock) -> None:
+    Or of those that are neither TCP's nor UDP's, with OtherSocket for `row`.
+    """
+
+    def __init__(self, clock: Clock, row: type[_Socket] = UdpSocket) -> None:
         self._clock = clock
+        self._row_class = row
         self._sockets: LiveSockets[_Live] = LiveSockets()
         self._last_id = 0
 
@@ -45,11 +54,11 @@ class UdpTracker:
         differences = ((after - earlier) % _MODULUS for after, earlier in zip(now, before, strict=True))
         return dict(zip(("queries", "answered", "failed"), differences, strict=True))
 
-    def released(self, record: SocketRecord) -> UdpChanged:
+    def released(self, record: SocketRecord) -> Changed:
         """The socket's row as its end left it."""
         return self._told(record, self._row(record, self._sockets.take(record), closed=True))
 
-    def live(self, record: SocketRecord, pass_ns: int) -> UdpChanged:
+    def live(self, record: SocketRecord, pass_ns: int) -> Changed:
         """The socket's row as the iterator found it in the pass that began at pass_ns."""
         known = self._sockets.found(record, pass_ns)
         row = self._row(record, known, closed=False)
@@ -57,20 +66,19 @@ class UdpTracker:
         self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, _owner_of(record), told))
         return self._told(record, row)
 
-    def lose(self, record: SocketRecord) -> list[UdpChanged]:
+    def lose(self, record: SocketRecord) -> list[Changed]:
         """A socket that is not to be looked at any longer, with its counters as they were known last."""
         known = self._sockets.take(record)
         return [] if known is None else [self._told(record, replace(known.row, closed=True))]
 
-    def finish_pass(self, pass_ns: int, complete: bool) -> list[UdpChanged]:
+    def finish_pass(self, pass_ns: int, complete: bool) -> list[Changed]:
         """After the iterator's last record: what is gone though its release was lost, with its counters as last seen.
 
         `complete` says that the pass reported every socket, changed or not.
         """
         now = self._clock.wall(pass_ns)
         return [
-            UdpChanged(time=now, udp=replace(known.row, closed=True))
-            for known in self._sockets.finish_pass(pass_ns, complete)
+            _changed(now, replace(known.row, closed=True)) for known in self._sockets.finish_pass(pass_ns, complete)
         ]
 
     def is_new(self, record: SocketRecord) -> bool:
@@ -81,11 +89,11 @@ class UdpTracker:
         """Whether one of these has a socket."""
         return any(known.owner in processes for known in self._sockets)
 
-    def _row(self, record: SocketRecord, known: _Live | None, closed: bool) -> UdpSocket:
+    def _row(self, record: SocketRecord, known: _Live | None, closed: bool) -> _Socket:
         if known is None:
             self._last_id += 1
         process = owner(record)
-        return UdpSocket(
+        return self._row_class(
             id=self._last_id if known is None else known.row.id,
             pid=process.pid if process else None,
             process_start_time=self._clock.wall_of_boot(process.start_boot_ns) if process else None,
@@ -97,8 +105,12 @@ class UdpTracker:
             closed=closed,
         )
 
-    def _told(self, record: SocketRecord, row: UdpSocket) -> UdpChanged:
-        return UdpChanged(time=self._clock.wall(record.time_ns), udp=row)
+    def _told(self, record: SocketRecord, row: _Socket) -> Changed:
+        return _changed(self._clock.wall(record.time_ns), row)
+
+
+def _changed(time: datetime, row: _Socket) -> Changed:
+    return UdpChanged(time=time, udp=row) if isinstance(row, UdpSocket) else OtherChanged(time=time, other=row)
 
 
 _NONE = 0, 0, 0

@@ -63,7 +63,8 @@ def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
     """The second line: what is missing, loud; of a recording where and when it was made; filter and scope, if any."""
     parts = []
     missing = view.losses(snapshot.losses)
-    unattributed = snapshot.losses.udp_unattributed_bytes + snapshot.losses.tcp_unattributed_bytes
+    lost = snapshot.losses
+    unattributed = lost.udp_unattributed_bytes + lost.tcp_unattributed_bytes + lost.other_unattributed_bytes
     if unattributed:
         missing.append(f"{human.size(unattributed)} unattributed")
     parts.append((f" ! {', '.join(missing)} ", "losses") if missing else (" nothing lost ", "quiet"))

@@ -307,11 +307,17 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 8,
            lambda r, _: f"! {r.udp.rx_dropped}" if r.udp.rx_dropped else _DASH, "udp.rx_dropped", "right",
            descending=True),
+    Column("other", "OTHER", "bytes of ICMP, SCTP and raw sockets, both ways; not in TX and RX", 6, 10,
+           lambda r, _: human.rate(_other(r)), lambda r, _: _other(r), "right", descending=True),
     Column("exited", "EXITED", "when it ended", 8, 8, lambda r, _: human.clock(r.exited_at), "exited_at",
            descending=True),
     Column("command", "COMMAND", "its command line", 20, 9, lambda r, _: " ".join(r.cmdline or ()) or _DASH,
            "cmdline", grow=8),
 )  # fmt: skip
+
+
+def _other(row: Process) -> int:
+    return row.other.tx_bytes + row.other.rx_bytes
 
 
 def _dns_failures(row: Process) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
-from nettop.model.rows import Connection, DnsQuery, Process, Side
+from nettop.model.rows import Connection, DnsQuery, OtherTotals, Process, Side, UdpTotals
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms
@@ -63,7 +63,8 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
         ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
-        ("UDP", f"tx {human.size(row.udp.tx_bytes)}  rx {human.size(row.udp.rx_bytes)}{_refused(row.udp.rx_dropped)}"),
+        ("UDP", _both_ways(row.udp)),
+        ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("DNS", _dns_counts(row)),
     )
     return Detail(
@@ -96,6 +97,10 @@ def _tcp_counts(row: Process) -> str:
 
 def _leaking(row: Process) -> str:
     return f", {row.leaking} closed by the far end over a minute ago and still open here" if row.leaking else ""
+
+
+def _both_ways(totals: UdpTotals | OtherTotals) -> str:
+    return f"tx {human.size(totals.tx_bytes)}  rx {human.size(totals.rx_bytes)}{_refused(totals.rx_dropped)}"
 
 
 def _refused(datagrams: int) -> str:

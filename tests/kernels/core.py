@@ -6,14 +6,16 @@ at first; nettop watches the whole machine, on which nothing else talks.
 
 import json
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Connection, UdpTotals
+from nettop.model.rows import Connection, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
 from tests.live.lab import (
@@ -34,7 +36,7 @@ from tests.live.lab import (
 from tests.live.truth import owners
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
-ANSWER, RESET, HOLD, ECHO, REFUSING, CLOSED = 7001, 7002, 7004, 7007, 7008, 7999
+ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, CLOSED = 7001, 7002, 7004, 7007, 7008, 7009, 7999
 OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
 SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
 
@@ -152,6 +154,44 @@ def test_reset_by_the_server(lab: Lab) -> None:
     assert (row.end, row.tx_bytes) == ("reset-by-peer", 13)
     row = only(connections_of(lab.settled(lab.servers["reset"], connections=1), lab.servers["reset"]))
     assert (row.end, row.rx_bytes) == ("reset-by-us", 13)
+
+
+def test_time_in_each_state(lab: Lab) -> None:
+    leaker = started(lab.near.play(programs.tcp_leak, address="127.0.0.1", port=LEAK), "listening")
+    client = started(lab.near.play(programs.tcp_leave, address="127.0.0.1", port=LEAK), "connected")
+    started(leaker, "accepted")
+    client.say("close")
+    client.hear(PATIENCE_S)
+    eof_ns = leaker.hear(PATIENCE_S)
+    gone = only(connections_of(lab.settled(client, connections=1), client))
+    assert (gone.closed_first, set(gone.states_ms)) == ("local", {"syn-sent", "established", "fin-wait-1"})
+    before_ns = time.monotonic_ns()
+    leaker.say("close")
+    leaker.hear(PATIENCE_S)
+    row = only(connections_of(lab.settled(leaker, connections=1), leaker))
+    assert (row.closed_first, set(row.states_ms)) == ("remote", {"established", "close-wait", "last-ack"})
+    assert row.states_ms["close-wait"] >= (before_ns - eof_ns) / 1e6
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_RAW, socket.SOCK_DGRAM])
+def test_pings(lab: Lab, kind: int) -> None:
+    ranged = lab.near.inside("sh", "-c", "echo 0 1000 > /proc/sys/net/ipv4/ping_group_range")
+    subprocess.run(ranged, check=True)
+    ping = lab.near.play(
+        programs.handle_packets, family=socket.AF_INET, kind=kind, protocol=socket.IPPROTO_ICMP, receive_bytes=0
+    )
+    started(ping, "ready")
+    request = programs.echo_request(socket.AF_INET, 100)
+    ping.say(["send", request.hex(), FAR_IPV4])
+    assert ping.hear(PATIENCE_S) == len(request)
+    ping.say(["read", 1])
+    assert ping.hear(PATIENCE_S) == [1, len(request)]
+    ping.say(None)
+    ping.end(PATIENCE_S)
+    expected = OtherTotals(tx_bytes=len(request), rx_bytes=len(request))
+    lab.watch.until(
+        lambda now: [row.other for row in now.processes if row.pid == ping.pid] == [expected], "its bytes", PATIENCE_S
+    )
 
 
 def test_older_than_nettop(lab: Lab) -> None:

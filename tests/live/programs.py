@@ -18,6 +18,7 @@ from typing import Any
 
 DNS_PORT = 53
 PR_SET_NAME = 15  # prctl(2)
+ICMPV6_FILTER, ICMPV6_ECHO_REPLY = 1, 129  # include/uapi/linux/icmpv6.h
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
@@ -666,6 +667,50 @@ def close_under_a_flood(address: str, port: int, sockets: int) -> None:
             udp.bind((address, port))
     os.kill(child, 9)
     os.waitpid(child, 0)
+
+
+def handle_packets(family: int, kind: int, protocol: int, receive_bytes: int = 0, comm: str = "packets") -> None:
+    """A socket that does what it is told: ["send", hexadecimal, address], ["read", packets] or ["drain"], until null.
+
+    Says the bytes that it sent, or how many packets it read and their payload of IP.
+    """
+    rename(comm)
+    with socket.socket(family, kind, protocol) as raw:
+        if receive_bytes:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        has_header = kind == socket.SOCK_RAW and family == socket.AF_INET  # raw(7)
+        if kind == socket.SOCK_RAW and protocol == socket.IPPROTO_ICMPV6:
+            raw.setsockopt(protocol, ICMPV6_FILTER, only_echo_replies())  # as ping(8) does
+        say("ready")
+        while (told := hear()) is not None:
+            if told[0] == "send":
+                say(raw.sendto(bytes.fromhex(told[1]), (told[2], 0)))
+                continue
+            wanted, packets, payload = (told[1] if told[0] == "read" else None), 0, 0
+            raw.settimeout(20 if wanted else 0)
+            with suppress(BlockingIOError):
+                while packets != wanted:
+                    got = raw.recv(65535)
+                    packets += 1
+                    payload += len(got) - ((got[0] & 15) * 4 if has_header else 0)
+            say([packets, payload])
+
+
+def only_echo_replies() -> bytes:
+    """A struct icmp6_filter (RFC 3542 section 3.2): a bit for each type that does not pass."""
+    blocked = ~(1 << ICMPV6_ECHO_REPLY) & (1 << 256) - 1
+    return b"".join(struct.pack("=I", blocked >> shift & 0xFFFFFFFF) for shift in range(0, 256, 32))
+
+
+def echo_request(family: int, size: int, number: int = 1) -> bytes:
+    """An ICMP echo request with so many bytes of data (RFC 792, RFC 4443 section 4.1)."""
+    body = struct.pack("!HH", 7, number) + bytes(size)
+    if family == socket.AF_INET6:
+        return struct.pack("!BBH", 128, 0, 0) + body  # the kernel fills in the checksum
+    words = sum(struct.unpack(f"!{len(body) // 2}H", body)) + 0x0800
+    while words >> 16:
+        words = (words & 0xFFFF) + (words >> 16)
+    return struct.pack("!BBH", 8, 0, 0xFFFF & ~words) + body
 
 
 def make_sockets(count: int) -> None:

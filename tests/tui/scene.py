@@ -262,6 +262,7 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         ),
         process(
             "unbound", tx_bytes=300, rx_bytes=900, udp=rows.UdpTotals(tx_bytes=300, rx_bytes=900, rx_dropped=17),
+            other=rows.OtherTotals(tx_bytes=640, rx_bytes=1_280),
             dns=rows.DnsTotals(queries=2, answered=1, failed=1, timeouts=1),
         ),
         process("バックアップ", exited_at=builders.at(30), tcp=rows.TcpTotals(opened=1)),

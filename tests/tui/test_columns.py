@@ -162,6 +162,11 @@ def test_how_long_in_its_state() -> None:
     assert said("in_state", builders.connection()) == "-"
 
 
+def test_other_protocols() -> None:
+    row = builders.process(other=rows.OtherTotals(tx_bytes=640, rx_bytes=1280))
+    assert [said("other", row), said("other", builders.process())] == ["1.9K", "-"]
+
+
 def test_leaks() -> None:
     assert [said("leaking", builders.process(leaking=count)) for count in (0, 87)] == ["-", "! 87"]
 

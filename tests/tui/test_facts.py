@@ -206,3 +206,11 @@ def test_leaks_of_a_process() -> None:
     assert facts(detail(row, busy(), NOW))["TCP"].endswith(
         ", 0 segments sent again, 3 closed by the far end over a minute ago and still open here"
     )
+
+
+def test_other_protocols_of_a_process() -> None:
+    row = process("curl", other=rows.OtherTotals(tx_bytes=640, rx_bytes=1280, rx_dropped=2))
+    assert facts(detail(row, busy(), NOW))["other"] == (
+        "tx 640B  rx 1.2K  2 datagrams refused, mostly for lack of space in the receive buffer"
+        "  (ICMP, SCTP, raw sockets)"
+    )

@@ -10,7 +10,7 @@ from nettop.export.json import snapshot_json
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.events import Unlisted as UnlistedSeen
-from nettop.model.rows import DnsQuery, DnsTotals, Latency, Losses, Process, TcpTotals, UdpTotals, Unlisted
+from nettop.model.rows import DnsQuery, DnsTotals, Latency, Losses, OtherTotals, Process, TcpTotals, UdpTotals, Unlisted
 from nettop.model.store import DEFAULT_HISTORY, History, Store, replayed
 from tests.builders import (
     BASE,
@@ -21,6 +21,7 @@ from tests.builders import (
     connection,
     dns_query,
     identity,
+    other_socket,
     process,
     start,
     tick,
@@ -322,6 +323,36 @@ def test_udp_bytes_of_several_processes_stay_nobody_s_when_one_is_left() -> None
     subject = store(told(udp_socket(**NOBODY, tx_bytes=12)), told(udp_socket(tx_bytes=20), 2))
     assert curl(subject).udp == UdpTotals(tx_bytes=8)
     assert subject.snapshot().losses.udp_unattributed_bytes == 12
+
+
+# Other protocols
+
+
+def test_other_bytes_are_counted_apart() -> None:
+    subject = store(
+        told(udp_socket(tx_bytes=15, rx_bytes=20)),
+        told(other_socket(tx_bytes=64, rx_bytes=84)),  # with the id of the other: ids are those of its kind
+        told(other_socket(tx_bytes=128, rx_bytes=168, rx_dropped=1, closed=True), 2),
+        told(other_socket(id=2, tx_bytes=1)),
+    )
+    assert curl(subject).other == OtherTotals(tx_bytes=129, rx_bytes=168, rx_dropped=1)
+    assert curl(subject).udp == UdpTotals(tx_bytes=15, rx_bytes=20)
+    assert (curl(subject).tx_bytes, curl(subject).rx_bytes) == (15, 20)
+
+
+def test_other_bytes_without_an_owner() -> None:
+    subject = store(told(other_socket(**NOBODY, tx_bytes=10, rx_bytes=20)))
+    losses = subject.snapshot().losses
+    assert (losses.other_unattributed_bytes, losses.udp_unattributed_bytes, losses.tcp_unattributed_bytes) == (30, 0, 0)
+
+
+def test_other_bytes_stay_with_who_passed_the_socket_on() -> None:
+    subject = store(
+        told(identity(pid=77, start_time=at(0.5), comm="heir")),
+        told(other_socket(tx_bytes=10)),
+        told(other_socket(**HEIR, tx_bytes=25), 2),
+    )
+    assert (first(subject).other, heir(subject).other) == (OtherTotals(tx_bytes=10), OtherTotals(tx_bytes=15))
 
 
 # DNS

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from nettop.model import events, rows, stream_filter
 from nettop.model.filter import Filter
 from nettop.model.stream_filter import StreamFilter
-from tests.builders import answered, at, connection, dns_query, identity, tick, udp_socket
+from tests.builders import answered, at, connection, dns_query, identity, other_socket, tick, udp_socket
 
 
 def changed(row: rows.Connection) -> events.ConnectionChanged:
@@ -51,6 +51,8 @@ def test_a_udp_socket_passes_with_its_process() -> None:
         assert told == (process is mine)
         socket = udp_socket(pid=process.pid, process_start_time=process.start_time)
         assert passes(events.UdpChanged(time=at(2), udp=socket)) == (process is mine)
+        raw = other_socket(pid=process.pid, process_start_time=process.start_time)
+        assert passes(events.OtherChanged(time=at(2), other=raw)) == (process is mine)
 
 
 def test_what_frames_the_stream_always_passes() -> None:

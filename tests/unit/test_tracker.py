@@ -8,7 +8,15 @@ from dnslib import DNSRecord
 from nettop.kernel import abi
 from nettop.kernel.abi import PROCESS_EXEC
 from nettop.kernel.scope import Scope
-from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, ProcessChanged, UdpChanged, Unlisted
+from nettop.model.events import (
+    AnyEvent,
+    ConnectionChanged,
+    DnsChanged,
+    OtherChanged,
+    ProcessChanged,
+    UdpChanged,
+    Unlisted,
+)
 from nettop.tracking.tracker import Tracker
 from tests.builders import (
     CLOCK,
@@ -46,6 +54,8 @@ def kinds(events: list[AnyEvent]) -> list[type]:
         (socket_record(closed=1), ConnectionChanged),
         (udp_record(), UdpChanged),
         (udp_record(closed=1), UdpChanged),
+        (udp_record(protocol=abi.PROTOCOL_OTHER), OtherChanged),
+        (udp_record(protocol=abi.PROTOCOL_OTHER, closed=1), OtherChanged),
     ],
 )
 def test_a_process_is_told_before_what_it_did_and_once(record: Any, kind: type) -> None:
@@ -61,6 +71,7 @@ def test_a_process_is_told_before_what_it_did_and_once(record: Any, kind: type) 
         (socket_record(closed=1, **without_owner()), ConnectionChanged),
         (udp_record(**without_owner()), UdpChanged),
         (udp_record(flags=abi.SOCKET_SHARED), UdpChanged),
+        (udp_record(protocol=abi.PROTOCOL_OTHER, **without_owner()), OtherChanged),
     ],
 )
 def test_of_nobody_no_process_is_told(record: Any, kind: type) -> None:

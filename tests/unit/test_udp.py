@@ -6,20 +6,25 @@ import pytest
 from msgspec.structs import replace
 
 from nettop.kernel import abi
-from nettop.model.events import UdpChanged
-from nettop.model.rows import UdpSocket
-from nettop.tracking.udp import UdpTracker
+from nettop.model.events import OtherChanged, UdpChanged
+from nettop.model.rows import OtherSocket, UdpSocket
+from nettop.tracking.udp import Changed, UdpTracker
 from tests.builders import CLOCK, CURL, NETNS, at, ns, udp_record, without_owner
 
 PASS, NEXT_PASS, LAST_PASS = ns(2), ns(3), ns(4)
 
 
+def row_of(event: Changed) -> UdpSocket:
+    assert isinstance(event, UdpChanged)
+    return event.udp
+
+
 def live(subject: UdpTracker, pass_ns: int = PASS, **changes: Any) -> UdpSocket:
-    return subject.live(udp_record(**changes), pass_ns).udp
+    return row_of(subject.live(udp_record(**changes), pass_ns))
 
 
 def released(subject: UdpTracker, **changes: Any) -> UdpSocket:
-    return subject.released(udp_record(closed=1, **changes)).udp
+    return row_of(subject.released(udp_record(closed=1, **changes)))
 
 
 def test_a_socket() -> None:
@@ -98,7 +103,7 @@ def test_a_socket_that_a_later_one_replaced_and_whose_release_was_lost_ends() ->
     live(subject, tx_bytes=5)
     live(subject, NEXT_PASS, seen_ns=ns(1.5))
     subject.finish_pass(NEXT_PASS, complete=False)
-    assert [event.udp.id for event in subject.finish_pass(LAST_PASS, complete=False)] == [1]
+    assert [row_of(event).id for event in subject.finish_pass(LAST_PASS, complete=False)] == [1]
 
 
 def test_a_pass_that_reports_only_what_changed_ends_nothing() -> None:
@@ -130,3 +135,13 @@ def test_what_was_counted_of_a_socket_that_is_set_aside_is_not_counted_again() -
     live(subject, ns(3), seen_ns=ns(2.5))  # the next socket at its address
     told = subject.newly_unlisted(replace(first, unlisted_queries=5, closed=1))
     assert told == {"queries": 2, "answered": 0, "failed": 0}
+
+
+def test_a_socket_for_another_protocol() -> None:
+    subject = UdpTracker(CLOCK, OtherSocket)
+    record = udp_record(protocol=abi.PROTOCOL_OTHER, tx_bytes=64, rx_bytes=128, rx_dropped=1)
+    event = subject.live(record, PASS)
+    assert isinstance(event, OtherChanged)
+    row = event.other
+    assert (row.pid, row.tx_bytes, row.rx_bytes, row.rx_dropped) == (CURL.pid, 64, 128, 1)
+    assert subject.lose(record) == [OtherChanged(time=event.time, other=replace(row, closed=True))]
