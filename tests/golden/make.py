@@ -14,7 +14,7 @@ from nettop.model import events, rows
 from nettop.model.filter import Filter
 from nettop.model.store import replayed
 from nettop.settings.resolve import as_toml, resolve
-from tests.builders import CLOCK, CURL, a_recording, at, identity, told
+from tests.builders import CLOCK, CURL, a_recording, at, identity, other_socket, told
 
 HERE = Path(__file__).parent
 CONFIG_PATH = "/home/ada/.config/nettop/config.toml"
@@ -38,6 +38,7 @@ def recording() -> list[events.AnyEvent]:
     )
     return [
         *before,
+        told(other_socket(tx_bytes=84, rx_bytes=168), 3.5),
         events.Unlisted(time=at(3.6), unlisted=unlisted),
         told(identity(exited_at=at(3.7)), 3.7),
         last_tick,
