@@ -60,7 +60,7 @@ struct socket_entry {
 	__u8 flags;
 	__u8 reported_state;  /* 0: never reported */
 	__u8 reported_owner;
-	__u8 pad;
+	__u8 dropped;         /* 1: something of it was counted in `drops` */
 	__u32 kept_dropped;   /* datagrams that the socket had refused before the entry was made; not TCP */
 	__u32 held_scan;      /* the last scan of open files during which the owner held the socket, or that began before it */
 	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
@@ -164,6 +164,48 @@ struct unlisted {
 };
 _Static_assert(sizeof(struct unlisted) == 120, "unlisted");
 
+/* What is counted in `drops` and `strays`, and what `reason` is then. */
+#define PACKET_DROPPED 0 /* enum skb_drop_reason */
+#define RESET_SENT 1     /* enum sk_rst_reason, or REASON_UNTOLD */
+#define RESET_RECEIVED 2 /* 0 */
+#define ICMP_SENT 3      /* ICMP type << 8 | code, RFC 792 */
+#define ICMP_RECEIVED 4  /* errno that it became */
+
+#define REASON_UNTOLD 4294967295 /* the kernel gives none, before Linux 6.12 */
+
+/*
+ * Key of the maps `drops` and `owner_drops`: what happened to packets of a socket that `sockets` has, or had; in the
+ * latter, of all those of one process for which the former had no room.
+ */
+struct drop_key {
+	__u64 socket;  /* or pid */
+	__u64 seen_ns; /* with the socket, its identity; or start_boot_ns */
+	__u32 reason;
+	__u32 kind;    /* PACKET_DROPPED and so on */
+	__u64 generation; /* as in struct unlisted_key */
+};
+_Static_assert(sizeof(struct drop_key) == 32, "drop_key");
+
+struct drop_count {
+	struct process_id owner; /* of the socket; zero: not known, or not one alone */
+	__u64 packets; /* as the kernel handles them: several segments in one (GSO, GRO) are one */
+	__u32 netns;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct drop_count) == 48, "drop_count");
+
+/* Key of the map `strays`, whose values are numbers of packets too: the same of packets that no known socket has. */
+struct stray_key {
+	__u8 remote_address[ADDRESS_BYTES]; /* who sent it; of a packet that was made here, to whom */
+	__u32 netns;
+	__u32 reason;
+	__u8 kind;
+	__u8 ip_version;
+	__u8 pad[6];
+	__u64 generation;
+};
+_Static_assert(sizeof(struct stray_key) == 40, "stray_key");
+
 /*
  * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.
  * What lies behind the record is noise.
@@ -197,6 +239,7 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define DNS_REPEATS 8              /* questions sent again that no row counts, because they came too fast */
 #define DNS_LEFT_OUT 9             /* segments of DNS over TCP and messages of multicast DNS, likewise */
 #define DNS_QUESTIONS_PUSHED_OUT 10 /* of the table of those that wait for an answer */
-#define LOSS_COUNTERS 11
+#define DROPS_WITHOUT_ROOM 11       /* packets that these maps had no room to count */
+#define LOSS_COUNTERS 12
 
 #endif

@@ -211,6 +211,28 @@ static __always_inline u32 netns_of(void *sk, int typed)
 	return inode;
 }
 
+/* The far end of a connected socket, as its packets have it: IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) is IPv4. */
+static __always_inline u8 read_far_address(u8 *address, void *sk)
+{
+	u8 ip_version = 4;
+	u32 words[4] = {};
+	u16 family = 0;
+
+	LOAD(family, sk, OFFSET_sock_common_skc_family);
+	if (family == AF_INET6)
+		READ(words, sk, OFFSET_sock_common_skc_v6_daddr);
+	if (family == AF_INET) {
+		LOAD(words[0], sk, OFFSET_sock_common_skc_daddr);
+	} else if (!words[0] && !words[1] && words[2] == __builtin_bswap32(0xffff)) {
+		words[0] = words[3];
+		words[2] = words[3] = 0;
+	} else {
+		ip_version = 6;
+	}
+	__builtin_memcpy(address, words, sizeof(words));
+	return ip_version;
+}
+
 static __always_inline int netns_in_scope(u32 netns)
 {
 #ifdef SCOPE_NETNS

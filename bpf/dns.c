@@ -596,32 +596,11 @@ static __always_inline void dns_answer_dropped(void *ctx, void *sk)
 	spill_if_refused(dns_events.perf_submit(ctx, &event, sizeof(event)), LOST_DNS_EVENTS, &event, sizeof(event));
 }
 
-/* The far end of a connected socket, as its packets have it: IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) is IPv4. */
-static __always_inline void read_connected(struct dns_packet *event, void *sk)
-{
-	u32 words[4] = {};
-	u16 family = 0;
-
-	LOAD(family, sk, OFFSET_sock_common_skc_family);
-	if (family == AF_INET6)
-		READ(words, sk, OFFSET_sock_common_skc_v6_daddr);
-	event->ip_version = 4;
-	if (family == AF_INET) {
-		LOAD(words[0], sk, OFFSET_sock_common_skc_daddr);
-	} else if (!words[0] && !words[1] && words[2] == __builtin_bswap32(0xffff)) {
-		words[0] = words[3];
-		words[2] = words[3] = 0;
-	} else {
-		event->ip_version = 6;
-	}
-	__builtin_memcpy(event->server_address, words, sizeof(words));
-}
-
 #define ECONNREFUSED 111 /* port unreachable: nobody listens there */
 
 /*
  * inet_sk_error_report(sk), Linux 5.14 and later: an ICMP error has come to a socket, and whoever waits on it is woken
- * with it. Only a connected socket says which server that was.
+ * with it: one that is connected, which says what server that was, or that has asked for errors (IP_RECVERR).
  */
 int socket_error(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -635,15 +614,15 @@ int socket_error(struct bpf_raw_tracepoint_args *ctx)
 	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
 	if (protocol != IPPROTO_UDP)
 		return 0;
+	LOAD(error, sk, OFFSET_sock_sk_err);
+	entry = sockets.lookup(&key);
+	if (entry && error && error != ECONNABORTED)
+		count_of_socket(key, entry, ICMP_RECEIVED, error);
 	LOAD(port, sk, OFFSET_sock_common_skc_dport);
 	event.server_port = HOST_ORDER(port);
-	if (!IS_DNS_PORT(event.server_port))
-		return 0;
-	LOAD(error, sk, OFFSET_sock_sk_err);
-	if (error != ECONNREFUSED)
+	if (!IS_DNS_PORT(event.server_port) || error != ECONNREFUSED)
 		return 0;
 	event.netns = netns_of(sk, TYPED);
-	entry = sockets.lookup(&key);
 	if (!netns_in_scope(event.netns) || !socket_in_scope(entry, 0))
 		return 0;
 	event.time_ns = bpf_ktime_get_ns();
@@ -654,7 +633,7 @@ int socket_error(struct bpf_raw_tracepoint_args *ctx)
 	event.kind = DNS_REFUSED;
 	event.protocol = IPPROTO_UDP;
 	LOAD(event.socket_cookie, sk, OFFSET_sock_common_skc_cookie);
-	read_connected(&event, sk);
+	event.ip_version = read_far_address(event.server_address, sk);
 	spill_if_refused(dns_events.perf_submit(ctx, &event, sizeof(event)), LOST_DNS_EVENTS, &event, sizeof(event));
 	return 0;
 }

@@ -110,6 +110,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		record->entry.kept_tx_bytes = record->tx_bytes;
 		record->entry.kept_rx_bytes = record->rx_bytes;
 	}
+	remember_aborted(record);
 	if (entry && count_connection(record))
 		return;
 	spill_if_refused(tcp_events.perf_submit(ctx, record, sizeof(*record)), LOST_TCP_EVENTS, record, sizeof(*record));

@@ -66,6 +66,7 @@ def socket_record(**changes: Any) -> SocketRecord:
         "protocol": 6,
         "owner_certainty": abi.OWNER_EXACT,
         "flags": abi.SOCKET_OUTBOUND,
+        "dropped": 0,
         "unlisted_queries": 0,
         "unlisted_answered": 0,
         "unlisted_failed": 0,
@@ -138,6 +139,43 @@ def listener_record(**changes: Any) -> SocketRecord:
         "state": 10,
     }
     return socket_record(**fields | changes)
+
+
+def drop(**changes: Any) -> tuple[abi.DropKey, abi.DropCount]:
+    """Two packets of the connection of socket_record() that a firewall dropped."""
+    key: dict[str, Any] = {
+        "socket": 0xFFFF_8880_0000_1000,
+        "seen_ns": ns(1),
+        "reason": 12,
+        "kind": abi.PACKET_DROPPED,
+        "generation": 0,
+    }
+    count: dict[str, Any] = {
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "packets": 2,
+        "netns": NETNS,
+    }
+    assert changes.keys() <= key.keys() | count.keys()
+    return (
+        abi.DropKey(**{name: changes.get(name, value) for name, value in key.items()}),
+        abi.DropCount(**{name: changes.get(name, value) for name, value in count.items()}),
+    )
+
+
+def stray(packets: int = 3, **changes: Any) -> tuple[abi.StrayKey, int]:
+    """Datagrams from afar to a port where nobody is."""
+    fields: dict[str, Any] = {
+        "remote_address": packed(SERVER_ADDRESS),
+        "netns": NETNS,
+        "reason": 3,
+        "kind": abi.PACKET_DROPPED,
+        "ip_version": 4,
+        "generation": 0,
+    }
+    return abi.StrayKey(**fields | changes), packets
 
 
 def udp_record(**changes: Any) -> SocketRecord:

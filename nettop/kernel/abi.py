@@ -12,6 +12,8 @@ from msgspec import Struct
 
 OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
 SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1, 2, 4, 8, 16
+PACKET_DROPPED, RESET_SENT, RESET_RECEIVED, ICMP_SENT, ICMP_RECEIVED = 0, 1, 2, 3, 4
+REASON_UNTOLD = 0xFFFF_FFFF
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 EXEC_ARGUMENT_BYTES = 512
@@ -24,6 +26,7 @@ U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
 Bytes16 = Annotated[bytes, "16s"]
 Bytes4 = Annotated[bytes, "4s"]
+Bytes6 = Annotated[bytes, "6s"]
 
 
 def codes(record: type[Struct]) -> dict[str, str]:
@@ -83,6 +86,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     flags: U8
     reported_state: ClassVar[U8]
     reported_owner: ClassVar[U8]
+    dropped: U8
     kept_dropped: ClassVar[U32]
     held_scan: ClassVar[U32]
     unlisted_queries: U32
@@ -171,6 +175,39 @@ class Unlisted(Struct, frozen=True, gc=False):
     retransmits: U64
 
 
+class DropKey(Struct, frozen=True, gc=False):
+    """`struct drop_key`: one kind of thing that happened to packets of one socket, or (with its pid) one process."""
+
+    socket: U64
+    seen_ns: U64
+    reason: U32
+    kind: U32
+    generation: U64
+
+
+class DropCount(Struct, frozen=True, gc=False):
+    """`struct drop_count`: how often that was, and who has the socket."""
+
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    packets: U64
+    netns: U32
+
+
+class StrayKey(Struct, frozen=True, gc=False):
+    """`struct stray_key`: the same of packets that no known socket has, by far end."""
+
+    remote_address: Bytes16
+    netns: U32
+    reason: U32
+    kind: U8
+    ip_version: U8
+    pad: ClassVar[Bytes6]
+    generation: U64
+
+
 class SpilledHead(Struct, frozen=True, gc=False):
     """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
 
@@ -184,6 +221,9 @@ _CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("capt
 PROCESS_EVENT = layout(ProcessEvent)
 UNLISTED_KEY = layout(UnlistedKey)
 UNLISTED = layout(Unlisted)
+DROP_KEY = layout(DropKey)
+DROP_COUNT = layout(DropCount)
+STRAY_KEY = layout(StrayKey)
 SPILLED_HEAD = layout(SpilledHead)
 
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
@@ -229,7 +269,8 @@ def decode_process(raw: bytes) -> ProcessEvent:
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 4, 5, 6
-DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT, LOSS_COUNTERS = 7, 8, 9, 10, 11
+DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 7, 8, 9, 10
+DROPS_WITHOUT_ROOM, LOSS_COUNTERS = 11, 12
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

@@ -9,7 +9,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _HEADER = struct.Struct("<HBBIIIII")  # btf_header: magic, version, flags, hdr_len, type off+len, string off+len
 _MAGIC = 0xEB9F
-_STRUCT, _UNION, _TYPEDEF, _FUNCTION = 4, 5, 8, 12
+_STRUCT, _UNION, _ENUM, _TYPEDEF, _FUNCTION = 4, 5, 6, 8, 12
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag: `type` is what they refer to
 # Words after the 3-word btf_type, per kind: a fixed number and a number per member (vlen).
 _FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
@@ -66,6 +66,21 @@ class Btf:
     def raw_tracepoint(self, name: str) -> int:
         """Type id of the typedef that describes a raw tracepoint's arguments to the kernel."""
         return self._find(f"btf_trace_{name}", _TYPEDEF)
+
+    def raw_tracepoint_arguments(self, name: str) -> int:
+        """How many arguments a raw tracepoint gives to a program: one less than its probe has."""
+        at = self._types[self.raw_tracepoint(name)]
+        prototype = self._types[self._words[self._types[self._words[at + 2]] + 2]]  # typedef to pointer to prototype
+        return (self._words[prototype + 1] & 0xFFFF) - 1
+
+    def enumerators(self, name: str) -> dict[int, str]:
+        """The names of an enum's values. Of several for one value the first."""
+        at = self._types[self._find(name, _ENUM)]
+        names: dict[int, str] = {}
+        for member in range(at + 3, at + 3 + 2 * (self._words[at + 1] & 0xFFFF), 2):
+            name_at, value = self._words[member : member + 2]
+            names.setdefault(value, self._strings[name_at : self._strings.index(b"\0", name_at)].decode())
+        return names
 
     def _index(self) -> list[int]:
         """Word index of each type, by type id; id 0 is void."""

@@ -25,6 +25,7 @@ class CompiledPrograms(msgspec.Struct, frozen=True, gc=False, tag="compiled"):
     maps: dict[str, MapShape]
     programs: dict[str, Program]
     attach_types: dict[str, int]  # BTF type id of what a tracing program attaches to, by the hook's target
+    enumerators: dict[str, dict[int, str]] = {}  # the kernel's names of reasons; see nettop/kernel/reasons.py
 
 
 _LOAD_64, _MAP_FD = 0x18, 1  # BPF_LD | BPF_DW | BPF_IMM; BPF_PSEUDO_MAP_FD, include/uapi/linux/bpf.h

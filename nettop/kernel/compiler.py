@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from nettop.errors import CannotRunError
-from nettop.kernel import syscalls
+from nettop.kernel import reasons, syscalls
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiled import CompiledPrograms, unlinked
 from nettop.kernel.hooks import HOOKS
@@ -19,7 +19,17 @@ from nettop.kernel.perf_buffers import BCC_PACKAGE, library_file
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
 
-_SOURCES = ("common.c", "spilled.c", "unlisted.c", "tcp.c", "dns.c", "packets.c", "process.c", "iterators.c")
+_SOURCES = (
+    "common.c",
+    "spilled.c",
+    "unlisted.c",
+    "drops.c",
+    "tcp.c",
+    "dns.c",
+    "packets.c",
+    "process.c",
+    "iterators.c",
+)
 _COMPILER = "libbcc.so.0"
 # Where clang and BCC would look for what to compile besides what they are given.
 _FOREIGN_SOURCES = (
@@ -68,6 +78,8 @@ _OFFSETS = {
     "file": ("f_inode", "private_data"),
     "inode": ("i_mode",),
     "socket": ("sk", "file"),
+    "sk_buff": ("protocol", "head", "network_header", "sk", "dev", "skb_iif"),
+    "net_device": ("nd_net.net",),
 }
 _Members = Mapping[str, tuple[str, ...]]
 _BITS: _Members = {"sock": ("sk_kern_sock",)}
@@ -146,7 +158,16 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
         os.environ.pop(name, None)
     os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
     btf = Btf.of_running_kernel()
-    flags = [*defines, *_offsets(btf), f"-I{directory}", "-nostdinc", "-Wno-everything"]
+    names = reasons.enumerators(btf)
+    flags = [
+        *defines,
+        *_offsets(btf),
+        *_arguments(btf),
+        *reasons.defines(names),
+        f"-I{directory}",
+        "-nostdinc",
+        "-Wno-everything",
+    ]
     module = bcc.BPF(text=joined_source(directory).encode(), cflags=flags)
     library = bcc.libbcc.lib
     library.bpf_table_name.restype = c_char_p
@@ -160,6 +181,7 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
         maps={name: syscalls.map_shape(descriptor) for descriptor, name in map_names.items()},
         programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
         attach_types=dict(_attach_types(btf)),
+        enumerators=names,
     )
 
 
@@ -241,6 +263,12 @@ def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
         else:
             if type_id is not None:
                 yield hook.target, type_id
+
+
+def _arguments(btf: Btf) -> Iterator[str]:
+    """Of the raw tracepoints to which later kernels have given more."""
+    for name in ("kfree_skb", "tcp_send_reset"):
+        yield f"-DARGUMENTS_{name}={btf.raw_tracepoint_arguments(name)}"
 
 
 def _offsets(btf: Btf) -> Iterator[str]:

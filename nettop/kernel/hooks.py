@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nettop.kernel import abi, syscalls
-from nettop.kernel.btf import Btf
+from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.elf import function_offset
 
 _KB, _MB = 1 << 10, 1 << 20
@@ -48,12 +48,17 @@ class Kind:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
 class _RawTracepoint(Kind):
+    least_arguments: int = 0  # a kernel that gives fewer counts as one that does not have it
+
     def attach_type(self, target: str) -> int:
         del target
         return syscalls.TRACE_RAW_TP
 
     def btf_type(self, btf: Btf, target: str) -> int:
+        if self.least_arguments and btf.raw_tracepoint_arguments(target) < self.least_arguments:
+            raise BtfError(f"This kernel's {target} has fewer arguments.", "Run a later kernel.")
         return btf.raw_tracepoint(target)
 
     def link(self, program_fd: int, target: str, place: Place) -> int:
@@ -108,6 +113,7 @@ class _Uprobe(Kind):
 
 
 RAW_TRACEPOINT = _RawTracepoint("raw_tracepoint", syscalls.TRACING, counts_missed_runs=True)
+KFREE_SKB = _RawTracepoint("raw_tracepoint", syscalls.TRACING, 3, counts_missed_runs=True)
 ITERATOR = _Iterator("iterator", syscalls.TRACING, {"bpf_map_elem": "sockets"})
 CGROUP_SKB = OnCgroup(
     "cgroup_skb",
@@ -182,7 +188,7 @@ HOOKS = (
          "packet_ingress", CGROUP_SKB, "ingress", (DNS_EVENTS,)),
     Hook("dns_queries", "DNS queries, and bytes sent other than by TCP",
          "packet_egress", CGROUP_SKB, "egress", (DNS_EVENTS,)),
-    Hook("dns_refusals", "DNS queries that are refused because no server is running",
+    Hook("dns_refusals", "DNS queries that are refused because no server is running, and other ICMP errors",
          "socket_error", RAW_TRACEPOINT, "inet_sk_error_report", (DNS_EVENTS,), since="5.14"),
     Hook("tcp_connections", "start, end and owner of TCP connections",
          "tcp_state", RAW_TRACEPOINT, "inet_sock_set_state", (TCP_EVENTS,)),
@@ -194,6 +200,14 @@ HOOKS = (
          "udp_dropped", RAW_TRACEPOINT, "udp_fail_queue_rcv_skb", (DNS_EVENTS,)),
     Hook("other_drops", "datagrams of other sockets dropped because a receive buffer was full",
          "other_dropped", RAW_TRACEPOINT, "sock_rcvqueue_full"),
+    Hook("packet_drops", "dropped packets, with the kernel's reason",
+         "packet_dropped", KFREE_SKB, "kfree_skb", since="5.17"),
+    Hook("resets_sent", "resets that are sent",
+         "reset_sent", RAW_TRACEPOINT, "tcp_send_reset"),
+    Hook("resets_received", "resets that end connections",
+         "reset_received", RAW_TRACEPOINT, "tcp_receive_reset"),
+    Hook("icmp_errors", "ICMP errors that are sent",
+         "icmp_sent", RAW_TRACEPOINT, "icmp_send", since="6.10"),
     Hook("live_counters", "bytes, round-trip time and retransmits of open connections",
          "bpf_iter__bpf_map_elem", ITERATOR, "bpf_map_elem"),
     Hook("older_sockets", "connections older than nettop, and owners of accepted ones",

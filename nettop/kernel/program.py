@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 from nettop.errors import CannotRunError
-from nettop.kernel import abi, syscalls
+from nettop.kernel import abi, reasons, syscalls
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, HOOKS, Decoder, Hook, OnCgroup, Place
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
@@ -30,6 +30,7 @@ _WAKING_SHARE = 1 / 2
 _BUFFER_BYTES = 8 * _MB  # of one map, over all CPUs: with more than eight of them each gets less,
 _FEWEST_BYTES = 256 * _KB  # but as much as holds what comes while the reader is not on a CPU
 _LOADING_AT_ONCE = 4  # programs
+_NUMBER_BYTES = 8  # of what the programs count
 _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
@@ -65,6 +66,7 @@ class Losses:
     dns_repeats: int = 0
     dns_left_out: int = 0
     dns_questions_pushed_out: int = 0
+    drops_without_room: int = 0
 
 
 class KernelProgram:
@@ -198,14 +200,29 @@ class KernelProgram:
 
     def unlisted(self) -> list[tuple[abi.UnlistedKey, abi.Unlisted]]:
         """What was counted until begin_counting() was called last, but for what was told already."""
-        counted = []
-        for raw in syscalls.keys(self._maps["unlisted"], abi.UNLISTED_KEY.size):
-            key = abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))
-            if key.generation != self._generation:
-                value = syscalls.lookup(self._maps["unlisted"], raw, abi.UNLISTED.size)
-                syscalls.delete(self._maps["unlisted"], raw)
-                counted.append((key, abi.Unlisted(*abi.UNLISTED.unpack(value))))
-        return counted
+        return [
+            (abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(key)), abi.Unlisted(*abi.UNLISTED.unpack(counts)))
+            for key, counts in self._taken("unlisted", abi.UNLISTED_KEY.size, abi.UNLISTED.size)
+        ]
+
+    def drops(self) -> list[tuple[abi.DropKey, abi.DropCount]]:
+        """The same of what happened to packets of sockets."""
+        return [
+            (abi.DropKey(*abi.DROP_KEY.unpack(key)), abi.DropCount(*abi.DROP_COUNT.unpack(count)))
+            for name in ("drops", "owner_drops")
+            for key, count in self._taken(name, abi.DROP_KEY.size, abi.DROP_COUNT.size)
+        ]
+
+    def strays(self) -> list[tuple[abi.StrayKey, int]]:
+        """The same of packets that no known socket has, with their number."""
+        return [
+            (abi.StrayKey(*abi.STRAY_KEY.unpack(key)), int.from_bytes(packets, sys.byteorder))
+            for key, packets in self._taken("strays", abi.STRAY_KEY.size, _NUMBER_BYTES)
+        ]
+
+    def reason(self, kind: int, number: int) -> str:
+        """What this kernel calls the reason in one of these keys."""
+        return reasons.reason(self._compiled.enumerators, kind, number)
 
     def scan_files(self) -> None:
         """Go through every process's open files: enter sockets that are not known yet, look for owners.
@@ -240,6 +257,7 @@ class KernelProgram:
             dns_repeats=counts[abi.DNS_REPEATS],
             dns_left_out=counts[abi.DNS_LEFT_OUT],
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
+            drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
         )
 
     def close(self) -> None:
@@ -287,6 +305,14 @@ class KernelProgram:
             syscalls.update(self._maps["scope_pid"], struct.pack("=I", pid), b"\1")
         for comm in scope.comms:
             syscalls.update(self._maps["scope_comm"], comm.ljust(COMM_CHARACTERS + 1, b"\0"), b"\1")
+
+    def _taken(self, name: str, key_bytes: int, value_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+        """The elements of a map that were counted until begin_counting() was called last; they are removed."""
+        counters = self._maps[name]
+        for key in syscalls.keys(counters, key_bytes):
+            if int.from_bytes(key[-_NUMBER_BYTES:], sys.byteorder) != self._generation:  # stands last in every key
+                yield key, syscalls.lookup(counters, key, value_bytes)
+                syscalls.delete(counters, key)
 
     def _control(self, which: int, value: int) -> None:
         syscalls.update(self._maps["controls"], struct.pack("=I", which), struct.pack("=Q", value))

@@ -70,6 +70,12 @@ class Unlisted(Event, frozen=True, gc=False, kw_only=True, tag="unlisted"):
     unlisted: rows.Unlisted
 
 
+class Dropped(Event, frozen=True, gc=False, kw_only=True, tag="dropped"):
+    """Packets were dropped, resets or ICMP errors sent or received: how many since the last of these."""
+
+    dropped: rows.Dropped
+
+
 class LossesChanged(Event, frozen=True, gc=False, kw_only=True, tag="losses"):
     """Something could not be delivered or kept; counted since the start."""
 
@@ -98,6 +104,7 @@ AnyEvent = (
     | UdpChanged
     | OtherChanged
     | Unlisted
+    | Dropped
     | LossesChanged
     | Tick
     | End

@@ -422,6 +422,7 @@ _KEYS: dict[str, _FilterKey] = {
         _span, ">60s", "how long a connection was in CLOSE_WAIT, or has been there: close-wait:>60s"
     ),
     "end": _FilterKey(_end, "refused", "how a connection ended"),
+    "drop": _FilterKey(_text_test, "netfilter_drop", "reason for which the kernel dropped packets; drop:* for any"),
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
     "type": _FilterKey(_text_test, "AAAA", "DNS record type asked for"),
 }

@@ -174,6 +174,10 @@ def _connection_ports(ports: tuple[int, int]) -> Test:
     return lambda row: first <= row.local.port <= last or first <= row.remote.port <= last
 
 
+def _dropped(test: TextTest) -> Test:
+    return lambda row: any(map(test, row.drops or ()))
+
+
 def _dns_outcome(wanted: str) -> Test:
     """`wanted` is a status, an answer code, both ("refused"), or "failed"."""
     if wanted == "failed":
@@ -242,6 +246,7 @@ CONNECTIONS: Kind[Connection] = Kind(
         "host": _connection_at,
         "state": lambda state: lambda row: row.state == state,
         "end": lambda end: lambda row: row.end == end,
+        "drop": _dropped,
     },
     timed={"close-wait": _in_close_wait},
 )
@@ -262,6 +267,7 @@ PROCESSES: Kind[Process] = Kind(
     tests={
         **_OWNED,
         BARE: _OWNED["comm"],
+        "drop": _dropped,
         "user": lambda user: lambda row: user.test(row.user) or str(row.uid) == user.text,
     },
 )

@@ -38,6 +38,7 @@ TcpState = Literal[
 ]
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
 Side = Literal["local", "remote"]
+Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
@@ -68,13 +69,26 @@ class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     name_source: Literal["process", "other-process"] | None = None
 
 
+DECIDES = {  # reasons that are somebody's decision
+    "NETFILTER_DROP": "firewall",
+    "BPF_CGROUP_EGRESS": "cgroup program",
+    "TC_EGRESS": "tc filter",
+    "TC_INGRESS": "tc filter",
+    "XDP": "XDP program",
+    "XFRM_POLICY": "IPsec policy",
+    "SOCKET_FILTER": "socket filter",
+}
+
+
 class Connection(Row, frozen=True, gc=False, kw_only=True):
     """One TCP connection.
 
     `owner` says how the pid is known: "exact" (it was seen to connect or close), "scanned" (it held the socket open),
     "listener" (it owns the listening socket), "unknown". Bytes count the whole life; what was carried before nettop
     started is in `*_before_start`. Rates are those of the last interval. `opened_before_start` is None where the
-    beginning was missed for want of room.
+    beginning was missed for want of room. `drops` are packets of either direction that this host dropped, by the
+    kernel's reason (enum skb_drop_reason; None: before Linux 5.17); several segments that the kernel handles as one
+    packet are one. `resets_sent` has the kernel's reason too (enum sk_rst_reason; "UNKNOWN" before Linux 6.12).
 
     `state_since` is when it was first seen in its state, `states_ms` how long it was seen in each state: in a snapshot
     until then, in a stream only in those that it has left. "syn-recv" and "time-wait" are not among them, nor is
@@ -110,6 +124,9 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     state_since: Time | None = None
     states_ms: dict[TcpState, Milliseconds] = {}
     closed_first: Side | None = None
+    drops: Reasons | None = None
+    resets_sent: Reasons | None = None
+    resets_received: Count | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -121,6 +138,16 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     def failed(self) -> bool:
         """Whether it ended otherwise than by both sides closing it."""
         return self.end not in (None, "normal")
+
+    @property
+    def dropped_by(self) -> str | None:
+        """Who on this host decided to drop packets of it: a firewall, or a filter of another kind."""
+        return next((DECIDES[reason] for reason in self.drops or () if reason in DECIDES), None)
+
+    @property
+    def silenced_by(self) -> str | None:
+        """The same where that can be why no answer came: it timed out or was given up."""
+        return self.dropped_by if self.end in ("timeout", "given-up") else None
 
 
 class Answer(Row, frozen=True, gc=False, kw_only=True):
@@ -224,6 +251,41 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     retransmits: Count = 0
 
 
+class Dropped(Row, frozen=True, gc=False, kw_only=True):
+    """What happened to packets since the last of these: of one process, or else of no known process.
+
+    The latter is told by network namespace and, of packets that no known socket has, by `remote`: who sent the packet,
+    or of one that this host made, to whom. Reasons are as in Connection and Process; those of `icmp_sent` are names
+    from RFC 792, like "port-unreachable".
+    """
+
+    pid: Pid | None
+    process_start_time: Time | None
+    netns: Count
+    remote: str | None = None
+    drops: Reasons = {}
+    resets_sent: Reasons = {}
+    resets_received: Count = 0
+    icmp_sent: Reasons = {}
+    icmp_errors: Reasons = {}
+
+
+class Stray(Row, frozen=True, gc=False, kw_only=True):
+    """Packets of no known process, of one far end in one network namespace; fields as in Dropped.
+
+    `remote` is None for packets of sockets without one known owner, and for far ends beyond those that have a row
+    (`netns` is 0 then). `drops` and `icmp_sent` are None where the kernel does not tell them: before Linux 5.17, and
+    mostly before 6.10.
+    """
+
+    netns: Count
+    remote: str | None
+    drops: Reasons | None = None
+    resets_sent: Reasons | None = None
+    resets_received: Count | None = None
+    icmp_sent: Reasons | None = None
+
+
 class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     """Who a process is; start_time tells it from an earlier one with the same pid.
 
@@ -300,6 +362,9 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     `tx_bytes`, `rx_bytes` and the rates are those of TCP and UDP; what is in `other` is not among them.
     `leaking` are its connections that have been in CLOSE_WAIT for more than a minute: the far end has closed them long
     ago, and the process has not.
+    `drops`, `resets_sent` and `resets_received` are those of its sockets, UDP and listening ones too, as in Connection.
+    `icmp_errors` are what its UDP sockets were told, by the error that the program gets ("ECONNREFUSED"); None before
+    Linux 5.14.
     """
 
     tx_bytes: Count = 0
@@ -311,6 +376,10 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     dns: DnsTotals = DnsTotals()
     leaking: Count = 0
     other: OtherTotals = OtherTotals()
+    drops: Reasons | None = None
+    resets_sent: Reasons | None = None
+    resets_received: Count | None = None
+    icmp_errors: Reasons | None = None
 
 
 class Host(Row, frozen=True, gc=False, kw_only=True):
@@ -345,6 +414,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
         dns_left_out: DNS that came too fast to be looked at: segments over TCP, multicast DNS, refusals, and answers
             that may be of questions which had to give way to newer ones.
+        drops_without_room: dropped packets, resets and ICMP errors that found no room in the tables by reason.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
         other_unattributed_bytes: what would be `other` of a process, without one known owner.
@@ -360,6 +430,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     dns_unasked: Count = 0
     dns_repeats: Count = 0
     dns_left_out: Count = 0
+    drops_without_room: Count = 0
     udp_unattributed_bytes: Count = 0
     tcp_unattributed_bytes: Count = 0
     other_unattributed_bytes: Count = 0

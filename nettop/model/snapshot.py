@@ -5,7 +5,7 @@ from typing import Final, Literal
 from msgspec import field
 from msgspec.structs import replace
 
-from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Seconds, Time
+from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Seconds, Stray, Time
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -16,7 +16,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     `filter` is the expression that chose the rows (None: all are here). Where a filtered recording is filtered again,
     it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
     for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
-    recording, the totals of processes are those of the rows that were recorded.
+    recording, the totals of processes are those of the rows that were recorded. `strays` are not filtered.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -34,6 +34,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     processes: tuple[Process, ...]
     connections: tuple[Connection, ...]
     dns: tuple[DnsQuery, ...]
+    strays: tuple[Stray, ...] = ()
 
 
 def with_ages(snapshot: Snapshot) -> Snapshot:

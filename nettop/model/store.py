@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import asdict, astuple, replace
 
-from nettop.model import events, rows
+from nettop.model import dropped, events, rows
 from nettop.model.filter import left_out
 from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
@@ -37,6 +37,7 @@ class _Totals:
     __slots__ = (
         "answered",
         "dns_failed",
+        "dropped",
         "latencies_ms",
         "leaking",
         "max_latency_ms",
@@ -53,6 +54,7 @@ class _Totals:
         self.tcp = rows.TcpTotals()
         self.udp = rows.UdpTotals()
         self.other = rows.OtherTotals()
+        self.dropped: rows.Dropped | None = None
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
         self.leaking = 0
@@ -191,6 +193,8 @@ class Store:
         self._moving: set[_ProcessKey] = set()
         self._unlisted = {kind.name: 0 for kind in KINDS if kind.unlisted is not None}
         self._unattributed = {"tcp": 0, "udp": 0, "other": 0}
+        self._hooks: Collection[str] = ()
+        self._strays = dropped.Strays()
         self._takes: dict[type[events.Event], Callable[[Any], None]] = {
             **{kind.event: partial(_put, kind, self._tables[kind]) for kind in KINDS},
             events.DnsChanged: self._take_dns,
@@ -199,6 +203,7 @@ class Store:
             events.UdpChanged: lambda event: self._take_counted(event.udp),
             events.OtherChanged: lambda event: self._take_counted(event.other),
             events.Unlisted: self._take_unlisted,
+            events.Dropped: self._take_dropped,
             events.LossesChanged: self._take_losses,
             events.Tick: self._tick,
             events.Start: self._take_start,
@@ -241,6 +246,7 @@ class Store:
                 other_unattributed_bytes=_bounded(self._unattributed["other"]),
             ),
             **self._rows(),
+            strays=self._strays.rows,
         )
 
     def _rows(self) -> dict[str, Any]:
@@ -307,6 +313,14 @@ class Store:
         if totals is not None:
             totals.add_unlisted(counted)
 
+    def _take_dropped(self, event: events.Dropped) -> None:
+        told = event.dropped
+        totals = self._totals_of(told.pid, told.process_start_time)
+        if totals is not None:
+            totals.dropped = told if totals.dropped is None else dropped.both(totals.dropped, told)
+        elif told.pid is None:
+            self._strays.add(told, self._hooks)
+
     def _take_process(self, event: events.ProcessChanged) -> None:
         identity = event.process
         key = _ProcessKey(identity.pid, identity.start_time)
@@ -326,6 +340,7 @@ class Store:
 
     def _take_start(self, event: events.Start) -> None:
         self._start = event
+        self._hooks = event.hooks.keys()
         self._filter_not_applied = left_out(event.filter)
 
     # Totals
@@ -416,7 +431,7 @@ class Store:
             totals.ticked_tx, totals.ticked_rx = tx, rx
             if tx_rate or rx_rate:
                 self._moving.add(key)
-            self._processes[key] = _process_row(self._identities.rows[key], totals, tx_rate, rx_rate)
+            self._processes[key] = self._process_row(key, totals, tx_rate, rx_rate)
         self._changed.clear()
 
     def _refresh_processes(self) -> None:
@@ -424,7 +439,11 @@ class Store:
         for key in self._changed:
             shown = self._processes.get(key)
             rates = (shown.tx_bytes_per_s, shown.rx_bytes_per_s) if shown else (0.0, 0.0)
-            self._processes[key] = _process_row(self._identities.rows[key], self._totals[key], *rates)
+            self._processes[key] = self._process_row(key, self._totals[key], *rates)
+
+    def _process_row(self, key: _ProcessKey, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
+        counts = dropped.of_process(totals.dropped, self._hooks)
+        return _process_row(self._identities.rows[key], totals, tx_rate, rx_rate, counts)
 
 
 def _put(kind: Kind[Any], table: BoundedTable[Any, Any], event: events.Event) -> None:
@@ -495,7 +514,9 @@ def _in_bounds(totals: _ShareT) -> _ShareT:
     return type(totals)(**{name: _bounded(count) for name, count in asdict(totals).items()})
 
 
-def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
+def _process_row(
+    identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_rate: float, counts: dict[str, Any]
+) -> Process:
     return Process(
         **asdict(identity),
         tx_bytes=_bounded(totals.tx_bytes),
@@ -516,6 +537,7 @@ def _process_row(identity: ProcessIdentity, totals: _Totals, tx_rate: float, rx_
             ),
         ),
         leaking=totals.leaking,
+        **counts,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import Any
 
-from nettop.model import events
+from nettop.model import events, rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind, Test
 
@@ -14,7 +14,8 @@ class StreamFilter:
     """Passes the events of rows that pass, and from then on every later version of such a row.
 
     Without that a row would stay for ever as it was when it last passed: with `state:established` a connection would
-    never close. Sockets that only count bytes pass with their process, and what frames the stream always does.
+    never close. Sockets that only count bytes and dropped packets pass with their process, and what frames the stream
+    always does.
     """
 
     def __init__(self, chosen: Filter) -> None:
@@ -23,12 +24,11 @@ class StreamFilter:
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
-        if isinstance(event, events.UdpChanged | events.OtherChanged):
-            socket = event.udp if isinstance(event, events.UdpChanged) else event.other
+        told = _of_process(event)
+        if told is not None:
             processes = PROCESSES.event
             return (
-                self._test(PROCESSES, event) is None
-                or (socket.pid, socket.process_start_time) in self._passed[processes]
+                self._test(PROCESSES, event) is None or (told.pid, told.process_start_time) in self._passed[processes]
             )
         kind = KIND_OF_EVENT.get(type(event))
         test = None if kind is None else self._test(kind, event)
@@ -48,3 +48,15 @@ class StreamFilter:
             if len(passed) > MAX_ROWS:
                 del passed[next(iter(passed))]
         return passes
+
+
+def _of_process(event: events.AnyEvent) -> rows.UdpSocket | rows.OtherSocket | rows.Dropped | None:
+    """What adds to the totals of a process and has no row of its own."""
+    match event:
+        case events.UdpChanged():
+            return event.udp
+        case events.OtherChanged():
+            return event.other
+        case events.Dropped():
+            return event.dropped
+    return None

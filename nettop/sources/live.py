@@ -12,6 +12,7 @@ from nettop import __version__
 from nettop.kernel import abi
 from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.compiled_cache import compiled_programs
+from nettop.kernel.hooks import HOOKS
 from nettop.kernel.place import has_host_pids
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import KernelProgram, Losses, defines, open_cgroup2
@@ -28,6 +29,7 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
+_TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
@@ -54,7 +56,8 @@ class LiveSource:
         self._proc = procfs.open_proc()
         # in a container of its own process ids /proc speaks of other processes than the kernel's records do
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
-        self._tracker = Tracker(self._clock, scope, describe, procfs.UserNames())
+        hooks = [hook.need for hook in self._program.hooks]
+        self._tracker = Tracker(self._clock, scope, describe, procfs.UserNames(), hooks)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
@@ -186,7 +189,8 @@ class LiveSource:
         yield from self._tracker.sockets(records, pass_ns, rates)
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
-        yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates)
+        yield from self._tracker.dropped(self._program.drops(), self._program.strays(), self._program.reason, pass_ns)
+        yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates, is_last=not hold_back)
         now = self._clock.wall(self._clock.kernel_ns())
         all_losses = self._all_losses(losses)
         if all_losses != self._losses:
@@ -206,6 +210,7 @@ class LiveSource:
             dns_unasked=self._tracker.dns_unasked,
             dns_repeats=losses.dns_repeats,
             dns_left_out=losses.dns_left_out + self._tracker.dns_unclear,
+            drops_without_room=losses.drops_without_room,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
         )
 
@@ -228,9 +233,10 @@ class LiveSource:
 
     def _lost_ends(self, losses: Losses) -> bool:
         before, self._kernel_losses = self._kernel_losses, losses
+        missed, missed_before = _missed_ends(losses), _missed_ends(before)
         if not before.perf_buffer:
-            return any(losses.perf_buffer.values()) or any(losses.missed_runs.values())
-        return losses.perf_buffer != before.perf_buffer or losses.missed_runs != before.missed_runs
+            return any(losses.perf_buffer.values()) or any(missed.values())
+        return losses.perf_buffer != before.perf_buffer or missed != missed_before
 
     def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
         """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
@@ -248,6 +254,11 @@ class LiveSource:
                 self._without_owner.add(key)
                 fresh = True
         return fresh or due
+
+
+def _missed_ends(losses: Losses) -> dict[str, int]:
+    """Of the programs that tell of sockets; the others only count."""
+    return {program: missed for program, missed in losses.missed_runs.items() if program in _TELLING}
 
 
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:

@@ -1,6 +1,6 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from datetime import datetime
 from itertools import pairwise
 
@@ -9,8 +9,21 @@ from msgspec.structs import replace
 
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
+from nettop.model import dropped
 from nettop.model.events import ConnectionChanged
-from nettop.model.rows import Connection, Direction, End, Endpoint, Family, Owner, RemoteEndpoint, Side, TcpState
+from nettop.model.rows import (
+    Connection,
+    Direction,
+    Dropped,
+    End,
+    Endpoint,
+    Family,
+    Owner,
+    Reasons,
+    RemoteEndpoint,
+    Side,
+    TcpState,
+)
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, is_mapped
 from nettop.tracking.clock import Clock, milliseconds
@@ -64,6 +77,8 @@ _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
 }
 # skc_state is stored just after the tracepoint, so a socket that connects may for an instant still read as closed
 _GHOST_AFTER_NS = 10_000_000
+MAX_WAITING_ENDS = 8_192  # for counts of the kernel side, which keeps half as many a tick; others are told without
+_RESET_WITHIN_NS = 10_000_000  # after the end of its connection; whoever closes may lose the CPU in between
 
 
 class Owned(Struct, frozen=True, gc=False):
@@ -89,6 +104,15 @@ class _Live(Known, frozen=True, gc=False):
     owned: Owned
 
 
+class _Ending(Struct, gc=False):
+    """An end that waits for a tick; with `has_counts` for one that began after it."""
+
+    record: SocketRecord
+    known: _Live | None
+    has_counts: bool
+    counts: Dropped | None = None
+
+
 class Observed(Struct, frozen=True, gc=False):
     """A connection's event, and the process it concerns (None: unknown)."""
 
@@ -99,14 +123,18 @@ class Observed(Struct, frozen=True, gc=False):
 class ConnectionTracker:
     """Takes records in order of time; `ended` at the perf events, `live` and `finish_pass` at each tick."""
 
-    def __init__(self, clock: Clock, names: NameTable) -> None:
+    def __init__(self, clock: Clock, names: NameTable, hooks: Collection[str] = ()) -> None:
         self._clock = clock
+        # what a row begins with: None where no hook tells it
+        self._drops: Reasons | None = {} if dropped.DROPS in hooks else None
+        self._resets_sent: Reasons | None = {} if dropped.RESETS_SENT in hooks else None
+        self._resets_received = 0 if dropped.RESETS_RECEIVED in hooks else None
         self._names = names
         self._sockets: LiveSockets[_Live] = LiveSockets()
         self._listeners: dict[int, _Listener] = {}
         self._moving: set[int] = set()
         self._ended_listeners: list[_Listener] = []  # since the last tick: what they accepted may be told there
-        self._ownerless_ends: list[tuple[SocketRecord, _Live | None]] = []
+        self._waiting_ends: dict[tuple[int, int], _Ending] = {}  # by socket and seen_ns
         self._last_id = 0
         self._last_pass_ns = 0
         self.map_was_full = False
@@ -121,7 +149,7 @@ class ConnectionTracker:
     @property
     def waits_for_listener(self) -> bool:
         """Whether connections have ended whose owner their listener alone can tell."""
-        return bool(self._ownerless_ends)
+        return any(_is_ownerless(ending.record) for ending in self._waiting_ends.values())
 
     def is_new(self, record: SocketRecord) -> bool:
         """Whether this socket has not been told yet."""
@@ -134,14 +162,20 @@ class ConnectionTracker:
         )
 
     def ended(self, record: SocketRecord) -> list[Observed]:
-        """A connection reached TCP_CLOSE. Without an owner it waits for the tick, which may bring its listener."""
+        """A connection reached TCP_CLOSE.
+
+        Without an owner it waits for the tick, which may bring its listener; and if packets of it were dropped, or a
+        reset follows, for the tick that brings these counts.
+        """
         if record.flags & abi.SOCKET_LISTENER:
             self._listeners.pop(record.socket, None)
             self._ended_listeners.append(_listener_of(record, 0))
             return []
         before, known = self._take(record)
-        if record.flags & abi.SOCKET_INBOUND and record.owner_certainty == abi.OWNER_UNKNOWN:
-            self._ownerless_ends.append((record, known))
+        has_counts = bool(record.dropped) or how_it_ended(record) == "reset-by-us"
+        has_counts = has_counts and len(self._waiting_ends) < MAX_WAITING_ENDS
+        if has_counts or _is_ownerless(record):
+            self._waiting_ends[record.socket, record.seen_ns] = _Ending(record, known, has_counts)
             return before
         return [*before, self._end(record, known)]
 
@@ -167,10 +201,23 @@ class ConnectionTracker:
         self._moving.discard(record.socket)
         return self._vanished(self._sockets.take(record), record.time_ns)
 
-    def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True) -> list[Observed]:
+    def dropped(self, socket: int, seen_ns: int, counts: Dropped) -> tuple[list[Observed], Owned] | None:
+        """What happened to packets of a socket; its owner, or None if it is not known here."""
+        ending = self._waiting_ends.get((socket, seen_ns))
+        if ending is not None:
+            ending.counts = counts if ending.counts is None else dropped.both(ending.counts, counts)
+            return [], self._owner(ending.record)
+        known = self._sockets.at(socket)
+        if known is None or known.seen_ns != seen_ns:
+            return None
+        row = dropped.of_connection(known.row, counts)
+        self._sockets.put(socket, replace(known, row=row))
+        return [_observed(self._clock.wall(known.pass_ns), row, known.owned)], known.owned
+
+    def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
         """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
 
-        `complete` says that the pass reported every socket, changed or not.
+        `complete` says that the pass reported every socket, changed or not; `is_last` that no other pass will come.
         """
         output = []
         for socket in list(self._moving) if rates else ():
@@ -182,8 +229,13 @@ class ConnectionTracker:
                 row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
                 self._sockets.put(socket, replace(known, row=row))
                 output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
-        output.extend(self._end(record, known) for record, known in self._ownerless_ends)
-        self._ownerless_ends.clear()
+        waiting, self._waiting_ends = self._waiting_ends, {}
+        for key, ending in waiting.items():
+            # what was counted before the pass began has come with it, but a reset is sent a moment after the end
+            if ending.has_counts and not is_last and ending.record.time_ns + _RESET_WITHIN_NS >= pass_ns:
+                self._waiting_ends[key] = ending
+            else:
+                output.append(self._end(ending.record, ending.known, ending.counts))
         self._ended_listeners.clear()
         for known in self._sockets.finish_pass(pass_ns, complete):
             output.extend(self._vanished(known, pass_ns))
@@ -202,9 +254,11 @@ class ConnectionTracker:
             self._moving.discard(record.socket)
         return before, known
 
-    def _end(self, record: SocketRecord, known: _Live | None) -> Observed:
+    def _end(self, record: SocketRecord, known: _Live | None, counts: Dropped | None = None) -> Observed:
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
+        if counts is not None:
+            row = dropped.of_connection(row, counts)
         closed_at = self._clock.wall(record.time_ns)
         row = self._with_counters(record, row)
         finished = row.states_ms
@@ -282,6 +336,9 @@ class ConnectionTracker:
             opened_before_start=self._before_start(record),
             tx_bytes_before_start=record.kept_tx_bytes,
             rx_bytes_before_start=record.kept_rx_bytes,
+            drops=self._drops,
+            resets_sent=self._resets_sent,
+            resets_received=self._resets_received,
         )
 
     def _before_start(self, record: SocketRecord) -> bool | None:
@@ -370,6 +427,10 @@ def _goes_on_unseen(record: SocketRecord) -> bool:
     The kernel keeps the rest of FIN_WAIT2 without a socket once the process has closed (net/ipv4/tcp.c, __tcp_close()).
     """
     return record.state == _FIN_WAIT_2 and not record.peer_closed and not record.error
+
+
+def _is_ownerless(record: SocketRecord) -> bool:
+    return bool(record.flags & abi.SOCKET_INBOUND) and record.owner_certainty == abi.OWNER_UNKNOWN
 
 
 def is_over(record: SocketRecord) -> bool:

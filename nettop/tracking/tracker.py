@@ -1,15 +1,28 @@
 """Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+from msgspec.structs import replace
 
 from nettop.kernel import abi
-from nettop.kernel.abi import DnsPacket, KernelRecord, ProcessEvent, ProcessKey, SocketRecord
+from nettop.kernel.abi import (
+    DnsPacket,
+    DropCount,
+    DropKey,
+    KernelRecord,
+    ProcessEvent,
+    ProcessKey,
+    SocketRecord,
+    StrayKey,
+)
 from nettop.kernel.scope import Scope
+from nettop.model import events as told
 from nettop.model.events import AnyEvent, Unlisted
-from nettop.model.rows import OtherSocket
+from nettop.model.rows import Dropped, OtherSocket
 from nettop.model.rows import Unlisted as UnlistedRow
+from nettop.tracking import drops
 from nettop.tracking.clock import Clock
-from nettop.tracking.connections import ConnectionTracker, Observed, is_over
+from nettop.tracking.connections import ConnectionTracker, Observed, Owned, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.names import NameTable
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
@@ -27,12 +40,13 @@ class Tracker:
         scope: Scope,
         describe: Callable[[ProcessKey], Described | None] | None,
         user_name: Callable[[int], str | None],
+        hooks: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._scope = scope
         self._names = NameTable()
         self._dns = DnsTracker(clock, self._names)
-        self._connections = ConnectionTracker(clock, self._names)
+        self._connections = ConnectionTracker(clock, self._names, hooks)
         # of sockets that are not TCP's, by what their packets are counted as
         self._counted = {abi.IPPROTO_UDP: UdpTracker(clock), abi.PROTOCOL_OTHER: UdpTracker(clock, OtherSocket)}
         self._processes = ProcessTracker(clock, describe, user_name)
@@ -90,6 +104,39 @@ class Tracker:
             events.extend(self._unlisted(who, key.netns, time_ns, {name: getattr(counts, name) for name in _COUNTS}))
         return events
 
+    def dropped(
+        self,
+        of_sockets: Sequence[tuple[DropKey, DropCount]],
+        strays: Sequence[tuple[StrayKey, int]],
+        reason: drops.Reason,
+        time_ns: int,
+    ) -> list[AnyEvent]:
+        """What happened to packets until time_ns. Call it after sockets(), which makes the rows of new connections."""
+        events: list[AnyEvent] = []
+        for (socket, seen_ns), (count, happened) in drops.by_socket(of_sockets, reason).items():
+            key = ProcessKey(count.owner_pid, count.owner_start_boot_ns) if count.owner_pid else None
+            who = Owned(key, "exact", count.owner_uid, count.owner_comm, 0)
+            of_connection = self._connections.dropped(socket, seen_ns, happened)
+            if of_connection is not None:
+                observed, who = of_connection
+                events.extend(self._told(observed))
+            events.extend(self._dropped(who, happened, time_ns))
+        time = self._clock.wall(time_ns)
+        events.extend(told.Dropped(time=time, dropped=stray) for stray in drops.by_far_end(strays, reason))
+        return events
+
+    def _dropped(self, who: Owned, happened: Dropped, time_ns: int) -> list[AnyEvent]:
+        """Told of nobody too: else the sum over all would not be whole."""
+        if not self._is_watched(who.process, who.comm):
+            return []
+        time, key = self._clock.wall(time_ns), who.process
+        if key is None:
+            return [told.Dropped(time=time, dropped=happened)]
+        start_time = self._clock.wall_of_boot(key.start_boot_ns)
+        happened = replace(happened, pid=key.pid, process_start_time=start_time)
+        sighting = Sighting(key, who.uid, who.comm, who.since_ns)
+        return [*self._processes.seen(sighting, happened.netns, time), told.Dropped(time=time, dropped=happened)]
+
     def ghosts(self, records: Sequence[SocketRecord]) -> list[int]:
         """Keys of map entries whose end was missed, to be removed from the kernel's map."""
         return [record.socket for record in records if is_over(record)]
@@ -125,11 +172,13 @@ class Tracker:
         """Before tick(): what of DNS the kernel side did not hand on until then."""
         self._dns.left_out(counts, self._clock.wall(time_ns))
 
-    def tick(self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True) -> list[AnyEvent]:
+    def tick(
+        self, pass_ns: int, complete: bool, map_was_full: bool, rates: bool = True, is_last: bool = False
+    ) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = map_was_full
-        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates))
+        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last))
         for counted in self._counted.values():
             events.extend(counted.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))

@@ -218,7 +218,18 @@ def _end(row: Connection, _context: Context) -> str:
         return ""
     if row.end is None:
         return "unseen"
-    return f"! {row.end}" if row.failed else row.end
+    if not row.failed:
+        return row.end
+    return f"! {row.end} (fw)" if row.silenced_by == "firewall" else f"! {row.end}"
+
+
+def drops(row: Connection | Process) -> int | None:
+    """Its packets that this host dropped, for whatever reason; None if the kernel does not tell."""
+    return None if row.drops is None else sum(row.drops.values())
+
+
+def _drops(row: Connection, _context: Context) -> str:
+    return _nonzero(drops(row) or 0)
 
 
 CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
@@ -254,7 +265,9 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
            "srtt_ms", "right", descending=True),
     Column("retransmits", "RTX", "segments sent again", 4, 6, lambda r, _: _nonzero(r.retransmits),
            "retransmits", "right", descending=True),
-    Column("end", "END", "how it ended; ! marks a failure", 15, 1, _end, "end"),
+    Column("drops", "DROPS", "packets of it that this host dropped", 5, 10, _drops, lambda r, _: drops(r), "right",
+           descending=True),
+    Column("end", "END", "how it ended; ! marks a failure, (fw) a firewall of this host", 15, 1, _end, "end"),
 )  # fmt: skip
 
 

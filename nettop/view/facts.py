@@ -2,12 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
-from nettop.model.rows import Connection, DnsQuery, OtherTotals, Process, Side, UdpTotals
+from nettop.model.rows import DECIDES, Connection, DnsQuery, OtherTotals, Process, Reasons, Side, UdpTotals
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms
@@ -66,6 +67,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("UDP", _both_ways(row.udp)),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("DNS", _dns_counts(row)),
+        *_drops(row),
     )
     return Detail(
         f"Process {row.pid} {row.comm}",
@@ -127,7 +129,9 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     if row.opened_before_start:
         opened = "before nettop started"
     connected = row.connect_ms
-    end = "still open" if row.state != "closed" else row.end or "its end was not seen"
+    end: str = "still open" if row.state != "closed" else row.end or "its end was not seen"
+    if row.silenced_by:
+        end = f"{end}; a {row.silenced_by} on this host dropped packets of it"
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
         ("owner is", _OWNERS[row.owner]),
@@ -144,6 +148,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
         ("duration", human.long_duration(age_ms(row, context))),
         ("end", end),
+        *_drops(row),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
         ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
         ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
@@ -164,6 +169,24 @@ def _states(row: Connection, context: Context) -> str:
         lasted[row.state] = so_far
     seen = "seen for " if lasted and row.opened_before_start else ""
     return seen + ", ".join(f"{state} {human.duration(lasted[state])}" for state in lasted) or "-"
+
+
+def _drops(row: Connection | Process) -> Iterator[tuple[str, str]]:
+    """What happened to its packets, if anything did."""
+    if row.drops:
+        yield "dropped", _reasons(row.drops, {reason: f" ({who})" for reason, who in DECIDES.items()})
+    if row.resets_sent:
+        yield "resets sent", _reasons(row.resets_sent)
+    if row.resets_received:
+        yield "resets received", human.count(row.resets_received)
+    if isinstance(row, Process) and row.icmp_errors:
+        yield "ICMP errors", _reasons(row.icmp_errors)
+
+
+def _reasons(counts: Reasons, remarks: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`5 NETFILTER_DROP (firewall), 2 TCP_OFOMERGE`, the most frequent first."""
+    frequent_first = sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))
+    return ", ".join(f"{human.count(packets)} {reason}{remarks.get(reason, '')}" for reason, packets in frequent_first)
 
 
 def _before(byte_count: int) -> str:

@@ -230,6 +230,7 @@ def losses(lost: Losses) -> list[str]:
         "unparsed": lost.dns_unparsed,
         "unasked answers": lost.dns_unasked,
         "DNS left out": lost.dns_repeats + lost.dns_left_out,
+        "drops without reason": lost.drops_without_room,
     }
     return [f"{number} {what}" for what, number in counts.items() if number]
 

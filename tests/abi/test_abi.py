@@ -31,6 +31,9 @@ SUBJECTS = (
     Subject("process_event", abi.ProcessEvent, abi.decode_process),
     Subject("unlisted_key", abi.UnlistedKey, lambda raw: abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))),
     Subject("unlisted", abi.Unlisted, lambda raw: abi.Unlisted(*abi.UNLISTED.unpack(raw))),
+    Subject("drop_key", abi.DropKey, lambda raw: abi.DropKey(*abi.DROP_KEY.unpack(raw))),
+    Subject("drop_count", abi.DropCount, lambda raw: abi.DropCount(*abi.DROP_COUNT.unpack(raw))),
+    Subject("stray_key", abi.StrayKey, lambda raw: abi.StrayKey(*abi.STRAY_KEY.unpack(raw))),
     Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
 )
 STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))

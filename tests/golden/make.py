@@ -14,7 +14,7 @@ from nettop.model import events, rows
 from nettop.model.filter import Filter
 from nettop.model.store import replayed
 from nettop.settings.resolve import as_toml, resolve
-from tests.builders import CLOCK, CURL, a_recording, at, identity, other_socket, told
+from tests.builders import CLOCK, CURL, NETNS, SERVER_ADDRESS, a_recording, at, identity, other_socket, told
 
 HERE = Path(__file__).parent
 CONFIG_PATH = "/home/ada/.config/nettop/config.toml"
@@ -36,10 +36,29 @@ def recording() -> list[events.AnyEvent]:
         opened=2,
         tcp_tx_bytes=10,
     )
+    of_curl = rows.Dropped(
+        pid=CURL.pid,
+        process_start_time=CLOCK.wall_of_boot(CURL.start_boot_ns),
+        netns=NETNS,
+        drops={"NETFILTER_DROP": 2},
+        resets_sent={"TCP_ABORT_ON_CLOSE": 1},
+        resets_received=1,
+        icmp_errors={"ECONNREFUSED": 1},
+    )
+    of_nobody = rows.Dropped(
+        pid=None,
+        process_start_time=None,
+        netns=NETNS,
+        remote=SERVER_ADDRESS,
+        drops={"NO_SOCKET": 3},
+        icmp_sent={"port-unreachable": 3},
+    )
     return [
         *before,
         told(other_socket(tx_bytes=84, rx_bytes=168), 3.5),
         events.Unlisted(time=at(3.6), unlisted=unlisted),
+        events.Dropped(time=at(3.6), dropped=of_curl),
+        events.Dropped(time=at(3.6), dropped=of_nobody),
         told(identity(exited_at=at(3.7)), 3.7),
         last_tick,
         end,

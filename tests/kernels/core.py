@@ -5,6 +5,7 @@ at first; nettop watches the whole machine, on which nothing else talks.
 """
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -20,7 +21,9 @@ from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
 from tests.live.lab import (
     FAR_IPV4,
+    NEAR_IPV4,
     NETTOP,
+    NO_NEIGHBOUR_IPV4,
     Namespace,
     Program,
     Watch,
@@ -145,6 +148,7 @@ def test_refused(lab: Lab) -> None:
     client.end(PATIENCE_S)
     row = only(connections_of(lab.settled(client, connections=1), client))
     assert (row.owner, row.end, row.tx_bytes, row.rx_bytes) == ("exact", "refused", 0, 0)
+    assert (row.resets_sent, row.resets_received) == ({}, 1)
 
 
 def test_reset_by_the_server(lab: Lab) -> None:
@@ -154,6 +158,44 @@ def test_reset_by_the_server(lab: Lab) -> None:
     assert (row.end, row.tx_bytes) == ("reset-by-peer", 13)
     row = only(connections_of(lab.settled(lab.servers["reset"], connections=1), lab.servers["reset"]))
     assert (row.end, row.rx_bytes) == ("reset-by-us", 13)
+    reason = "UNKNOWN" if kernel() < (6, 12) else "TCP_STATE"
+    assert (row.resets_sent, row.resets_received) == ({reason: 1}, 0)
+
+
+def kernel() -> tuple[int, ...]:
+    return tuple(int(number) for number in os.uname().release.split("-")[0].split("+")[0].split(".")[:2])
+
+
+def test_datagrams_to_a_port_where_nobody_is(lab: Lab) -> None:
+    """Reasons of drops from Linux 5.17 on, errors that are told from 5.14 on, errors that are sent where it can be."""
+    client = lab.near.play(programs.udp_to_nobody, address=FAR_IPV4, port=CLOSED, datagrams=3)
+    errors = client.hear(PATIENCE_S)
+    assert errors
+    has_drops, told = kernel() >= (5, 17), kernel() >= (5, 14)
+    sent = "icmp_errors" in lab.watch.store.snapshot().hooks
+    assert sent or kernel() < (6, 10)
+
+    def counted(snapshot: Snapshot) -> bool:
+        strays = [row for row in snapshot.strays if row.remote == NEAR_IPV4 and (row.drops or row.icmp_sent)]
+        known = [row.icmp_errors for row in snapshot.processes if row.pid == client.pid]
+        return (
+            (sum((row.drops or {}).get("NO_SOCKET", 0) for row in strays) >= 3) is has_drops
+            and known == [{"ECONNREFUSED": errors} if told else None]
+            and any((row.icmp_sent or {}).get("port-unreachable", 0) >= errors for row in strays) is sent
+        )
+
+    snapshot = lab.watch.until(counted, "what nobody took", PATIENCE_S)
+    assert process_of(snapshot, client).drops == ({} if has_drops else None)
+    client.say("go")
+    client.end(PATIENCE_S)
+
+
+def test_dropped_for_lack_of_a_neighbour(lab: Lab) -> None:
+    client = lab.near.play(programs.tcp_fail, address=NO_NEIGHBOUR_IPV4, port=CLOSED)
+    client.end(PATIENCE_S)
+    row = only(connections_of(lab.settled(client, connections=1), client))
+    assert row.end == "unreachable"
+    assert (list(row.drops) if row.drops is not None else None) == (["NEIGH_FAILED"] if kernel() >= (5, 17) else None)
 
 
 def test_time_in_each_state(lab: Lab) -> None:

@@ -23,7 +23,8 @@ import msgspec
 from jsonschema import Draft202012Validator
 
 from nettop.export.json import snapshot_json
-from nettop.kernel.hooks import HOOKS
+from nettop.kernel.btf import Btf, BtfError
+from nettop.kernel.hooks import HOOKS, Hook
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
@@ -381,8 +382,15 @@ def snapshot_running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator["s
 @functools.cache
 def hook_links() -> int:
     """How many of nettop's hooks this kernel has."""
-    known = Path("/sys/kernel/btf/vmlinux").read_bytes()
-    return sum(not hook.since or f"btf_trace_{hook.target}\0".encode() in known for hook in HOOKS)
+    kernel = Btf.of_running_kernel()
+
+    def has(hook: Hook) -> bool:
+        with suppress(BtfError):
+            hook.kind.btf_type(kernel, hook.target)
+            return True
+        return False
+
+    return sum(map(has, HOOKS))
 
 
 def kernel_ids(pid: int) -> dict[str, set[int]]:

@@ -4,6 +4,7 @@ They talk to the test in lines of JSON. Only the standard library, so that they 
 """
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -437,6 +438,13 @@ def tcp_fail(address: str, port: int, syn_retries: int = 0) -> None:
             say(error.errno)
 
 
+def tcp_fail_when_told(address: str, port: int, syn_retries: int) -> None:
+    """The same, once told."""
+    say("ready")
+    hear()
+    tcp_fail(address, port, syn_retries)
+
+
 def tcp_fail_often(address: str, port: int, times: int) -> None:
     """Connect so often where nobody listens."""
     for _ in range(times):
@@ -459,6 +467,22 @@ def tcp_be_reset(address: str, port: int, sent: int) -> None:
             tcp.recv(1)
         except OSError as error:
             say(error.errno)
+
+
+def tcp_close_unread(address: str, port: int, wanted: int) -> None:
+    """Have so much sent, and close without reading any of it."""
+    with socket.create_connection((address, port), timeout=20) as tcp:
+        tcp.sendall(wanted.to_bytes(8))
+        tcp.recv(1, socket.MSG_PEEK)
+
+
+def tcp_reset_often(address: str, port: int, times: int) -> None:
+    """Connections that send a byte and end by a reset."""
+    for _ in range(times):
+        with socket.create_connection((address, port), timeout=20) as tcp:
+            tcp.sendall(b"x")
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    say("reset")
 
 
 def tcp_reset(address: str, port: int, wanted: int) -> None:
@@ -539,6 +563,52 @@ def udp_client(address: str, port: int, sizes: list[int], stay: bool = False, co
         say("exchanged")
         if stay:
             hear()
+
+
+def udp_to_nobody(address: str, port: int, datagrams: int) -> None:
+    """Send so many where nobody is, each after the error that the one before brought; says how many errors came."""
+    errors = 0
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(0.5)
+        udp.connect((address, port))
+        for _ in range(datagrams):
+            udp.send(b"x")
+            try:
+                udp.recv(1)
+            except OSError as error:
+                errors += error.errno == errno.ECONNREFUSED
+    say(errors)
+    sys.stdin.readline()
+
+
+def udp_flood(address: str, port: int, datagrams: int, sources: int = 0) -> None:
+    """Send so many as fast as can be; with `sources` from so many addresses of 127.0.0.0/8 in turn."""
+    rename("flooder")
+    senders = []
+    for number in range(sources or 1):
+        udp = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        if sources:
+            udp.bind((f"127.9.{number >> 8}.{number & 255}", 0))
+        senders.append(udp)
+    for number in range(datagrams):
+        senders[number % len(senders)].sendto(b"x", (address, port))
+    say("sent")
+
+
+def udp_overflow(address: str, port: int, datagrams: int) -> None:
+    """Send oneself more than a small receive buffer holds; says how many the kernel counted as dropped."""
+    rename("flooded")
+    with (
+        socket.socket(family_of(address), socket.SOCK_DGRAM) as udp,
+        socket.socket(family_of(address), socket.SOCK_DGRAM) as sender,
+    ):
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        udp.bind((address, port))
+        for _ in range(datagrams):
+            sender.sendto(bytes(500), (address, port))
+        table = Path("/proc/net/udp").read_text().splitlines()[1:]
+        say(next(int(line.split()[-1]) for line in table if line.split()[1].endswith(f":{port:04X}")))
+        sys.stdin.readline()
 
 
 def udp_sink(address: str, port: int) -> None:

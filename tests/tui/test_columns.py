@@ -133,6 +133,10 @@ def test_first_answers(changes: dict[str, Any], expected: str) -> None:
         ({"state": "closed", "end": "normal"}, "normal"),
         ({"state": "closed", "end": "refused"}, "! refused"),
         ({"state": "closed", "end": "reset-by-peer"}, "! reset-by-peer"),
+        ({"state": "closed", "end": "timeout", "drops": {"TCP_OFOMERGE": 2, "NETFILTER_DROP": 1}}, "! timeout (fw)"),
+        ({"state": "closed", "end": "given-up", "drops": {"NETFILTER_DROP": 1}}, "! given-up (fw)"),
+        ({"state": "closed", "end": "timeout", "drops": {"NEIGH_FAILED": 1}}, "! timeout"),
+        ({"state": "closed", "end": "reset-by-peer", "drops": {"NETFILTER_DROP": 1}}, "! reset-by-peer"),
     ],
 )
 def test_how_a_connection_ended(changes: dict[str, Any], expected: str) -> None:
@@ -169,6 +173,13 @@ def test_other_protocols() -> None:
 
 def test_leaks() -> None:
     assert [said("leaking", builders.process(leaking=count)) for count in (0, 87)] == ["-", "! 87"]
+
+
+@pytest.mark.parametrize(
+    ("drops", "expected"), [(None, "-"), ({}, "-"), ({"NETFILTER_DROP": 40, "TCP_OFOMERGE": 2}, "42")]
+)
+def test_dropped_packets_of_a_connection(drops: dict[str, int] | None, expected: str) -> None:
+    assert said("drops", builders.connection(drops=drops)) == expected
 
 
 def test_the_far_end_by_name_or_address() -> None:

@@ -103,6 +103,14 @@ def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
             "closed": "2026-03-01 12:00:03.123+00:00", "connected": "-", "duration": "1.0s",
         }),
         (closed(2, "curl", None, None), {"end": "its end was not seen"}),
+        (closed(
+            2, "curl", None, "given-up", drops={"NEIGH_FAILED": 2, "NETFILTER_DROP": 1_200},
+            resets_sent={"TCP_STATE": 1}, resets_received=2,
+        ), {
+            "end": "given-up; a firewall on this host dropped packets of it",
+            "dropped": "1,200 NETFILTER_DROP (firewall), 2 NEIGH_FAILED", "resets sent": "1 TCP_STATE",
+            "resets received": "2",
+        }),
         (connection(
             9, "curl", None, opened_before_start=True, tx_bytes=5_000, tx_bytes_before_start=2_000, opened_at=None,
         ), {
@@ -126,6 +134,22 @@ def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
 def test_a_connection(row: rows.Connection, expected: dict[str, str]) -> None:
     said = facts(detail(row, busy(), NOW))
     assert {label: said[label] for label in expected} == expected
+
+
+def test_of_what_did_not_happen_nothing_is_said() -> None:
+    labels = {"dropped", "resets sent", "resets received", "ICMP errors"}
+    for row in (
+        builders.connection(drops={}, resets_sent={}, resets_received=0),
+        builders.connection(),
+        process("curl", drops={}, resets_sent={}, resets_received=0, icmp_errors={}),
+    ):
+        assert not labels & facts(detail(row, busy(), NOW)).keys()
+
+
+def test_what_happened_to_packets_of_a_process() -> None:
+    row = process("curl", drops={"SOCKET_RCVBUFF": 3}, icmp_errors={"ECONNREFUSED": 2, "EHOSTUNREACH": 1})
+    said = facts(detail(row, busy(), NOW))
+    assert (said["dropped"], said["ICMP errors"]) == ("3 SOCKET_RCVBUFF", "2 ECONNREFUSED, 1 EHOSTUNREACH")
 
 
 def leads(asked: rows.DnsQuery, opened: rows.Connection) -> bool:

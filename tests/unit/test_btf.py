@@ -82,6 +82,7 @@ def kernel() -> Btf:
     prototype = blob.add(FUNC_PROTO, "", 0, 0, pointer, 0, pointer, 0, pointer, vlen=3)
     blob.add(TYPEDEF, "bpf_iter_task_file", prototype)  # of the same name, and no function
     assert blob.add(FUNC, "bpf_iter_task_file", prototype) == ITERATOR_ID
+    blob.add(TYPEDEF, "btf_trace_fired", blob.add(PTR, "", prototype))
     return Btf(blob.bytes())
 
 
@@ -109,6 +110,17 @@ def test_offsets(structure: str, path: str, offset: int) -> None:
 @pytest.mark.parametrize(("member", "place"), [("before", (0, 0b1)), ("sk_kern_sock", (4, 0b1000)), ("after", (16, 1))])
 def test_bits(member: str, place: tuple[int, int]) -> None:
     assert kernel().bit("flags", member) == place
+
+
+def test_arguments_of_a_raw_tracepoint() -> None:
+    """Its probe has one more, which is its own."""
+    assert kernel().raw_tracepoint_arguments("fired") == 2
+
+
+def test_names_of_an_enum() -> None:
+    assert kernel().enumerators("state") == {1: "OPEN", 2: "SHUT"}
+    with pytest.raises(BtfError, match="no type nothing"):
+        kernel().enumerators("nothing")
 
 
 def test_type_id_of_a_function() -> None:

@@ -298,14 +298,14 @@ def test_a_filtered_snapshot() -> None:
             0,
             4,
             "There is no filter key 'proc'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, type, or a bare word.",
         ),
         (
             "comm:a | -prt:1",
             10,
             13,
             "There is no filter key 'prt'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, type, or a bare word.",
         ),
         ('comm:"my program', 5, 16, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
         ('"a" b" c', 5, 8, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
@@ -381,9 +381,27 @@ def test_a_term_or_its_negation_passes(word: str) -> None:
     assert passes(CONNECTIONS, word, row) is not passes(CONNECTIONS, f"-{word}", row)
 
 
+@pytest.mark.parametrize("kind", [CONNECTIONS, PROCESSES])
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("drop:netfilter_drop", True),
+        ("drop:TCP_*", True),
+        ("drop:*", True),
+        ("drop:netfilter", False),
+        ("-drop:*", False),
+    ],
+)
+def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
+    make = connection if kind is CONNECTIONS else process
+    assert passes(kind, expression, make(drops={"NETFILTER_DROP": 2, "TCP_OFOMERGE": 1})) is passed
+    assert passes(kind, expression, make(drops={})) is expression.startswith("-")
+    assert passes(kind, expression, make(drops=None)) is expression.startswith("-")
+
+
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
-        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "dns", "type"
+        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "drop", "dns", "type"
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
