@@ -50,7 +50,6 @@ struct socket_entry {
 	__u64 kept_tx_bytes;  /* TCP: payload sent before the entry was made. All others: payload counted so far */
 	__u64 kept_rx_bytes;
 	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
-	__u32 reported_srtt;
 	__u32 netns;          /* inode number of the network namespace */
 	__u16 family;         /* AF_INET 2, AF_INET6 10 */
 	__u16 local_port;
@@ -61,6 +60,7 @@ struct socket_entry {
 	__u8 reported_state;  /* 0: never reported */
 	__u8 reported_owner;
 	__u8 dropped;         /* 1: something of it was counted in `drops` */
+	__u8 pad[4];
 	__u32 kept_dropped;   /* datagrams that the socket had refused before the entry was made; not TCP */
 	__u32 held_scan;      /* the last scan of open files during which the owner held the socket, or that began before it */
 	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
@@ -70,6 +70,20 @@ struct socket_entry {
 	__u8 remote_address[ADDRESS_BYTES];
 };
 _Static_assert(sizeof(struct socket_entry) == 168, "socket_entry");
+
+/* Who has sent payload on a connection, or asks there. */
+#define SPEAKER_NOBODY 0
+#define SPEAKER_LOCAL 1
+#define SPEAKER_REMOTE 2
+
+/* What a connection does at the moment: 1 and enum tcp_chrono of include/linux/tcp.h; 0 if that is not known. */
+#define SENDING_UNKNOWN 0
+#define SENDING_NOTHING 1
+#define SENDING_BUSY 2
+#define SENDING_RWND_LIMITED 3
+#define SENDING_SNDBUF_LIMITED 4
+
+#define RECENT_ANSWERS 4 /* of a connection whose times are kept one by one, for the percentiles of its process */
 
 /*
  * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
@@ -91,8 +105,34 @@ struct socket_record {
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
 	__u8 peer_closed;  /* TCP: the far end's FIN has come */
 	__u8 pad[4];
+	/* From here on only of TCP: other sockets' events end here. Turns of a connection, since asker is not SPEAKER_NOBODY: bpf/turns.c. */
+	__u64 spoke_ns;    /* when payload of whoever spoke last was sent or received last; 0: nobody was seen to speak */
+	__u64 answers_ns;  /* all answers together, each from the last payload that was asked to the first that was answered */
+	__u32 asked;       /* how often the asking end began to speak; each time but the last was answered */
+	__u32 slowest_us;  /* the longest of the answers */
+	__u32 answers_us[RECENT_ANSWERS]; /* the newest; that to question n stands at n modulo their number */
+	/* What stands in the way of a connection that is alive, from tcp_sock; zero in events, and where sending is 0. */
+	__u32 unread_bytes;   /* received, and not read by the process: rcv_nxt - copied_seq, without a FIN */
+	__u32 unacked_bytes;  /* written by the process, and not acknowledged: write_seq - snd_una */
+	__u32 unsent_bytes;   /* written by the process, and not sent: write_seq - snd_nxt */
+	__u32 window_bytes;   /* snd_wnd: what the far end allows */
+	__u32 mss_bytes;
+	__u32 cwnd;           /* snd_cwnd: segments */
+	__u32 ssthresh;       /* segments; 0x7fffffff: none yet */
+	__u32 out_of_order;   /* segments that came before others that were missing */
+	__u32 busy_jiffies;   /* how long there was anything to send, until time_ns: and nothing held it back, */
+	__u32 rwnd_jiffies;   /* or the window of the far end did, */
+	__u32 sndbuf_jiffies; /* or the size of the send buffer did */
+	__u32 for_jiffies;    /* how long it has been as `sending` says */
+	__u8 asker;        /* SPEAKER_* who connected, as far as the kernel side knows */
+	__u8 speaker;      /* SPEAKER_* who has sent payload last */
+	__u8 sending;      /* SENDING_* */
+	__u8 retries;      /* icsk_retransmits: how often in a row a time-out has made it send again */
+	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
+	__u8 pad_2[3];
 };
-_Static_assert(sizeof(struct socket_record) == 224, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 320, "socket_record");
+#define SOCKET_RECORD_HEAD_BYTES 224 /* what all sockets have */
 
 /* What a record in dns_events tells. */
 #define DNS_MESSAGE 0
@@ -161,8 +201,10 @@ struct unlisted {
 	__u64 tcp_tx_bytes;
 	__u64 tcp_rx_bytes;
 	__u64 retransmits;
+	__u64 asked;    /* turns of the connections that were opened, */
+	__u64 was_asked; /* and of those that were accepted */
 };
-_Static_assert(sizeof(struct unlisted) == 120, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 136, "unlisted");
 
 /* What is counted in `drops` and `strays`, and what `reason` is then. */
 #define PACKET_DROPPED 0 /* enum skb_drop_reason */
@@ -240,6 +282,7 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define DNS_LEFT_OUT 9             /* segments of DNS over TCP and messages of multicast DNS, likewise */
 #define DNS_QUESTIONS_PUSHED_OUT 10 /* of the table of those that wait for an answer */
 #define DROPS_WITHOUT_ROOM 11       /* packets that these maps had no room to count */
-#define LOSS_COUNTERS 12
+#define TURNS_WITHOUT_ROOM 12       /* connections whose turns are not followed */
+#define LOSS_COUNTERS 13
 
 #endif

@@ -27,27 +27,99 @@ struct task_file_context {
 
 #define SEQ_WRITE_HELPER 127 /* bpf_seq_write: BCC 0.26 has no name for it */
 static int (*seq_write)(void *seq, const void *source, u32 bytes) = (void *)SEQ_WRITE_HELPER;
+#define JIFFIES_HELPER 118 /* bpf_jiffies64 */
+static u64 (*jiffies_now)(void) = (void *)JIFFIES_HELPER;
+
+/* Where the ends of what a connection has sent and received stand; equal in pairs where nothing is outstanding. */
+struct outstanding {
+	u32 write_seq, snd_una, rcv_nxt, copied_seq;
+};
+
+static __always_inline int is_outstanding(struct outstanding *ends)
+{
+	return ends->write_seq != ends->snd_una || ends->rcv_nxt != ends->copied_seq;
+}
 
 /*
- * What changes with everything that a socket's record tells: all of it in one number, and the smoothed round-trip time. A
- * segment that is sent again counts as sent, so that the rest of the counters, which lie elsewhere in memory and would
- * double the cost of a pass, matter only while a connection is made or ended, when a segment without payload may be.
+ * What stands in the way of a connection, and in one number all that may change of it. A time that goes on is not part of
+ * that, or a connection that stands still would change in every pass.
  */
-static __always_inline u64 activity(struct socket_entry *entry, void *sk, u8 state, u32 *srtt)
+static __always_inline u64 read_waits(struct socket_record *record, void *sk, struct outstanding *ends)
 {
-	u64 sent = 0, received = 0;
-	u32 resent = 0;
+	u32 snd_nxt = 0, since = 0, running;
+	unsigned long flags = 0;
+	u64 sent = 0, sum;
+	u8 chrono = 0;
+
+	READ(sent, sk, OFFSET_tcp_sock_bytes_sent);
+	READ(snd_nxt, sk, OFFSET_tcp_sock_snd_nxt);
+	READ(flags, sk, OFFSET_sock_common_skc_flags);
+	READ(record->window_bytes, sk, OFFSET_tcp_sock_snd_wnd);
+	READ(record->mss_bytes, sk, OFFSET_tcp_sock_mss_cache);
+	READ(record->cwnd, sk, OFFSET_tcp_sock_snd_cwnd);
+	READ(record->ssthresh, sk, OFFSET_tcp_sock_snd_ssthresh);
+	READ(record->out_of_order, sk, OFFSET_tcp_sock_rcv_ooopack);
+	READ(record->retries, sk, OFFSET_inet_connection_sock_icsk_retransmits);
+	READ(record->backoff, sk, OFFSET_inet_connection_sock_icsk_backoff);
+	READ(chrono, sk, OFFSET_tcp_sock_chrono_type);
+	READ(since, sk, OFFSET_tcp_sock_chrono_start);
+	READ(record->busy_jiffies, sk, OFFSET_tcp_sock_chrono_stat);
+	READ(record->rwnd_jiffies, sk, OFFSET_tcp_sock_chrono_stat + 4);
+	READ(record->sndbuf_jiffies, sk, OFFSET_tcp_sock_chrono_stat + 8);
+	chrono = (chrono & MASK_tcp_sock_chrono_type) / (MASK_tcp_sock_chrono_type & -MASK_tcp_sock_chrono_type);
+	record->unread_bytes = ends->rcv_nxt - ends->copied_seq;
+	if (flags & SOCK_DONE_FLAG && record->unread_bytes) /* as tcp_inq() counts: a FIN takes a sequence number */
+		record->unread_bytes--;
+	record->unacked_bytes = ends->write_seq - ends->snd_una;
+	record->unsent_bytes = ends->write_seq - snd_nxt;
+	record->sending = SENDING_NOTHING + chrono;
+#ifdef OFFSET_mptcp_sock_first
+	u8 is_subflow = 0;
+
+	READ(is_subflow, sk, OFFSET_tcp_sock_is_mptcp);
+	if (is_subflow & MASK_tcp_sock_is_mptcp) /* what waits to be read or sent waits elsewhere */
+		record->sending = SENDING_UNKNOWN;
+#endif
+	sum = sent;
+	sum = sum * 31 + (((u64)snd_nxt << 32) | ends->snd_una);
+	sum = sum * 31 + (((u64)record->unread_bytes << 32) | record->window_bytes);
+	sum = sum * 31 + (((u64)record->cwnd << 32) | record->out_of_order);
+	sum = sum * 31 + (((u64)since << 32) | (record->retries << 16) | (record->backoff << 8) | chrono);
+	/* tcp_chrono_set() adds to the sums once something else begins */
+	running = (u32)jiffies_now() - since;
+	if (chrono)
+		record->for_jiffies = running;
+	if (chrono == SENDING_BUSY - SENDING_NOTHING)
+		record->busy_jiffies += running;
+	else if (chrono == SENDING_RWND_LIMITED - SENDING_NOTHING)
+		record->rwnd_jiffies += running;
+	else if (chrono)
+		record->sndbuf_jiffies += running;
+	return sum;
+}
+
+/*
+ * What changes with everything that a socket's record tells, in one number: while nothing is outstanding, that the process
+ * writes, that something comes, and whose turn it is. The rest of the counters lie elsewhere in memory and would double the
+ * cost of a pass: read_waits() reads them of connections that have something outstanding, and of what is reported.
+ */
+static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct outstanding *ends)
+{
+	struct turn_slot *slot;
+	u64 spoke_ns = 0;
 
 	if (entry->protocol != IPPROTO_TCP) /* what is dropped is counted and taken back */
 		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
 	if (entry->flags & SOCKET_LISTENER)
 		return 0;
-	READ(sent, sk, OFFSET_tcp_sock_bytes_sent);
-	READ(received, sk, OFFSET_tcp_sock_bytes_received);
-	READ(*srtt, sk, OFFSET_tcp_sock_srtt_us);
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
-		READ(resent, sk, OFFSET_tcp_sock_total_retrans);
-	return sent + received + resent;
+	READ(ends->write_seq, sk, OFFSET_tcp_sock_write_seq);
+	READ(ends->snd_una, sk, OFFSET_tcp_sock_snd_una);
+	READ(ends->rcv_nxt, sk, OFFSET_tcp_sock_rcv_nxt);
+	READ(ends->copied_seq, sk, OFFSET_tcp_sock_copied_seq);
+	slot = find_turn_slot((u64)sk);
+	if (slot)
+		spoke_ns = slot->spoke_ns;
+	return (((u64)ends->write_seq << 32) | ends->rcv_nxt) + spoke_ns * 31;
 }
 
 /*
@@ -68,10 +140,10 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	struct socket_entry *entry = (void *)ctx->value;
 	struct iterator_meta *meta = ctx->meta;
 	struct socket_record record = {};
+	struct outstanding ends = {};
 	u8 state = TCP_ESTABLISHED, owner; /* of what is not TCP any constant but 0, "never reported" */
-	u64 *key = ctx->key, sum;
-	u32 srtt = 0;
-	int in_scope;
+	u64 *key = ctx->key, sum, waits;
+	int in_scope, changed;
 	void *sk;
 
 	if (!key || !entry)
@@ -89,11 +161,18 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	} else {
 		READ(state, sk, OFFSET_sock_common_skc_state);
 	}
-	sum = activity(entry, sk, state, &srtt);
+	sum = activity(entry, sk, &ends);
 	if (entry->protocol != IPPROTO_TCP && !sum && !entry->reported_state && state != TCP_CLOSE)
 		return 0; /* nothing was sent or received on it yet */
-	if (control(PASS) != PASS_ALL && entry->reported_state == state && entry->reported_sum == sum &&
-	    entry->reported_srtt == srtt && entry->reported_owner == owner)
+	changed = control(PASS) == PASS_ALL || entry->reported_state != state || entry->reported_owner != owner;
+	if (!changed && !is_outstanding(&ends) && entry->reported_sum == sum)
+		return 0;
+	if (entry->protocol == IPPROTO_TCP && !(entry->flags & SOCKET_LISTENER)) {
+		waits = read_waits(&record, sk, &ends);
+		if (is_outstanding(&ends))
+			sum += waits;
+	}
+	if (!changed && entry->reported_sum == sum)
 		return 0;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = *key;
@@ -105,8 +184,10 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		record.rx_dropped = read_dropped(sk) - record.entry.kept_dropped;
 	} else {
 		read_addresses(&record.entry, sk, UNTYPED);
-		if (!(record.entry.flags & SOCKET_LISTENER))
+		if (!(record.entry.flags & SOCKET_LISTENER)) {
 			read_tcp_counters(&record, sk, UNTYPED);
+			read_turns(&record, find_turn_slot(*key));
+		}
 	}
 	/* no room left: the kernel calls again for this socket once the rest has been read */
 	if (seq_write(meta->seq, &record, sizeof(record)))
@@ -116,7 +197,6 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		return 0;
 	entry->reported_state = in_scope ? state : 0;
 	entry->reported_sum = sum;
-	entry->reported_srtt = srtt;
 	entry->reported_owner = owner;
 	return 0;
 }
@@ -135,6 +215,7 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 	u16 type = 0, protocol = 0;
 	u8 state = 0;
 	u32 pid = 0;
+	int error;
 
 	if (known && known->owner_certainty != OWNER_UNKNOWN) {
 		READ(pid, task, OFFSET_task_struct_tgid);
@@ -182,8 +263,11 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 	else
 		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
 	/* only if still absent: an event may have been quicker */
-	if (sockets.insert(&sk, &entry) == -E2BIG)
+	error = sockets.insert(&sk, &entry);
+	if (error == -E2BIG)
 		count_loss(OLDER_WITHOUT_ROOM, 1);
+	else if (!error && protocol == IPPROTO_TCP && state != TCP_LISTEN)
+		claim_turns_old(sk, entry.seen_ns);
 }
 
 /* Goes through the sockets in every process's table of open files; see found_held(). */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Bytes of all that is not TCP, and DNS messages (dns.c), from cgroup_skb on the root of cgroup2: the sender is `current` even while the
- * packet waits for a neighbour, the payload is whole (reassembled, page fragments included), and each packet is seen
- * once, also across veth and NAT. The raw tracepoints of the device layer offer neither the sender, nor the payload
- * whole, nor each packet once.
+ * Bytes of all that is not TCP, DNS messages (dns.c) and turns of TCP connections (turns.c), from cgroup_skb on the root
+ * of cgroup2: the sender is `current` even while the packet waits for a neighbour, the payload is whole (reassembled, page
+ * fragments included), and each packet is seen once, also across veth and NAT. The raw tracepoints of the device layer
+ * offer neither the sender, nor the payload whole, nor each packet once.
  *
  * A cgroup_skb program decides whether a packet lives. These never do: each entry point calls code that returns
  * nothing, then returns the constant 1, "pass".
@@ -69,17 +69,6 @@ static __always_inline int read_ports(struct __sk_buff *skb, struct packet *pack
 		return 0;
 	}
 	return bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(*ports));
-}
-
-/*
- * skb->sk is a typed pointer: through skb->cb it becomes the plain address that keys the map of sockets. The kernel puts
- * the packet's own cb back after the program (__bpf_prog_run_save_cb(), include/linux/filter.h), and a helper that
- * copies the pointer would cost every packet 25 ns.
- */
-static __always_inline void *packet_socket(struct __sk_buff *skb)
-{
-	*(volatile u64 *)&skb->cb[0] = (u64)skb->sk;
-	return (void *)*(volatile u64 *)&skb->cb[0];
 }
 
 /*
@@ -267,6 +256,8 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	FORGET(packet.version, any);
 	if (!sk)
 		return;
+	if (packet.protocol == IPPROTO_TCP)
+		take_turn(skb, &packet, egress);
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
 	asks = IS_DNS_PORT(server_port);
 	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
@@ -385,7 +376,8 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	record.tx_bytes = record.entry.kept_tx_bytes;
 	record.rx_bytes = record.entry.kept_rx_bytes;
 	record.closed = 1;
-	spill_if_refused(udp_events.perf_submit(typed, &record, sizeof(record)), LOST_UDP_EVENTS, &record, sizeof(record));
+	spill_if_refused(udp_events.perf_submit(typed, &record, SOCKET_RECORD_HEAD_BYTES), LOST_UDP_EVENTS, &record,
+			 SOCKET_RECORD_HEAD_BYTES);
 }
 
 int socket_release(struct bpf_sock *sk)

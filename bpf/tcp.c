@@ -34,8 +34,23 @@ static __always_inline void own_subflow(struct socket_entry *entry, void *sk)
 #endif
 }
 
-static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self, struct socket_entry *entry)
+/*
+ * The record of an end, or in it the entry of a beginning: it would take most of the stack. The kernel never runs this
+ * program twice at once on a CPU.
+ */
+BPF_PERCPU_ARRAY(record_at_hand, struct socket_record, 1);
+
+/* The socket as a plain address, to reckon with: a typed pointer becomes one on its way through a map. */
+static __always_inline u64 plain_address(struct socket_record *record, void *sk)
 {
+	*(volatile u64 *)&record->socket = (u64)sk;
+	return *(volatile u64 *)&record->socket;
+}
+
+static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self, struct socket_record *record)
+{
+	struct socket_entry *entry = &record->entry;
+
 	__builtin_memset(entry, 0, sizeof(*entry));
 	entry->netns = netns_of(sk, TYPED);
 	if (!netns_in_scope(entry->netns))
@@ -59,8 +74,14 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 			entry->closing_ns = entry->opened_ns;
 	}
 	/* over whatever stands there: the socket is locked, so that can only be of one whose end was missed */
-	if (sockets.update(&key, entry))
+	if (sockets.update(&key, entry)) {
 		count_loss(SOCKETS_MAP_FULL, 1);
+		return;
+	}
+	if (entry->flags & SOCKET_OUTBOUND)
+		claim_turns_outbound(plain_address(record, sk), entry->seen_ns);
+	else if (new_state == TCP_ESTABLISHED)
+		claim_turns_inbound(plain_address(record, sk), entry->seen_ns);
 }
 
 static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void *sk, u64 key, u8 old_state,
@@ -71,10 +92,12 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 
 	__builtin_memset(record, 0, sizeof(*record));
 	record->time_ns = bpf_ktime_get_ns();
+	record->socket = plain_address(record, sk);
 	if (entry) {
 		record->entry = *entry;
 		/* before the event, so that the iterator never reports a socket whose end has been read */
 		sockets.delete(&key);
+		give_turns_back(record);
 	} else {
 		if (old_state == TCP_LISTEN || old_state == TCP_NEW_SYN_RECV)
 			return;
@@ -101,7 +124,6 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		return;
 	if (!record->entry.local_port)
 		read_addresses(&record->entry, tcp, TYPED);
-	record->socket = key;
 	record->state = old_state;
 	record->closed = 1;
 	LOAD(record->owned, sk, OFFSET_sock_sk_lock_owned);
@@ -166,19 +188,22 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	void *sk = (void *)ctx->args[0];
 	int old_state = ctx->args[1], new_state = ctx->args[2];
 	struct process_id self = {};
-	struct socket_record record; /* for one function or the other: twice it would not fit on the stack */
+	struct socket_record *record;
 	struct socket_entry *entry;
 	u64 key = (u64)sk;
 	u8 certainty = OWNER_EXACT;
 	u16 protocol = 0;
 	u32 owned = 0;
-	int begins;
+	int begins, only = 0;
 
 	/* a listener's child, which is told of once it is established */
 	if (new_state == TCP_SYN_RECV)
 		return 0;
 	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
 	if (protocol != IPPROTO_TCP)
+		return 0;
+	record = record_at_hand.lookup(&only);
+	if (!record) /* as never */
 		return 0;
 	entry = sockets.lookup(&key);
 	if (new_state == TCP_CLOSE_WAIT || new_state == TCP_FIN_WAIT2 || new_state == TCP_CLOSING) {
@@ -196,9 +221,9 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 
 	/* TCP_SYN_RECV to TCP_FIN_WAIT1: Fast Open, closed by its owner before the handshake's end */
 	if (begins || (!entry && old_state == TCP_SYN_RECV && (new_state == TCP_ESTABLISHED || new_state == TCP_FIN_WAIT1)))
-		track_new(sk, key, new_state, &self, &record.entry);
+		track_new(sk, key, new_state, &self, record);
 	else if (new_state == TCP_CLOSE)
-		report_end(ctx, sk, key, old_state, entry, &self, certainty, &record);
+		report_end(ctx, sk, key, old_state, entry, &self, certainty, record);
 	else if (entry && new_state == TCP_ESTABLISHED)
 		entry->established_ns = bpf_ktime_get_ns();
 	else if (entry) {

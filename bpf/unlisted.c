@@ -102,10 +102,13 @@ static __always_inline int count_connection(struct socket_record *record)
 	counts = unlisted_end(entry, DUE_CONNECTIONS);
 	if (!counts)
 		return 0;
-	if (entry->flags & SOCKET_OUTBOUND)
+	if (entry->flags & SOCKET_OUTBOUND) {
 		__sync_fetch_and_add(&counts->opened, 1);
-	else
+		__sync_fetch_and_add(&counts->asked, record->asked);
+	} else {
 		__sync_fetch_and_add(&counts->accepted, 1);
+		__sync_fetch_and_add(&counts->was_asked, record->asked);
+	}
 	__sync_fetch_and_add(&counts->tcp_tx_bytes, record->tx_bytes);
 	__sync_fetch_and_add(&counts->tcp_rx_bytes, record->rx_bytes);
 	__sync_fetch_and_add(&counts->retransmits, record->retransmits);

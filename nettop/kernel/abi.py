@@ -14,9 +14,12 @@ OWNER_UNKNOWN, OWNER_SCANNED, OWNER_EXACT = 0, 1, 2
 SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_OLD, SOCKET_LISTENER, SOCKET_SHARED = 1, 2, 4, 8, 16
 PACKET_DROPPED, RESET_SENT, RESET_RECEIVED, ICMP_SENT, ICMP_RECEIVED = 0, 1, 2, 3, 4
 REASON_UNTOLD = 0xFFFF_FFFF
+SENDING_UNKNOWN, SENDING_NOTHING, SENDING_BUSY, SENDING_RWND_LIMITED, SENDING_SNDBUF_LIMITED = 0, 1, 2, 3, 4
+SPEAKER_NOBODY, SPEAKER_LOCAL, SPEAKER_REMOTE, RECENT_ANSWERS = 0, 1, 2, 4
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 EXEC_ARGUMENT_BYTES = 512
+SOCKET_RECORD_HEAD_BYTES = 224
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -76,7 +79,6 @@ class SocketRecord(Struct, frozen=True, gc=False):
     kept_tx_bytes: U64
     kept_rx_bytes: U64
     reported_sum: ClassVar[U64]
-    reported_srtt: ClassVar[U32]
     netns: U32
     family: U16
     local_port: U16
@@ -87,6 +89,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     reported_state: ClassVar[U8]
     reported_owner: ClassVar[U8]
     dropped: U8
+    pad: ClassVar[Bytes4]
     kept_dropped: ClassVar[U32]
     held_scan: ClassVar[U32]
     unlisted_queries: U32
@@ -104,6 +107,28 @@ class SocketRecord(Struct, frozen=True, gc=False):
     owned: U8
     closed: U8
     peer_closed: U8
+    spoke_ns: U64
+    answers_ns: U64
+    asked: U32
+    slowest_us: U32
+    answers_us: Bytes16
+    unread_bytes: U32
+    unacked_bytes: U32
+    unsent_bytes: U32
+    window_bytes: U32
+    mss_bytes: U32
+    cwnd: U32
+    ssthresh: U32
+    out_of_order: U32
+    busy_jiffies: U32
+    rwnd_jiffies: U32
+    sndbuf_jiffies: U32
+    for_jiffies: U32
+    asker: U8
+    speaker: U8
+    sending: U8
+    retries: U8
+    backoff: U8
 
 
 class DnsPacket(Struct, frozen=True, gc=False):
@@ -173,6 +198,8 @@ class Unlisted(Struct, frozen=True, gc=False):
     tcp_tx_bytes: U64
     tcp_rx_bytes: U64
     retransmits: U64
+    asked: U64
+    was_asked: U64
 
 
 class DropKey(Struct, frozen=True, gc=False):
@@ -239,12 +266,17 @@ class RawRecord(Struct, frozen=True, gc=False):
     @property
     def ended_socket(self) -> tuple[int, int] | None:
         """The socket and its `seen_ns` if it is the end of one."""
-        return _SOCKET_KEY.unpack_from(self.raw) if self.decode is decode_socket else None
+        return _SOCKET_KEY.unpack_from(_whole(self.raw)) if self.decode is decode_socket else None
 
 
 def decode_socket(raw: bytes) -> SocketRecord:
     """One record of tcp_events or udp_events."""
-    return SocketRecord(*SOCKET_RECORD.unpack_from(raw))
+    return SocketRecord(*SOCKET_RECORD.unpack_from(_whole(raw)))
+
+
+def _whole(raw: bytes) -> bytes:
+    """The record of a socket: those in udp_events end before what only TCP has."""
+    return raw.ljust(SOCKET_RECORD.size, b"\0")
 
 
 def decode_sockets(raw: bytes) -> list[SocketRecord]:
@@ -270,7 +302,7 @@ def decode_process(raw: bytes) -> ProcessEvent:
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 4, 5, 6
 DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 7, 8, 9, 10
-DROPS_WITHOUT_ROOM, LOSS_COUNTERS = 11, 12
+DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, LOSS_COUNTERS = 11, 12, 13
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

@@ -51,13 +51,12 @@ class Btf:
 
     def offset(self, structure: str, path: str) -> int:
         """Bytes from the start of `structure` to the member that `path` names, through dots and anonymous members."""
-        bits, _ = self._locate(structure, path)
-        return bits // 8
+        return self._locate(structure, path)[0] // 8
 
     def bit(self, structure: str, member: str) -> tuple[int, int]:
-        """Byte offset of a one-bit field and its mask within that byte (little-endian)."""
-        bits, _ = self._locate(structure, member)
-        return bits // 8, 1 << bits % 8
+        """Byte offset of a bit field, and its mask within that byte (little-endian), which may be all of it."""
+        bits, _, width = self._locate(structure, member)
+        return bits // 8, ((1 << (width or 8)) - 1) << bits % 8
 
     def function(self, name: str) -> int:
         """Type id of a kernel function."""
@@ -105,8 +104,9 @@ class Btf:
             f"This kernel has no type {name}.", "This is a bug: please report it with the output of 'uname -r'."
         )
 
-    def _locate(self, structure: str, path: str) -> tuple[int, int]:
-        bits, type_id = 0, self._find(structure, _STRUCT)
+    def _locate(self, structure: str, path: str) -> tuple[int, int, int]:
+        """Where a member begins, in bits; its type; of how many bits it is, 0 if it is not a bit field."""
+        bits, type_id, width = 0, self._find(structure, _STRUCT), 0
         for part in path.split("."):
             found = self._member(type_id, part.encode(), 0)
             if found is None:
@@ -114,10 +114,10 @@ class Btf:
                     f"This kernel's {structure} has no member {path}.",
                     "This is a bug: please report it with the output of 'uname -r'.",
                 )
-            bits, type_id = bits + found[0], found[1]
-        return bits, type_id
+            bits, type_id, width = bits + found[0], found[1], found[2]
+        return bits, type_id, width
 
-    def _member(self, type_id: int, name: bytes, base_bits: int) -> tuple[int, int] | None:
+    def _member(self, type_id: int, name: bytes, base_bits: int) -> tuple[int, int, int] | None:
         words, at = self._words, self._types[type_id]
         kind_and_vlen = words[at + 1]
         kind = kind_and_vlen >> 24 & 31
@@ -134,5 +134,5 @@ class Btf:
                 if found is not None:
                     return found
             elif self._strings.startswith(name + b"\0", name_at):
-                return bits, member_type
+                return bits, member_type, offset >> 24 if has_bitfields else 0
         return None

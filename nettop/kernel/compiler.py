@@ -24,6 +24,7 @@ _SOURCES = (
     "spilled.c",
     "unlisted.c",
     "drops.c",
+    "turns.c",
     "tcp.c",
     "dns.c",
     "packets.c",
@@ -72,9 +73,28 @@ _OFFSETS = {
         "skc_flags",
         "skc_cookie",
     ),
-    "sock": ("sk_type", "sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops"),
+    "sock": ("sk_type", "sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops", "sk_max_ack_backlog"),
     "inet_sock": ("inet_sport",),
-    "tcp_sock": ("bytes_sent", "bytes_retrans", "bytes_received", "srtt_us", "total_retrans"),
+    "tcp_sock": (
+        "bytes_sent",
+        "bytes_retrans",
+        "bytes_received",
+        "srtt_us",
+        "total_retrans",
+        "write_seq",
+        "snd_una",
+        "snd_nxt",
+        "rcv_nxt",
+        "copied_seq",
+        "snd_wnd",
+        "snd_cwnd",
+        "snd_ssthresh",
+        "mss_cache",
+        "rcv_ooopack",
+        "chrono_start",
+        "chrono_stat",
+    ),
+    "inet_connection_sock": ("icsk_retransmits", "icsk_backoff"),
     "file": ("f_inode", "private_data"),
     "inode": ("i_mode",),
     "socket": ("sk", "file"),
@@ -82,7 +102,7 @@ _OFFSETS = {
     "net_device": ("nd_net.net",),
 }
 _Members = Mapping[str, tuple[str, ...]]
-_BITS: _Members = {"sock": ("sk_kern_sock",)}
+_BITS: _Members = {"sock": ("sk_kern_sock",), "tcp_sock": ("chrono_type",)}
 # Structures and bits that only some kernels have: each group is defined as a whole or not at all.
 _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
     ({"sock": ("sk_drop_counters",), "numa_drop_counters": ("drops0", "drops1")}, {}),  # Linux 6.18

@@ -150,7 +150,7 @@ class Buffer:
 
 
 TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
-UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD.size)
+UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 256 * _KB, abi.SOCKET_RECORD_HEAD_BYTES)
 DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
 PROCESS_EVENTS = Buffer(
     "process_events",
@@ -184,9 +184,9 @@ class Hook:
 
 # fmt: off
 HOOKS = (
-    Hook("dns_answers", "DNS answers, and bytes received other than by TCP",
+    Hook("dns_answers", "DNS answers, bytes received other than by TCP, and turns of TCP connections",
          "packet_ingress", CGROUP_SKB, "ingress", (DNS_EVENTS,)),
-    Hook("dns_queries", "DNS queries, and bytes sent other than by TCP",
+    Hook("dns_queries", "DNS queries, bytes sent other than by TCP, and turns of TCP connections",
          "packet_egress", CGROUP_SKB, "egress", (DNS_EVENTS,)),
     Hook("dns_refusals", "DNS queries that are refused because no server is running, and other ICMP errors",
          "socket_error", RAW_TRACEPOINT, "inet_sk_error_report", (DNS_EVENTS,), since="5.14"),
@@ -208,7 +208,7 @@ HOOKS = (
          "reset_received", RAW_TRACEPOINT, "tcp_receive_reset"),
     Hook("icmp_errors", "ICMP errors that are sent",
          "icmp_sent", RAW_TRACEPOINT, "icmp_send", since="6.10"),
-    Hook("live_counters", "bytes, round-trip time and retransmits of open connections",
+    Hook("live_counters", "bytes, round-trip time, retransmits and queues of open connections",
          "bpf_iter__bpf_map_elem", ITERATOR, "bpf_map_elem"),
     Hook("older_sockets", "connections older than nettop, and owners of accepted ones",
          "bpf_iter__task_file", ITERATOR, "task_file"),

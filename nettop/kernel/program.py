@@ -246,7 +246,10 @@ class KernelProgram:
         counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
         return Losses(
             perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
-            map_full={"sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0)},
+            map_full={
+                "sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0),
+                "turns": counts[abi.TURNS_WITHOUT_ROOM],
+            },
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
                 for hook in self.hooks

@@ -404,6 +404,12 @@ def _span(value: str) -> Span:
     return Span(found[1] == ">", float(found[2]) * _MILLISECONDS[found[3]])
 
 
+def _wait(value: str) -> Span | str:
+    if value[:1] in ("<", ">"):
+        return _span(value)
+    return _one_of(value, get_args(rows.WaitsFor), "reason to wait")
+
+
 class _FilterKey(NamedTuple):
     parse: Callable[[str], Any]  # its value, for the tests of the kinds; raises ValueError
     example: str
@@ -424,6 +430,8 @@ _KEYS: dict[str, _FilterKey] = {
     "end": _FilterKey(_end, "refused", "how a connection ended"),
     "drop": _FilterKey(_text_test, "netfilter_drop", "reason for which the kernel dropped packets; drop:* for any"),
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
+    "wait": _FilterKey(_wait, ">10s", "whom an open connection waits for (local, remote, ...), or how long: wait:>10s"),
+    "answer": _FilterKey(_span, ">100ms", "mean time to an answer on a connection"),
     "type": _FilterKey(_text_test, "AAAA", "DNS record type asked for"),
 }
 

@@ -193,6 +193,20 @@ def _in_close_wait(span: Span, now: datetime) -> Test:
     return lambda row: span.covers(row.in_state_ms("close-wait", now))
 
 
+def _waits(wanted: Any, now: datetime) -> Test:
+    """`wanted` is for whom, or a Span."""
+    if isinstance(wanted, Span):
+        return lambda row: wanted.covers(waited_ms(row, now))
+    return lambda row: row.waits_for == wanted
+
+
+def waited_ms(row: Connection, now: datetime) -> float | None:
+    """How long a connection has waited by now; None if it does not, or nobody knows."""
+    if row.waits_since is None:
+        return None
+    return max((now - row.waits_since).total_seconds() * 1000, 0.0)
+
+
 # The kinds
 
 
@@ -247,8 +261,9 @@ CONNECTIONS: Kind[Connection] = Kind(
         "state": lambda state: lambda row: row.state == state,
         "end": lambda end: lambda row: row.end == end,
         "drop": _dropped,
+        "answer": lambda span: lambda row: row.turns is not None and span.covers(row.turns.latency_ms.avg),
     },
-    timed={"close-wait": _in_close_wait},
+    timed={"close-wait": _in_close_wait, "wait": _waits},
 )
 
 PROCESSES: Kind[Process] = Kind(

@@ -39,6 +39,8 @@ TcpState = Literal[
 End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
 Side = Literal["local", "remote"]
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
+Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
+WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
@@ -80,6 +82,53 @@ DECIDES = {  # reasons that are somebody's decision
 }
 
 
+class TurnLatency(Row, frozen=True, gc=False, kw_only=True):
+    """Of the answers on a connection, from the last payload that was asked to the first that was answered.
+
+    `recent` are the newest, four at most, oldest first.
+    """
+
+    avg: Milliseconds | None = None
+    max: Milliseconds | None = None
+    recent: tuple[Milliseconds, ...] = ()
+
+
+class Turns(Row, frozen=True, gc=False, kw_only=True):
+    """How often the end that connected asked, and how long the other took to answer, since nettop started.
+
+    `asked_by` is "local" if this end connected. A question is what it sends until the other end sends something.
+    """
+
+    asked_by: Side
+    count: Count = 0
+    answered: Count = 0
+    latency_ms: TurnLatency = TurnLatency()
+
+
+class Transmission(Row, frozen=True, gc=False, kw_only=True):
+    """What the kernel knows of how a connection sends (struct tcp_sock), when it was last seen to change.
+
+    `window_bytes` is what the far end allows. `timeouts` counts how often in a row the last time-out has made it send
+    again. `ssthresh_segments` is None before the first loss. Until `counted_at` it had anything to send for `busy_ms`,
+    during which the far end's window or the size of the send buffer held it back for so long; `sending` says which of
+    these times went on.
+    """
+
+    unsent_bytes: Count
+    window_bytes: Count
+    mss_bytes: Count
+    cwnd_segments: Count
+    ssthresh_segments: Count | None
+    timeouts: Count
+    backoff: Count
+    out_of_order_segments: Count
+    counted_at: Time
+    sending: Sending
+    busy_ms: Milliseconds
+    rwnd_limited_ms: Milliseconds
+    sndbuf_limited_ms: Milliseconds
+
+
 class Connection(Row, frozen=True, gc=False, kw_only=True):
     """One TCP connection.
 
@@ -94,6 +143,12 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     until then, in a stream only in those that it has left. "syn-recv" and "time-wait" are not among them, nor is
     "fin-wait-2" once the process has let go of the socket: the kernel keeps no socket for these. `closed_first` says
     which end sent the first FIN: None if neither did, or both at the same time.
+
+    `waits_for` says who keeps it waiting: "local" (this process does not read, or owes an answer or the close),
+    "remote" (the far end owes it), "remote-window" (the far end's program does not read), "network" (payload is out
+    and being sent again), "none" (nobody owes anything); None where it cannot be told, and once it has ended.
+    `waits_ms` is how long by now. `recv_queue_bytes` have come and were not read by the process, `send_queue_bytes`
+    were written by it and are not acknowledged.
     """
 
     id: Count
@@ -127,6 +182,13 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     drops: Reasons | None = None
     resets_sent: Reasons | None = None
     resets_received: Count | None = None
+    waits_for: WaitsFor | None = None
+    waits_since: Time | None = None
+    waits_ms: Milliseconds | None = None
+    recv_queue_bytes: Count | None = None
+    send_queue_bytes: Count | None = None
+    turns: Turns | None = None
+    transmission: Transmission | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -233,7 +295,8 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     """Queries and connections of one process that have no rows, but are part of its totals.
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
-    connections have ended, and ended normally. UDP payload is that of sockets that were counted too.
+    connections have ended, and ended normally; turns on those that it opened are `asked`, on those that it accepted
+    `was_asked`. UDP payload is that of sockets that were counted too.
     """
 
     pid: Pid
@@ -249,6 +312,8 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     tcp_tx_bytes: Count = 0
     tcp_rx_bytes: Count = 0
     retransmits: Count = 0
+    asked: Count = 0
+    was_asked: Count = 0
 
 
 class Dropped(Row, frozen=True, gc=False, kw_only=True):
@@ -356,6 +421,35 @@ class DnsTotals(Row, frozen=True, gc=False, kw_only=True):
     latency_ms: Latency = Latency()
 
 
+class AnswerTimes(Row, frozen=True, gc=False, kw_only=True):
+    """Of the last 255 answers whose times were read: the newest four a tick of each connection.
+
+    The maximum is of all.
+    """
+
+    p50: Milliseconds | None = None
+    p95: Milliseconds | None = None
+    max: Milliseconds | None = None
+
+
+class TurnTotals(Row, frozen=True, gc=False, kw_only=True):
+    """How often somebody asked, and how long the answers took."""
+
+    count: Count = 0
+    latency_ms: AnswerTimes = AnswerTimes()
+
+
+class ProcessTurns(Row, frozen=True, gc=False, kw_only=True):
+    """Turns on the connections of a process since nettop started.
+
+    `asked` on those that it opened: the answers are those of others. `was_asked` on those that it accepted: the answers
+    are its own.
+    """
+
+    asked: TurnTotals = TurnTotals()
+    was_asked: TurnTotals = TurnTotals()
+
+
 class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     """A process with its totals since nettop started; rates are those of the last interval.
 
@@ -380,6 +474,7 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     resets_sent: Reasons | None = None
     resets_received: Count | None = None
     icmp_errors: Reasons | None = None
+    turns: ProcessTurns = ProcessTurns()
 
 
 class Host(Row, frozen=True, gc=False, kw_only=True):
@@ -405,7 +500,8 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
 
     Attributes:
         perf_buffer: records that found no room, per buffer.
-        map_full: sockets that found no room, per map; a UDP socket once per datagram.
+        map_full: sockets that found no room, per map; a UDP socket once per datagram. Of a connection that found none
+            in "turns" only these are unknown.
         missed_runs: transitions that the kernel did not show to a program, per program.
         evicted: rows that made room for newer ones, per table.
         unlisted: what came too fast for a row each, per table; it is in the totals of processes.

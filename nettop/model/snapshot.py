@@ -1,11 +1,24 @@
 """The whole of what is known at one moment: what the screen draws, what is exported, what a recording replays to."""
 
+from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import field
 from msgspec.structs import replace
 
-from nettop.model.rows import Connection, DnsQuery, Host, Losses, Process, Row, Scope, Seconds, Stray, Time
+from nettop.model.rows import (
+    Connection,
+    DnsQuery,
+    Host,
+    Losses,
+    Process,
+    Row,
+    Scope,
+    Seconds,
+    Stray,
+    Time,
+    Transmission,
+)
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -37,22 +50,41 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     strays: tuple[Stray, ...] = ()
 
 
+def sent_by(sends: Transmission, now: datetime) -> Transmission:
+    """The same with what goes on counted until now: the kernel tells of it again when it changes."""
+    since_ms = round(max((now - sends.counted_at).total_seconds() * 1000, 0.0), 3)
+    if sends.sending == "nothing" or not since_ms:
+        return sends
+    held = {"rwnd-limited": "rwnd_limited_ms", "sndbuf-limited": "sndbuf_limited_ms"}.get(sends.sending)
+    times = {name: round(getattr(sends, name) + since_ms, 3) for name in ("busy_ms", held) if name is not None}
+    return replace(sends, counted_at=now, **times)
+
+
 def with_ages(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with how long open connections have lasted, and been in their state, until it was made.
+    """The snapshot with how long open connections have lasted, been in their state and waited, until it was made.
 
     Rows do not carry that: all would change always.
     """
     now = snapshot.captured_at
 
+    def since(moment: datetime | None, told_ms: float | None) -> float | None:
+        if told_ms is not None or moment is None:
+            return told_ms
+        return round(max((now - moment).total_seconds() * 1000, 0.0), 3)
+
     def aged(row: Connection) -> Connection:
         if row.state == "closed":
             return row
-        states_ms, duration_ms = row.states_ms, row.duration_ms
+        states_ms = row.states_ms
         lasted_ms = row.in_state_ms(row.state, now)
         if lasted_ms is not None:
             states_ms = {**states_ms, row.state: round(lasted_ms, 3)}
-        if duration_ms is None and row.opened_at is not None:
-            duration_ms = round(max((now - row.opened_at).total_seconds() * 1000, 0.0), 3)
-        return replace(row, duration_ms=duration_ms, states_ms=states_ms)
+        return replace(
+            row,
+            duration_ms=since(row.opened_at, row.duration_ms),
+            states_ms=states_ms,
+            waits_ms=since(row.waits_since, row.waits_ms),
+            transmission=row.transmission and sent_by(row.transmission, now),
+        )
 
     return replace(snapshot, connections=tuple(map(aged, snapshot.connections)))

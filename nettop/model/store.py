@@ -17,7 +17,7 @@ from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Proces
 from nettop.model.snapshot import Snapshot
 from nettop.model.table import BoundedTable
 
-LATENCIES_KEPT = 255  # per process, for its median
+LATENCIES_KEPT = 255  # per process, for its percentiles
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
 LEAKING_AFTER = timedelta(seconds=60)  # in CLOSE_WAIT: a program that means to close does so within moments
 _OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
@@ -31,11 +31,45 @@ class _ProcessKey(Struct, frozen=True, gc=False):
     start_time: datetime
 
 
+class _TcpShare(rows.TcpTotals, frozen=True, gc=False, kw_only=True):
+    """TCP with the turns, which the row of a process has elsewhere."""
+
+    asked: int = 0
+    was_asked: int = 0
+
+
+class _Answers:
+    """Times of the answers to one process, or of its own."""
+
+    __slots__ = ("last_ms", "slowest_ms")
+
+    def __init__(self) -> None:
+        self.last_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self.slowest_ms: float | None = None
+
+    def take(self, before: rows.Turns | None, turns: rows.Turns) -> None:
+        """What has come on a connection since the row before."""
+        fresh = turns.answered - (before.answered if before is not None else 0)
+        if fresh > 0:
+            self.last_ms.extend(turns.latency_ms.recent[-fresh:])
+        slowest = turns.latency_ms.max
+        if slowest is not None and (before is None or slowest != before.latency_ms.max):
+            self.slowest_ms = max(self.slowest_ms or 0.0, slowest)
+
+    def row(self, count: int) -> rows.TurnTotals:
+        """As the row of the process has them."""
+        ordered = sorted(self.last_ms)
+        p50, p95 = (_percentile(ordered, share) for share in (50, 95))
+        times = rows.AnswerTimes(p50=p50, p95=p95, max=self.slowest_ms)
+        return rows.TurnTotals(count=_bounded(count), latency_ms=times)
+
+
 class _Totals:
     """What is added up for one process."""
 
     __slots__ = (
         "answered",
+        "answers",
         "dns_failed",
         "dropped",
         "latencies_ms",
@@ -51,7 +85,7 @@ class _Totals:
     )
 
     def __init__(self) -> None:
-        self.tcp = rows.TcpTotals()
+        self.tcp = _TcpShare()
         self.udp = rows.UdpTotals()
         self.other = rows.OtherTotals()
         self.dropped: rows.Dropped | None = None
@@ -60,6 +94,7 @@ class _Totals:
         self.leaking = 0
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.max_latency_ms: float | None = None
+        self.answers: dict[str, _Answers] = {}
 
     @property
     def tx_bytes(self) -> int:
@@ -71,10 +106,10 @@ class _Totals:
         """Over TCP and UDP."""
         return self.tcp.rx_bytes + self.udp.rx_bytes
 
-    def add_tcp(self, share: rows.TcpTotals, sign: int = 1) -> None:
+    def add_tcp(self, share: _TcpShare, sign: int = 1) -> None:
         """With -1: take it away."""
         tcp = self.tcp
-        self.tcp = rows.TcpTotals(
+        self.tcp = _TcpShare(
             tx_bytes=tcp.tx_bytes + sign * share.tx_bytes,
             rx_bytes=tcp.rx_bytes + sign * share.rx_bytes,
             active=tcp.active + sign * share.active,
@@ -82,6 +117,8 @@ class _Totals:
             accepted=tcp.accepted + sign * share.accepted,
             failed=tcp.failed + sign * share.failed,
             retransmits=tcp.retransmits + sign * share.retransmits,
+            asked=tcp.asked + sign * share.asked,
+            was_asked=tcp.was_asked + sign * share.was_asked,
         )
 
     def add_udp(self, share: rows.UdpTotals, sign: int = 1) -> None:
@@ -108,12 +145,14 @@ class _Totals:
         self.answered += counted.answered
         self.dns_failed += counted.failed
         self.add_tcp(
-            rows.TcpTotals(
+            _TcpShare(
                 tx_bytes=counted.tcp_tx_bytes,
                 rx_bytes=counted.tcp_rx_bytes,
                 opened=counted.opened,
                 accepted=counted.accepted,
                 retransmits=counted.retransmits,
+                asked=counted.asked,
+                was_asked=counted.was_asked,
             )
         )
         self.add_udp(
@@ -126,9 +165,9 @@ class _Totals:
 _CountedSocket = rows.UdpSocket | rows.OtherSocket
 _Carrier = Connection | _CountedSocket
 # What one row contributes; taken away when a newer one replaces it.
-_Share = rows.TcpTotals | rows.UdpTotals | rows.OtherTotals
-_ShareT = TypeVar("_ShareT", rows.TcpTotals, rows.UdpTotals, rows.OtherTotals)
-_PROTOCOLS: Mapping[type[_Share], str] = {rows.TcpTotals: "tcp", rows.UdpTotals: "udp", rows.OtherTotals: "other"}
+_Share = _TcpShare | rows.UdpTotals | rows.OtherTotals
+_ShareT = TypeVar("_ShareT", _TcpShare, rows.UdpTotals, rows.OtherTotals)
+_PROTOCOLS: Mapping[type[_Share], str] = {_TcpShare: "tcp", rows.UdpTotals: "udp", rows.OtherTotals: "other"}
 
 
 class _OpenQueries:
@@ -291,7 +330,13 @@ class Store:
             self._waiting_to_close[row.id] = row
         elif self._waiting_to_close:
             self._waiting_to_close.pop(row.id, None)
-        self._share_out(self._connections.put(row.id, row), row)
+        before = self._connections.put(row.id, row)
+        self._share_out(before, row)
+        if row.turns is not None and row.turns.answered:
+            totals = self._totals_of(row.pid, row.process_start_time)
+            if totals is not None:
+                answers = totals.answers.setdefault(row.turns.asked_by, _Answers())
+                answers.take(before.turns if before is not None else None, row.turns)
 
     def _forget_connection(self, number: int, _row: Connection) -> None:
         self._passed_on.pop((Connection, number), None)
@@ -364,8 +409,8 @@ class Store:
         if before is not None:
             if self._was_passed_on(before, row):
                 earlier = _share(before)
-                if isinstance(earlier, rows.TcpTotals):
-                    self._add(before, rows.TcpTotals(active=earlier.active), -1)
+                if isinstance(earlier, _TcpShare):
+                    self._add(before, _TcpShare(active=earlier.active), -1)
                     earlier = replace(earlier, active=0)
                 self._passed_on[type(row), row.id] = earlier
             else:
@@ -466,7 +511,8 @@ def _share(row: _Carrier) -> _Share:
         return rows.UdpTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     closed = row.state == "closed"
     never_established = row.direction == "outbound" and row.connect_ms is None
-    return rows.TcpTotals(
+    turns, asked_by = (0, None) if row.turns is None else (row.turns.count, row.turns.asked_by)
+    return _TcpShare(
         tx_bytes=row.tx_bytes - row.tx_bytes_before_start,
         rx_bytes=row.rx_bytes - row.rx_bytes_before_start,
         active=0 if closed else 1,
@@ -474,7 +520,14 @@ def _share(row: _Carrier) -> _Share:
         accepted=1 if row.direction == "inbound" else 0,
         failed=1 if closed and never_established and row.failed else 0,
         retransmits=row.retransmits,
+        asked=turns if asked_by == "local" else 0,
+        was_asked=turns if asked_by == "remote" else 0,
     )
+
+
+def _percentile(ordered: list[float], share: int) -> float | None:
+    """The least value that is no less than this share of them, in percent (nearest rank)."""
+    return ordered[-(-len(ordered) * share // 100) - 1] if ordered else None
 
 
 def _take_back(totals: _Totals | None, row: DnsQuery) -> None:
@@ -523,7 +576,7 @@ def _process_row(
         rx_bytes=_bounded(totals.rx_bytes),
         tx_bytes_per_s=tx_rate,
         rx_bytes_per_s=rx_rate,
-        tcp=_in_bounds(totals.tcp),
+        tcp=_tcp_row(totals.tcp),
         udp=_in_bounds(totals.udp),
         other=_in_bounds(totals.other),
         dns=rows.DnsTotals(
@@ -537,8 +590,26 @@ def _process_row(
             ),
         ),
         leaking=totals.leaking,
+        turns=rows.ProcessTurns(
+            asked=_turns(totals.tcp.asked, totals.answers.get("local")),
+            was_asked=_turns(totals.tcp.was_asked, totals.answers.get("remote")),
+        ),
         **counts,
     )
+
+
+def _tcp_row(share: _TcpShare) -> rows.TcpTotals:
+    within = _in_bounds(share)
+    return rows.TcpTotals(**{name: getattr(within, name) for name in rows.TcpTotals.__struct_fields__})
+
+
+_NO_TURNS = rows.TurnTotals()
+
+
+def _turns(count: int, answers: _Answers | None) -> rows.TurnTotals:
+    if answers is not None:
+        return answers.row(count)
+    return rows.TurnTotals(count=_bounded(count)) if count else _NO_TURNS
 
 
 def replayed(recorded: Iterable[events.AnyEvent], history: History = DEFAULT_HISTORY) -> Store:

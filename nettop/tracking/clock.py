@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _MICROSECOND = timedelta(microseconds=1)
 _LEAST_SUSPENSION_NS = 1_000_000  # below is the error of a measurement
+_CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h: time has no name for it
+JIFFY_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)  # it ticks with the kernel's jiffies
 _SUSPENSIONS_KEPT = 64  # so many ago, nothing is told any more of what was before
 
 

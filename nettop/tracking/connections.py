@@ -3,6 +3,7 @@
 from collections.abc import Collection, Container
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,6 +30,18 @@ from nettop.tracking.addresses import address_text, is_mapped
 from nettop.tracking.clock import Clock, milliseconds
 from nettop.tracking.live_sockets import Known, LiveSockets
 from nettop.tracking.names import NameTable
+from nettop.tracking.waits import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    FIN_WAIT_2,
+    SYN_SENT,
+    UNKNOWN,
+    Asker,
+    Verdict,
+    transmission,
+    turns,
+    verdict,
+)
 
 _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     1: "established",
@@ -44,23 +57,22 @@ _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     11: "closing",
     12: "syn-recv",
 }
-_ESTABLISHED, _SYN_SENT, _FIN_WAIT_1, _FIN_WAIT_2 = 1, 2, 4, 5
-_CLOSED, _CLOSE_WAIT, _LAST_ACK, _CLOSING = 7, 8, 9, 11
+_FIN_WAIT_1, _CLOSED, _LAST_ACK, _CLOSING = 4, 7, 9, 11
 # The states that a connection has been in, by the last one: the kernel side tells when each began. TCP_SYN_RECV is left
 # out, because for most of it there is no socket yet.
 _PATHS: dict[int, tuple[int, ...]] = {
-    _SYN_SENT: (_SYN_SENT,),
-    _ESTABLISHED: (_SYN_SENT, _ESTABLISHED),
-    _FIN_WAIT_1: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1),
-    _FIN_WAIT_2: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1, _FIN_WAIT_2),
-    _CLOSING: (_SYN_SENT, _ESTABLISHED, _FIN_WAIT_1, _CLOSING),
-    _CLOSE_WAIT: (_SYN_SENT, _ESTABLISHED, _CLOSE_WAIT),
-    _LAST_ACK: (_SYN_SENT, _ESTABLISHED, _CLOSE_WAIT, _LAST_ACK),
+    SYN_SENT: (SYN_SENT,),
+    ESTABLISHED: (SYN_SENT, ESTABLISHED),
+    _FIN_WAIT_1: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1),
+    FIN_WAIT_2: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1, FIN_WAIT_2),
+    _CLOSING: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1, _CLOSING),
+    CLOSE_WAIT: (SYN_SENT, ESTABLISHED, CLOSE_WAIT),
+    _LAST_ACK: (SYN_SENT, ESTABLISHED, CLOSE_WAIT, _LAST_ACK),
 }
 _CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
     _FIN_WAIT_1: "local",
-    _FIN_WAIT_2: "local",
-    _CLOSE_WAIT: "remote",
+    FIN_WAIT_2: "local",
+    CLOSE_WAIT: "remote",
     _LAST_ACK: "remote",
 }
 _AF_INET6 = 10
@@ -102,6 +114,15 @@ class _Listener(Struct, frozen=True, gc=False):
 class _Live(Known, frozen=True, gc=False):
     row: Connection
     owned: Owned
+    unread: "_Unread | None" = None
+
+
+class _Unread(Struct, frozen=True, gc=False):
+    """Bytes that wait for the process to read them."""
+
+    record: SocketRecord
+    since_ns: int
+    since_last_tick: bool  # those of the tick before are among them
 
 
 class _Ending(Struct, gc=False):
@@ -132,7 +153,9 @@ class ConnectionTracker:
         self._names = names
         self._sockets: LiveSockets[_Live] = LiveSockets()
         self._listeners: dict[int, _Listener] = {}
+        self._listening: set[tuple[int, int]] | None = None  # namespaces and ports of these, where they are asked for
         self._moving: set[int] = set()
+        self._unread: set[int] = set()  # where the next tick tells whether the process reads
         self._ended_listeners: list[_Listener] = []  # since the last tick: what they accepted may be told there
         self._waiting_ends: dict[tuple[int, int], _Ending] = {}  # by socket and seen_ns
         self._last_id = 0
@@ -141,6 +164,7 @@ class ConnectionTracker:
 
     def listener(self, record: SocketRecord, pass_ns: int) -> None:
         """A listening socket as the iterator found it in the pass that began at pass_ns."""
+        self._listening = None
         if record.state == _CLOSED:
             self._listeners.pop(record.socket, None)
         else:
@@ -169,6 +193,7 @@ class ConnectionTracker:
         """
         if record.flags & abi.SOCKET_LISTENER:
             self._listeners.pop(record.socket, None)
+            self._listening = None
             self._ended_listeners.append(_listener_of(record, 0))
             return []
         before, known = self._take(record)
@@ -188,17 +213,21 @@ class ConnectionTracker:
             return self._vanished(self._sockets.take(record), record.time_ns)
         owned = self._owner(record)
         row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
-        row = self._with_counters(record, row)
+        unread = _unread(record, known, pass_ns, rates)
+        row = self._with_counters(record, row, self._verdict(record, unread))
         if rates:
             row = self._with_rates(row, known, pass_ns)
-        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned))
+        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned, unread))
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
+        if unread is not None:
+            self._unread.add(record.socket)
         return [_observed(self._clock.wall(record.time_ns), row, owned)]
 
     def lose(self, record: SocketRecord) -> list[Observed]:
         """A connection that is not to be looked at any longer, as it was known last."""
         self._moving.discard(record.socket)
+        self._unread.discard(record.socket)
         return self._vanished(self._sockets.take(record), record.time_ns)
 
     def dropped(self, socket: int, seen_ns: int, counts: Dropped) -> tuple[list[Observed], Owned] | None:
@@ -215,20 +244,11 @@ class ConnectionTracker:
         return [_observed(self._clock.wall(known.pass_ns), row, known.owned)], known.owned
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
-        """After the iterator's last record: rates of what stood still, ends that waited, with `complete` what is gone.
+        """After the iterator's last record: what stood still, ends that waited, with `complete` what is gone.
 
         `complete` says that the pass reported every socket, changed or not; `is_last` that no other pass will come.
         """
-        output = []
-        for socket in list(self._moving) if rates else ():
-            known = self._sockets.at(socket)
-            if known is not None and known.pass_ns == pass_ns:
-                continue
-            self._moving.discard(socket)
-            if known is not None:
-                row = replace(known.row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
-                self._sockets.put(socket, replace(known, row=row))
-                output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
+        output = self._stood_still(pass_ns) if rates else []
         waiting, self._waiting_ends = self._waiting_ends, {}
         for key, ending in waiting.items():
             # what was counted before the pass began has come with it, but a reset is sent a moment after the end
@@ -242,8 +262,31 @@ class ConnectionTracker:
         if complete:
             for socket in [socket for socket, known in self._listeners.items() if known.pass_ns != pass_ns]:
                 del self._listeners[socket]
+                self._listening = None
         if rates or not self._last_pass_ns:
             self._last_pass_ns = pass_ns
+        return output
+
+    def _stood_still(self, pass_ns: int) -> list[Observed]:
+        """What the pass did not report: no bytes have moved, and nobody has read what was unread."""
+        output = []
+        for socket in self._moving | self._unread:
+            known = self._sockets.at(socket)
+            if known is not None and known.pass_ns == pass_ns:
+                continue
+            self._moving.discard(socket)
+            self._unread.discard(socket)
+            if known is None:
+                continue
+            row, unread = known.row, known.unread
+            if row.tx_bytes_per_s or row.rx_bytes_per_s:
+                row = replace(row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
+            if unread is not None and not unread.since_last_tick:
+                unread = replace(unread, since_last_tick=True)
+                row = replace(row, **self._waiting(row, unread.record, self._verdict(unread.record, unread)))
+            if row is not known.row:
+                self._sockets.put(socket, replace(known, row=row, unread=unread))
+                output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
         return output
 
     def _take(self, record: SocketRecord) -> tuple[list[Observed], _Live | None]:
@@ -252,6 +295,7 @@ class ConnectionTracker:
         before = self._vanished(self._sockets.take_older(record), record.time_ns) if known is None else []
         if self._sockets.at(record.socket) is None:  # else the iterator was quicker with the next one there
             self._moving.discard(record.socket)
+            self._unread.discard(record.socket)
         return before, known
 
     def _end(self, record: SocketRecord, known: _Live | None, counts: Dropped | None = None) -> Observed:
@@ -260,7 +304,7 @@ class ConnectionTracker:
         if counts is not None:
             row = dropped.of_connection(row, counts)
         closed_at = self._clock.wall(record.time_ns)
-        row = self._with_counters(record, row)
+        row = self._with_counters(record, row, UNKNOWN)
         finished = row.states_ms
         if row.state_since is not None and row.state_since < closed_at and not _goes_on_unseen(record):
             finished = {**finished, row.state: milliseconds(row.state_since, closed_at)}
@@ -281,7 +325,17 @@ class ConnectionTracker:
         """Its end was lost: when and how is unknown, that it is over is not."""
         if known is None:
             return []
-        row = replace(known.row, state="closed", state_since=None, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
+        row = replace(
+            known.row,
+            state="closed",
+            state_since=None,
+            tx_bytes_per_s=0.0,
+            rx_bytes_per_s=0.0,
+            waits_for=None,
+            waits_since=None,
+            recv_queue_bytes=None,
+            send_queue_bytes=None,
+        )
         return [_observed(self._clock.wall(now_ns), row, known.owned)]
 
     def _owner(self, record: SocketRecord) -> Owned:
@@ -370,7 +424,35 @@ class ConnectionTracker:
             rx_bytes_per_s=max(round((row.rx_bytes - before[1]) / seconds, 1), 0.0),
         )
 
-    def _with_counters(self, record: SocketRecord, row: Connection) -> Connection:
+    def _asker(self, record: SocketRecord) -> Asker:
+        """Which end connected. Of a connection older than nettop a listener tells, on one of its ports."""
+        if record.flags & abi.SOCKET_OUTBOUND:
+            return abi.SPEAKER_LOCAL
+        if record.flags & abi.SOCKET_INBOUND or record.asker == abi.SPEAKER_REMOTE:
+            return abi.SPEAKER_REMOTE
+        if self._listening is None:
+            self._listening = {(listener.netns, listener.port) for listener in self._listeners.values()}
+        here, there = ((record.netns, port) in self._listening for port in (record.local_port, record.remote_port))
+        if here == there:
+            return None
+        return abi.SPEAKER_REMOTE if here else abi.SPEAKER_LOCAL
+
+    def _verdict(self, record: SocketRecord, unread: _Unread | None) -> Verdict:
+        since_ns = unread.since_ns if unread is not None and unread.since_last_tick else None
+        return verdict(record, self._asker(record), since_ns)
+
+    def _waiting(self, row: Connection, record: SocketRecord, found: Verdict) -> dict[str, Any]:
+        """Fields of the row: for whom it waits, and since when; as before where it still does."""
+        since_ns, since = found.since_ns, row.waits_since
+        if found.waits_for in (None, "none"):
+            since = None
+        elif row.waits_for == found.waits_for and (since_ns is None or found.waits_for == "network"):
+            pass  # what is sent meanwhile waits with the rest
+        else:
+            since = self._clock.wall(record.time_ns if since_ns is None else since_ns)
+        return {"waits_for": found.waits_for, "waits_since": since}
+
+    def _with_counters(self, record: SocketRecord, row: Connection, found: Verdict) -> Connection:
         connect_ms = row.connect_ms
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
             connect_ms = (record.established_ns - record.opened_ns) // 1000 / 1000
@@ -389,6 +471,11 @@ class ConnectionTracker:
             rx_bytes=record.rx_bytes,
             srtt_ms=record.srtt_us8 // 8 / 1000 if record.srtt_us8 else None,
             retransmits=record.retransmits,
+            recv_queue_bytes=record.unread_bytes if record.sending else None,
+            send_queue_bytes=record.unacked_bytes if record.sending else None,
+            turns=turns(record, self._asker(record)),
+            transmission=transmission(record, self._clock.wall(record.time_ns)) or row.transmission,
+            **self._waiting(row, record, found),
         )
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
@@ -405,10 +492,10 @@ class ConnectionTracker:
 def _began(record: SocketRecord) -> list[tuple[int, int]]:
     """The states of a connection, each with when it was first seen in it, up to the state of the record."""
     times = {
-        _SYN_SENT: record.opened_ns if record.flags & abi.SOCKET_OUTBOUND else 0,
-        _ESTABLISHED: record.established_ns,
+        SYN_SENT: record.opened_ns if record.flags & abi.SOCKET_OUTBOUND else 0,
+        ESTABLISHED: record.established_ns,
         _FIN_WAIT_1: record.closing_ns,
-        _CLOSE_WAIT: record.closing_ns,
+        CLOSE_WAIT: record.closing_ns,
     }
     began = []
     for state in reversed(_PATHS.get(record.state, ())):
@@ -426,7 +513,20 @@ def _goes_on_unseen(record: SocketRecord) -> bool:
 
     The kernel keeps the rest of FIN_WAIT2 without a socket once the process has closed (net/ipv4/tcp.c, __tcp_close()).
     """
-    return record.state == _FIN_WAIT_2 and not record.peer_closed and not record.error
+    return record.state == FIN_WAIT_2 and not record.peer_closed and not record.error
+
+
+def _unread(record: SocketRecord, known: _Live | None, pass_ns: int, rates: bool) -> _Unread | None:
+    """What waits to be read, if anything does; ticks are the passes with `rates`."""
+    if not record.unread_bytes:
+        return None
+    before = known.unread if known is not None else None
+    read_until = record.rx_bytes - record.unread_bytes
+    if known is not None and before is not None and read_until < known.row.rx_bytes:
+        later = before.since_last_tick or (rates and known.pass_ns < pass_ns)
+        return _Unread(record, before.since_ns, later)
+    came_last = record.speaker == abi.SPEAKER_REMOTE and record.spoke_ns
+    return _Unread(record, min(record.spoke_ns, record.time_ns) if came_last else record.time_ns, False)
 
 
 def _is_ownerless(record: SocketRecord) -> bool:
@@ -474,8 +574,8 @@ def how_it_ended(record: SocketRecord) -> End:
     """From the state before TCP_CLOSE, the socket's error, and whether its owner held it (net/ipv4/tcp.c)."""
     if record.error:
         return _ENDS_BY_ERROR.get(record.error, "other")
-    if record.owned and record.state == _SYN_SENT:
+    if record.owned and record.state == SYN_SENT:
         return "given-up"
-    if record.owned and record.state in (_ESTABLISHED, _CLOSE_WAIT):
+    if record.owned and record.state in (ESTABLISHED, CLOSE_WAIT):
         return "reset-by-us"  # a close that skips the FIN: unread data, or SO_LINGER with 0 s
-    return "other" if record.state in (_SYN_SENT, _ESTABLISHED) else "normal"
+    return "other" if record.state in (SYN_SENT, ESTABLISHED) else "normal"

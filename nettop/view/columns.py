@@ -10,7 +10,7 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES, Kind, waited_ms
 from nettop.model.rows import Connection, DnsQuery, Process
 from nettop.view import format as human
 
@@ -205,6 +205,25 @@ def in_state_ms(row: Connection, context: Context) -> float | None:
     return row.in_state_ms(row.state, context.now)
 
 
+def wait_ms(row: Connection, context: Context) -> float | None:
+    """How long it has waited by now; None if it does not, or nobody knows."""
+    return waited_ms(row, context.now)
+
+
+_WAITS = {"remote-window": "window"}  # shorter where it is known what it is about
+
+
+def _wait(row: Connection, context: Context) -> str:
+    if row.waits_for is None:
+        return _DASH
+    whom = _WAITS.get(row.waits_for, row.waits_for)
+    return whom if row.waits_since is None else f"{whom} {human.duration(wait_ms(row, context))}"
+
+
+def _answer_ms(row: Connection, _context: Context) -> float | None:
+    return None if row.turns is None else row.turns.latency_ms.avg
+
+
 def _opened(row: Connection, _context: Context) -> str:
     return "> start" if row.opened_before_start else human.clock(row.opened_at)
 
@@ -267,6 +286,10 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
            "retransmits", "right", descending=True),
     Column("drops", "DROPS", "packets of it that this host dropped", 5, 10, _drops, lambda r, _: drops(r), "right",
            descending=True),
+    Column("wait", "WAIT", "whom it waits for (local, remote, network, or the far end's window), how long", 13,
+           6, _wait, wait_ms, descending=True),
+    Column("answer", "ANSWER", "mean time to an answer, of either end", 7, 8,
+           lambda r, c: human.duration(_answer_ms(r, c)), _answer_ms, "right", descending=True),
     Column("end", "END", "how it ended; ! marks a failure, (fw) a firewall of this host", 15, 1, _end, "end"),
 )  # fmt: skip
 
@@ -322,6 +345,12 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("other", "OTHER", "bytes of ICMP, SCTP and raw sockets, both ways; not in TX and RX", 6, 10,
            lambda r, _: human.rate(_other(r)), lambda r, _: _other(r), "right", descending=True),
+    Column("answer", "ANSWER", "its own answers: 95 of a hundred came within this time", 7, 8,
+           lambda r, _: human.duration(r.turns.was_asked.latency_ms.p95), "turns.was_asked.latency_ms.p95", "right",
+           descending=True),
+    Column("asked", "ASKED", "answers that it got: 95 of a hundred came within this time", 7, 9,
+           lambda r, _: human.duration(r.turns.asked.latency_ms.p95), "turns.asked.latency_ms.p95", "right",
+           descending=True),
     Column("exited", "EXITED", "when it ended", 8, 8, lambda r, _: human.clock(r.exited_at), "exited_at",
            descending=True),
     Column("command", "COMMAND", "its command line", 20, 9, lambda r, _: " ".join(r.cmdline or ()) or _DASH,

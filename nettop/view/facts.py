@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
-from nettop.model.rows import DECIDES, Connection, DnsQuery, OtherTotals, Process, Reasons, Side, UdpTotals
-from nettop.model.snapshot import Snapshot
+from nettop.model.rows import DECIDES, Connection, DnsQuery, OtherTotals, Process, Reasons, Side, TurnTotals, UdpTotals
+from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
-from nettop.view.columns import Context, age_ms, endpoint, in_state_ms
+from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, wait_ms
 from nettop.view.panes import pane_of
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
@@ -67,6 +67,8 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("UDP", _both_ways(row.udp)),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("DNS", _dns_counts(row)),
+        ("was asked", _turn_totals(row.turns.was_asked)),
+        ("asked", _turn_totals(row.turns.asked)),
         *_drops(row),
     )
     return Detail(
@@ -119,6 +121,17 @@ def _dns_counts(row: Process) -> str:
     return f"{text}; latency median {human.duration(dns.latency_ms.p50)}, longest {human.duration(dns.latency_ms.max)}"
 
 
+def _turn_totals(totals: TurnTotals) -> str:
+    times = totals.latency_ms
+    text = f"{human.count(totals.count)} times over TCP"
+    if times.p50 is None:
+        return text
+    return (
+        f"{text}; answers median {human.duration(times.p50)}, 95 % within {human.duration(times.p95)}, "
+        f"longest {human.duration(times.max)}"
+    )
+
+
 def _owner_text(pid: int | None, comm: str | None) -> str:
     return "unknown" if pid is None else f"{pid} {comm}"
 
@@ -154,6 +167,9 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
         ("round trip", human.duration(row.srtt_ms)),
         ("retransmits", f"{row.retransmits} segments"),
+        ("waits for", _waits_text(row, context)),
+        ("turns", _turns_text(row)),
+        *_transmission_facts(row, context),
     ]
     return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
 
@@ -187,6 +203,57 @@ def _reasons(counts: Reasons, remarks: Mapping[str, str] = MappingProxyType({}))
     """`5 NETFILTER_DROP (firewall), 2 TCP_OFOMERGE`, the most frequent first."""
     frequent_first = sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))
     return ", ".join(f"{human.count(packets)} {reason}{remarks.get(reason, '')}" for reason, packets in frequent_first)
+
+
+_WAITS = {
+    "local": "this process, which has not read what came, or owes an answer or the close",
+    "remote": "the far end, which owes an answer or the close",
+    "remote-window": "the far end's program, which does not read: its window is shut",
+    "network": "the network: what was sent is not acknowledged, and is being sent again",
+    "none": "nobody",
+}
+
+
+def _waits_text(row: Connection, context: Context) -> str:
+    if row.waits_for is None:
+        return "unknown" if row.state != "closed" else "-"
+    waited = wait_ms(row, context)
+    return _WAITS[row.waits_for] + ("" if waited is None else f", for {human.long_duration(waited)}")
+
+
+def _turns_text(row: Connection) -> str:
+    turns = row.turns
+    if turns is None:
+        return "unknown"
+    who = "this end" if turns.asked_by == "local" else "the far end"
+    text = f"{who} asked {human.count(turns.count)} times, {human.count(turns.answered)} answered"
+    if turns.latency_ms.max is None:
+        return text
+    times = turns.latency_ms
+    return f"{text}; answers mean {human.duration(times.avg)}, longest {human.duration(times.max)}"
+
+
+def _transmission_facts(row: Connection, context: Context) -> tuple[tuple[str, str], ...]:
+    if row.transmission is None or row.recv_queue_bytes is None or row.send_queue_bytes is None:
+        return ()
+    sends = sent_by(row.transmission, context.now)
+    threshold = "none yet" if sends.ssthresh_segments is None else str(sends.ssthresh_segments)
+    return (
+        ("not read", f"{human.count(row.recv_queue_bytes)} bytes that came"),
+        (
+            "not acked",
+            f"{human.count(row.send_queue_bytes)} bytes, {human.count(sends.unsent_bytes)} of them not sent yet",
+        ),
+        ("window", f"{human.count(sends.window_bytes)} bytes allowed by the far end"),
+        ("congestion", f"cwnd {sends.cwnd_segments}, ssthresh {threshold}, mss {sends.mss_bytes}"),
+        ("timeouts", f"{sends.timeouts} in a row, doubled {sends.backoff} times"),
+        ("reordered", f"{human.count(sends.out_of_order_segments)} segments came out of order"),
+        (
+            "sending",
+            f"busy {human.duration(sends.busy_ms)}, of which the far end's window held it back "
+            f"{human.duration(sends.rwnd_limited_ms)}, the send buffer {human.duration(sends.sndbuf_limited_ms)}",
+        ),
+    )
 
 
 def _before(byte_count: int) -> str:

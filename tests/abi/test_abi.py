@@ -100,8 +100,15 @@ def test_a_record_has_the_size_that_c_gives_it(leaves: dict[str, Any], subject: 
 def test_what_only_the_kernel_uses_is_declared_too(leaves: dict[str, Any]) -> None:
     names = {field.name for field in c_fields(leaves["socket_record"])} - set(abi.SocketRecord.__struct_fields__)
     assert names == {
-        "reported_sum", "reported_srtt", "reported_state", "reported_owner", "kept_dropped", "held_scan",
+        "reported_sum", "reported_state", "reported_owner", "kept_dropped", "held_scan",
     }  # fmt: skip
+
+
+def test_what_only_tcp_has_comes_behind_what_all_sockets_have(leaves: dict[str, Any]) -> None:
+    assert leaves["socket_record"].spoke_ns.offset == abi.SOCKET_RECORD_HEAD_BYTES
+    raw = bytes((7 * at + 1) % 251 for at in range(abi.SOCKET_RECORD.size))
+    record = abi.decode_socket(raw[: abi.SOCKET_RECORD_HEAD_BYTES])
+    assert (record.peer_closed, record.spoke_ns, record.backoff) == (abi.decode_socket(raw).peer_closed, 0, 0)
 
 
 def test_arguments_follow_the_head_of_a_process_event(leaves: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ from tests.live.lab import (
 from tests.live.truth import owners
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
-ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, CLOSED = 7001, 7002, 7004, 7007, 7008, 7009, 7999
+ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, TURNS, CLOSED = 7001, 7002, 7004, 7007, 7008, 7009, 7010, 7999
 OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
 SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
 
@@ -253,6 +254,14 @@ def test_older_than_nettop(lab: Lab) -> None:
     assert (row.tx_bytes_before_start, row.rx_bytes_before_start, row.rx_bytes) == (OLD_UP, OLD_DOWN, OLD_DOWN)
     holder = only(connections_of(snapshot, lab.servers["hold"]))
     assert (holder.owner, holder.rx_bytes, holder.local.port) == ("scanned", OLD_UP + OLD_MORE, HOLD)
+
+    def waits(snapshot: Snapshot) -> bool:
+        """What has come was read, and is not answered: who asks, the kernel knows on this side only."""
+        mine, its = (only(connections_of(snapshot, each)) for each in (lab.old, lab.servers["hold"]))
+        turns = its.turns and (its.turns.asked_by, its.turns.count)
+        return (mine.waits_for, mine.turns, its.waits_for, turns) == (None, None, "local", ("remote", 1))
+
+    lab.watch.until(waits, "whose turn it is there", PATIENCE_S)
     lab.old.say("close")
     lab.old.end(PATIENCE_S)
     row = only(connections_of(lab.settled(lab.old, connections=1), lab.old))
@@ -273,6 +282,53 @@ def test_owner_of_an_accepted_connection_that_lives(lab: Lab) -> None:
     client.end(PATIENCE_S)
     lab.settled(client, connections=1)
     lab.settled(lab.servers["hold"], connections=2)
+
+
+def test_whose_turn_it_is(lab: Lab) -> None:
+    arguments: dict[str, Any] = {"address": "127.0.0.1", "port": TURNS}
+    server = started(lab.near.play(programs.turn_end, connects=False, **arguments), "listening")
+    client = lab.near.play(programs.turn_end, connects=True, **arguments)
+    client.say("connect")
+    assert (client.hear(PATIENCE_S), server.hear(PATIENCE_S)) == ("connected", "connected")
+
+    def do(end: Program, verb: str, argument: object = None) -> object:
+        end.say([verb, argument])
+        return end.hear(PATIENCE_S)
+
+    def until(client_waits: str, server_waits: str, turns: int) -> Connection:
+        def met(snapshot: Snapshot) -> bool:
+            rows = [row for each in (client, server) for row in connections_of(snapshot, each)]
+            shown = [(row.waits_for, row.turns and row.turns.count) for row in rows]
+            return shown == [(client_waits, turns), (server_waits, turns)]
+
+        snapshot = lab.watch.until(met, f"{client_waits} and {server_waits} after {turns} turns", PATIENCE_S)
+        return only(connections_of(snapshot, client))
+
+    server.say(["answer", [20] * 3])
+    took = do(client, "ask", 3)
+    assert server.hear(PATIENCE_S) is None
+    row = until("none", "none", 3)
+    assert isinstance(took, list)
+    assert row.turns is not None
+    for mine, theirs in zip(row.turns.latency_ms.recent, took, strict=True):
+        assert 20 <= mine <= theirs
+    do(client, "send", 27)
+    assert until("remote", "local", 4).send_queue_bytes == 0
+    do(server, "receive", 27)
+    do(server, "send", 1)
+    do(client, "receive", 1)
+    filled = do(client, "fill")
+    row = until("remote-window", "local", 5)
+    assert row.transmission is not None
+    assert row.transmission.sending == "rwnd-limited"
+    do(server, "receive", filled)
+    until("remote", "local", 5)
+    do(server, "shutdown")
+    until("local", "remote", 5)
+    for end in (client, server):
+        do(end, "close")
+    lab.settled(client, connections=1)
+    lab.settled(server, connections=1)
 
 
 def udp_of(lab: Lab, pid: int) -> UdpTotals | None:

@@ -795,6 +795,93 @@ def make_sockets(count: int) -> None:
     sys.stdin.readline()
 
 
+# One end of a connection, told what to do
+
+
+def turn_end(
+    address: str, port: int, *, connects: bool, tls: str | None = None, deferred: bool = False, waits: bool = True
+) -> None:
+    """Connect once told, or accept, say so, then do what is heard, [verb, argument], and say what came of it.
+
+    `tls` is a file with a certificate and its key. `deferred`: accepted only with the first request. Without `waits`
+    nobody waits until the connection is made.
+    """
+    # it runs as soon as there is something to do, so that the times that it takes are those of the kernel
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        if connects:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tcp.setblocking(waits)
+            hear()
+            tcp.connect_ex((address, port))
+            end = tcp
+        else:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if deferred:
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 60)
+            tcp.bind((address, port))
+            tcp.listen(5)
+            say("listening")
+            end = tcp.accept()[0]
+        if tls is not None:
+            import ssl  # noqa: PLC0415 - nobody else here waits for it
+
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if connects else ssl.PROTOCOL_TLS_SERVER)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if not connects:
+                context.load_cert_chain(tls)
+            end = context.wrap_socket(end, server_side=not connects)
+        say("connected")
+        while True:
+            verb, argument = hear()
+            say(_TURN[verb](end, argument))
+
+
+def _take(end: socket.socket, size: int) -> int:
+    while size:
+        size -= len(end.recv(size))
+    return time.monotonic_ns()
+
+
+def _ask(end: socket.socket, times: int) -> list[float]:
+    """So many questions of one byte, each with how many milliseconds its answer took."""
+    took = []
+    for _ in range(times):
+        begun_ns = time.monotonic_ns()
+        end.send(b"?")
+        took.append((_take(end, 1) - begun_ns) / 1e6)
+    return took
+
+
+def _answer_slowly(end: socket.socket, thinks_ms: list[int]) -> None:
+    for think_ms in thinks_ms:
+        _take(end, 1)
+        time.sleep(think_ms / 1000)
+        end.send(b"!")
+
+
+def _fill(end: socket.socket, _argument: None) -> int:
+    """Send until no more fits, also a while later: the kernel makes room for more while some of it goes out."""
+    end.settimeout(0.5)
+    sent = 0
+    with suppress(TimeoutError):
+        while True:
+            sent += end.send(bytes(65_536))
+    end.settimeout(None)
+    return sent
+
+
+_TURN: dict[str, Callable[[socket.socket, Any], Any]] = {
+    "send": lambda end, size: end.send(bytes(size)),
+    "receive": _take,
+    "ask": _ask,
+    "answer": _answer_slowly,
+    "fill": _fill,
+    "shutdown": lambda end, _: end.shutdown(socket.SHUT_WR),
+    "close": lambda end, _: end.close(),
+}
+
+
 if __name__ == "__main__":
     function: Callable[..., None] = globals()[sys.argv[1]]
     function(**json.loads(sys.argv[2]))

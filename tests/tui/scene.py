@@ -214,6 +214,10 @@ LOSSES = rows.Losses(
 )
 
 
+_TURNS = rows.Turns(asked_by="local", count=8, answered=7, latency_ms=rows.TurnLatency(avg=21.5, max=90.0))
+_ANSWERS = rows.TurnTotals(count=7, latency_ms=rows.AnswerTimes(p50=12.0, p95=90.0, max=90.0))
+
+
 def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
     """A bit of everything."""
     dns = (
@@ -229,7 +233,8 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
     )
     connections = (
         connection(1, "curl", "www.example.com", tx_bytes=517, rx_bytes=70_321, rx_bytes_per_s=70_000.0, srtt_ms=11.4,
-                   states_ms={"syn-sent": 25.0}, state_since=builders.at(1.025)),
+                   states_ms={"syn-sent": 25.0}, state_since=builders.at(1.025),
+                   waits_for="remote", waits_since=builders.at(48), turns=_TURNS),
         closed(2, "curl", None, "refused"),
         closed(3, "chromium", "gone.example.net", "timeout", retransmits=6, drops={"NETFILTER_DROP": 7}),
         closed(4, "chromium", "cdn.example.com", tx_bytes=1_900, rx_bytes=9_999_999_999),
@@ -259,6 +264,7 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
             tcp=rows.TcpTotals(rx_bytes=9_999_999_999, tx_bytes=1_900, active=1, opened=3, failed=1, retransmits=8),
             leaking=2,
             dns=rows.DnsTotals(queries=2, answered=2, failed=1),
+            turns=rows.ProcessTurns(asked=_ANSWERS, was_asked=_ANSWERS),
         ),
         process(
             "unbound", tx_bytes=300, rx_bytes=900, udp=rows.UdpTotals(tx_bytes=300, rx_bytes=900, rx_dropped=17),

@@ -166,6 +166,38 @@ def test_how_long_in_its_state() -> None:
     assert said("in_state", builders.connection()) == "-"
 
 
+TURNS = rows.Turns(asked_by="local", count=3, answered=2, latency_ms=rows.TurnLatency(avg=123.4, max=200.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "wait", "answer"),
+    [
+        ({}, "-", "-"),
+        ({"waits_for": "none", "turns": TURNS}, "none", "123ms"),
+        ({"waits_for": "local", "waits_since": builders.at(19)}, "local 41.0s", "-"),
+        ({"waits_for": "remote-window", "waits_since": builders.at(-3540)}, "window 1h00m", "-"),
+        ({"waits_for": "network", "waits_since": builders.at(61)}, "network 0.00ms", "-"),
+        ({"turns": rows.Turns(asked_by="remote", count=1)}, "-", "-"),
+    ],
+)
+def test_whom_a_connection_waits_for(changes: dict[str, Any], wait: str, answer: str) -> None:
+    row = builders.connection(**changes)
+    assert (said("wait", row), said("answer", row)) == (wait, answer)
+
+
+def test_the_longest_wait_sorts_first() -> None:
+    column = next(known for known in CONNECTION_COLUMNS if known.key == "wait")
+    since = {1: builders.at(50), 2: None, 3: builders.at(5)}
+    made = [builders.connection(id=number, waits_since=moment) for number, moment in since.items()]
+    assert [row.id for row in sort(made, column, column.descending, NOW)] == [3, 1, 2]
+
+
+def test_answers_of_a_process() -> None:
+    gave = rows.TurnTotals(count=9, latency_ms=rows.AnswerTimes(p50=1.0, p95=20.0, max=30.0))
+    row = builders.process(turns=rows.ProcessTurns(was_asked=gave))
+    assert (said("answer", row), said("asked", row)) == ("20ms", "-")
+
+
 def test_other_protocols() -> None:
     row = builders.process(other=rows.OtherTotals(tx_bytes=640, rx_bytes=1280))
     assert [said("other", row), said("other", builders.process())] == ["1.9K", "-"]

@@ -128,7 +128,27 @@ def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
         ), {"states": "seen for close-wait 9.0s, last-ack 30.0s"}),
         (builders.connection(state="closed", end="normal", closed_first="local", states_ms={"established": 1000.0}),
          {"states": "established 1.0s", "closed first": "this end"}),
-        (builders.connection(), {"states": "-", "closed first": "-"}),
+        (builders.connection(), {"states": "-", "closed first": "-", "waits for": "unknown", "turns": "unknown"}),
+        (builders.connection(waits_for="none"), {"waits for": "nobody"}),
+        (closed(2, "curl", None, "refused"), {"waits for": "-"}),
+        (builders.connection(
+            waits_for="remote-window", waits_since=builders.at(19), recv_queue_bytes=1_000, send_queue_bytes=30_000,
+            turns=rows.Turns(
+                asked_by="local", count=1_200, answered=1_199, latency_ms=rows.TurnLatency(avg=2.5, max=40.0)
+            ),
+            transmission=rows.Transmission(
+                unsent_bytes=29_000, window_bytes=512, mss_bytes=1448, cwnd_segments=10, ssthresh_segments=None,
+                timeouts=1, backoff=2, out_of_order_segments=3, counted_at=builders.at(50), sending="rwnd-limited",
+                busy_ms=50_000.0, rwnd_limited_ms=31_000.0, sndbuf_limited_ms=500.0,
+            ),
+        ), {
+            "waits for": "the far end's program, which does not read: its window is shut, for 41.0s",
+            "turns": "this end asked 1,200 times, 1,199 answered; answers mean 2.50ms, longest 40ms",
+            "not read": "1,000 bytes that came", "not acked": "30,000 bytes, 29,000 of them not sent yet",
+            "window": "512 bytes allowed by the far end", "congestion": "cwnd 10, ssthresh none yet, mss 1448",
+            "timeouts": "1 in a row, doubled 2 times", "reordered": "3 segments came out of order",
+            "sending": "busy 1m00s, of which the far end's window held it back 41.0s, the send buffer 500ms",
+        }),
     ],
 )  # fmt: skip
 def test_a_connection(row: rows.Connection, expected: dict[str, str]) -> None:
@@ -230,6 +250,13 @@ def test_leaks_of_a_process() -> None:
     assert facts(detail(row, busy(), NOW))["TCP"].endswith(
         ", 0 segments sent again, 3 closed by the far end over a minute ago and still open here"
     )
+
+
+def test_turns_of_a_process() -> None:
+    gave = rows.TurnTotals(count=1_234, latency_ms=rows.AnswerTimes(p50=1.0, p95=20.0, max=30.0))
+    said = facts(detail(process("curl", turns=rows.ProcessTurns(was_asked=gave)), busy(), NOW))
+    assert said["was asked"] == "1,234 times over TCP; answers median 1.00ms, 95 % within 20ms, longest 30ms"
+    assert said["asked"] == "0 times over TCP"
 
 
 def test_other_protocols_of_a_process() -> None:

@@ -75,6 +75,7 @@ def kernel() -> Btf:
         "flags",
         ("before", integer, 0),
         ("sk_kern_sock", integer, 1 << 24 | 35),
+        ("chrono_type", integer, 2 << 24 | 45),
         ("", group, 64),
         ("after", integer, 128),
         bitfields=True,
@@ -107,7 +108,10 @@ def test_offsets(structure: str, path: str, offset: int) -> None:
     assert kernel().offset(structure, path) == offset
 
 
-@pytest.mark.parametrize(("member", "place"), [("before", (0, 0b1)), ("sk_kern_sock", (4, 0b1000)), ("after", (16, 1))])
+@pytest.mark.parametrize(
+    ("member", "place"),
+    [("before", (0, 0xFF)), ("sk_kern_sock", (4, 0b1000)), ("chrono_type", (5, 0b1100000)), ("after", (16, 0xFF))],
+)
 def test_bits(member: str, place: tuple[int, int]) -> None:
     assert kernel().bit("flags", member) == place
 

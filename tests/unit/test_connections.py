@@ -715,3 +715,132 @@ def test_of_a_connection_that_vanished_only_the_states_that_it_left_are_known() 
     row = only(subject.finish_pass(ns(4), complete=True))
     assert (row.state, row.state_since, row.closed_first) == ("closed", None, "remote")
     assert row.states_ms == {"syn-sent": 25.0, "established": 475.0}
+
+
+# For whom a connection waits, from tick to tick
+
+THINKS = {"sending": abi.SENDING_NOTHING, "asker": abi.SPEAKER_LOCAL, "speaker": abi.SPEAKER_LOCAL, "asked": 1}
+UNREAD = {**THINKS, "speaker": abi.SPEAKER_REMOTE, "spoke_ns": ns(1.5), "unread_bytes": 100}
+
+
+def waits(row: Connection) -> tuple[str | None, Any]:
+    return row.waits_for, row.waits_since
+
+
+def test_a_wait_has_the_time_at_which_it_began() -> None:
+    subject = tracker()
+    asked = only(subject.live(socket_record(spoke_ns=ns(1.75), **THINKS), PASS))
+    assert waits(asked) == ("remote", at(1.75))
+    assert (asked.recv_queue_bytes, asked.send_queue_bytes) == (0, 0)
+    answered = only(subject.live(socket_record(spoke_ns=ns(3), **THINKS | {"speaker": abi.SPEAKER_REMOTE}), ns(4)))
+    assert waits(answered) == ("none", None)
+    assert answered.turns is not None
+    assert (answered.turns.asked_by, answered.turns.count, answered.turns.answered) == ("local", 1, 1)
+
+
+def test_a_wait_of_which_the_beginning_is_unknown_began_when_it_was_seen() -> None:
+    subject = tracker()
+    lost = {"sending": abi.SENDING_BUSY, "retries": 1, "unacked_bytes": 5}
+    assert waits(only(subject.live(socket_record(**lost), PASS))) == ("network", at(2))
+    assert waits(only(subject.live(socket_record(time_ns=ns(3), **lost | {"retries": 2}), ns(3)))) == ("network", at(2))
+
+
+def test_what_is_sent_while_the_network_is_waited_for_waits_with_the_rest() -> None:
+    subject = tracker()
+    lost = {**THINKS, "sending": abi.SENDING_BUSY, "retries": 1, "unacked_bytes": 5}
+    assert waits(only(subject.live(socket_record(spoke_ns=ns(1.5), **lost), PASS))) == ("network", at(1.5))
+    later = socket_record(time_ns=ns(3), spoke_ns=ns(2.5), **lost)
+    assert waits(only(subject.live(later, ns(3)))) == ("network", at(1.5))
+
+
+def test_the_end_waits_for_nobody_and_has_the_last_turns() -> None:
+    subject = tracker()
+    subject.live(socket_record(spoke_ns=ns(1.75), unread_bytes=0, **THINKS), PASS)
+    over = ended(asker=abi.SPEAKER_LOCAL, speaker=abi.SPEAKER_REMOTE, asked=2, answers_ns=4_000_000, slowest_us=3_000)
+    row = only(subject.ended(over))
+    assert waits(row) == (None, None)
+    assert (row.recv_queue_bytes, row.send_queue_bytes) == (None, None)
+    assert row.turns is not None
+    assert (row.turns.answered, row.turns.latency_ms.avg, row.turns.latency_ms.max) == (2, 2.0, 3.0)
+
+
+def test_what_has_vanished_waits_for_nobody() -> None:
+    subject = tracker()
+    subject.live(socket_record(spoke_ns=ns(1.75), **THINKS), PASS)
+    subject.finish_pass(PASS, complete=False)
+    subject.finish_pass(ns(3), complete=True)
+    row = only(subject.finish_pass(ns(4), complete=True))
+    assert (row.state, row.recv_queue_bytes, *waits(row)) == ("closed", None, None, None)
+
+
+def test_bytes_are_unread_for_long_if_a_tick_later_nobody_has_read_them() -> None:
+    """A socket at which nothing happens is not reported again, so that its row changes with the tick."""
+    subject = tracker()
+    assert waits(only(subject.live(socket_record(rx_bytes=100, **UNREAD), PASS))) == (None, None)
+    assert subject.finish_pass(PASS, complete=False) == []
+    assert subject.finish_pass(ns(2.1), complete=False, rates=False) == []
+    row = only(subject.finish_pass(ns(3), complete=False))
+    assert waits(row) == ("local", at(1.5))
+    assert row.recv_queue_bytes == 100
+    assert subject.finish_pass(ns(4), complete=False) == []
+
+
+@pytest.mark.parametrize(
+    ("received", "unread", "expected"),
+    [
+        (100, 100, ("local", at(1.5))),
+        (100, 40, ("local", at(1.5))),  # of the same bytes
+        (5_000, 4_901, ("local", at(1.5))),
+        (5_000, 4_900, (None, None)),  # all have been read that there were
+        (5_000, 0, ("none", None)),
+    ],
+)
+def test_bytes_are_unread_for_long_if_some_of_them_were_there_a_tick_ago(
+    received: int, unread: int, expected: tuple[str | None, Any]
+) -> None:
+    subject = tracker()
+    subject.live(socket_record(rx_bytes=100, **UNREAD), PASS)
+    subject.finish_pass(PASS, complete=False)
+    again = socket_record(time_ns=ns(3), rx_bytes=received, **UNREAD | {"unread_bytes": unread})
+    assert waits(only(subject.live(again, ns(3)))) == expected
+
+
+def test_two_passes_of_one_tick_are_no_time() -> None:
+    subject = tracker()
+    subject.live(socket_record(rx_bytes=100, **UNREAD), PASS)
+    assert waits(only(subject.live(socket_record(rx_bytes=100, **UNREAD), PASS))) == (None, None)
+    assert waits(only(subject.live(socket_record(rx_bytes=100, **UNREAD), ns(2.1), rates=False))) == (None, None)
+
+
+OLDER = {**THINKS, "flags": abi.SOCKET_OLD, "opened_ns": 0, "spoke_ns": ns(1.75)}
+
+
+@pytest.mark.parametrize(
+    ("listener", "record", "expected"),
+    [
+        (None, {}, None),
+        ({"local_port": 443}, {}, "remote"),  # where it goes somebody listens: this end connected
+        ({"local_port": 443, "netns": 1}, {}, None),
+        ({"local_port": 40_000}, {}, "none"),  # but the turns were followed for the other end
+        ({"local_port": 40_000}, {"asker": abi.SPEAKER_REMOTE, "speaker": abi.SPEAKER_REMOTE}, "local"),
+        (None, {"asker": abi.SPEAKER_REMOTE, "speaker": abi.SPEAKER_REMOTE}, "local"),  # the kernel side is sure
+    ],
+)
+def test_who_asks_on_an_older_connection(
+    listener: dict[str, Any] | None, record: dict[str, Any], expected: str | None
+) -> None:
+    subject = tracker()
+    if listener is not None:
+        subject.listener(listener_record(**listener), PASS)
+    row = only(subject.live(socket_record(**OLDER | record), PASS))
+    assert row.waits_for == expected
+    assert (row.turns is None) == (expected is None or (listener == {"local_port": 40_000} and not record))
+
+
+def test_a_listener_on_both_ports_says_nothing_of_an_older_connection() -> None:
+    subject = tracker()
+    for number, port in enumerate((443, 40_000)):
+        subject.listener(listener_record(local_port=port, socket=0xFFFF_8880_0000_2000 + 64 * number), PASS)
+    assert only(subject.live(socket_record(**OLDER), PASS)).waits_for is None
+    subject.ended(listener_record(local_port=443, socket=0xFFFF_8880_0000_2000))
+    assert only(subject.live(socket_record(time_ns=ns(3), **OLDER), ns(3))).waits_for == "none"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
 from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
-from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint
+from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint, TurnLatency, Turns
 from nettop.model.store import replayed
 from tests.builders import BASE, a_recording, answered, at, connection, dns_query, process, tick
 
@@ -29,6 +29,52 @@ EDGE = connection(
 def passes(kind: Kind[Any], expression: str, row: Process | Connection | DnsQuery) -> bool:
     test = Filter(expression).test(kind, BASE)
     return test is None or test(row)
+
+
+WAITS = connection(waits_for="remote-window", waits_since=at(-12.5))  # for 12.5 s at BASE
+ANSWERED = connection(turns=Turns(asked_by="local", count=1, answered=1, latency_ms=TurnLatency(avg=150.0, max=900.0)))
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("wait:remote-window", WAITS, True),
+        ("wait:Remote-Window", WAITS, True),
+        ("wait:remote", WAITS, False),
+        ("wait:>10s", WAITS, True),
+        ("wait:>12.5s", WAITS, False),
+        ("wait:<12501ms", WAITS, True),
+        ("wait:<1M", WAITS, True),
+        ("-wait:>1h", WAITS, True),
+        ("wait:local | wait:>10s", WAITS, True),
+        ("wait:none", connection(waits_for="none"), True),
+        ("wait:>0s", connection(waits_for="none"), False),
+        ("wait:>0s", connection(), False),
+        ("-wait:local", connection(), True),
+        ("answer:>100ms", ANSWERED, True),
+        ("answer:>0.151s", ANSWERED, False),
+        ("answer:<1s", ANSWERED, True),
+        ("answer:<1s", connection(), False),
+        ("answer:<1s", connection(turns=Turns(asked_by="remote", count=1)), False),
+    ],
+)
+def test_waits_and_answers(expression: str, row: Connection, passed: bool) -> None:
+    assert passes(CONNECTIONS, expression, row) is passed
+
+
+def test_how_long_a_connection_waits_depends_on_when_one_looks() -> None:
+    chosen = Filter("wait:>10s")
+    waits = connection(waits_for="local", waits_since=at(0))
+    tests = [chosen.test(CONNECTIONS, at(seconds)) for seconds in (9, 11)]
+    assert [test is not None and test(waits) for test in tests] == [False, True]
+    assert chosen.not_applied(PROCESSES) == ("wait:>10s",)
+
+
+@pytest.mark.parametrize("value", ["10s", ">10", ">s", "> 10s", ">10d", ">-1s", ">1e3s", ">\u0661s", "nobody", ">"])
+def test_a_time_is_written_with_its_unit(value: str) -> None:
+    for key in ("wait", "answer"):
+        with pytest.raises(FilterError):
+            Filter(f'{key}:"{value}"')
 
 
 @pytest.mark.parametrize(
@@ -298,14 +344,16 @@ def test_a_filtered_snapshot() -> None:
             0,
             4,
             "There is no filter key 'proc'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, wait, answer, type, "
+            "or a bare word.",
         ),
         (
             "comm:a | -prt:1",
             10,
             13,
             "There is no filter key 'prt'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, type, or a bare word.",
+            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, wait, answer, type, "
+            "or a bare word.",
         ),
         ('comm:"my program', 5, 16, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
         ('"a" b" c', 5, 8, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
@@ -401,7 +449,8 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
-        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "drop", "dns", "type"
+        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "drop", "dns", "wait", "answer",
+        "type",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

@@ -54,6 +54,7 @@ def test_each_has_columns_facts_settings_and_a_key(kind: Kind[Any]) -> None:
 @EVERY
 def test_each_has_an_owner_and_keys_of_the_filter(kind: Kind[Any]) -> None:
     assert {BARE, "pid", "comm", "netns"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS}
+    assert not kind.tests.keys() & kind.timed.keys()
 
 
 def test_every_key_of_the_filter_says_something_about_a_kind() -> None:

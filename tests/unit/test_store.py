@@ -1,7 +1,7 @@
 """Events in, rows and totals out."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +10,21 @@ from nettop.export.json import snapshot_json
 from nettop.model import store as store_module
 from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.events import Unlisted as UnlistedSeen
-from nettop.model.rows import DnsQuery, DnsTotals, Latency, Losses, OtherTotals, Process, TcpTotals, UdpTotals, Unlisted
+from nettop.model.rows import (
+    AnswerTimes,
+    DnsQuery,
+    DnsTotals,
+    Latency,
+    Losses,
+    OtherTotals,
+    Process,
+    TcpTotals,
+    TurnLatency,
+    Turns,
+    TurnTotals,
+    UdpTotals,
+    Unlisted,
+)
 from nettop.model.store import DEFAULT_HISTORY, History, Store, replayed
 from tests.builders import (
     BASE,
@@ -149,6 +163,58 @@ def test_what_a_connection_adds_to_its_process(row: Any, totals: TcpTotals) -> N
 def test_a_newer_row_replaces_what_the_older_one_added() -> None:
     subject = store(told(connection(tx_bytes=10, retransmits=1)), told(connection(tx_bytes=25, retransmits=4)))
     assert curl(subject).tcp == TcpTotals(tx_bytes=25, active=1, opened=1, retransmits=4)
+
+
+def turned(asked_by: Literal["local", "remote"], *recent: float, answered: int = 0, slowest: float = 0) -> Turns:
+    """Turns of which these are the newest, all of them unless told otherwise; one more was asked."""
+    count = answered or len(recent)
+    times = TurnLatency(avg=1.0, max=slowest or max(recent), recent=recent)
+    return Turns(asked_by=asked_by, count=count + 1, answered=count, latency_ms=times)
+
+
+def test_turns_of_both_sides_are_totals_of_their_process() -> None:
+    subject = store(
+        told(connection(id=1, turns=turned("local", 5.0, 7.0))),
+        told(connection(id=2, turns=turned("remote", 1.0, 2.0, 3.0, 4.0, answered=20, slowest=9.0))),
+        told(connection(id=3, turns=None)),
+    )
+    turns = curl(subject).turns
+    assert turns.asked == TurnTotals(count=3, latency_ms=AnswerTimes(p50=5.0, p95=7.0, max=7.0))
+    assert turns.was_asked == TurnTotals(count=21, latency_ms=AnswerTimes(p50=2.0, p95=4.0, max=9.0))
+
+
+def test_an_answer_that_two_rows_tell_of_counts_once() -> None:
+    subject = store(
+        told(connection(turns=turned("local", 5.0, 7.0))), told(connection(turns=turned("local", 5.0, 7.0)))
+    )
+    subject.apply(told(connection(turns=turned("local", 5.0, 7.0, 8.0)), 2))
+    assert curl(subject).turns.asked == TurnTotals(count=4, latency_ms=AnswerTimes(p50=7.0, p95=8.0, max=8.0))
+
+
+def test_percentiles_are_of_the_last_answers_the_maximum_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LATENCIES_KEPT", 3)
+    subject = store(*(told(connection(id=number, turns=turned("local", float(9 - number)))) for number in range(1, 6)))
+    assert curl(subject).turns.asked.latency_ms == AnswerTimes(p50=5.0, p95=6.0, max=8.0)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(50, 10.0), (95, 19.0), (100, 20.0), (1, 1.0)])
+def test_percentiles_are_values_that_there_were(share: int, expected: float) -> None:
+    assert store_module._percentile([float(number) for number in range(1, 21)], share) == expected
+    assert store_module._percentile([3.0], share) == 3.0
+    assert store_module._percentile([], share) is None
+
+
+def test_turns_stay_with_who_passed_the_connection_on() -> None:
+    subject = passed_on(ended=True)
+    subject.apply(told(connection(**HEIR, owner="scanned", turns=turned("local", 5.0, answered=9)), 4))
+    assert (first(subject).turns.asked.count, heir(subject).turns.asked.count) == (0, 10)
+    third = {"pid": 78, "process_start_time": at(0.6), "comm": "third"}
+    subject.apply(told(identity(pid=77, start_time=at(0.5), comm="heir", exited_at=at(5)), 5))
+    subject.apply(told(identity(pid=78, start_time=at(0.6), comm="third"), 5))
+    subject.apply(told(connection(**third, owner="scanned", turns=turned("local", 6.0, answered=12, slowest=5.0)), 6))
+    last = subject.snapshot().processes[-1].turns.asked
+    assert heir(subject).turns.asked.count == 10
+    assert (last.count, last.latency_ms.p50, last.latency_ms.max) == (3, 6.0, None)  # the longest was before
 
 
 def test_totals_move_when_an_owner_becomes_known() -> None:

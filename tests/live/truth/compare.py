@@ -218,6 +218,10 @@ def _compare_connection(score: Score, true: Connection, row: rows.Connection) ->
         facts.append((true.closed_first, row.closed_first))
     if not row.opened_before_start:
         facts.extend(_state_facts(true, row))
+    if true.waits_for is not None:
+        facts.append((true.waits_for, row.waits_for))
+    if true.asked is not None:
+        facts.append((true.asked, None if row.turns is None else row.turns.count))
     _hold(score, true, row, facts)
     if true.opened_ns is not None and true.over_ns is not None and row.duration_ms is not None:
         score.duration_errors_ms.append(row.duration_ms - (true.over_ns - true.opened_ns) / 1e6)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nettop.model.rows import MAX_COUNT, DnsStatus, End, Side, TcpState
+from nettop.model.rows import MAX_COUNT, DnsStatus, End, Side, TcpState, WaitsFor
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -36,6 +36,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     the other end's. `other_fin_ns` and `other_eof_ns` are those of the other end.
     `over_ns` is when this end had sent its FIN and read the other's, or was told of the failure; a connection is over
     when both of its ends are.
+    `waits_for` is for whom one that stays alive keeps waiting, `asked` how often the asking end asked on it.
     """
 
     pid: int
@@ -55,6 +56,8 @@ class Connection(Struct, frozen=True, kw_only=True):
     eof_ns: int | None = None
     other_fin_ns: tuple[int, int] | None = None
     other_eof_ns: int | None = None
+    waits_for: WaitsFor | None = None
+    asked: int | None = None
 
     @property
     def closed_first(self) -> Side | None:

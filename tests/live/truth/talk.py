@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.live.programs import (
 
 QTYPES = {1: "A", 6: "SOA", 12: "PTR", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS"}
 PATIENCE_S = 20
+FULL_AFTER_S = 0.5  # without room for more
 MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60  # include/linux/socket.h, include/uapi/asm-generic/socket.h
 MAPPED = "::ffff:"  # IPv4 in IPv6, RFC 4291 section 2.5.5.2
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -391,6 +393,29 @@ class Talk:
         tell(self.ledger, "connection", **self.fact)
         self.told = True
 
+    def asked(self, times: int) -> None:
+        """So often the end that connected has asked by now."""
+        self.fact["asked"] = times
+
+    def fill(self) -> None:
+        """Send until no more fits, also a while later: the kernel makes room for more while some of it goes out."""
+        self.tcp.settimeout(FULL_AFTER_S)
+        with suppress(TimeoutError):
+            while True:
+                self.tcp.send(bytes(65_536))
+        self.fact["tx_bytes"] = None
+
+    def unread(self, size: int | None = None) -> None:
+        """So much comes and is not read; None: who knows how much."""
+        self.fact["rx_bytes"] = None if size is None else self.fact["rx_bytes"] + size
+
+    def stay(self, waits_for: str) -> None:
+        """Stay as it is until killed."""
+        self.fact |= {"waits_for": waits_for, "end": None}
+        self.tell()
+        say("stays")
+        hear()
+
     def execute(self) -> None:
         """Become another program, which closes."""
         os.set_inheritable(self.tcp.fileno(), True)
@@ -470,6 +495,20 @@ def connect_in_vain(
         ledger, "connection", direction="outbound", local=local, remote=(address, port), tx_bytes=0, rx_bytes=0,
         opened_ns=opened_ns, over_ns=over_ns, end=end,
     )  # fmt: skip
+
+
+def connect_and_wait(ledger: str, address: str, port: int, comm: str = "waiter") -> None:
+    """Connect where nobody answers, until killed."""
+    rename(comm)
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        tcp.setblocking(False)
+        tcp.connect_ex((address, port))
+        tell(
+            ledger, "connection", direction="outbound", local=tcp.getsockname()[:2], remote=(address, port),
+            tx_bytes=0, rx_bytes=0, waits_for="network",
+        )  # fmt: skip
+        say("stays")
+        hear()
 
 
 def serve(

@@ -1,9 +1,11 @@
 """TCP: every way of opening, serving and ending a connection."""
 
 import errno
+import time
 from collections.abc import Iterator
 from typing import Any
 
+from nettop.model.rows import WaitsFor
 from tests.live.lab import BLACKHOLE_IPV4, FAR_IPV4, NEAR_IPV4, NO_NEIGHBOUR_IPV4
 from tests.live.truth import talk
 from tests.live.truth.place import Place
@@ -228,6 +230,57 @@ def crowd(place: Place) -> Iterator[None]:
 def short(place: Place) -> Iterator[None]:
     yield
     converse(place, [["send", 8], *LEAVE], [["recv", 8], *FOLLOW], times=503)
+
+
+WAIT_S = 2.5  # two ticks of a second, or a SYN that is sent again after one, and a tick
+# both ends of a connection: what they do, who waits for whom then, and how often was asked
+WAITS: list[tuple[Steps, WaitsFor, Steps, WaitsFor, int]] = [
+    ([], "none", [], "none", 0),
+    (ASK * 3, "none", REPLY * 3, "none", 3),  # keep-alive
+    ([*ASK, ["send", UP]], "remote", [*REPLY, ["recv", UP]], "local", 2),  # the server thinks
+    ([["send", UP]], "remote", [["unread", UP]], "local", 1),
+    ([["fill"]], "remote-window", [["unread"]], "local", 1),
+    ([["recv", DOWN]], "none", [["send", DOWN]], "none", 0),  # a banner
+    ([*ASK, ["recv", DOWN]], "none", [*REPLY, ["send", DOWN]], "none", 1),  # a push
+    ([*ASK, ["unread", DOWN]], "local", [*REPLY, ["send", DOWN]], "none", 1),
+    ([*ASK, ["shutdown"]], "remote", [*REPLY], "local", 1),  # which does not close
+]
+
+
+def stay(place: Place, port: int, case: tuple[Steps, WaitsFor, Steps, WaitsFor, int], far: bool = False) -> None:
+    """Two processes that stay as they are then."""
+    client, client_waits, server, server_waits, asked = case
+    address = FAR_IPV4 if far else LOCAL
+    serving = place.serve(address, port, [*server, ["asked", asked], ["stay", server_waits]], far=far)
+    calling = place.play(
+        talk.connect, address=address, port=port, steps=[*client, ["asked", asked], ["stay", client_waits]]
+    )
+    assert (calling.hear(), serving.hear()) == ("stays", "stays")
+
+
+@scenario("TCP", "whose turn it is")
+def whose_turn(place: Place) -> Iterator[None]:
+    yield
+    for number, case in enumerate(WAITS):
+        stay(place, PORT + number, case)
+    time.sleep(WAIT_S)
+
+
+@scenario("TCP", "whose turn it is, between hosts", far=True)
+def whose_turn_between_hosts(place: Place) -> Iterator[None]:
+    yield
+    connecting = place.play(talk.connect_and_wait, address=BLACKHOLE_IPV4, port=80)
+    assert connecting.hear() == "stays"
+    for number, case in enumerate(WAITS[2:5]):
+        stay(place, PORT + number, case, far=True)
+    serving = place.serve(FAR_IPV4, PORT - 1, [*REPLY, ["asked", 1], ["stay", "none"]], far=True)
+    lost: Steps = [*ASK, ["say", "exchanged"], ["hear"], ["send", UP], ["asked", 2], ["stay", "network"]]
+    calling = place.play(talk.connect, address=FAR_IPV4, port=PORT - 1, steps=lost)
+    assert (calling.hear(), serving.hear()) == ("exchanged", "stays")
+    place.near.ip("neigh", "replace", FAR_IPV4, "lladdr", "02:00:00:00:00:99", "dev", "veth0", "nud", "permanent")
+    calling.say("now")
+    assert calling.hear() == "stays"
+    time.sleep(WAIT_S)
 
 
 @scenario("TCP", "zero bytes")

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Whose turn it is on a TCP connection, and how long the answers took: from the order in which the two ends send payload,
+ * of any protocol, encrypted or not, without looking into it. Called from the packet programs (packets.c), because nothing
+ * else tells it: the kernel's own times of the last segments are those of acknowledgements too, and as coarse as its ticks.
+ *
+ * One end asks: the one that connected. A turn begins when the asking end sends after the other, or first, and is answered
+ * when the other end sends again. What is sent again is no new turn.
+ *
+ * This runs for every packet with payload, so the slots lie in an array, whose look-up is compiled into the program; a
+ * look-up in the hash `sockets` would double the cost.
+ */
+
+#define TURN_SLOTS_BITS 17 /* as many as `sockets` holds by default; 8 MB */
+#define TURN_PLACES 8      /* where a socket may have its slot: of 50,000 sockets one in 500 finds none, of 20,000 one in 200,000 */
+#define ASKER 3            /* the bits of turn_slot.born that say who asks */
+
+/*
+ * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
+ * writes to the slot of its socket.
+ */
+struct turn_slot {
+	u64 socket;   /* its kernel address; 0: free */
+	u64 spoke_ns; /* when whoever spoke last sent or received payload last */
+	u64 answers_ns;
+	u32 born;     /* the low half of seen_ns: the address alone may be of a later socket; and who asks, in one store */
+	u32 ends[2];  /* sequence numbers behind the payload that was received, and sent, so far */
+	u32 asked;
+	u32 slowest_us;
+	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
+	u8 speaker;
+	u8 ends_known; /* 1: of what was received, 2: of what was sent */
+	u8 pad[2];
+};
+_Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
+BPF_ARRAY(turns, struct turn_slot, 1 << TURN_SLOTS_BITS);
+
+/*
+ * Payload that came to a socket without a slot. With the acknowledgement that completes a handshake it belongs to a socket
+ * that is only being made, right after this, on this CPU; the packet program sees the listener.
+ */
+struct first_words {
+	u64 time_ns;
+	u32 begin;
+	u32 end;
+};
+BPF_PERCPU_ARRAY(first_words, struct first_words, 1);
+
+static __always_inline struct turn_slot *turn_slot_at(u64 socket, u32 place)
+{
+	u32 index = ((u32)(socket >> 6) * 0x9e3779b1) >> (32 - TURN_SLOTS_BITS); /* sockets are aligned to cache lines */
+
+	index ^= place;
+	return turns.lookup(&index);
+}
+
+static __always_inline struct turn_slot *find_turn_slot(u64 socket)
+{
+	struct turn_slot *slot;
+	u32 place;
+
+#pragma clang loop unroll(full)
+	for (place = 0; place < TURN_PLACES; place++) {
+		slot = turn_slot_at(socket, place);
+		if (slot && slot->socket == socket)
+			return slot;
+	}
+	return 0;
+}
+
+static __always_inline u32 turn_born(u64 seen_ns, u8 asker)
+{
+	return ((u32)seen_ns & ~ASKER) | asker;
+}
+
+/* The slot that a socket may have: that of an earlier one at its address, a free one, or one whose socket is gone. */
+static __always_inline struct turn_slot *free_turn_slot(u64 socket)
+{
+	struct turn_slot *slot = find_turn_slot(socket);
+	u64 other;
+	u32 place;
+
+	if (slot)
+		return slot;
+#pragma clang loop unroll(full)
+	for (place = 0; place < TURN_PLACES; place++) {
+		slot = turn_slot_at(socket, place);
+		if (slot && !slot->socket)
+			return slot;
+	}
+#pragma clang loop unroll(full)
+	for (place = 0; place < TURN_PLACES; place++) {
+		slot = turn_slot_at(socket, place);
+		if (!slot)
+			break;
+		other = slot->socket;
+		if (!sockets.lookup(&other)) /* its end was missed */
+			return slot;
+	}
+	return 0;
+}
+
+/* For a socket whose entry has just been made. 0 where there is no room: its turns stay unknown. */
+static __always_inline struct turn_slot *claim_turns(u64 socket, u64 seen_ns, u8 asker)
+{
+	struct turn_slot *slot = free_turn_slot(socket);
+
+	if (!slot) {
+		count_loss(TURNS_WITHOUT_ROOM, 1);
+		return 0;
+	}
+	/* nobody else finds the slot meanwhile; should another CPU claim it at this moment, `born` tells whose it has become */
+	slot->socket = 0;
+	slot->born = turn_born(seen_ns, asker);
+	slot->spoke_ns = slot->answers_ns = 0;
+	slot->asked = slot->slowest_us = 0;
+	slot->speaker = SPEAKER_NOBODY;
+	slot->ends_known = 0;
+	slot->socket = socket;
+	return slot;
+}
+
+/* A connection that is made by connect(). */
+static __always_inline void claim_turns_outbound(u64 socket, u64 seen_ns)
+{
+	claim_turns(socket, seen_ns, SPEAKER_LOCAL);
+}
+
+/*
+ * A listener's child, while it becomes established. Its first words may have come with the packet that does that. One that
+ * has received payload before (Fast Open) may have answered too: nobody knows.
+ */
+static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
+{
+	struct first_words *first;
+	struct turn_slot *slot;
+	u64 received = 0;
+	u32 next = 0;
+	int only = 0;
+
+	READ(received, socket, OFFSET_tcp_sock_bytes_received);
+	if (received)
+		return;
+	slot = claim_turns(socket, seen_ns, SPEAKER_REMOTE);
+	first = first_words.lookup(&only);
+	if (!slot || !first || !first->time_ns)
+		return;
+	READ(next, socket, OFFSET_tcp_sock_rcv_nxt);
+	if (first->begin == next) {
+		slot->ends[0] = first->end;
+		slot->ends_known = 1;
+		slot->asked = 1;
+		slot->speaker = SPEAKER_REMOTE;
+		slot->spoke_ns = first->time_ns;
+	}
+	first->time_ns = 0;
+}
+
+/*
+ * A connection older than nettop. A listener's child has the listener's limit of waiting connections, one that was made by
+ * connect() has none; where nettop knows of a listener that allows none, it takes nothing from here.
+ */
+static __always_inline void claim_turns_old(u64 socket, u64 seen_ns)
+{
+	struct turn_slot *slot;
+	u32 most_waiting = 0;
+
+	READ(most_waiting, socket, OFFSET_sock_sk_max_ack_backlog);
+	slot = claim_turns(socket, seen_ns, most_waiting ? SPEAKER_REMOTE : SPEAKER_LOCAL);
+	if (!slot)
+		return;
+	READ(slot->ends[0], socket, OFFSET_tcp_sock_rcv_nxt);
+	READ(slot->ends[1], socket, OFFSET_tcp_sock_snd_nxt);
+	slot->ends_known = 3;
+}
+
+/* What is known of the turns of a socket. Its asker stays SPEAKER_NOBODY where nothing is. */
+static __always_inline void read_turns(struct socket_record *record, struct turn_slot *slot)
+{
+	if (!slot || slot->born != turn_born(record->entry.seen_ns, slot->born & ASKER))
+		return;
+	record->spoke_ns = slot->spoke_ns;
+	record->answers_ns = slot->answers_ns;
+	record->asked = slot->asked;
+	record->slowest_us = slot->slowest_us;
+	__builtin_memcpy(record->answers_us, slot->answers_us, sizeof(slot->answers_us));
+	record->speaker = slot->speaker;
+	record->asker = slot->born & ASKER;
+}
+
+/* At the end of a socket: the last of its turns. */
+static __always_inline void give_turns_back(struct socket_record *record)
+{
+	struct turn_slot *slot = find_turn_slot(record->socket);
+
+	if (!slot)
+		return;
+	read_turns(record, slot);
+	slot->socket = 0;
+}
+
+static __always_inline void answered(struct turn_slot *slot, u64 took_ns)
+{
+	u64 us;
+
+	if ((s64)took_ns < 0) /* the other CPU was quicker */
+		took_ns = 0;
+	slot->answers_ns += took_ns;
+	us = took_ns / 1000;
+	if (us > 0xffffffff)
+		us = 0xffffffff;
+	if (us > slot->slowest_us)
+		slot->slowest_us = us;
+	slot->answers_us[slot->asked & (RECENT_ANSWERS - 1)] = us;
+}
+
+/* Payload of a socket that ends before this sequence number. */
+static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot, u32 end, int egress)
+{
+	u8 way = 1 << egress, who = egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, asker = slot->born & ASKER;
+	u64 now;
+
+	if (slot->ends_known & way && (s32)(end - slot->ends[egress]) <= 0) /* sent again */
+		return;
+	slot->ends[egress] = end;
+	slot->ends_known |= way;
+	/* TCP has just noted when a packet is to leave, by the same clock: half of this function's cost is reading it */
+	now = egress ? skb->tstamp : 0;
+	if (!now)
+		now = bpf_ktime_get_ns();
+	if (slot->speaker != who) {
+		if (who == asker)
+			slot->asked++;
+		else if (slot->speaker == asker)
+			answered(slot, now - slot->spoke_ns);
+		slot->speaker = who;
+	}
+	asm volatile("" ::: "memory"); /* the pass over the sockets sees by this one that the others have changed */
+	slot->spoke_ns = now;
+}
+
+/* A TCP packet that goes out or comes in. */
+static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress)
+{
+	u8 *data = (u8 *)(long)skb->data, *data_end = (u8 *)(long)skb->data_end;
+	u32 payload_at = packet->l4_offset, begin;
+	struct first_words *first;
+	struct turn_slot *slot;
+	int only = 0;
+	u8 *tcp;
+
+	if (payload_at > 127) /* so many extension headers are left out */
+		return;
+	tcp = data + payload_at;
+	if (tcp + 20 > data_end)
+		return;
+	payload_at += (tcp[12] >> 4) << 2;
+	if (skb->len <= payload_at || !skb->sk)
+		return;
+	begin = __builtin_bswap32(*(u32 *)(tcp + 4));
+	slot = find_turn_slot((u64)packet_socket(skb));
+	if (slot) {
+		speaks(skb, slot, begin + skb->len - payload_at, egress);
+		return;
+	}
+	if (egress)
+		return;
+	first = first_words.lookup(&only);
+	if (!first)
+		return;
+	first->begin = begin;
+	first->end = begin + skb->len - payload_at;
+	first->time_ns = bpf_ktime_get_ns();
+}
