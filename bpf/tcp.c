@@ -35,10 +35,15 @@ static __always_inline void own_subflow(struct socket_entry *entry, void *sk)
 }
 
 /*
- * The record of an end, or in it the entry of a beginning: it would take most of the stack. The kernel never runs this
- * program twice at once on a CPU.
+ * The record of an end, or in it the entry of a beginning: it would take most of the stack. Before Linux 6.1 a packet may
+ * interrupt the program on its CPU and run it for another socket, which then takes the second one.
  */
-BPF_PERCPU_ARRAY(record_at_hand, struct socket_record, 1);
+#define NESTED 2
+struct records_at_hand {
+	u64 taken;
+	struct socket_record records[NESTED];
+};
+BPF_PERCPU_ARRAY(records_at_hand, struct records_at_hand, 1);
 
 /* The socket as a plain address, to reckon with: a typed pointer becomes one on its way through a map. */
 static __always_inline u64 plain_address(struct socket_record *record, void *sk)
@@ -182,34 +187,29 @@ static __always_inline void closes_on(struct socket_entry *entry, int new_state)
 		entry->closing_on_ns = bpf_ktime_get_ns();
 }
 
-/* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
-int tcp_state(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx, struct socket_record *record)
 {
 	void *sk = (void *)ctx->args[0];
 	int old_state = ctx->args[1], new_state = ctx->args[2];
 	struct process_id self = {};
-	struct socket_record *record;
 	struct socket_entry *entry;
 	u64 key = (u64)sk;
 	u8 certainty = OWNER_EXACT;
 	u16 protocol = 0;
 	u32 owned = 0;
-	int begins, only = 0;
+	int begins;
 
 	/* a listener's child, which is told of once it is established */
 	if (new_state == TCP_SYN_RECV)
-		return 0;
+		return;
 	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
 	if (protocol != IPPROTO_TCP)
-		return 0;
-	record = record_at_hand.lookup(&only);
-	if (!record) /* as never */
-		return 0;
+		return;
 	entry = sockets.lookup(&key);
 	if (new_state == TCP_CLOSE_WAIT || new_state == TCP_FIN_WAIT2 || new_state == TCP_CLOSING) {
 		if (entry) /* what the far end sent brings it about, so `current` says nothing */
 			closes_on(entry, new_state);
-		return 0;
+		return;
 	}
 	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
 	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
@@ -231,5 +231,23 @@ int tcp_state(struct bpf_raw_tracepoint_args *ctx)
 		if (self.pid)
 			own(entry, &self, certainty);
 	}
+}
+
+/* inet_sock_set_state(sk, oldstate, newstate); skc_state still holds the old one */
+int tcp_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct records_at_hand *at_hand;
+	int only = 0;
+	u64 taken;
+
+	at_hand = records_at_hand.lookup(&only);
+	if (!at_hand)
+		return 0;
+	taken = *(volatile u64 *)&at_hand->taken;
+	if (taken >= NESTED)
+		return 0;
+	*(volatile u64 *)&at_hand->taken = taken + 1;
+	change_state(ctx, &at_hand->records[taken]);
+	*(volatile u64 *)&at_hand->taken = taken;
 	return 0;
 }
