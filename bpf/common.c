@@ -262,16 +262,11 @@ static __always_inline int netns_in_scope(u32 netns)
 static __always_inline int process_in_scope(struct process_id *id)
 {
 #ifdef SCOPE_PID
-	u32 pid = id->pid;
-
-	if (!scope_pid.lookup(&pid))
+	if (!scope_pid.lookup(&id->pid))
 		return 0;
 #endif
 #ifdef SCOPE_COMM
-	struct comm_key key;
-
-	__builtin_memcpy(key.comm, id->comm, COMM_BYTES);
-	if (!scope_comm.lookup(&key))
+	if (!scope_comm.lookup((struct comm_key *)id->comm))
 		return 0;
 #endif
 	return 1;
