@@ -17,6 +17,7 @@
 
 #define COMM_BYTES 16 /* TASK_COMM_LEN, include/linux/sched.h */
 #define ADDRESS_BYTES 16
+#define INTERFACE_BYTES 16 /* IFNAMSIZ, include/uapi/linux/if.h */
 
 /* How sure the owner of a socket is. It is lowered only where the owner no longer holds the socket and another does. */
 #define OWNER_UNKNOWN 0
@@ -49,6 +50,10 @@ struct socket_entry {
 	__u64 closing_on_ns;  /* TCP: when the state after that one began */
 	__u64 kept_tx_bytes;  /* TCP: payload sent before the entry was made. All others: payload counted so far */
 	__u64 kept_rx_bytes;
+	__u64 kept_tx_packets; /* UDP: datagrams to and from remote_address. TCP: segments before the entry was made */
+	__u64 kept_rx_packets;
+	__u64 others_tx_bytes; /* UDP: of the payload what was for others than remote_address; see the map udp_flows */
+	__u64 others_rx_bytes;
 	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
 	__u32 netns;          /* inode number of the network namespace */
 	__u16 family;         /* AF_INET 2, AF_INET6 10 */
@@ -67,9 +72,10 @@ struct socket_entry {
 	__u32 unlisted_answered;
 	__u32 unlisted_failed;   /* of the answered those with another code than NOERROR */
 	__u8 local_address[ADDRESS_BYTES];
+	/* UDP: whom the socket exchanged its first datagram with, IPv4 as IPv4-mapped IPv6; zero: nobody yet */
 	__u8 remote_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct socket_entry) == 168, "socket_entry");
+_Static_assert(sizeof(struct socket_entry) == 200, "socket_entry");
 
 /* Who has sent payload on a connection, or asks there. */
 #define SPEAKER_NOBODY 0
@@ -96,6 +102,8 @@ struct socket_record {
 	struct socket_entry entry;
 	__u64 tx_bytes;
 	__u64 rx_bytes;
+	__u64 tx_packets;  /* UDP: kept_tx_packets. TCP: segments since the entry was made, modulo 2^32 */
+	__u64 rx_packets;
 	__u32 srtt_us8;    /* tcp_sock.srtt_us: microseconds times 8 */
 	__u32 retransmits; /* tcp_sock.total_retrans: segments */
 	__u32 error;       /* sock.sk_err: errno, 0 none */
@@ -131,8 +139,8 @@ struct socket_record {
 	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
 	__u8 pad_2[3];
 };
-_Static_assert(sizeof(struct socket_record) == 320, "socket_record");
-#define SOCKET_RECORD_HEAD_BYTES 224 /* what all sockets have */
+_Static_assert(sizeof(struct socket_record) == 368, "socket_record");
+#define SOCKET_RECORD_HEAD_BYTES 272 /* what all sockets have */
 
 /* What a record in dns_events tells. */
 #define DNS_MESSAGE 0
@@ -247,6 +255,39 @@ struct stray_key {
 	__u64 generation;
 };
 _Static_assert(sizeof(struct stray_key) == 40, "stray_key");
+/* Key and value of the map `udp_flows`: what a UDP socket exchanged with others than its entry's remote_address. */
+struct udp_flow_key {
+	__u64 socket;
+	__u64 seen_ns; /* of the socket's entry */
+	__u8 address[ADDRESS_BYTES]; /* IPv4 as IPv4-mapped IPv6 */
+	__u16 port;
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct udp_flow_key) == 40, "udp_flow_key");
+
+struct udp_flow {
+	__u64 tx_bytes;
+	__u64 rx_bytes;
+	__u64 tx_packets; /* datagrams */
+	__u64 rx_packets;
+};
+_Static_assert(sizeof(struct udp_flow) == 32, "udp_flow");
+
+/* Key and value of the map `packet_sources`: what a network interface received from an address. */
+struct packet_source {
+	__u32 netns;
+	__u32 ifindex;
+	__u8 address[ADDRESS_BYTES]; /* IPv4 as IPv4-mapped IPv6 */
+};
+_Static_assert(sizeof(struct packet_source) == 24, "packet_source");
+
+struct source_packets {
+	__u64 packets; /* as on the wire: a bundle (GRO) counts as what it was made of */
+	__u64 bytes;   /* from the IP header on */
+	__u64 syns;    /* TCP segments with SYN and without ACK */
+	char interface[INTERFACE_BYTES];
+};
+_Static_assert(sizeof(struct source_packets) == 40, "source_packets");
 
 /*
  * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.
@@ -283,6 +324,7 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define DNS_QUESTIONS_PUSHED_OUT 10 /* of the table of those that wait for an answer */
 #define DROPS_WITHOUT_ROOM 11       /* packets that these maps had no room to count */
 #define TURNS_WITHOUT_ROOM 12       /* connections whose turns are not followed */
-#define LOSS_COUNTERS 13
+#define PACKETS_WITHOUT_HOST 13 /* received from addresses that packet_sources had no room for */
+#define LOSS_COUNTERS 14
 
 #endif

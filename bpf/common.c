@@ -119,6 +119,14 @@ static __always_inline void *packet_socket(struct __sk_buff *skb)
 		     : "memory");
 	return plain;
 }
+/* Where a datagram goes to or comes from, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2). */
+struct far_end {
+	u64 address[2];
+	u16 port;
+};
+
+/* The second half of an IPv4-mapped IPv6 address: 00 00 ff ff, and the address. */
+#define MAPPED(ipv4) ((u64)(ipv4) << 32 | 0xffff0000)
 
 static __always_inline void count_loss(int which, u64 amount)
 {
@@ -294,22 +302,30 @@ static __always_inline void own(struct socket_entry *entry, struct process_id *o
  * Read as late as can be, at the first report: the local end is chosen after TCP_SYN_SENT, and both are still there at
  * TCP_CLOSE (inet_sport, not skc_num, which is 0 by then). local_port 0 says that they have not been read.
  */
-static __always_inline void read_addresses(struct socket_entry *entry, void *sk, int typed)
+static __always_inline void read_local_address(struct socket_entry *entry, void *sk, int typed)
 {
 	u16 port = 0;
 
 	FETCH(entry->family, sk, OFFSET_sock_common_skc_family);
-	FETCH(port, sk, OFFSET_sock_common_skc_dport);
-	entry->remote_port = HOST_ORDER(port);
 	FETCH(port, sk, OFFSET_inet_sock_inet_sport);
 	entry->local_port = HOST_ORDER(port);
-	if (entry->family == AF_INET) {
+	if (entry->family == AF_INET)
 		FETCH(*(u32 *)entry->local_address, sk, OFFSET_sock_common_skc_rcv_saddr);
-		FETCH(*(u32 *)entry->remote_address, sk, OFFSET_sock_common_skc_daddr);
-	} else {
+	else
 		READ(entry->local_address, sk, OFFSET_sock_common_skc_v6_rcv_saddr);
+}
+
+static __always_inline void read_addresses(struct socket_entry *entry, void *sk, int typed)
+{
+	u16 port = 0;
+
+	read_local_address(entry, sk, typed);
+	FETCH(port, sk, OFFSET_sock_common_skc_dport);
+	entry->remote_port = HOST_ORDER(port);
+	if (entry->family == AF_INET)
+		FETCH(*(u32 *)entry->remote_address, sk, OFFSET_sock_common_skc_daddr);
+	else
 		READ(entry->remote_address, sk, OFFSET_sock_common_skc_v6_daddr);
-	}
 }
 
 /* As what the packets of a socket are counted: IPPROTO_TCP, whose socket does that itself, IPPROTO_UDP, or PROTOCOL_OTHER. */
@@ -340,6 +356,13 @@ static __always_inline int read_tcp_bytes(void *sk, u64 *tx, u64 *rx, int typed)
 	return (flags & SOCK_DONE_FLAG) != 0;
 }
 
+/* Segments, also those without payload, over the life of the socket, modulo 2^32. */
+static __always_inline void read_tcp_packets(void *sk, u32 *tx, u32 *rx, int typed)
+{
+	FETCH(*tx, sk, OFFSET_tcp_sock_segs_out);
+	FETCH(*rx, sk, OFFSET_tcp_sock_segs_in);
+}
+
 /* Datagrams that a socket has refused, mostly because its receive buffer was full: /proc/net/udp and raw, column drops. */
 static __always_inline u32 read_dropped(void *sk)
 {
@@ -359,9 +382,24 @@ static __always_inline u32 read_dropped(void *sk)
 	return dropped;
 }
 
+/* The counters of a socket that is not TCP's, but for what it dropped, and its local end; the entry is in the record already. */
+static __always_inline void read_counted(struct socket_record *record, void *sk)
+{
+	read_local_address(&record->entry, sk, UNTYPED);
+	record->tx_bytes = record->entry.kept_tx_bytes;
+	record->rx_bytes = record->entry.kept_rx_bytes;
+	record->tx_packets = record->entry.kept_tx_packets;
+	record->rx_packets = record->entry.kept_rx_packets;
+}
+
 static __always_inline void read_tcp_counters(struct socket_record *record, void *sk, int typed)
 {
+	u32 sent = 0, received = 0;
+
 	record->peer_closed = read_tcp_bytes(sk, &record->tx_bytes, &record->rx_bytes, typed);
+	read_tcp_packets(sk, &sent, &received, typed);
+	record->tx_packets = (u32)(sent - record->entry.kept_tx_packets);
+	record->rx_packets = (u32)(received - record->entry.kept_rx_packets);
 	FETCH(record->srtt_us8, sk, OFFSET_tcp_sock_srtt_us);
 	FETCH(record->retransmits, sk, OFFSET_tcp_sock_total_retrans);
 	FETCH(record->error, sk, OFFSET_sock_sk_err);

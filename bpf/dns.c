@@ -75,6 +75,8 @@ BPF_ARRAY(waiting, struct bucket, BUCKETS);
 struct arrival {
 	u64 socket;
 	u64 payload_bytes; /* as counted for the socket */
+	u64 packets;       /* likewise */
+	struct far_end from;
 	u64 socket_cookie;
 	u64 server[2];
 	u32 netns;
@@ -83,7 +85,7 @@ struct arrival {
 	u8 message; /* ARRIVAL_* */
 	u8 failed;
 	u8 ip_version;
-	u8 pad;
+	u8 is_of_flow; /* `from` is set: it is not the remote end that the socket's entry has */
 };
 BPF_PERCPU_ARRAY(arrivals, struct arrival, 1);
 
@@ -99,6 +101,8 @@ static __always_inline struct arrival *arrives(void *sk)
 		arrival->socket = (u64)sk;
 		arrival->payload_bytes = 0;
 		arrival->message = 0;
+		arrival->packets = 0;
+		arrival->is_of_flow = 0;
 	}
 	return arrival;
 }

@@ -134,16 +134,19 @@ static __always_inline int is_dead(void *sk)
 	return flags & SOCK_DEAD_FLAG;
 }
 
+/* What is being reported, by the one reader there is: the stack has no room for it. */
+BPF_ARRAY(reporting, struct socket_record, 1);
+
 /* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
 int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 {
 	struct socket_entry *entry = (void *)ctx->value;
 	struct iterator_meta *meta = ctx->meta;
-	struct socket_record record = {};
+	struct socket_record *record;
 	struct outstanding ends = {};
 	u8 state = TCP_ESTABLISHED, owner; /* of what is not TCP any constant but 0, "never reported" */
 	u64 *key = ctx->key, sum, waits;
-	int in_scope, changed;
+	int in_scope, changed, only = 0;
 	void *sk;
 
 	if (!key || !entry)
@@ -167,33 +170,36 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	changed = control(PASS) == PASS_ALL || entry->reported_state != state || entry->reported_owner != owner;
 	if (!changed && !is_outstanding(&ends) && entry->reported_sum == sum)
 		return 0;
+	record = reporting.lookup(&only);
+	if (!record) /* it always is there */
+		return 0;
+	__builtin_memset(record, 0, sizeof(*record));
 	if (entry->protocol == IPPROTO_TCP && !(entry->flags & SOCKET_LISTENER)) {
-		waits = read_waits(&record, sk, &ends);
+		waits = read_waits(record, sk, &ends);
 		if (is_outstanding(&ends))
 			sum += waits;
 	}
 	if (!changed && entry->reported_sum == sum)
 		return 0;
-	record.time_ns = bpf_ktime_get_ns();
-	record.socket = *key;
-	record.state = state;
-	record.entry = *entry;
+	record->time_ns = bpf_ktime_get_ns();
+	record->socket = *key;
+	record->state = state;
+	record->entry = *entry;
 	if (entry->protocol != IPPROTO_TCP) {
-		record.tx_bytes = record.entry.kept_tx_bytes;
-		record.rx_bytes = record.entry.kept_rx_bytes;
-		record.rx_dropped = read_dropped(sk) - record.entry.kept_dropped;
+		read_counted(record, sk);
+		record->rx_dropped = read_dropped(sk) - record->entry.kept_dropped;
 	} else {
-		read_addresses(&record.entry, sk, UNTYPED);
-		if (!(record.entry.flags & SOCKET_LISTENER)) {
-			read_tcp_counters(&record, sk, UNTYPED);
-			read_turns(&record, find_turn_slot(*key));
+		read_addresses(&record->entry, sk, UNTYPED);
+		if (!(record->entry.flags & SOCKET_LISTENER)) {
+			read_tcp_counters(record, sk, UNTYPED);
+			read_turns(record, find_turn_slot(*key));
 		}
 	}
 	/* no room left: the kernel calls again for this socket once the rest has been read */
-	if (seq_write(meta->seq, &record, sizeof(record)))
+	if (seq_write(meta->seq, record, sizeof(*record)))
 		return 0;
 	/* the kernel gives the entry of a socket that ends to a new one at once, also while a pass looks at it */
-	if (entry->seen_ns != record.entry.seen_ns)
+	if (entry->seen_ns != record->entry.seen_ns)
 		return 0;
 	entry->reported_state = in_scope ? state : 0;
 	entry->reported_sum = sum;
@@ -260,8 +266,14 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 		entry.kept_dropped = read_dropped((void *)sk);
 	else if (state == TCP_LISTEN)
 		entry.flags |= SOCKET_LISTENER;
-	else
+	else {
+		u32 sent = 0, received = 0;
+
 		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
+		read_tcp_packets((void *)sk, &sent, &received, UNTYPED);
+		entry.kept_tx_packets = sent;
+		entry.kept_rx_packets = received;
+	}
 	/* only if still absent: an event may have been quicker */
 	error = sockets.insert(&sk, &entry);
 	if (error == -E2BIG)

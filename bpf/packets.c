@@ -71,6 +71,100 @@ static __always_inline int read_ports(struct __sk_buff *skb, struct packet *pack
 	return bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(*ports));
 }
 
+static __always_inline void read_far_end(struct __sk_buff *skb, struct packet *packet, u16 port, int egress,
+					 struct far_end *far)
+{
+	u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
+	u64 *ipv6 = (u64 *)(data + (egress ? 24 : 8));
+
+	far->port = port;
+	if (packet->version == 4) {
+		if (data + 20 <= end)
+			far->address[1] = MAPPED(*(u32 *)(data + (egress ? 16 : 12)));
+	} else if ((u8 *)(ipv6 + 2) <= end) {
+		far->address[0] = ipv6[0];
+		far->address[1] = ipv6[1];
+	}
+}
+
+/* How many datagrams a packet is: more than one where the kernel bundles them (GSO, GRO). */
+static __always_inline u32 packets_in(struct __sk_buff *skb)
+{
+	u32 segments = skb->gso_segs;
+
+	return segments ? segments : 1;
+}
+
+/* What sockets exchanged with others than the first; the idle ones are removed by nettop. */
+BPF_HASH(udp_flows, struct udp_flow_key, struct udp_flow, 16384);
+
+static __always_inline void name_flow(struct udp_flow_key *flow, u64 socket, struct socket_entry *entry, struct far_end *far)
+{
+	flow->socket = socket;
+	flow->seen_ns = entry->seen_ns;
+	((u64 *)flow->address)[0] = far->address[0];
+	((u64 *)flow->address)[1] = far->address[1];
+	flow->port = far->port;
+}
+
+/* Not an LRU hash: a flood from a million addresses would push everybody out of it. */
+static __always_inline struct udp_flow *flow_of(u64 socket, struct socket_entry *entry, struct far_end *far)
+{
+	struct udp_flow_key key = {};
+	struct udp_flow fresh = {}, *flow;
+
+	name_flow(&key, socket, entry, far);
+	flow = udp_flows.lookup(&key);
+	if (flow)
+		return flow;
+	udp_flows.insert(&key, &fresh); /* where there is no room, it is in others_tx_bytes and others_rx_bytes */
+	return udp_flows.lookup(&key);
+}
+
+/*
+ * Whether this is whom the socket talked to first, which is in its entry: most sockets only ever talk to one. On the very
+ * first datagrams two CPUs may write different ones at the same time; the last one to write sees that, and begins anew.
+ */
+static __always_inline int is_first_remote(struct socket_entry *entry, struct far_end *far)
+{
+	volatile u64 *address = (u64 *)entry->remote_address;
+	volatile u16 *port = &entry->remote_port;
+
+	if (!(address[0] | address[1])) {
+		*port = far->port;
+		address[0] = far->address[0];
+		address[1] = far->address[1];
+		if (address[1] == far->address[1] && address[0] == far->address[0] && *port == far->port)
+			return 1;
+		address[0] = address[1] = 0;
+		return 0;
+	}
+	return address[1] == far->address[1] && *port == far->port && address[0] == far->address[0];
+}
+
+static __always_inline void count_exchanged(u64 socket, struct socket_entry *entry, struct far_end *far, u32 bytes, u32 packets,
+					    int egress, struct arrival *arrival)
+{
+	struct udp_flow *flow;
+
+	if (arrival)
+		arrival->packets = packets;
+	if (is_first_remote(entry, far)) {
+		__sync_fetch_and_add(egress ? &entry->kept_tx_packets : &entry->kept_rx_packets, packets);
+		return;
+	}
+	__sync_fetch_and_add(egress ? &entry->others_tx_bytes : &entry->others_rx_bytes, bytes);
+	if (arrival) {
+		arrival->is_of_flow = 1;
+		arrival->from = *far;
+	}
+	flow = flow_of(socket, entry, far);
+	if (flow) {
+		__sync_fetch_and_add(egress ? &flow->tx_bytes : &flow->rx_bytes, bytes);
+		__sync_fetch_and_add(egress ? &flow->tx_packets : &flow->rx_packets, packets);
+	}
+}
+
 /*
  * Somebody else than the owner sends, or so it seems: a packet that a firewall in user space has judged (NFQUEUE) goes on in
  * the context of the firewall, which does not hold the socket.
@@ -122,6 +216,20 @@ static __always_inline void count_unknown(u64 key, u32 payload_bytes)
 #endif
 }
 
+static __always_inline void take_back_of_flow(u64 socket, struct socket_entry *entry, struct arrival *arrival)
+{
+	struct udp_flow_key key = {};
+	struct udp_flow *flow;
+
+	__sync_fetch_and_add(&entry->others_rx_bytes, -arrival->payload_bytes);
+	name_flow(&key, socket, entry, &arrival->from);
+	flow = udp_flows.lookup(&key);
+	if (flow) {
+		__sync_fetch_and_add(&flow->rx_bytes, -arrival->payload_bytes);
+		__sync_fetch_and_add(&flow->rx_packets, -arrival->packets);
+	}
+}
+
 /*
  * The socket refuses a datagram, mostly because its receive buffer is full. This comes on the same CPU, right after
  * packet_ingress() has counted that datagram; its header has been pulled off by now.
@@ -136,8 +244,13 @@ static __always_inline void take_back(u64 key)
 		return;
 	/* only what was counted: a packet that could not be parsed was not */
 	arrival = arrivals.lookup(&only);
-	if (arrival && arrival->socket == key)
+	if (arrival && arrival->socket == key) {
 		__sync_fetch_and_add(&entry->kept_rx_bytes, -arrival->payload_bytes);
+		if (arrival->is_of_flow)
+			take_back_of_flow(key, entry, arrival);
+		else
+			__sync_fetch_and_add(&entry->kept_rx_packets, -arrival->packets);
+	}
 	forget_arrival();
 }
 
@@ -239,6 +352,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	struct packet packet = {};
 	struct socket_entry *entry = 0;
 	struct arrival *arrival = 0;
+	struct far_end far = {};
 	u32 header_bytes = UDP_HEADER_BYTES, ports = 0, bytes;
 	void *sk = skb->sk;
 	u64 any;
@@ -272,6 +386,10 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	bytes = skb->len - packet.l4_offset;
 	if (counts && skb->len >= packet.l4_offset && (bytes >= UDP_HEADER_BYTES || packet.protocol != IPPROTO_UDP))
 		entry = count(sk, bytes, packet.protocol, egress, arrival);
+	if (entry && entry->protocol == IPPROTO_UDP) {
+		read_far_end(skb, &packet, server_port, egress, &far);
+		count_exchanged((u64)sk, entry, &far, bytes - UDP_HEADER_BYTES, packets_in(skb), egress, arrival);
+	}
 	if (!asks)
 		return;
 	if (packet.protocol == IPPROTO_TCP) {
@@ -373,8 +491,7 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 		return;
 	record.time_ns = bpf_ktime_get_ns();
 	record.socket = key;
-	record.tx_bytes = record.entry.kept_tx_bytes;
-	record.rx_bytes = record.entry.kept_rx_bytes;
+	read_counted(&record, (void *)key);
 	record.closed = 1;
 	spill_if_refused(udp_events.perf_submit(typed, &record, SOCKET_RECORD_HEAD_BYTES), LOST_UDP_EVENTS, &record,
 			 SOCKET_RECORD_HEAD_BYTES);

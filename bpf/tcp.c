@@ -136,6 +136,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	if (record->entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
 		record->entry.kept_tx_bytes = record->tx_bytes;
 		record->entry.kept_rx_bytes = record->rx_bytes;
+		record->tx_packets = record->rx_packets = 0;
 	}
 	remember_aborted(record);
 	if (entry && count_connection(record))

@@ -21,6 +21,7 @@ BPF_ARRAY(controls, u64, CONTROLS);
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
 BPF_HASH(unlisted, struct unlisted_key, struct unlisted, 4096);
+BPF_ARRAY(nothing_unlisted, struct unlisted, 1); /* zero: the stack has no room for it */
 
 static __always_inline u64 control(int which)
 {
@@ -70,6 +71,7 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 {
 	struct unlisted_key key = {};
 	struct unlisted *counts;
+	int only = 0;
 
 	if (entry->reported_state || entry->owner_certainty != OWNER_EXACT || entry->flags & SOCKET_SHARED ||
 	    control(PASS) || may_list(kind, bpf_ktime_get_ns()))
@@ -80,11 +82,13 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	key.generation = control(GENERATION);
 	counts = unlisted.lookup(&key);
 	if (!counts) {
-		struct unlisted fresh = {};
+		struct unlisted *fresh = nothing_unlisted.lookup(&only);
 
-		fresh.owner = entry->owner;
-		unlisted.insert(&key, &fresh);
+		if (fresh)
+			unlisted.insert(&key, fresh);
 		counts = unlisted.lookup(&key);
+		if (counts)
+			counts->owner = entry->owner;
 	}
 	return counts;
 }

@@ -59,6 +59,8 @@ def socket_record(**changes: Any) -> SocketRecord:
         "closing_on_ns": 0,
         "kept_tx_bytes": 0,
         "kept_rx_bytes": 0,
+        "others_tx_bytes": 0,
+        "others_rx_bytes": 0,
         "netns": NETNS,
         "family": socket.AF_INET,
         "local_port": 40_000,
@@ -74,6 +76,8 @@ def socket_record(**changes: Any) -> SocketRecord:
         "remote_address": packed(SERVER_ADDRESS),
         "tx_bytes": 0,
         "rx_bytes": 0,
+        "tx_packets": 0,
+        "rx_packets": 0,
         "srtt_us8": 0,
         "retransmits": 0,
         "error": 0,
@@ -349,7 +353,7 @@ def answered(**changes: Any) -> rows.DnsQuery:
     return dns_query(**fields | changes)
 
 
-def udp_socket(**changes: Any) -> rows.UdpSocket:
+def udp_socket(**changes: Any) -> rows.UdpFlow:
     """A UDP socket of curl."""
     fields: dict[str, Any] = {
         "id": 1,
@@ -360,7 +364,36 @@ def udp_socket(**changes: Any) -> rows.UdpSocket:
         "tx_bytes": 0,
         "rx_bytes": 0,
     }
-    return rows.UdpSocket(**fields | changes)
+    return rows.UdpFlow(**fields | changes)
+
+
+def host_packets(**changes: Any) -> rows.HostPackets:
+    """Packets that came from SERVER_ADDRESS."""
+    fields: dict[str, Any] = {
+        "netns": NETNS,
+        "address": SERVER_ADDRESS,
+        "ifindex": 2,
+        "interface": "eth0",
+        "packets": 10,
+        "bytes": 1_000,
+        "syns": 0,
+    }
+    return rows.HostPackets(**fields | changes)
+
+
+def remote_host(**changes: Any) -> rows.RemoteHost:
+    """The host that curl is connected to."""
+    fields: dict[str, Any] = {
+        "netns": NETNS,
+        "address": SERVER_ADDRESS,
+        "scope": "public",
+        "name": "www.example.com",
+        "name_source": "process",
+        "pids": (CURL.pid,),
+        "comms": ("curl",),
+        "connections": 1,
+    }
+    return rows.RemoteHost(**fields | changes)
 
 
 def other_socket(**changes: Any) -> rows.OtherSocket:
@@ -383,7 +416,7 @@ def start(**changes: Any) -> events.Start:
 
 
 def told(
-    row: rows.Connection | rows.DnsQuery | rows.UdpSocket | rows.OtherSocket | rows.ProcessIdentity,
+    row: rows.Connection | rows.DnsQuery | rows.UdpFlow | rows.OtherSocket | rows.ProcessIdentity | rows.HostPackets,
     seconds: float = 1.0,
 ) -> events.AnyEvent:
     """The event that tells of a row."""
@@ -392,10 +425,12 @@ def told(
             return events.ConnectionChanged(time=at(seconds), connection=row)
         case rows.DnsQuery():
             return events.DnsChanged(time=at(seconds), dns=row)
-        case rows.UdpSocket():
+        case rows.UdpFlow():
             return events.UdpChanged(time=at(seconds), udp=row)
         case rows.OtherSocket():
             return events.OtherChanged(time=at(seconds), other=row)
+        case rows.HostPackets():
+            return events.HostPacketsCounted(time=at(seconds), host_packets=row)
         case rows.ProcessIdentity():
             return events.ProcessChanged(time=at(seconds), process=row)
 

@@ -19,7 +19,7 @@ SPEAKER_NOBODY, SPEAKER_LOCAL, SPEAKER_REMOTE, RECENT_ANSWERS = 0, 1, 2, 4
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 EXEC_ARGUMENT_BYTES = 512
-SOCKET_RECORD_HEAD_BYTES = 224
+SOCKET_RECORD_HEAD_BYTES = 272
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -28,8 +28,8 @@ U32 = Annotated[int, "I"]
 U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
 Bytes16 = Annotated[bytes, "16s"]
-Bytes4 = Annotated[bytes, "4s"]
 Bytes6 = Annotated[bytes, "6s"]
+Bytes4 = Annotated[bytes, "4s"]
 
 
 def codes(record: type[Struct]) -> dict[str, str]:
@@ -78,6 +78,10 @@ class SocketRecord(Struct, frozen=True, gc=False):
     closing_on_ns: U64
     kept_tx_bytes: U64
     kept_rx_bytes: U64
+    kept_tx_packets: ClassVar[U64]
+    kept_rx_packets: ClassVar[U64]
+    others_tx_bytes: U64
+    others_rx_bytes: U64
     reported_sum: ClassVar[U64]
     netns: U32
     family: U16
@@ -99,6 +103,8 @@ class SocketRecord(Struct, frozen=True, gc=False):
     remote_address: Bytes16
     tx_bytes: U64
     rx_bytes: U64
+    tx_packets: U64
+    rx_packets: U64
     srtt_us8: U32
     retransmits: U32
     error: U32
@@ -235,6 +241,42 @@ class StrayKey(Struct, frozen=True, gc=False):
     generation: U64
 
 
+class UdpFlowKey(Struct, frozen=True, gc=False):
+    """`struct udp_flow_key`."""
+
+    socket: U64
+    seen_ns: U64
+    address: Bytes16
+    port: U16
+    pad: ClassVar[Bytes6]
+
+
+class UdpFlow(Struct, frozen=True, gc=False):
+    """`struct udp_flow`: what a socket exchanged with another remote end than that of its record."""
+
+    tx_bytes: U64
+    rx_bytes: U64
+    tx_packets: U64
+    rx_packets: U64
+
+
+class PacketSource(Struct, frozen=True, gc=False):
+    """`struct packet_source`."""
+
+    netns: U32
+    ifindex: U32
+    address: Bytes16
+
+
+class SourcePackets(Struct, frozen=True, gc=False):
+    """`struct source_packets`: what an interface received from an address."""
+
+    packets: U64
+    bytes: U64
+    syns: U64
+    interface: Bytes16
+
+
 class SpilledHead(Struct, frozen=True, gc=False):
     """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
 
@@ -252,6 +294,8 @@ DROP_KEY = layout(DropKey)
 DROP_COUNT = layout(DropCount)
 STRAY_KEY = layout(StrayKey)
 SPILLED_HEAD = layout(SpilledHead)
+UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
+PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
 
 KernelRecord = SocketRecord | DnsPacket | ProcessEvent
 
@@ -302,7 +346,7 @@ def decode_process(raw: bytes) -> ProcessEvent:
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 4, 5, 6
 DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 7, 8, 9, 10
-DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, LOSS_COUNTERS = 11, 12, 13
+DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, LOSS_COUNTERS = 11, 12, 13, 14
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

@@ -29,6 +29,7 @@ _SOURCES = (
     "dns.c",
     "packets.c",
     "process.c",
+    "sources.c",
     "iterators.c",
 )
 _COMPILER = "libbcc.so.0"
@@ -93,13 +94,28 @@ _OFFSETS = {
         "rcv_ooopack",
         "chrono_start",
         "chrono_stat",
+        "segs_out",
+        "segs_in",
     ),
     "inet_connection_sock": ("icsk_retransmits", "icsk_backoff"),
+    "sk_buff": (
+        "dev",
+        "protocol",
+        "data",
+        "len",
+        "data_len",
+        "head",
+        "end",
+        "pkt_type",
+        "network_header",
+        "sk",
+        "skb_iif",
+    ),
+    "skb_shared_info": ("gso_segs",),
+    "net_device": ("name", "flags", "ifindex", "nd_net.net"),
     "file": ("f_inode", "private_data"),
     "inode": ("i_mode",),
     "socket": ("sk", "file"),
-    "sk_buff": ("protocol", "head", "network_header", "sk", "dev", "skb_iif"),
-    "net_device": ("nd_net.net",),
 }
 _Members = Mapping[str, tuple[str, ...]]
 _BITS: _Members = {"sock": ("sk_kern_sock",), "tcp_sock": ("chrono_type",)}

@@ -208,6 +208,8 @@ HOOKS = (
          "reset_received", RAW_TRACEPOINT, "tcp_receive_reset"),
     Hook("icmp_errors", "ICMP errors that are sent",
          "icmp_sent", RAW_TRACEPOINT, "icmp_send", since="6.10"),
+    Hook("packet_sources", "packets received, by the address that sent them",
+         "packet_received", RAW_TRACEPOINT, "netif_receive_skb"),
     Hook("live_counters", "bytes, round-trip time, retransmits and queues of open connections",
          "bpf_iter__bpf_map_elem", ITERATOR, "bpf_map_elem"),
     Hook("older_sockets", "connections older than nettop, and owners of accepted ones",

@@ -67,6 +67,7 @@ class Losses:
     dns_left_out: int = 0
     dns_questions_pushed_out: int = 0
     drops_without_room: int = 0
+    packets_without_host: int = 0
 
 
 class KernelProgram:
@@ -224,6 +225,25 @@ class KernelProgram:
         """What this kernel calls the reason in one of these keys."""
         return reasons.reason(self._compiled.enumerators, kind, number)
 
+    def udp_flows(self) -> dict[bytes, bytes]:
+        """What UDP sockets exchanged with others than the first remote end: raw abi.UdpFlowKey to abi.UdpFlow."""
+        return syscalls.elements(self._maps["udp_flows"], abi.UDP_FLOW_KEY.size, abi.UDP_FLOW.size)
+
+    def forget_udp_flow(self, key: bytes) -> None:
+        """Drop one of udp_flows()."""
+        with suppress(FileNotFoundError):
+            syscalls.delete(self._maps["udp_flows"], key)
+
+    def packet_sources(self) -> dict[bytes, bytes]:
+        """What came from which address: raw abi.PacketSource to abi.SourcePackets."""
+        return syscalls.elements(self._maps["packet_sources"], abi.PACKET_SOURCE.size, abi.SOURCE_PACKETS.size)
+
+    def take_packet_source(self, key: bytes) -> bytes | None:
+        """Drop one of packet_sources(); what it held at last."""
+        with suppress(FileNotFoundError):
+            return syscalls.take(self._maps["packet_sources"], key, abi.SOURCE_PACKETS.size)
+        return None
+
     def scan_files(self) -> None:
         """Go through every process's open files: enter sockets that are not known yet, look for owners.
 
@@ -261,6 +281,7 @@ class KernelProgram:
             dns_left_out=counts[abi.DNS_LEFT_OUT],
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
+            packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
         )
 
     def close(self) -> None:

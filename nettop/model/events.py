@@ -50,9 +50,15 @@ class DnsChanged(Event, frozen=True, gc=False, kw_only=True, tag="dns"):
 
 
 class UdpChanged(Event, frozen=True, gc=False, kw_only=True, tag="udp"):
-    """The counters of a UDP socket changed by the next tick, or it was released."""
+    """The counters of a UDP socket with one of its remote ends changed by the next tick, or it was released."""
 
-    udp: rows.UdpSocket
+    udp: rows.UdpFlow
+
+
+class HostPacketsCounted(Event, frozen=True, gc=False, kw_only=True, tag="host_packets"):
+    """Packets came from an address; the rest of a host's row is summed up from connections and UDP flows."""
+
+    host_packets: rows.HostPackets
 
 
 class OtherChanged(Event, frozen=True, gc=False, kw_only=True, tag="other"):
@@ -103,6 +109,7 @@ AnyEvent = (
     | DnsChanged
     | UdpChanged
     | OtherChanged
+    | HostPacketsCounted
     | Unlisted
     | Dropped
     | LossesChanged

@@ -378,6 +378,10 @@ def _state(value: str) -> str:
     return _one_of(value, _STATES, "state")
 
 
+def _scope(value: str) -> str:
+    return _one_of(value, get_args(rows.AddressScope), "scope")
+
+
 def _end(value: str) -> str:
     return _one_of(value, get_args(rows.End), "end")
 
@@ -432,6 +436,7 @@ _KEYS: dict[str, _FilterKey] = {
     "dns": _FilterKey(_dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed"),
     "wait": _FilterKey(_wait, ">10s", "whom an open connection waits for (local, remote, ...), or how long: wait:>10s"),
     "answer": _FilterKey(_span, ">100ms", "mean time to an answer on a connection"),
+    "scope": _FilterKey(_scope, "public", "how far away a host is: loopback, host, link, private, public"),
     "type": _FilterKey(_text_test, "AAAA", "DNS record type asked for"),
 }
 

@@ -12,10 +12,10 @@ from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nettop.model import events, rows
-from nettop.model.rows import Connection, DnsQuery, Process, ProcessIdentity
+from nettop.model.rows import Connection, DnsQuery, HostPackets, Process, ProcessIdentity, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 
-AnyRow = ProcessIdentity | Connection | DnsQuery
+AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow
 RowT = TypeVar("RowT", bound=AnyRow)
 Test = Callable[[Any], bool]  # of a row
 TextTest = Callable[[str | None], bool]  # of one of its texts
@@ -133,6 +133,58 @@ def _dns_hosts(row: DnsQuery) -> Iterable[str | None]:
 
 def _connection_hosts(row: Connection) -> Iterable[str | None]:
     return row.remote.name, row.remote.address, row.local.address
+
+
+def _udp_hosts(row: UdpFlow) -> Iterable[str | None]:
+    if row.remote is not None:
+        yield row.remote.name
+        yield row.remote.address
+    if row.local is not None:
+        yield row.local.address
+
+
+def _host_names(row: RemoteHost | HostPackets) -> Iterable[str | None]:
+    yield row.address
+    if isinstance(row, RemoteHost):
+        yield row.name
+        yield from row.names
+
+
+def _comms(row: RemoteHost | HostPackets) -> Iterable[str]:
+    return row.comms if isinstance(row, RemoteHost) else ()
+
+
+def _pids(row: RemoteHost | HostPackets) -> Iterable[int]:
+    return row.pids if isinstance(row, RemoteHost) else ()
+
+
+def _udp_word(test: TextTest) -> Test:
+    return lambda row: test(row.comm) or any(map(test, _udp_hosts(row)))
+
+
+def _host_word(test: TextTest) -> Test:
+    return lambda row: any(map(test, _comms(row))) or any(map(test, _host_names(row)))
+
+
+def _udp_at(place: Place) -> Test:
+    test, port = place.test, place.port
+    if port is not None:
+        return lambda row: (
+            (row.remote is not None and row.remote.port == port and (test(row.remote.address) or test(row.remote.name)))
+            or (row.local is not None and row.local.port == port and test(row.local.address))
+        )
+    return lambda row: any(map(test, _udp_hosts(row)))
+
+
+def _host_at(place: Place) -> Test:
+    if place.network:
+        return lambda row: place.test(row.address)
+    return lambda row: any(map(place.test, _host_names(row)))
+
+
+def _udp_ports(ports: tuple[int, int]) -> Test:
+    first, last = ports
+    return lambda row: any(end is not None and first <= end.port <= last for end in (row.local, row.remote))
 
 
 def _dns_word(test: TextTest) -> Test:
@@ -287,7 +339,50 @@ PROCESSES: Kind[Process] = Kind(
     },
 )
 
-KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES)
+HOSTS: Kind[RemoteHost] = Kind(
+    name="hosts",
+    label="hosts",
+    plural="remote hosts",
+    empty="no remote host yet",
+    row=RemoteHost,
+    event=events.HostPacketsCounted,
+    told="host_packets",
+    key=lambda row: (row.netns, row.address),
+    ended=attrgetter("is_quiet"),
+    sort="rx_rate",
+    history=4_000,  # about 6 MB; those with something open are bounded by the kernel's map of sockets
+    history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
+    tests={
+        BARE: _host_word,
+        "pid": lambda number: lambda row: number in _pids(row),
+        "comm": lambda test: lambda row: any(map(test, _comms(row))),
+        "netns": _OWNED["netns"],
+        "host": _host_at,
+        "scope": lambda scope: lambda row: getattr(row, "scope", None) == scope,
+    },
+    stacked=False,
+)
+
+UDP: Kind[UdpFlow] = Kind(
+    name="udp",
+    label="UDP",
+    plural="UDP flows",
+    empty="no UDP yet",
+    row=UdpFlow,
+    event=events.UdpChanged,
+    told="udp",
+    key=attrgetter("id"),
+    numbered=True,
+    ended=attrgetter("closed"),
+    final=attrgetter("closed"),
+    sort="rx",
+    history=4_000,  # about 3 MB; the open ones are bounded by the kernel's maps
+    history_help="UDP flows that are kept after their end, some 0.7 KB each",
+    tests={**_OWNED, BARE: _udp_word, "port": _udp_ports, "host": _udp_at},
+    stacked=False,
+)
+
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, HOSTS, UDP)
 """In the order of the screen and of the settings."""
 
 KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}

@@ -43,6 +43,7 @@ Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
 WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
+AddressScope = Literal["loopback", "host", "link", "private", "public"]
 COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
 DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
@@ -135,9 +136,10 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     `owner` says how the pid is known: "exact" (it was seen to connect or close), "scanned" (it held the socket open),
     "listener" (it owns the listening socket), "unknown". Bytes count the whole life; what was carried before nettop
     started is in `*_before_start`. Rates are those of the last interval. `opened_before_start` is None where the
-    beginning was missed for want of room. `drops` are packets of either direction that this host dropped, by the
-    kernel's reason (enum skb_drop_reason; None: before Linux 5.17); several segments that the kernel handles as one
-    packet are one. `resets_sent` has the kernel's reason too (enum sk_rst_reason; "UNKNOWN" before Linux 6.12).
+    beginning was missed for want of room. Packets are segments since nettop started, also those without payload.
+    `drops` are packets of either direction that this host dropped, by the kernel's reason (enum skb_drop_reason; None:
+    before Linux 5.17); several segments that the kernel handles as one packet are one. `resets_sent` has the kernel's
+    reason too (enum sk_rst_reason; "UNKNOWN" before Linux 6.12).
 
     `state_since` is when it was first seen in its state, `states_ms` how long it was seen in each state: in a snapshot
     until then, in a stream only in those that it has left. "syn-recv" and "time-wait" are not among them, nor is
@@ -189,6 +191,8 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     send_queue_bytes: Count | None = None
     turns: Turns | None = None
     transmission: Transmission | None = None
+    tx_packets: Count | None = None
+    rx_packets: Count | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -275,17 +279,25 @@ class _CountedSocket(Row, frozen=True, gc=False, kw_only=True):
     closed: bool = False
 
 
-class UdpSocket(_CountedSocket, frozen=True, gc=False, kw_only=True):
-    """UDP payload of one socket since nettop started, which only the stream shows.
+class UdpFlow(_CountedSocket, frozen=True, gc=False, kw_only=True):
+    """What one UDP socket exchanged with one remote end since nettop started.
 
-    `pid` is None where the owner of the socket is not known, or where more than one process has sent on it.
-    `rx_dropped` counts datagrams that the socket refused, mostly because its receive buffer was full; `rx_bytes`
-    leaves them out.
+    A socket has a row with its first remote end and one with each further one; those beyond the bounds of the kernel's
+    table have one together, without `remote`. `pid` is None where the owner of the socket is not known, or where more
+    than one process has sent on it. `local` is what the socket is bound to. `rx_dropped` counts datagrams that the
+    socket refused, from whomever, mostly because its receive buffer was full; it is in the row of the first remote end,
+    and `rx_bytes` leaves them out. `closed` is true once the socket is, or nothing has come or gone for a minute.
     """
+
+    socket: Count | None = None
+    local: Endpoint | None = None
+    remote: RemoteEndpoint | None = None
+    tx_packets: Count | None = None
+    rx_packets: Count | None = None
 
 
 class OtherSocket(_CountedSocket, frozen=True, gc=False, kw_only=True):
-    """The same of a socket for ICMP, SCTP or another protocol, or of a raw one, in bytes of IP payload.
+    """What one socket for ICMP, SCTP or another protocol, or a raw one, carried since nettop started: IP payload.
 
     That includes the protocol's own header. What a raw socket receives are copies: each counts its own.
     """
@@ -477,6 +489,86 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     turns: ProcessTurns = ProcessTurns()
 
 
+class HostPackets(Row, frozen=True, gc=False, kw_only=True):
+    """What a network interface has received from an address since the last of these."""
+
+    netns: Count
+    address: str
+    ifindex: Count
+    interface: str
+    packets: Count
+    bytes: Count
+    syns: Count
+
+
+class InterfacePackets(Row, frozen=True, gc=False, kw_only=True):
+    """What a network interface has received from a host since nettop started.
+
+    `packets` are those on the wire, `bytes` counts from the IP header on, `syns` are requests for a TCP connection.
+    """
+
+    ifindex: Count
+    interface: str
+    packets: Count = 0
+    bytes: Count = 0
+    syns: Count = 0
+
+
+class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
+    """One remote address, as seen from one network namespace, since nettop started.
+
+    Sums are those of TCP connections and UDP flows: `connections` and `udp_flows` are open now, `accepted` and `failed`
+    are connections so far, `srtt_ms` is the median of the last 1,000 that are open. `tx_packets` are segments and
+    datagrams. `pids` and `comms` are the last processes that have talked to it. `name` is the last one under which an
+    owner looked it up, `names` are others. `scope` is "host" where the address is one of this network namespace.
+
+    `rx_packets` and `syns` are what a network interface received, also what no socket took: those of the interface with
+    the most, since what passes a bridge or a tunnel is received more than once; `interfaces` has each. Without such an
+    interface, as over loopback, `rx_packets` are those of connections and flows, and `syns` is None.
+    `unwanted_packets` were dropped because nobody listens where they went (None: before Linux 5.17).
+    """
+
+    netns: Count
+    address: str
+    scope: AddressScope
+    name: str | None = None
+    name_source: Literal["process", "other-process"] | None = None
+    names: tuple[str, ...] = ()
+    pids: tuple[Pid, ...] = ()
+    comms: tuple[str, ...] = ()
+    connections: Count = 0
+    accepted: Count = 0
+    failed: Count = 0
+    udp_flows: Count = 0
+    tx_bytes: Count = 0
+    rx_bytes: Count = 0
+    tx_bytes_per_s: BytesPerSecond = 0.0
+    rx_bytes_per_s: BytesPerSecond = 0.0
+    tx_packets: Count | None = None
+    rx_packets: Count | None = None
+    rx_packets_per_s: BytesPerSecond = 0.0
+    srtt_ms: Milliseconds | None = None
+    retransmits: Count = 0
+    unwanted_packets: Count | None = None
+    syns: Count | None = None
+    interfaces: tuple[InterfacePackets, ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the only process that has talked to it."""
+        return self.pids[0] if len(self.pids) == 1 else None
+
+    @property
+    def comm(self) -> str | None:
+        """The only name of the processes that have talked to it."""
+        return self.comms[0] if len(self.comms) == 1 else None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is open, and nothing came during the last interval."""
+        return not (self.connections or self.udp_flows or self.rx_packets_per_s)
+
+
 class Host(Row, frozen=True, gc=False, kw_only=True):
     """The machine that was watched."""
 
@@ -514,6 +606,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
         other_unattributed_bytes: what would be `other` of a process, without one known owner.
+        packets_without_host: packets received from addresses that have no row, because there were too many at once.
 
     """
 
@@ -530,3 +623,4 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     udp_unattributed_bytes: Count = 0
     tcp_unattributed_bytes: Count = 0
     other_unattributed_bytes: Count = 0
+    packets_without_host: Count = 0

@@ -12,12 +12,14 @@ from nettop.model.rows import (
     Host,
     Losses,
     Process,
+    RemoteHost,
     Row,
     Scope,
     Seconds,
     Stray,
     Time,
     Transmission,
+    UdpFlow,
 )
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
@@ -48,6 +50,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     connections: tuple[Connection, ...]
     dns: tuple[DnsQuery, ...]
     strays: tuple[Stray, ...] = ()
+    hosts: tuple[RemoteHost, ...] = ()
+    udp: tuple[UdpFlow, ...] = ()
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

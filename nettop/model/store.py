@@ -12,7 +12,8 @@ from msgspec.structs import asdict, astuple, replace
 
 from nettop.model import dropped, events, rows
 from nettop.model.filter import left_out
-from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
+from nettop.model.hosts import Hosts
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, Kind
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.snapshot import Snapshot
 from nettop.model.table import BoundedTable
@@ -162,7 +163,7 @@ class _Totals:
         )
 
 
-_CountedSocket = rows.UdpSocket | rows.OtherSocket
+_CountedSocket = rows.UdpFlow | rows.OtherSocket
 _Carrier = Connection | _CountedSocket
 # What one row contributes; taken away when a newer one replaces it.
 _Share = _TcpShare | rows.UdpTotals | rows.OtherTotals
@@ -211,17 +212,20 @@ class Store:
             DNS: self._forget_query,
             CONNECTIONS: self._forget_connection,
             PROCESSES: self._forget_process,
+            UDP: self._forget_udp,
         }
         self._tables: dict[Kind[Any], BoundedTable[Any, Any]] = {
             kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind)) for kind in KINDS
         }
+        self._hosts = Hosts(history.get(HOSTS.name, HOSTS.history), HOSTS.ended or (lambda _: False))
+        self._tables[HOSTS] = self._hosts.table
         self._dns: BoundedTable[int, DnsQuery] = self._tables[DNS]
         self._connections: BoundedTable[int, Connection] = self._tables[CONNECTIONS]
         self._identities: BoundedTable[_ProcessKey, ProcessIdentity] = self._tables[PROCESSES]
         self._last_evicted_dns_id = 0
         self._dns_without_row = _OpenQueries()
         # Open ones: bounded by the kernel's map.
-        self._counted: dict[tuple[type[_CountedSocket], int], _CountedSocket] = {}
+        self._other: dict[int, rows.OtherSocket] = {}
         # What sockets had carried when another process went on with them.
         self._passed_on: dict[tuple[type[_Carrier], int], _Share] = {}
         self._totals: dict[_ProcessKey, _Totals] = {}
@@ -239,8 +243,9 @@ class Store:
             events.DnsChanged: self._take_dns,
             events.ConnectionChanged: self._take_connection,
             events.ProcessChanged: self._take_process,
-            events.UdpChanged: lambda event: self._take_counted(event.udp),
-            events.OtherChanged: lambda event: self._take_counted(event.other),
+            events.UdpChanged: self._take_udp,
+            events.OtherChanged: self._take_other,
+            events.HostPacketsCounted: self._take_host_packets,
             events.Unlisted: self._take_unlisted,
             events.Dropped: self._take_dropped,
             events.LossesChanged: self._take_losses,
@@ -291,6 +296,7 @@ class Store:
     def _rows(self) -> dict[str, Any]:
         shown: dict[Kind[Any], dict[Any, Any]] = {kind: table.rows for kind, table in self._tables.items()}
         shown[PROCESSES] = self._processes  # identities with their totals
+        shown[HOSTS] = self._hosts.rows()
         return {kind.name: tuple(rows_of_kind.values()) for kind, rows_of_kind in shown.items()}
 
     # Rows
@@ -337,17 +343,30 @@ class Store:
             if totals is not None:
                 answers = totals.answers.setdefault(row.turns.asked_by, _Answers())
                 answers.take(before.turns if before is not None else None, row.turns)
+        self._hosts.connection(before, row)
 
     def _forget_connection(self, number: int, _row: Connection) -> None:
         self._passed_on.pop((Connection, number), None)
 
-    def _take_counted(self, row: _CountedSocket) -> None:
-        key = type(row), row.id
-        self._share_out(self._counted.pop(key, None), row)
+    def _take_udp(self, event: events.UdpChanged) -> None:
+        row = event.udp
+        before = self._tables[UDP].put(row.id, row)
+        self._share_out(before, row)
+        self._hosts.udp(before, row)
+
+    def _forget_udp(self, number: int, _row: rows.UdpFlow) -> None:
+        self._passed_on.pop((rows.UdpFlow, number), None)
+
+    def _take_other(self, event: events.OtherChanged) -> None:
+        row = event.other
+        self._share_out(self._other.pop(row.id, None), row)
         if row.closed:
-            self._passed_on.pop(key, None)
+            self._passed_on.pop((rows.OtherSocket, row.id), None)
         else:
-            self._counted[key] = row
+            self._other[row.id] = row
+
+    def _take_host_packets(self, event: events.HostPacketsCounted) -> None:
+        self._hosts.packets(event.host_packets)
 
     def _take_unlisted(self, event: events.Unlisted) -> None:
         counted = event.unlisted
@@ -365,6 +384,8 @@ class Store:
             totals.dropped = told if totals.dropped is None else dropped.both(totals.dropped, told)
         elif told.pid is None:
             self._strays.add(told, self._hooks)
+            if told.remote is not None and told.drops:
+                self._hosts.drops(told.netns, told.remote, told.drops)
 
     def _take_process(self, event: events.ProcessChanged) -> None:
         identity = event.process
@@ -387,6 +408,7 @@ class Store:
         self._start = event
         self._hooks = event.hooks.keys()
         self._filter_not_applied = left_out(event.filter)
+        self._hosts.tells_unwanted = dropped.DROPS in event.hooks
 
     # Totals
 
@@ -478,6 +500,7 @@ class Store:
                 self._moving.add(key)
             self._processes[key] = self._process_row(key, totals, tx_rate, rx_rate)
         self._changed.clear()
+        self._hosts.tick(seconds)
 
     def _refresh_processes(self) -> None:
         """Rows of what has changed since the last tick, with the rates of that tick."""
@@ -507,7 +530,7 @@ def _less(share: _Share, earlier: _Share | None) -> _Share:
 def _share(row: _Carrier) -> _Share:
     if isinstance(row, rows.OtherSocket):
         return rows.OtherTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
-    if isinstance(row, rows.UdpSocket):
+    if isinstance(row, rows.UdpFlow):
         return rows.UdpTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     closed = row.state == "closed"
     never_established = row.direction == "outbound" and row.connect_ms is None

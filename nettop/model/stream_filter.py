@@ -14,7 +14,7 @@ class StreamFilter:
     """Passes the events of rows that pass, and from then on every later version of such a row.
 
     Without that a row would stay for ever as it was when it last passed: with `state:established` a connection would
-    never close. Sockets that only count bytes and dropped packets pass with their process, and what frames the stream
+    never close. Sockets of other protocols and dropped packets pass with their process, and what frames the stream
     always does.
     """
 
@@ -50,11 +50,9 @@ class StreamFilter:
         return passes
 
 
-def _of_process(event: events.AnyEvent) -> rows.UdpSocket | rows.OtherSocket | rows.Dropped | None:
+def _of_process(event: events.AnyEvent) -> rows.OtherSocket | rows.Dropped | None:
     """What adds to the totals of a process and has no row of its own."""
     match event:
-        case events.UdpChanged():
-            return event.udp
         case events.OtherChanged():
             return event.other
         case events.Dropped():

@@ -23,6 +23,7 @@ from nettop.sources import procfs
 from nettop.text import printable
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
+from nettop.tracking.sources import PacketSources
 from nettop.tracking.tracker import Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
@@ -58,6 +59,7 @@ class LiveSource:
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
         hooks = [hook.need for hook in self._program.hooks]
         self._tracker = Tracker(self._clock, scope, describe, procfs.UserNames(), hooks)
+        self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
@@ -187,6 +189,8 @@ class LiveSource:
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
+        yield from self._udp_flows(pass_ns)
+        yield from self._sources.counted(self._program.packet_sources(), pass_ns)
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.dropped(self._program.drops(), self._program.strays(), self._program.reason, pass_ns)
@@ -197,6 +201,13 @@ class LiveSource:
             self._losses = all_losses
             yield LossesChanged(time=now, losses=all_losses)
         yield Tick(time=now, rates=rates)
+
+    def _udp_flows(self, pass_ns: int) -> list[AnyEvent]:
+        """Read after the sockets that they belong to have been told, whose sums they are then never less than."""
+        events, gone = self._tracker.udp_flows(self._program.udp_flows(), pass_ns)
+        for key in gone:
+            self._program.forget_udp_flow(key)
+        return events
 
     def _all_losses(self, losses: Losses) -> rows.Losses:
         """The kernel side's, and the trackers'."""
@@ -212,6 +223,7 @@ class LiveSource:
             dns_left_out=losses.dns_left_out + self._tracker.dns_unclear,
             drops_without_room=losses.drops_without_room,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
+            packets_without_host=losses.packets_without_host + self._sources.unlisted,
         )
 
     def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:

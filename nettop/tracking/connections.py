@@ -475,6 +475,8 @@ class ConnectionTracker:
             send_queue_bytes=record.unacked_bytes if record.sending else None,
             turns=turns(record, self._asker(record)),
             transmission=transmission(record, self._clock.wall(record.time_ns)) or row.transmission,
+            tx_packets=_unwrapped(row.tx_packets, record.tx_packets),
+            rx_packets=_unwrapped(row.rx_packets, record.rx_packets),
             **self._waiting(row, record, found),
         )
 
@@ -537,6 +539,11 @@ def is_over(record: SocketRecord) -> bool:
     """Whether the iterator found a socket that has ended, though the kernel side has not seen that."""
     just_made = record.protocol == abi.IPPROTO_TCP and record.time_ns - record.seen_ns < _GHOST_AFTER_NS
     return record.state == _CLOSED and not just_made
+
+
+def _unwrapped(before: int | None, now: int) -> int:
+    """A counter of the kernel's that begins anew at 2^32, as one that does not."""
+    return now if before is None else before + ((now - before) & 0xFFFF_FFFF)
 
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:

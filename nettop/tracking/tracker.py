@@ -1,6 +1,6 @@
 """Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -18,7 +18,7 @@ from nettop.kernel.abi import (
 from nettop.kernel.scope import Scope
 from nettop.model import events as told
 from nettop.model.events import AnyEvent, Unlisted
-from nettop.model.rows import Dropped, OtherSocket
+from nettop.model.rows import Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
@@ -27,6 +27,7 @@ from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.names import NameTable
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
+from nettop.tracking.udp_flows import UdpFlows
 
 _COUNTS = abi.Unlisted.__struct_fields__[abi.Unlisted.__struct_fields__.index("queries") :]
 
@@ -48,7 +49,11 @@ class Tracker:
         self._dns = DnsTracker(clock, self._names)
         self._connections = ConnectionTracker(clock, self._names, hooks)
         # of sockets that are not TCP's, by what their packets are counted as
-        self._counted = {abi.IPPROTO_UDP: UdpTracker(clock), abi.PROTOCOL_OTHER: UdpTracker(clock, OtherSocket)}
+        self._flows = UdpFlows(clock, self._names)
+        self._counted = {
+            abi.IPPROTO_UDP: UdpTracker(clock, self._flows),
+            abi.PROTOCOL_OTHER: UdpTracker(clock),
+        }
         self._processes = ProcessTracker(clock, describe, user_name)
 
     @property
@@ -95,6 +100,11 @@ class Tracker:
             elif not record.flags & abi.SOCKET_LISTENER:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
         return events
+
+    def udp_flows(self, table: Mapping[bytes, bytes], now_ns: int) -> tuple[list[AnyEvent], list[bytes]]:
+        """After sockets(): the kernel's table of further remote ends of UDP sockets; what to remove from it."""
+        events, gone = self._flows.tell(table, now_ns)
+        return list(events), gone
 
     def unlisted(self, counted: Sequence[tuple[abi.UnlistedKey, abi.Unlisted]], time_ns: int) -> list[AnyEvent]:
         """The sockets that have ended by time_ns and were counted only."""

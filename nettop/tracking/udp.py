@@ -1,5 +1,6 @@
-"""Bytes of sockets that are not TCP's: the kernel's records as rows."""
+"""Sockets that are not TCP's: the kernel's records as rows."""
 
+import itertools
 from collections.abc import Container
 from datetime import datetime
 
@@ -8,15 +9,16 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.events import OtherChanged, UdpChanged
-from nettop.model.rows import OtherSocket, UdpSocket
+from nettop.model.rows import OtherSocket, UdpFlow
 from nettop.text import comm_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.live_sockets import Known, LiveSockets
+from nettop.tracking.udp_flows import UdpFlows
 
 _MODULUS = 1 << 32  # of the kernel's counters
 
 
-_Socket = UdpSocket | OtherSocket
+_Socket = UdpFlow | OtherSocket
 Changed = UdpChanged | OtherChanged
 
 
@@ -29,14 +31,14 @@ class _Live(Known, frozen=True, gc=False):
 class UdpTracker:
     """Takes records of UDP sockets: `released` at the perf events, `live` and `finish_pass` at each tick.
 
-    Or of those that are neither TCP's nor UDP's, with OtherSocket for `row`.
+    Or, without `flows`, of those that are neither TCP's nor UDP's.
     """
 
-    def __init__(self, clock: Clock, row: type[_Socket] = UdpSocket) -> None:
+    def __init__(self, clock: Clock, flows: UdpFlows | None = None) -> None:
         self._clock = clock
-        self._row_class = row
+        self._flows = flows
+        self._numbers = itertools.count(1) if flows is None else flows.numbers
         self._sockets: LiveSockets[_Live] = LiveSockets()
-        self._last_id = 0
 
     def newly_unlisted(self, record: SocketRecord) -> dict[str, int]:
         """DNS messages since the socket's last record that were counted only; empty if there are none.
@@ -69,6 +71,8 @@ class UdpTracker:
     def lose(self, record: SocketRecord) -> list[Changed]:
         """A socket that is not to be looked at any longer, with its counters as they were known last."""
         known = self._sockets.take(record)
+        if self._flows is not None:
+            self._flows.lose(record)
         return [] if known is None else [self._told(record, replace(known.row, closed=True))]
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[Changed]:
@@ -77,9 +81,10 @@ class UdpTracker:
         `complete` says that the pass reported every socket, changed or not.
         """
         now = self._clock.wall(pass_ns)
-        return [
-            _changed(now, replace(known.row, closed=True)) for known in self._sockets.finish_pass(pass_ns, complete)
-        ]
+        vanished = self._sockets.finish_pass(pass_ns, complete)
+        if self._flows is not None:
+            self._flows.vanish({known.row.id for known in vanished})
+        return [_changed(now, replace(known.row, closed=True)) for known in vanished]
 
     def is_new(self, record: SocketRecord) -> bool:
         """Whether this socket has not been told yet."""
@@ -90,11 +95,9 @@ class UdpTracker:
         return any(known.owner in processes for known in self._sockets)
 
     def _row(self, record: SocketRecord, known: _Live | None, closed: bool) -> _Socket:
-        if known is None:
-            self._last_id += 1
         process = owner(record)
-        return self._row_class(
-            id=self._last_id if known is None else known.row.id,
+        row = OtherSocket(
+            id=next(self._numbers) if known is None else known.row.id,
             pid=process.pid if process else None,
             process_start_time=self._clock.wall_of_boot(process.start_boot_ns) if process else None,
             comm=comm_text(record.owner_comm) if process else None,
@@ -104,13 +107,14 @@ class UdpTracker:
             rx_dropped=record.rx_dropped,
             closed=closed,
         )
+        return row if self._flows is None else self._flows.first(record, process, row)
 
     def _told(self, record: SocketRecord, row: _Socket) -> Changed:
         return _changed(self._clock.wall(record.time_ns), row)
 
 
 def _changed(time: datetime, row: _Socket) -> Changed:
-    return UdpChanged(time=time, udp=row) if isinstance(row, UdpSocket) else OtherChanged(time=time, other=row)
+    return UdpChanged(time=time, udp=row) if isinstance(row, UdpFlow) else OtherChanged(time=time, other=row)
 
 
 _NONE = 0, 0, 0

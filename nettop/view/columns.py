@@ -10,8 +10,8 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES, Kind, waited_ms
-from nettop.model.rows import Connection, DnsQuery, Process
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, PROCESSES, UDP, Kind, waited_ms
+from nettop.model.rows import Connection, DnsQuery, Process, RemoteHost, UdpFlow
 from nettop.view import format as human
 
 RowT = TypeVar("RowT")
@@ -366,9 +366,106 @@ def _dns_failures(row: Process) -> int:
     return row.dns.failed + row.dns.timeouts
 
 
+# Hosts
+
+
+def _host(row: RemoteHost, context: Context) -> str:
+    """Its name, marked `~` if only somebody else looked it up, and its address."""
+    if row.name is None or not context.names:
+        return row.address
+    return f"{'~' if row.name_source == 'other-process' else ''}{row.name} {row.address}"
+
+
+def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int, ...]]:
+    """By what is shown: addresses before names."""
+    if row.name is None or not context.names:
+        return 0, _in_order(row.address)
+    return 1, (*_name_in_order(row.name), *_in_order(row.address))
+
+
+HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
+    Column("host", "HOST", "name, ~ if another process looked it up, and address", 24, 1, _host, _host_order, grow=3),
+    Column("scope", "SCOPE", "how far away: loopback, host (this one), link, private, public", 8, 4,
+           lambda r, _: r.scope, "scope"),
+    Column("who", "WHO", "names of the processes that talked to it last", 15, 2,
+           lambda r, _: " ".join(reversed(r.comms)) or _DASH, "comms", grow=1),
+    Column("connections", "CONN", "open connections", 5, 3, lambda r, _: _nonzero(r.connections), "connections",
+           "right", descending=True),
+    Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
+           descending=True),
+    Column("failed", "FAILED", "connections that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
+           "failed", "right", descending=True),
+    Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
+           descending=True),
+    Column("rx", "RX", "payload received, TCP and UDP", 6, 6, lambda r, _: human.size(r.rx_bytes), "rx_bytes",
+           "right", descending=True),
+    Column("tx_rate", "TX/s", "payload sent per second", 6, 2, lambda r, _: human.rate(r.tx_bytes_per_s),
+           "tx_bytes_per_s", "right", descending=True),
+    Column("rx_rate", "RX/s", "payload received per second", 6, 2, lambda r, _: human.rate(r.rx_bytes_per_s),
+           "rx_bytes_per_s", "right", descending=True),
+    Column("packets_rate", "PKTS/s", "packets received per second, also those that no socket took", 7, 5,
+           lambda r, _: human.rate(r.rx_packets_per_s), "rx_packets_per_s", "right", descending=True),
+    Column("srtt", "SRTT", "median of the smoothed round-trip times", 7, 7, lambda r, _: human.duration(r.srtt_ms),
+           "srtt_ms", "right", descending=True),
+    Column("retransmits", "RTX", "segments sent again", 5, 7, lambda r, _: _nonzero(r.retransmits), "retransmits",
+           "right", descending=True),
+    Column("unwanted", "UNWANTED", "packets received that went where nobody listens", 8, 3,
+           lambda r, _: f"! {r.unwanted_packets}" if r.unwanted_packets else _DASH, "unwanted_packets", "right",
+           descending=True),
+    Column("syns", "SYN", "requests for a connection that an interface received", 6, 8,
+           lambda r, _: "" if r.syns is None else _nonzero(r.syns), "syns", "right", descending=True),
+    Column("accepted", "ACCEPT", "of these, connections that became rows", 6, 8,
+           lambda r, _: _nonzero(r.accepted), "accepted", "right", descending=True),
+)  # fmt: skip
+
+
+# UDP
+
+
+def _udp_remote(row: UdpFlow, context: Context) -> str:
+    if row.remote is None:
+        return _DASH if row.socket in (None, row.id) else "(others)"
+    name = row.remote.name if context.names else None
+    return endpoint(row.remote.address, row.remote.port) if name is None else f"{name}:{row.remote.port}"
+
+
+def _udp_remote_order(row: UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
+    if row.remote is None:
+        return None
+    name = row.remote.name if context.names else None
+    if name is None:
+        return 0, _in_order(row.remote.address), row.remote.port
+    return 1, _name_in_order(name), row.remote.port
+
+
+UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
+    Column("pid", "PID", "process that owns the socket", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
+    Column("comm", "COMM", "its name; x marks a flow that has ended", 15, 1,
+           lambda r, _: f"x {r.comm or _DASH}" if r.closed else r.comm or _DASH, "comm"),
+    Column("local", "LOCAL", "what the socket is bound to", 15, 5,
+           lambda r, _: _DASH if r.local is None else endpoint(r.local.address, r.local.port),
+           lambda r, _: None if r.local is None else (_in_order(r.local.address), r.local.port), grow=1,
+           keeps_port=True),
+    Column("remote", "REMOTE", "far end; (others): those beyond the first 16,384", 18, 1, _udp_remote,
+           _udp_remote_order, grow=3, keeps_port=True),
+    Column("tx", "TX", "payload sent", 6, 2, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
+           descending=True),
+    Column("rx", "RX", "payload received", 6, 2, lambda r, _: human.size(r.rx_bytes), "rx_bytes", "right",
+           descending=True),
+    Column("tx_packets", "TXPKT", "datagrams sent", 6, 4, lambda r, _: _number(r.tx_packets), "tx_packets", "right",
+           descending=True),
+    Column("rx_packets", "RXPKT", "datagrams received", 6, 4, lambda r, _: _number(r.rx_packets), "rx_packets",
+           "right", descending=True),
+    Column("rx_dropped", "DROPS", "datagrams that the socket refused, mostly for lack of buffer space", 6, 3,
+           lambda r, _: f"! {r.rx_dropped}" if r.rx_dropped else _DASH, "rx_dropped", "right", descending=True),
+)  # fmt: skip
+
+
 COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     DNS: DNS_COLUMNS,
     CONNECTIONS: CONNECTION_COLUMNS,
     PROCESSES: PROCESS_COLUMNS,
+    HOSTS: HOST_COLUMNS,
+    UDP: UDP_COLUMNS,
 }
 """Those of each kind of rows."""

@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, IN_SNAPSHOT, PROCESSES, AnyRow, Kind
-from nettop.model.rows import DECIDES, Connection, DnsQuery, OtherTotals, Process, Reasons, Side, TurnTotals, UdpTotals
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.rows import (
+    DECIDES,
+    Connection,
+    DnsQuery,
+    OtherTotals,
+    Process,
+    Reasons,
+    RemoteHost,
+    Side,
+    TurnTotals,
+    UdpFlow,
+    UdpTotals,
+)
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, wait_ms
@@ -74,7 +86,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(
         f"Process {row.pid} {row.comm}",
         facts,
-        {kind: _owned(kind, row, snapshot) for kind in IN_SNAPSHOT if kind is not PROCESSES},
+        {kind: _owned(kind, row, snapshot) for kind in IN_SNAPSHOT if kind not in (PROCESSES, HOSTS)},
     )
 
 
@@ -170,8 +182,16 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("waits for", _waits_text(row, context)),
         ("turns", _turns_text(row)),
         *_transmission_facts(row, context),
+        ("segments", _packets(row.tx_packets, row.rx_packets)),
     ]
     return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
+
+
+def _packets(sent: int | None, received: int | None) -> str:
+    def text(number: int | None) -> str:
+        return "unknown" if number is None else human.count(number)
+
+    return f"{text(sent)} sent, {text(received)} received"
 
 
 _CLOSED_FIRST: Mapping[Side | None, str] = {"local": "this end", "remote": "the far end", None: "-"}
@@ -327,8 +347,85 @@ def _answer_size(row: DnsQuery) -> str:
     return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"
 
 
+def _host(row: RemoteHost, snapshot: Snapshot, _context: Context) -> Detail:
+    facts = [
+        ("address", row.address),
+        ("name", _host_name(row)),
+        ("scope", _SCOPES[row.scope]),
+        ("netns", str(row.netns)),
+        ("processes", ", ".join(map(str, row.pids)) or "none"),
+        ("connections", f"{row.connections} open, {row.accepted} accepted, {row.failed} failed"),
+        ("UDP", f"{row.udp_flows} flows open"),
+        ("sent", f"{human.count(row.tx_bytes)} bytes"),
+        ("received", f"{human.count(row.rx_bytes)} bytes"),
+        ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
+        ("packets", _packets(row.tx_packets, row.rx_packets)),
+        ("unwanted", "unknown" if row.unwanted_packets is None else f"{human.count(row.unwanted_packets)} packets"),
+        ("round trip", f"median {human.duration(row.srtt_ms)}"),
+        ("retransmits", f"{row.retransmits} segments"),
+    ]
+    facts += [
+        (
+            each.interface,
+            f"received {human.count(each.packets)} packets, {human.count(each.bytes)} bytes, "
+            f"{human.count(each.syns)} requests for a connection",
+        )
+        for each in row.interfaces
+    ]
+    return Detail(
+        f"Host {row.address}",
+        tuple(facts),
+        {kind: _with(kind, row, snapshot) for kind in (CONNECTIONS, UDP)},
+    )
+
+
+_SCOPES = {
+    "loopback": "loopback",
+    "host": "host: an address of this network namespace",
+    "link": "link: reached without a router",
+    "private": "private network",
+    "public": "public",
+}
+
+
+def _host_name(row: RemoteHost) -> str:
+    if row.name is None:
+        return "nobody was seen to look the address up"
+    doubt = " (looked up by another process: may be a coincidence)" if row.name_source == "other-process" else ""
+    others = f"; also {', '.join(row.names)}" if row.names else ""
+    return f"{row.name}{doubt}{others}"
+
+
+def _with(kind: Kind[Any], host: RemoteHost, snapshot: Snapshot) -> tuple[Any, ...]:
+    return tuple(
+        row
+        for row in kind.rows_of(snapshot)
+        if row.remote is not None and row.remote.address == host.address and row.netns == host.netns
+    )
+
+
+def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
+    remote = "unknown" if row.socket in (None, row.id) else "others than the flows that have rows"
+    if row.remote is not None:
+        name = f" {row.remote.name}" if row.remote.name else ""
+        remote = f"{endpoint(row.remote.address, row.remote.port)}{name}"
+    facts = (
+        ("process", _owner_text(row.pid, row.comm)),
+        ("local", "unknown" if row.local is None else endpoint(row.local.address, row.local.port)),
+        ("remote", remote),
+        ("netns", str(row.netns)),
+        ("state", "ended" if row.closed else "open"),
+        ("sent", f"{human.count(row.tx_bytes)} bytes"),
+        ("received", f"{human.count(row.rx_bytes)} bytes"),
+        ("datagrams", f"{_packets(row.tx_packets, row.rx_packets)}{_refused(row.rx_dropped)}"),
+    )
+    return Detail(f"UDP flow {row.id}", facts, {})
+
+
 _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     DNS: _query,
     CONNECTIONS: _connection,
     PROCESSES: _process,
+    HOSTS: _host,
+    UDP: _udp,
 }

@@ -231,6 +231,7 @@ def losses(lost: Losses) -> list[str]:
         "unasked answers": lost.dns_unasked,
         "DNS left out": lost.dns_repeats + lost.dns_left_out,
         "drops without reason": lost.drops_without_room,
+        "packets of other hosts": lost.packets_without_host,
     }
     return [f"{number} {what}" for what, number in counts.items() if number]
 

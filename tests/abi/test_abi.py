@@ -34,6 +34,10 @@ SUBJECTS = (
     Subject("drop_key", abi.DropKey, lambda raw: abi.DropKey(*abi.DROP_KEY.unpack(raw))),
     Subject("drop_count", abi.DropCount, lambda raw: abi.DropCount(*abi.DROP_COUNT.unpack(raw))),
     Subject("stray_key", abi.StrayKey, lambda raw: abi.StrayKey(*abi.STRAY_KEY.unpack(raw))),
+    Subject("udp_flow_key", abi.UdpFlowKey, lambda raw: abi.UdpFlowKey(*abi.UDP_FLOW_KEY.unpack(raw))),
+    Subject("udp_flow", abi.UdpFlow, lambda raw: abi.UdpFlow(*abi.UDP_FLOW.unpack(raw))),
+    Subject("packet_source", abi.PacketSource, lambda raw: abi.PacketSource(*abi.PACKET_SOURCE.unpack(raw))),
+    Subject("source_packets", abi.SourcePackets, lambda raw: abi.SourcePackets(*abi.SOURCE_PACKETS.unpack(raw))),
     Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
 )
 STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))
@@ -41,6 +45,7 @@ FOLLOWS = {"payload", "arguments"}  # what is behind the record
 IN_THE_TYPES = {
     "COMM_BYTES",
     "ADDRESS_BYTES",
+    "INTERFACE_BYTES",
     "PROCESS_EVENT_HEAD_BYTES",
 }  # constants of abi.h that Python has no name for
 
@@ -101,6 +106,7 @@ def test_what_only_the_kernel_uses_is_declared_too(leaves: dict[str, Any]) -> No
     names = {field.name for field in c_fields(leaves["socket_record"])} - set(abi.SocketRecord.__struct_fields__)
     assert names == {
         "reported_sum", "reported_state", "reported_owner", "kept_dropped", "held_scan",
+        "kept_tx_packets", "kept_rx_packets",
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from nettop.kernel.program import KernelProgram, bytes_per_cpu
 from nettop.kernel.scope import Scope
 from nettop.kernel.syscalls import online_cpus
 from nettop.model.events import AnyEvent, ConnectionChanged, DnsChanged, UdpChanged
-from nettop.model.rows import Connection, UdpSocket
+from nettop.model.rows import Connection, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.sources import live
@@ -63,7 +63,7 @@ def last_connections(events: list[AnyEvent]) -> dict[int, Connection]:
     return {event.connection.id: event.connection for event in events if isinstance(event, ConnectionChanged)}
 
 
-def last_sockets(events: list[AnyEvent]) -> dict[int, UdpSocket]:
+def last_sockets(events: list[AnyEvent]) -> dict[int, UdpFlow]:
     return {event.udp.id: event.udp for event in events if isinstance(event, UdpChanged)}
 
 

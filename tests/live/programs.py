@@ -783,6 +783,42 @@ def echo_request(family: int, size: int, number: int = 1) -> bytes:
     return struct.pack("!BBH", 8, 0, 0xFFFF & ~words) + body
 
 
+def send_to_many(address: str, ports: list[int], rounds: int) -> None:
+    """From one socket, to each port as many bytes as it is above 7000."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for _ in range(rounds):
+            for port in ports:
+                udp.sendto(bytes(port - 7000), (address, port))
+        say("sent")
+        hear()
+
+
+def forge_syns(address: str, port: int, sources: int) -> None:
+    """Ask for a connection once from each of so many addresses that are not ours, 11.0.0.0 and the following."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        tcp = struct.pack("!HHIIBBHHH", 40_000, port, 1, 0, 5 << 4, 2, 1_000, 0, 0)
+        for number in range(sources):
+            head = struct.pack("!BBHHHBBHII", 0x45, 0, 40, 0, 0, 64, 6, 0, 0x0B000000 + number, _number_of(address))
+            raw.sendto(head + tcp, (address, 0))
+    say("sent")
+
+
+def tag_frame(interface: str, source: str, destination_mac: str, tags: int) -> None:
+    """Send one UDP datagram with this many VLAN tags in the frame itself, which no device has taken out."""
+    ethernet = bytes.fromhex(destination_mac.replace(":", "")) + bytes.fromhex("020000000001")
+    udp = struct.pack("!HHHH", 1, 9, 9, 0) + b"x"
+    ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, _number_of(source), 0)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((interface, 0))
+        raw.send(ethernet + struct.pack("!HH", 0x8100, 7) * tags + struct.pack("!H", 0x0800) + ip + udp)
+    say("sent")
+
+
+def _number_of(address: str) -> int:
+    (number,) = struct.unpack("!I", socket.inet_aton(address))
+    return int(number)
+
+
 def make_sockets(count: int) -> None:
     """Make UDP sockets once told, as far as that is allowed; says how many, and closes them at the end of its input."""
     say("ready")

@@ -57,6 +57,7 @@ def test_the_status_bars_words_are_explained() -> None:
     everything = Losses(
         perf_buffer={"dns_events": 1}, map_full={"sockets": 1}, missed_runs={"tcp_state": 1}, evicted={"dns": 1},
         unlisted={"dns": 1}, dns_unparsed=1, dns_unasked=1, dns_repeats=1, dns_left_out=1, drops_without_room=1,
+        packets_without_host=1,
     )  # fmt: skip
     said = {words.removeprefix("1 ").removeprefix("2 ") for words in losses(everything)}
     explained = {cell.strip("`") for cell in first_cells(section("docs/screen.md", "Status bar"))}

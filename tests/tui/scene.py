@@ -274,4 +274,37 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         process("バックアップ", exited_at=builders.at(30), tcp=rows.TcpTotals(opened=1)),
         process("deploy🚀", tx_bytes=88_000, tcp=rows.TcpTotals(active=1)),
     )  # fmt: skip
-    return snapshot(dns, connections, processes, seconds, **changes)
+    hosts = (
+        host("198.51.100.1", "curl", name="www.example.com", name_source="process", connections=1, rx_bytes=70_321,
+             tx_bytes=517, rx_bytes_per_s=70_000.0, srtt_ms=11.4, tx_packets=60, rx_packets=64, rx_packets_per_s=55.0),
+        host("192.0.2.53", "unbound", udp_flows=1, tx_bytes=300, rx_bytes=900, tx_packets=4, rx_packets=3),
+        host("10.0.0.9", "nginx", scope="private", connections=2, accepted=2, tx_bytes=12_000_000, srtt_ms=0.07,
+             tx_bytes_per_s=1_234_567.0, retransmits=2, failed=1, syns=3, rx_packets=9_000),
+        host("203.0.113.77", None, rx_packets=48_112, rx_packets_per_s=9_100.0, syns=48_112,
+             unwanted_packets=48_112, interfaces=(
+            rows.InterfacePackets(ifindex=2, interface="eth0", packets=48_112, bytes=1_924_480, syns=48_112),)),
+        host("fe80::1", "バックアップ", scope="link"),
+    )  # fmt: skip
+    udp = (
+        flow(1, "unbound", "192.0.2.53", 53, tx_bytes=300, rx_bytes=900, tx_packets=4, rx_packets=3, rx_dropped=17),
+        flow(2, "chromium", "2001:db8::443", 443, tx_bytes=40_000, rx_bytes=9_000_000, tx_packets=400),
+        flow(3, "chromium", None, 0, socket=2, tx_bytes=12, tx_packets=None, rx_packets=None),
+        flow(4, "バックアップ", "198.51.100.9", 4433, closed=True),
+    )
+    return snapshot(dns, connections, processes, seconds, **{"hosts": hosts, "udp": udp, **changes})
+
+
+def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:
+    """A remote host that this process talks to."""
+    who: dict[str, Any] = {"pids": (), "comms": ()} if comm is None else {"pids": (_PEOPLE[comm][0],), "comms": (comm,)}
+    return builders.remote_host(
+        **{"address": address, "name": None, "name_source": None, "connections": 0, **who, **changes}
+    )
+
+
+def flow(number: int, comm: str, address: str | None, port: int, **changes: Any) -> rows.UdpFlow:
+    """What a socket of this process exchanged with a remote end."""
+    remote = None if address is None else rows.RemoteEndpoint(address=address, port=port)
+    fields: dict[str, Any] = {"socket": number, "tx_packets": 0, "rx_packets": 0, "pid": _PEOPLE[comm][0], "comm": comm}
+    local = rows.Endpoint(address="0.0.0.0", port=40_000 + number)
+    return builders.udp_socket(id=number, local=local, remote=remote, **{**fields, **changes})

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS
+from nettop.model.kinds import CONNECTIONS, DNS, UDP
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail, unit_or_container
 from nettop.view.panes import newest
@@ -70,6 +70,7 @@ def test_a_process() -> None:
     assert {kind.name: [each.id for each in related] for kind, related in shown.related.items()} == {
         "connections": [1, 2, 10],
         "dns": [1, 2, 9],
+        "udp": [],
     }
 
 
@@ -87,7 +88,7 @@ def test_a_process_of_which_little_is_known() -> None:
 def test_rows_of_an_earlier_process_with_the_same_pid_are_not_its() -> None:
     other = process("curl", start_time=builders.at(1))
     shown = detail(other, busy(), NOW)
-    assert shown.related == {CONNECTIONS: (), DNS: ()}
+    assert shown.related == {CONNECTIONS: (), DNS: (), UDP: ()}
 
 
 @pytest.mark.parametrize(
@@ -265,3 +266,27 @@ def test_other_protocols_of_a_process() -> None:
         "tx 640B  rx 1.2K  2 datagrams refused, mostly for lack of space in the receive buffer"
         "  (ICMP, SCTP, raw sockets)"
     )
+
+
+def test_a_host() -> None:
+    seen = busy()
+    row = next(row for row in seen.hosts if row.address == "203.0.113.77")
+    said = facts(detail(row, seen, NOW))
+    assert (said["name"], said["scope"]) == ("nobody was seen to look the address up", "public")
+    assert said["eth0"] == "received 48,112 packets, 1,924,480 bytes, 48,112 requests for a connection"
+    assert said["processes"] == "none"
+    row = next(row for row in seen.hosts if row.address == "198.51.100.1")
+    shown = detail(row, seen, NOW)
+    assert facts(shown)["packets"] == "60 sent, 64 received"
+    assert {row.remote.address for row in shown.related[CONNECTIONS]} == {"198.51.100.1"}
+
+
+def test_a_flow() -> None:
+    seen = busy()
+    said = [facts(detail(row, seen, NOW)) for row in seen.udp]
+    assert [each["remote"] for each in said] == [
+        "192.0.2.53:53", "[2001:db8::443]:443", "others than the flows that have rows", "198.51.100.9:4433",
+    ]  # fmt: skip
+    assert [each["state"] for each in said] == ["open", "open", "open", "ended"]
+    assert said[2]["datagrams"] == "unknown sent, unknown received"
+    assert "17 datagrams refused" in said[0]["datagrams"]

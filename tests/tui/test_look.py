@@ -52,9 +52,12 @@ def test_columns_hold_in_details_too(tmp_path: Path) -> None:
         assert {each.pane.name: [c.key for c in each.visible_columns()] for each in tables} == {
             "connections": ["end", "remote"],
             "dns": ["name"],
+            "udp": ["remote"],
         }
 
-    play_with('connections.columns = ["end", "remote"]\ndns.columns = ["name"]', steps, tmp_path)
+    play_with(
+        'connections.columns = ["end", "remote"]\ndns.columns = ["name"]\nudp.columns = ["remote"]', steps, tmp_path
+    )
 
 
 @pytest.mark.parametrize(

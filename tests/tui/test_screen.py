@@ -567,7 +567,7 @@ def test_a_filtered_recording_does_not_claim_that_there_was_nothing() -> None:
         assert "recorded with filter comm:curl dns:failed" in text(pilot)
         await pilot.press("3", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
-        await until(pilot, lambda: text(pilot).count(matchless) == 2)
+        await until(pilot, lambda: text(pilot).count(matchless) == 3)
 
     play(steps, FakeFeed(recorded), mode="SNAPSHOT")
 

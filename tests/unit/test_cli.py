@@ -204,6 +204,8 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
     assert error == (
         "nettop: the filter term 'state:closed' does not apply to processes and is ignored for them.\n"
         "nettop: the filter term 'state:closed' does not apply to dns and is ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to hosts and is ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to udp and is ignored for them.\n"
     )
 
 
@@ -215,7 +217,8 @@ def test_replay_of_a_filtered_recording_says_so(capfd: pytest.CaptureFixture[str
     assert (code, json.loads(output)["filter"]) == (0, "dns:failed")
     code, output, _ = outcome(capfd, "replay", path, "--snapshot", "--filter", "pid:1 | pid:2")
     assert (code, json.loads(output)["filter"]) == (0, "dns:failed (pid:1 | pid:2)")
-    assert json.loads(output)["filter_not_applied"] == {"processes": ["dns:failed"], "connections": ["dns:failed"]}
+    not_applied = json.loads(output)["filter_not_applied"]
+    assert not_applied == {name: ["dns:failed"] for name in ("processes", "connections", "hosts", "udp")}
 
 
 @pytest.mark.parametrize(("command", "recorded"), [("snapshot", None), ("stream", "pid:1"), ("", None)])

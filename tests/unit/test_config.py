@@ -20,6 +20,7 @@ from textual.theme import BUILTIN_THEMES
 from nettop.cli.main import main
 from nettop.errors import UsageError
 from nettop.export.json import event_json
+from nettop.model.kinds import KINDS
 from nettop.settings.declared import SETTINGS, THEMES, default_settings, setting
 from nettop.settings.resolve import MAX_CONFIG_BYTES, as_toml, config_path, resolve
 from tests.builders import connection as a_connection
@@ -38,6 +39,12 @@ OTHER: dict[str, tuple[str, str, Any]] = {
     "connections.columns": ('["remote", "rx"]', "remote, rx", ("remote", "rx")),
     "connections.sort": ('"rx"', "rx", "rx"),
     "processes.columns": ('["pid"]', "pid", ("pid",)),
+    "hosts.columns": ('["scope"]', "scope", ("scope",)),
+    "hosts.sort": ('"syns"', "syns", "syns"),
+    "udp.columns": ('["remote"]', "remote", ("remote",)),
+    "udp.sort": ('"tx"', "tx", "tx"),
+    "history.hosts": ("700", "700", 700),
+    "history.udp": ("600", "600", 600),
     "processes.sort": ('"comm asc"', "comm asc", "comm asc"),
     "history.dns": ("100", "100", 100),
     "history.connections": ("1_000_000", "1000000", 1_000_000),
@@ -389,7 +396,7 @@ def test_history_bounds_what_is_kept(
     monkeypatch.setenv(f"NETTOP_HISTORY_{table.upper()}", "100")
     assert main(["replay", "--snapshot", "--partial", str(long_recording)]) == 0
     snapshot = json.loads(capfd.readouterr().out)
-    assert snapshot["losses"]["evicted"] == {"dns": 0, "connections": 0, "processes": 0} | {table: 50}
+    assert snapshot["losses"]["evicted"] == {kind.name: 0 for kind in KINDS} | {table: 50}
     assert len(snapshot[table]) == 100 + (table == "processes")  # and one that lives
 
 

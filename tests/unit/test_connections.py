@@ -54,7 +54,7 @@ def ended(**changes: Any) -> SocketRecord:
 
 
 def test_a_live_connection() -> None:
-    record = socket_record(tx_bytes=500, rx_bytes=70_000, srtt_us8=200_000, retransmits=2)
+    record = socket_record(tx_bytes=500, rx_bytes=70_000, srtt_us8=200_000, retransmits=2, tx_packets=7, rx_packets=9)
     (observation,) = tracker().live(record, PASS)
     assert observation.event.time == at(2)
     assert observation.event.connection == Connection(
@@ -80,7 +80,15 @@ def test_a_live_connection() -> None:
         rx_bytes_per_s=70_000.0,
         srtt_ms=25.0,
         retransmits=2,
+        tx_packets=7,
+        rx_packets=9,
     )
+
+
+def test_segments_are_counted_on_where_the_kernel_begins_anew() -> None:
+    subject = tracker()
+    told = [only(subject.live(socket_record(tx_packets=count), ns(2 + n))) for n, count in enumerate((2**32 - 2, 3, 9))]
+    assert [row.tx_packets for row in told] == [2**32 - 2, 2**32 + 3, 2**32 + 9]
 
 
 def test_an_end() -> None:

@@ -9,10 +9,21 @@ from msgspec.structs import replace
 
 from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
-from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
-from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, Process, RemoteEndpoint, TurnLatency, Turns
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, RemoteEndpoint, TurnLatency, Turns
 from nettop.model.store import replayed
-from tests.builders import BASE, a_recording, answered, at, connection, dns_query, process, tick
+from tests.builders import (
+    BASE,
+    a_recording,
+    answered,
+    at,
+    connection,
+    dns_query,
+    process,
+    remote_host,
+    tick,
+    udp_socket,
+)
 
 EDGE = connection(
     comm="Web Server",
@@ -26,7 +37,7 @@ EDGE = connection(
 )
 
 
-def passes(kind: Kind[Any], expression: str, row: Process | Connection | DnsQuery) -> bool:
+def passes(kind: Kind[Any], expression: str, row: AnyRow) -> bool:
     test = Filter(expression).test(kind, BASE)
     return test is None or test(row)
 
@@ -241,14 +252,15 @@ def test_queries(expression: str, row: DnsQuery, passed: bool) -> None:
     [
         ("", {}),
         ("pid:1 comm:a netns:1 word", {}),
-        ("port:53", {"processes": ("port:53",)}),
+        ("port:53", {"processes": ("port:53",), "hosts": ("port:53",)}),
         ("host:a", {"processes": ("host:a",)}),
-        ("user:ada", {"connections": ("user:ada",), "dns": ("user:ada",)}),
-        ("-state:closed", {"processes": ("-state:closed",), "dns": ("-state:closed",)}),
-        ("end:refused", {"processes": ("end:refused",), "dns": ("end:refused",)}),
+        ("user:ada", dict.fromkeys(("connections", "dns", "hosts", "udp"), ("user:ada",))),
+        ("-state:closed", dict.fromkeys(("processes", "dns", "hosts", "udp"), ("-state:closed",))),
+        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp"), ("end:refused",))),
+        ("scope:public", dict.fromkeys(("processes", "connections", "dns", "udp"), ("scope:public",))),
         (
             'dns:failed | type:"A" pid:1',
-            {"processes": ("dns:failed", 'type:"A"'), "connections": ("dns:failed", 'type:"A"')},
+            dict.fromkeys(("processes", "connections", "hosts", "udp"), ("dns:failed", 'type:"A"')),
         ),
     ],
 )
@@ -266,12 +278,39 @@ def test_a_term_that_says_nothing_does_not_choose() -> None:
     assert not passes(PROCESSES, "port:53 | comm:wget", process())
 
 
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("scope:public", True), ("scope:PUBLIC", True), ("scope:private", False), ("-scope:link", True),
+        ("pid:4242", True), ("pid:1", False), ("comm:curl", True), ("comm:wget", False), ("curl", True),
+        ("host:198.51.100.0/24", True), ("host:192.0.2.0/24", False), ("host:www.example.com", True),
+        ("www2", True), ("example.org", False),
+    ],
+)  # fmt: skip
+def test_remote_hosts(expression: str, passed: bool) -> None:
+    assert passes(HOSTS, expression, remote_host(names=("www2.example.com",))) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [
+        ("port:443", True), ("port:5000", True), ("port:53", False), ("host:198.51.100.7:443", True),
+        ("host:198.51.100.7:5000", False), ("host:0.0.0.0:5000", True), ("198.51.100.7", True), ("comm:curl", True),
+    ],
+)  # fmt: skip
+def test_udp_flows(expression: str, passed: bool) -> None:
+    flow = udp_socket(
+        local=Endpoint(address="0.0.0.0", port=5000), remote=RemoteEndpoint(address="198.51.100.7", port=443)
+    )
+    assert passes(UDP, expression, flow) is passed
+
+
 def test_a_filtered_snapshot() -> None:
     snapshot = replayed(a_recording()).snapshot()
     nobody = Filter(" comm:wget port:443 ").apply(snapshot)
     assert (nobody.processes, nobody.connections, nobody.dns) == ((), (), ())
     assert nobody.filter == "comm:wget port:443"
-    assert nobody.filter_not_applied == {"processes": ("port:443",)}
+    assert nobody.filter_not_applied == {"processes": ("port:443",), "hosts": ("port:443",)}
     assert Filter("comm:curl").apply(snapshot).processes == snapshot.processes
     everything = Filter("").apply(snapshot)
     assert (everything.filter, everything.connections) == (None, snapshot.connections)
@@ -344,16 +383,14 @@ def test_a_filtered_snapshot() -> None:
             0,
             4,
             "There is no filter key 'proc'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, wait, answer, type, "
-            "or a bare word.",
+            f"Use one of {', '.join(FILTER_KEYS)}, or a bare word.",
         ),
         (
             "comm:a | -prt:1",
             10,
             13,
             "There is no filter key 'prt'.",
-            "Use one of pid, comm, user, netns, port, host, state, close-wait, end, drop, dns, wait, answer, type, "
-            "or a bare word.",
+            f"Use one of {', '.join(FILTER_KEYS)}, or a bare word.",
         ),
         ('comm:"my program', 5, 16, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
         ('"a" b" c', 5, 8, "The quotation mark is never closed.", 'Close it: comm:"my program".'),
@@ -398,7 +435,13 @@ EXPRESSIONS = st.lists(
 ).map("".join)
 
 
-ROWS: dict[Kind[Any], Any] = {PROCESSES: process(), CONNECTIONS: connection(), DNS: answered()}
+ROWS: dict[Kind[Any], Any] = {
+    PROCESSES: process(),
+    CONNECTIONS: connection(),
+    DNS: answered(),
+    UDP: udp_socket(),
+    HOSTS: remote_host(),
+}
 
 
 def understood(text: str) -> Filter | FilterError:
@@ -450,7 +493,7 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "drop", "dns", "wait", "answer",
-        "type",
+        "scope", "type",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
@@ -565,12 +608,13 @@ def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alterna
 def test_a_filter_upon_a_filter_names_both() -> None:
     once = Filter("dns:failed").apply(replayed(a_recording()).snapshot())
     assert once.filter == "dns:failed"
-    assert set(once.filter_not_applied) == {"processes", "connections"}
+    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp"}
     assert Filter("").apply(once) == once
     assert Filter("dns:failed").apply(once).filter == "dns:failed"
     twice = Filter("pid:1 port:5").apply(once)
     assert twice.filter == "dns:failed pid:1 port:5"
-    assert twice.filter_not_applied == {"processes": ("dns:failed", "port:5"), "connections": ("dns:failed",)}
+    without_ports = dict.fromkeys(("processes", "hosts"), ("dns:failed", "port:5"))
+    assert twice.filter_not_applied == {**without_ports, **dict.fromkeys(("connections", "udp"), ("dns:failed",))}
     assert Filter("pid:1 | pid:2").apply(once).filter == "dns:failed (pid:1 | pid:2)"
 
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from nettop.model import events, rows, stream_filter
 from nettop.model.filter import Filter
 from nettop.model.stream_filter import StreamFilter
-from tests.builders import answered, at, connection, dns_query, identity, other_socket, tick, udp_socket
+from tests.builders import answered, at, connection, dns_query, host_packets, identity, other_socket, tick, udp_socket
 
 
 def changed(row: rows.Connection) -> events.ConnectionChanged:
@@ -43,16 +43,29 @@ def test_a_query_whose_answer_did_not_arrive_is_told_on() -> None:
     assert passes(events.DnsChanged(time=at(1), dns=dns_query(answers_dropped=1)))
 
 
-def test_a_udp_socket_passes_with_its_process() -> None:
+def test_a_raw_socket_passes_with_its_process() -> None:
     passes = StreamFilter(Filter("user:www-data")).passes
     mine, other = identity(user="www-data"), identity(pid=2, user="root")
     for process in (mine, other):
         told = passes(events.ProcessChanged(time=at(1), process=process))
         assert told == (process is mine)
-        socket = udp_socket(pid=process.pid, process_start_time=process.start_time)
-        assert passes(events.UdpChanged(time=at(2), udp=socket)) == (process is mine)
         raw = other_socket(pid=process.pid, process_start_time=process.start_time)
         assert passes(events.OtherChanged(time=at(2), other=raw)) == (process is mine)
+
+
+def test_a_udp_flow_passes_by_itself() -> None:
+    passes = StreamFilter(Filter("port:53")).passes
+    for port in (53, 54):
+        flow = udp_socket(id=port, remote=rows.RemoteEndpoint(address="192.0.2.53", port=port))
+        assert passes(events.UdpChanged(time=at(2), udp=flow)) == (port == 53)
+
+
+def test_packets_of_a_host_pass_with_its_address() -> None:
+    passes = StreamFilter(Filter("host:198.51.100.0/24")).passes
+    for address in ("198.51.100.7", "192.0.2.1"):
+        counted = events.HostPacketsCounted(time=at(2), host_packets=host_packets(address=address))
+        assert passes(counted) == (address == "198.51.100.7")
+    assert not StreamFilter(Filter("pid:1")).passes(counted)
 
 
 def test_what_frames_the_stream_always_passes() -> None:
