@@ -14,7 +14,18 @@ from nettop.model import events, rows
 from nettop.model.filter import Filter
 from nettop.model.store import replayed
 from nettop.settings.resolve import as_toml, resolve
-from tests.builders import CLOCK, CURL, NETNS, SERVER_ADDRESS, a_recording, at, identity, other_socket, told
+from tests.builders import (
+    CLOCK,
+    CURL,
+    NETNS,
+    SERVER_ADDRESS,
+    a_recording,
+    at,
+    host_packets,
+    identity,
+    other_socket,
+    told,
+)
 
 HERE = Path(__file__).parent
 CONFIG_PATH = "/home/ada/.config/nettop/config.toml"
@@ -56,6 +67,7 @@ def recording() -> list[events.AnyEvent]:
     return [
         *before,
         told(other_socket(tx_bytes=84, rx_bytes=168), 3.5),
+        told(host_packets(), 3.5),
         events.Unlisted(time=at(3.6), unlisted=unlisted),
         events.Dropped(time=at(3.6), dropped=of_curl),
         events.Dropped(time=at(3.6), dropped=of_nobody),
