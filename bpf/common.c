@@ -270,11 +270,16 @@ static __always_inline int netns_in_scope(u32 netns)
 static __always_inline int process_in_scope(struct process_id *id)
 {
 #ifdef SCOPE_PID
-	if (!scope_pid.lookup(&id->pid))
+	u32 pid = id->pid; /* as a copy: 5.10 refuses what an iterator is given as a key */
+
+	if (!scope_pid.lookup(&pid))
 		return 0;
 #endif
 #ifdef SCOPE_COMM
-	if (!scope_comm.lookup((struct comm_key *)id->comm))
+	struct comm_key key;
+
+	__builtin_memcpy(key.comm, id->comm, COMM_BYTES);
+	if (!scope_comm.lookup(&key))
 		return 0;
 #endif
 	return 1;
