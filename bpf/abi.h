@@ -66,7 +66,7 @@ struct socket_entry {
 	__u8 reported_owner;
 	__u8 dropped;         /* 1: something of it was counted in `drops` */
 	__u8 pad[4];
-	__u32 kept_dropped;   /* datagrams that the socket had refused before the entry was made; not TCP */
+	__u32 kept_dropped;   /* what the socket had refused before the entry was made: datagrams, or as in rx_dropped */
 	__u32 held_scan;      /* the last scan of open files during which the owner held the socket, or that began before it */
 	__u32 unlisted_queries;  /* UDP: DNS messages that were counted instead of listed, modulo 2^32 */
 	__u32 unlisted_answered;
@@ -107,7 +107,9 @@ struct socket_record {
 	__u32 srtt_us8;    /* tcp_sock.srtt_us: microseconds times 8 */
 	__u32 retransmits; /* tcp_sock.total_retrans: segments */
 	__u32 error;       /* sock.sk_err: errno, 0 none */
-	__u32 rx_dropped;  /* not TCP: datagrams that the socket refused, by its own counter, since nettop started */
+	/* By the socket's own counter, since the entry was made: datagrams that it refused. A listener: SYNs, and last packets
+	   of handshakes, that it refused, mostly because its accept queue was full. Other TCP: 0. */
+	__u32 rx_dropped;
 	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
@@ -141,6 +143,24 @@ struct socket_record {
 };
 _Static_assert(sizeof(struct socket_record) == 368, "socket_record");
 #define SOCKET_RECORD_HEAD_BYTES 272 /* what all sockets have */
+
+/*
+ * A listener carries no payload: what it has instead lies in the fields of the counters. Each field of its own would be
+ * read for every connection too.
+ */
+#define listener_group tx_bytes        /* kernel address of its group of SO_REUSEPORT; 0 none */
+#define listener_queue_limit rx_bytes  /* sock.sk_max_ack_backlog: connections; one more fits */
+#define listener_queue srtt_us8        /* sock.sk_ack_backlog: connections that wait for accept() */
+#define listener_syn_queue retransmits /* inet_connection_sock.icsk_accept_queue.qlen: handshakes under way */
+#define listener_kept_dropped error    /* rx_dropped, before the entry was made */
+
+/* What the iterator over open files writes: a process holds a listener. */
+struct holder_record {
+	__u64 socket; /* with seen_ns as in socket_record */
+	__u64 seen_ns;
+	struct process_id holder;
+};
+_Static_assert(sizeof(struct holder_record) == 48, "holder_record");
 
 /* What a record in dns_events tells. */
 #define DNS_MESSAGE 0
@@ -192,7 +212,9 @@ struct unlisted_key {
 	__u64 start_boot_ns;
 	__u32 pid;
 	__u32 netns;
-	__u64 generation; /* as controls[GENERATION] was: nettop reads and empties one while the other is being filled */
+	__u32 generation; /* as controls[GENERATION] was: nettop reads and empties one while the other is being filled */
+	__u16 port;       /* of accepted connections that of the listener, and its family; 0 of anything else */
+	__u16 family;
 };
 _Static_assert(sizeof(struct unlisted_key) == 24, "unlisted_key");
 

@@ -368,7 +368,10 @@ static __always_inline void read_tcp_packets(void *sk, u32 *tx, u32 *rx, int typ
 	FETCH(*rx, sk, OFFSET_tcp_sock_segs_in);
 }
 
-/* Datagrams that a socket has refused, mostly because its receive buffer was full: /proc/net/udp and raw, column drops. */
+/*
+ * What a socket has refused, mostly because there was no room: datagrams, as in /proc/net/udp and raw, column drops. A
+ * listener: what /proc/net/netstat adds up over all of them, ListenDrops.
+ */
 static __always_inline u32 read_dropped(void *sk)
 {
 	u32 dropped = 0;
@@ -395,6 +398,20 @@ static __always_inline void read_counted(struct socket_record *record, void *sk)
 	record->rx_bytes = record->entry.kept_rx_bytes;
 	record->tx_packets = record->entry.kept_tx_packets;
 	record->rx_packets = record->entry.kept_rx_packets;
+}
+
+/* What a listener has instead of counters. */
+static __always_inline void read_listener(struct socket_record *record, void *sk, u32 kept_dropped)
+{
+	u32 limit = 0;
+
+	READ(record->listener_queue, sk, OFFSET_sock_sk_ack_backlog);
+	READ(limit, sk, OFFSET_sock_sk_max_ack_backlog);
+	record->listener_queue_limit = limit;
+	READ(record->listener_syn_queue, sk, OFFSET_inet_connection_sock_icsk_accept_queue_qlen);
+	READ(record->listener_group, sk, OFFSET_sock_sk_reuseport_cb);
+	record->listener_kept_dropped = kept_dropped;
+	record->rx_dropped = read_dropped(sk) - kept_dropped;
 }
 
 static __always_inline void read_tcp_counters(struct socket_record *record, void *sk, int typed)

@@ -110,8 +110,6 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct
 
 	if (entry->protocol != IPPROTO_TCP) /* what is dropped is counted and taken back */
 		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
-	if (entry->flags & SOCKET_LISTENER)
-		return 0;
 	READ(ends->write_seq, sk, OFFSET_tcp_sock_write_seq);
 	READ(ends->snd_una, sk, OFFSET_tcp_sock_snd_una);
 	READ(ends->rcv_nxt, sk, OFFSET_tcp_sock_rcv_nxt);
@@ -120,6 +118,14 @@ static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct
 	if (slot)
 		spoke_ns = slot->spoke_ns;
 	return (((u64)ends->write_seq << 32) | ends->rcv_nxt) + spoke_ns * 31;
+}
+
+/* The same of a listener, so that a change of one of these is seldom taken back by that of another. */
+static __always_inline u64 listener_activity(struct socket_record *record)
+{
+	u64 rest = record->listener_syn_queue + 31 * record->listener_queue_limit + (record->listener_group >> 5);
+
+	return ((u64)record->rx_dropped << 32 | record->listener_queue) + rest * 0x9E3779B97F4A7C15;
 }
 
 /*
@@ -134,7 +140,7 @@ static __always_inline int is_dead(void *sk)
 	return flags & SOCK_DEAD_FLAG;
 }
 
-/* What is being reported, by the one reader there is: the stack has no room for it. */
+/* What is being reported, or entered, by the one reader there is: the stack has no room for it. */
 BPF_ARRAY(reporting, struct socket_record, 1);
 
 /* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
@@ -164,20 +170,28 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	} else {
 		READ(state, sk, OFFSET_sock_common_skc_state);
 	}
-	sum = activity(entry, sk, &ends);
+	record = reporting.lookup(&only);
+	if (!record) /* it always is there */
+		return 0;
+	if (entry->flags & SOCKET_LISTENER) {
+		__builtin_memset(record, 0, sizeof(*record));
+		read_listener(record, sk, entry->kept_dropped);
+		sum = listener_activity(record);
+	} else {
+		sum = activity(entry, sk, &ends);
+	}
 	if (entry->protocol != IPPROTO_TCP && !sum && !entry->reported_state && state != TCP_CLOSE)
 		return 0; /* nothing was sent or received on it yet */
 	changed = control(PASS) == PASS_ALL || entry->reported_state != state || entry->reported_owner != owner;
 	if (!changed && !is_outstanding(&ends) && entry->reported_sum == sum)
 		return 0;
-	record = reporting.lookup(&only);
-	if (!record) /* it always is there */
-		return 0;
-	__builtin_memset(record, 0, sizeof(*record));
-	if (entry->protocol == IPPROTO_TCP && !(entry->flags & SOCKET_LISTENER)) {
-		waits = read_waits(record, sk, &ends);
-		if (is_outstanding(&ends))
-			sum += waits;
+	if (!(entry->flags & SOCKET_LISTENER)) {
+		__builtin_memset(record, 0, sizeof(*record));
+		if (entry->protocol == IPPROTO_TCP) {
+			waits = read_waits(record, sk, &ends);
+			if (is_outstanding(&ends))
+				sum += waits;
+		}
 	}
 	if (!changed && entry->reported_sum == sum)
 		return 0;
@@ -212,12 +226,13 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 
 /*
  * A process holds this socket. It becomes the owner where none is known, and where the one that is known held the socket
- * neither during the whole scan before this nor in this one so far: it has passed it on, or has ended.
+ * neither during the whole scan before this nor in this one so far: it has passed it on, or has ended. Returns `seen_ns` of a
+ * listener; 0 of anything else. `holder` and `entry` are room for what is found.
  */
-static __always_inline void found_held(u64 sk, void *task, u32 scan)
+static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct process_id *holder, struct socket_entry *entry)
 {
-	struct socket_entry *known = sockets.lookup(&sk), entry = {};
-	struct process_id holder = {};
+	struct socket_entry *known = sockets.lookup(&sk);
+	u64 listener_ns = known && known->flags & SOCKET_LISTENER ? known->seen_ns : 0;
 	u16 type = 0, protocol = 0;
 	u8 state = 0;
 	u32 pid = 0;
@@ -227,14 +242,14 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 		READ(pid, task, OFFSET_task_struct_tgid);
 		if (pid == known->owner.pid) {
 			known->held_scan = scan;
-			return;
+			return listener_ns;
 		}
 		if (known->held_scan + 1 >= scan) {
 			if (known->flags & SOCKET_LISTENER && !(known->flags & SOCKET_SHARED)) {
 				known->flags |= SOCKET_SHARED;
 				known->reported_owner = 0; /* to be reported */
 			}
-			return;
+			return listener_ns;
 		}
 	}
 	READ(type, sk, OFFSET_sock_sk_type);
@@ -242,44 +257,62 @@ static __always_inline void found_held(u64 sk, void *task, u32 scan)
 	READ(state, sk, OFFSET_sock_common_skc_state);
 	protocol = counted_as(type, protocol);
 	if (!known && protocol == IPPROTO_TCP && state == TCP_CLOSE)
-		return;
-	identify(&holder, task);
+		return 0;
+	identify(holder, task);
 	if (known) {
 		known = sockets.lookup(&sk); /* it may have ended meanwhile */
 		if (!known)
-			return;
-		own(known, &holder, OWNER_SCANNED);
+			return 0;
+		own(known, holder, OWNER_SCANNED);
 		known->held_scan = scan;
 		known->flags &= ~SOCKET_SHARED; /* with one that is gone; whoever else is there shows it again */
 		known->reported_owner = 0; /* to be reported, also where one was scanned before */
-		return;
+		return listener_ns;
 	}
-	entry.netns = netns_of((void *)sk, UNTYPED);
-	if (!netns_in_scope(entry.netns) || !process_in_scope(&holder))
-		return;
-	own(&entry, &holder, OWNER_SCANNED);
-	entry.held_scan = scan;
-	entry.protocol = protocol;
-	entry.flags = SOCKET_OLD;
-	entry.seen_ns = bpf_ktime_get_ns();
-	if (protocol != IPPROTO_TCP)
-		entry.kept_dropped = read_dropped((void *)sk);
-	else if (state == TCP_LISTEN)
-		entry.flags |= SOCKET_LISTENER;
-	else {
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->netns = netns_of((void *)sk, UNTYPED);
+	if (!netns_in_scope(entry->netns) || !process_in_scope(holder))
+		return 0;
+	own(entry, holder, OWNER_SCANNED);
+	entry->held_scan = scan;
+	entry->protocol = protocol;
+	entry->flags = SOCKET_OLD;
+	entry->seen_ns = bpf_ktime_get_ns();
+	if (protocol == IPPROTO_TCP && state == TCP_LISTEN) {
+		entry->flags |= SOCKET_LISTENER;
+		listener_ns = entry->seen_ns;
+	}
+	if (protocol != IPPROTO_TCP || listener_ns) {
+		entry->kept_dropped = read_dropped((void *)sk);
+	} else {
 		u32 sent = 0, received = 0;
 
-		read_tcp_bytes((void *)sk, &entry.kept_tx_bytes, &entry.kept_rx_bytes, UNTYPED);
+		read_tcp_bytes((void *)sk, &entry->kept_tx_bytes, &entry->kept_rx_bytes, UNTYPED);
 		read_tcp_packets((void *)sk, &sent, &received, UNTYPED);
-		entry.kept_tx_packets = sent;
-		entry.kept_rx_packets = received;
+		entry->kept_tx_packets = sent;
+		entry->kept_rx_packets = received;
 	}
 	/* only if still absent: an event may have been quicker */
-	error = sockets.insert(&sk, &entry);
+	error = sockets.insert(&sk, entry);
 	if (error == -E2BIG)
 		count_loss(OLDER_WITHOUT_ROOM, 1);
 	else if (!error && protocol == IPPROTO_TCP && state != TCP_LISTEN)
-		claim_turns_old(sk, entry.seen_ns);
+		claim_turns_old(sk, entry->seen_ns);
+	return listener_ns;
+}
+
+/* The holders of a listener are told one by one: after a fork there are several. */
+static __always_inline void found_held(struct iterator_meta *meta, u64 sk, void *task, u32 scan, struct socket_entry *entry)
+{
+	struct holder_record record = {};
+
+	record.seen_ns = take_holder(sk, task, scan, &record.holder, entry);
+	if (!record.seen_ns)
+		return;
+	record.socket = sk;
+	identify(&record.holder, task);
+	/* no room left: the kernel calls again for this file once the rest has been read */
+	seq_write(meta->seq, &record, sizeof(record));
 }
 
 /* Goes through the sockets in every process's table of open files; see found_held(). */
@@ -288,6 +321,8 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 	void *file = ctx->file, *task = ctx->task;
 	u64 address = (u64)file, task_address = (u64)task, inode = 0, socket = 0, sk = 0;
 	u16 mode = 0, protocol = 0, family = 0;
+	struct socket_record *room;
+	int only = 0;
 	u32 scan;
 
 	if (!file || !task)
@@ -302,6 +337,9 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 		return 0;
 	READ(family, sk, OFFSET_sock_common_skc_family);
 	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	room = reporting.lookup(&only);
+	if (!room)
 		return 0;
 	scan = control(SCAN);
 	READ(protocol, sk, OFFSET_sock_sk_protocol);
@@ -318,11 +356,11 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 				break;
 			READ(subflow, node, OFFSET_mptcp_subflow_context_tcp_sock - OFFSET_mptcp_subflow_context_node);
 			if (subflow)
-				found_held(subflow, (void *)task_address, scan);
+				found_held(ctx->meta, subflow, (void *)task_address, scan, &room->entry);
 		}
 		return 0;
 	}
 #endif
-	found_held(sk, (void *)task_address, scan);
+	found_held(ctx->meta, sk, (void *)task_address, scan, &room->entry);
 	return 0;
 }

@@ -70,7 +70,11 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 			own_subflow(entry, sk);
 		if (!process_in_scope(&entry->owner))
 			return;
-		entry->flags = new_state == TCP_LISTEN ? SOCKET_LISTENER : SOCKET_OUTBOUND;
+		entry->flags = SOCKET_OUTBOUND;
+		if (new_state == TCP_LISTEN) {
+			entry->flags = SOCKET_LISTENER;
+			entry->kept_dropped = read_dropped(sk); /* when it listened before */
+		}
 	} else {
 		entry->flags = SOCKET_INBOUND;
 		if (new_state == TCP_ESTABLISHED)
@@ -132,7 +136,10 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	record->state = old_state;
 	record->closed = 1;
 	LOAD(record->owned, sk, OFFSET_sock_sk_lock_owned);
-	read_tcp_counters(record, tcp, TYPED);
+	if (old_state == TCP_LISTEN)
+		read_listener(record, sk, record->entry.kept_dropped);
+	else
+		read_tcp_counters(record, tcp, TYPED);
 	if (record->entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
 		record->entry.kept_tx_bytes = record->tx_bytes;
 		record->entry.kept_rx_bytes = record->rx_bytes;

@@ -80,6 +80,10 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	key.pid = entry->owner.pid;
 	key.netns = entry->netns;
 	key.generation = control(GENERATION);
+	if (kind == DUE_CONNECTIONS && entry->flags & SOCKET_INBOUND) {
+		key.port = entry->local_port;
+		key.family = entry->family;
+	}
 	counts = unlisted.lookup(&key);
 	if (!counts) {
 		struct unlisted *fresh = nothing_unlisted.lookup(&only);

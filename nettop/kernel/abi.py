@@ -136,6 +136,44 @@ class SocketRecord(Struct, frozen=True, gc=False):
     retries: U8
     backoff: U8
 
+    # What a listener has instead of counters, as in abi.h.
+
+    @property
+    def listener_group(self) -> int:
+        """Kernel address of its group of SO_REUSEPORT; 0: none."""
+        return self.tx_bytes
+
+    @property
+    def listener_queue_limit(self) -> int:
+        """Connections; one more fits."""
+        return self.rx_bytes
+
+    @property
+    def listener_queue(self) -> int:
+        """Connections that wait for accept()."""
+        return self.srtt_us8
+
+    @property
+    def listener_syn_queue(self) -> int:
+        """Handshakes under way."""
+        return self.retransmits
+
+    @property
+    def listener_kept_dropped(self) -> int:
+        """`rx_dropped`, before the entry was made."""
+        return self.error
+
+
+class HolderRecord(Struct, frozen=True, gc=False):
+    """`struct holder_record`: a process holds a listener."""
+
+    socket: U64
+    seen_ns: U64
+    holder_start_boot_ns: U64
+    holder_pid: U32
+    holder_uid: U32
+    holder_comm: Bytes16
+
 
 class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
@@ -183,7 +221,9 @@ class UnlistedKey(Struct, frozen=True, gc=False):
     start_boot_ns: U64
     pid: U32
     netns: U32
-    generation: U64
+    generation: U32
+    port: U16
+    family: U16
 
 
 class Unlisted(Struct, frozen=True, gc=False):
@@ -284,6 +324,7 @@ class SpilledHead(Struct, frozen=True, gc=False):
 
 
 SOCKET_RECORD = layout(SocketRecord)
+HOLDER_RECORD = layout(HolderRecord)
 _SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
 DNS_PACKET = layout(DnsPacket)
 _CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
@@ -326,6 +367,11 @@ def _whole(raw: bytes) -> bytes:
 def decode_sockets(raw: bytes) -> list[SocketRecord]:
     """What a pass of the map iterator wrote: records back to back."""
     return list(itertools.starmap(SocketRecord, SOCKET_RECORD.iter_unpack(raw)))
+
+
+def decode_holders(raw: bytes) -> list[HolderRecord]:
+    """What a scan of the open files wrote."""
+    return list(itertools.starmap(HolderRecord, HOLDER_RECORD.iter_unpack(raw)))
 
 
 def decode_dns(raw: bytes) -> DnsPacket:

@@ -74,7 +74,17 @@ _OFFSETS = {
         "skc_flags",
         "skc_cookie",
     ),
-    "sock": ("sk_type", "sk_protocol", "sk_err", "sk_lock.owned", "sk_socket", "sk_drops", "sk_max_ack_backlog"),
+    "sock": (
+        "sk_type",
+        "sk_protocol",
+        "sk_err",
+        "sk_lock.owned",
+        "sk_socket",
+        "sk_drops",
+        "sk_ack_backlog",
+        "sk_max_ack_backlog",
+        "sk_reuseport_cb",
+    ),
     "inet_sock": ("inet_sport",),
     "tcp_sock": (
         "bytes_sent",
@@ -97,7 +107,7 @@ _OFFSETS = {
         "segs_out",
         "segs_in",
     ),
-    "inet_connection_sock": ("icsk_retransmits", "icsk_backoff"),
+    "inet_connection_sock": ("icsk_retransmits", "icsk_backoff", "icsk_accept_queue.qlen"),
     "sk_buff": (
         "dev",
         "protocol",

@@ -91,6 +91,7 @@ class KernelProgram:
         self._links: dict[str, int] = {}  # by need
         self._program_fds: dict[str, int] = {}
         self._scans = 0
+        self._holders: list[abi.HolderRecord] | None = None
         self._older_without_room: int | None = None  # unknown before the first scan
         try:
             self._make_maps(sockets_entries)
@@ -251,10 +252,15 @@ class KernelProgram:
         """
         self._scans += 1
         self._control(abi.SCAN, self._scans)
-        syscalls.run_iterator(self._links["older_sockets"])
+        self._holders = abi.decode_holders(syscalls.run_iterator(self._links["older_sockets"]))
         if self._older_without_room is None:
             # Later passes count these again; what has come since was counted when it came.
             self._older_without_room = syscalls.lookup_u64(self._maps["losses"], abi.OLDER_WITHOUT_ROOM)
+
+    def holders(self) -> list[abi.HolderRecord] | None:
+        """Who holds which listener, as the last scan found it; None if there was no scan since the last call."""
+        holders, self._holders = self._holders, None
+        return holders
 
     def forget(self, socket: int) -> None:
         """Drop a socket whose end was missed."""
