@@ -322,6 +322,29 @@ def connection(**changes: Any) -> rows.Connection:
     return rows.Connection(**fields | changes)
 
 
+def listener(**changes: Any) -> rows.Listener:
+    """nginx listening on every IPv4 address, port 80."""
+    start_time = CLOCK.wall_of_boot(NGINX.start_boot_ns)
+    fields: dict[str, Any] = {
+        "id": 1,
+        "pid": NGINX.pid,
+        "process_start_time": start_time,
+        "comm": "nginx",
+        "owner": "exact",
+        "holders": (rows.Holder(pid=NGINX.pid, process_start_time=start_time, comm="nginx"),),
+        "netns": NETNS,
+        "family": "ipv4",
+        "address": "0.0.0.0",
+        "port": 80,
+        "queue_limit": 511,
+        "accepted": 0,
+        "open": 0,
+        "opened_at": at(1),
+        "opened_before_start": False,
+    }
+    return rows.Listener(**fields | changes)
+
+
 def dns_query(**changes: Any) -> rows.DnsQuery:
     """A pending query of curl."""
     fields: dict[str, Any] = {
@@ -416,7 +439,13 @@ def start(**changes: Any) -> events.Start:
 
 
 def told(
-    row: rows.Connection | rows.DnsQuery | rows.UdpFlow | rows.OtherSocket | rows.ProcessIdentity | rows.HostPackets,
+    row: rows.Connection
+    | rows.DnsQuery
+    | rows.UdpFlow
+    | rows.OtherSocket
+    | rows.ProcessIdentity
+    | rows.HostPackets
+    | rows.Listener,
     seconds: float = 1.0,
 ) -> events.AnyEvent:
     """The event that tells of a row."""
@@ -425,6 +454,8 @@ def told(
             return events.ConnectionChanged(time=at(seconds), connection=row)
         case rows.DnsQuery():
             return events.DnsChanged(time=at(seconds), dns=row)
+        case rows.Listener():
+            return events.ListenerChanged(time=at(seconds), listener=row)
         case rows.UdpFlow():
             return events.UdpChanged(time=at(seconds), udp=row)
         case rows.OtherSocket():
@@ -441,7 +472,7 @@ def tick(seconds: float) -> events.Tick:
 
 
 def a_recording() -> list[events.AnyEvent]:
-    """One of everything: a process, its query and answer, its connection, its UDP socket, a loss, an end."""
+    """One of everything: a process, its query and answer, connection, UDP socket, a listener, a loss, an end."""
     return [
         start(),
         told(identity(), 1.0),
@@ -451,6 +482,7 @@ def a_recording() -> list[events.AnyEvent]:
         tick(2),
         told(connection(tx_bytes=500, rx_bytes=70_000, tx_bytes_per_s=500.0, rx_bytes_per_s=70_000.0), 2.9),
         told(udp_socket(tx_bytes=33, rx_bytes=64), 2.9),
+        told(listener(accepted=3, open=1, drops=2), 2.9),
         events.LossesChanged(time=at(2.9), losses=rows.Losses(perf_buffer={"tcp_events": 3}, dns_unparsed=1)),
         tick(3),
         told(

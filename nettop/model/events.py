@@ -43,6 +43,12 @@ class ConnectionChanged(Event, frozen=True, gc=False, kw_only=True, tag="connect
     connection: rows.Connection
 
 
+class ListenerChanged(Event, frozen=True, gc=False, kw_only=True, tag="listener"):
+    """A listening socket was first seen, changed by the next tick, or ended."""
+
+    listener: rows.Listener
+
+
 class DnsChanged(Event, frozen=True, gc=False, kw_only=True, tag="dns"):
     """A query was asked, asked again, answered, or timed out."""
 
@@ -106,6 +112,7 @@ AnyEvent = (
     Start
     | ProcessChanged
     | ConnectionChanged
+    | ListenerChanged
     | DnsChanged
     | UdpChanged
     | OtherChanged

@@ -291,6 +291,10 @@ def _port(value: str) -> tuple[int, int]:
     return first, last
 
 
+def _listen(value: str) -> tuple[int, int] | None:
+    return None if value.lower() == "full" else _port(value)
+
+
 def _port_number(text: str, value: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"A port is a whole number, not '{text}'.")
@@ -427,6 +431,7 @@ _KEYS: dict[str, _FilterKey] = {
     "netns": _FilterKey(_netns, "4026531840", "inode number of the network namespace"),
     "port": _FilterKey(_port, "443", "port of either end, or a range: port:8000-8099"),
     "host": _FilterKey(_host, "*.example.com", "name, address or network of either end, name asked for, answer"),
+    "listen": _FilterKey(_listen, "443", "port of a listening socket, or a range; listen:full: its queue is full"),
     "state": _FilterKey(_state, "established", "TCP state"),
     "close-wait": _FilterKey(
         _span, ">60s", "how long a connection was in CLOSE_WAIT, or has been there: close-wait:>60s"

@@ -12,10 +12,10 @@ from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nettop.model import events, rows
-from nettop.model.rows import Connection, DnsQuery, HostPackets, Process, ProcessIdentity, RemoteHost, UdpFlow
+from nettop.model.rows import Connection, DnsQuery, HostPackets, Listener, Process, ProcessIdentity, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 
-AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow
+AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener
 RowT = TypeVar("RowT", bound=AnyRow)
 Test = Callable[[Any], bool]  # of a row
 TextTest = Callable[[str | None], bool]  # of one of its texts
@@ -230,6 +230,31 @@ def _dropped(test: TextTest) -> Test:
     return lambda row: any(map(test, row.drops or ()))
 
 
+def _listener_word(test: TextTest) -> Test:
+    return lambda row: test(row.address) or (row.full and test("full")) or any(map(test, _listener_comms(row)))
+
+
+def _listener_comms(row: Listener) -> Iterable[str | None]:
+    yield row.comm
+    for holder in row.holders:
+        yield holder.comm
+
+
+def _listener_at(place: Place) -> Test:
+    test, port = place.test, place.port
+    if port is not None:
+        return lambda row: row.port == port and test(row.address)
+    return lambda row: test(row.address)
+
+
+def _listens(wanted: tuple[int, int] | None) -> Test:
+    """`wanted` is a range of ports; None: the queue is full."""
+    if wanted is None:
+        return attrgetter("full")
+    first, last = wanted
+    return lambda row: first <= row.port <= last
+
+
 def _dns_outcome(wanted: str) -> Test:
     """`wanted` is a status, an answer code, both ("refused"), or "failed"."""
     if wanted == "failed":
@@ -382,7 +407,35 @@ UDP: Kind[UdpFlow] = Kind(
     stacked=False,
 )
 
-KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, HOSTS, UDP)
+LISTENERS: Kind[Listener] = Kind(
+    name="listeners",
+    label="listeners",
+    plural="listening sockets",
+    empty="no listening sockets yet",
+    row=Listener,
+    event=events.ListenerChanged,
+    told="listener",
+    key=attrgetter("id"),
+    numbered=True,
+    ended=attrgetter("closed"),
+    failed=attrgetter("failed"),
+    final=attrgetter("closed"),
+    sort="drops",
+    history=1_000,  # about 1 MB; the open ones are bounded by the kernel's map
+    history_help="closed listening sockets that are kept, some 1 KB each",
+    stacked=False,
+    tests={
+        "pid": lambda number: lambda row: row.pid == number or any(holder.pid == number for holder in row.holders),
+        "netns": _OWNED["netns"],
+        "comm": lambda test: lambda row: any(map(test, _listener_comms(row))),
+        BARE: _listener_word,
+        "port": _listens,
+        "host": _listener_at,
+        "listen": _listens,
+    },
+)
+
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, HOSTS, UDP, LISTENERS)
 """In the order of the screen and of the settings."""
 
 KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}

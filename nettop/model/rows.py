@@ -20,6 +20,7 @@ Txid = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]  # 30,000 years, more than lie between any two dates
 Milliseconds = Annotated[float, Meta(ge=0, le=1e15)]
 BytesPerSecond = Annotated[float, Meta(ge=0, le=1e25)]  # MAX_COUNT within a microsecond
+PerSecond = BytesPerSecond  # of whatever is counted
 Owner = Literal["exact", "scanned", "listener", "unknown"]
 Family = Literal["ipv4", "ipv6"]
 Direction = Literal["outbound", "inbound", "unknown"]
@@ -214,6 +215,65 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     def silenced_by(self) -> str | None:
         """The same where that can be why no answer came: it timed out or was given up."""
         return self.dropped_by if self.end in ("timeout", "given-up") else None
+
+
+class Holder(Row, frozen=True, gc=False, kw_only=True):
+    """A process that has a socket among its open files."""
+
+    pid: Pid
+    process_start_time: Time
+    comm: str
+
+
+class Listener(Row, frozen=True, gc=False, kw_only=True):
+    """One listening TCP socket, as the last tick found it.
+
+    The owner is who called listen(), or of those that hold it one; `owner` is as in a connection. `holders` are the
+    processes that the last scan of open files found, by pid, the first ones of them; `holders_cut` is how many more
+    there are. `queue` are the connections that wait for accept(), of which `queue_limit` + 1 have room, `syn_queue` the
+    handshakes under way. `drops` counts what the kernel refused, mostly because the queue was full: a SYN, or the last
+    packet of a handshake, each time it comes (nstat: TcpExtListenDrops). `accepted` are connections that came in since
+    nettop started, with those that still wait in the queue, `open` those of them and of older ones that have not ended.
+    Both are None once something came in that may have come through another socket on the same address and port.
+    `reuseport` is the same number in all sockets of a group. After the end all is as it was then; `closed_at` is None
+    if the end was not seen.
+    """
+
+    id: Count
+    pid: Pid | None
+    process_start_time: Time | None
+    comm: str | None
+    owner: Owner
+    holders: tuple[Holder, ...] = ()
+    holders_cut: Count = 0
+    netns: Count
+    family: Family
+    address: str
+    port: Port
+    queue: Count = 0
+    queue_limit: Count = 0
+    syn_queue: Count = 0
+    drops: Count = 0
+    drops_before_start: Count = 0
+    drops_per_s: PerSecond = 0.0
+    accepted: Count | None = None
+    accepted_per_s: PerSecond | None = 0.0
+    open: Count | None = None
+    reuseport: Count | None = None
+    opened_at: Time | None
+    opened_before_start: bool | None
+    closed: bool = False
+    closed_at: Time | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether one more connection finds no room (include/net/sock.h, sk_acceptq_is_full())."""
+        return self.queue > self.queue_limit
+
+    @property
+    def failed(self) -> bool:
+        """Whether it refuses connections, or is about to."""
+        return not self.closed and (self.full or self.drops_per_s > 0)
 
 
 class Answer(Row, frozen=True, gc=False, kw_only=True):

@@ -10,6 +10,7 @@ from nettop.model.rows import (
     Connection,
     DnsQuery,
     Host,
+    Listener,
     Losses,
     Process,
     RemoteHost,
@@ -52,6 +53,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     strays: tuple[Stray, ...] = ()
     hosts: tuple[RemoteHost, ...] = ()
     udp: tuple[UdpFlow, ...] = ()
+    listeners: tuple[Listener, ...] = ()
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

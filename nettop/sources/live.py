@@ -189,6 +189,9 @@ class LiveSource:
         if rates:
             self._last_tick_ns = pass_ns
         yield from self._tracker.sockets(records, pass_ns, rates)
+        holders = self._program.holders()
+        if holders is not None:
+            self._tracker.holders(holders)
         yield from self._udp_flows(pass_ns)
         yield from self._sources.counted(self._program.packet_sources(), pass_ns)
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
@@ -274,6 +277,8 @@ def _missed_ends(losses: Losses) -> dict[str, int]:
 
 
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:
+    if record.flags & abi.SOCKET_LISTENER:
+        return record
     before = (0, 0) if record.protocol == abi.IPPROTO_UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
     return replace(record, tx_bytes=before[0], rx_bytes=before[1])
 

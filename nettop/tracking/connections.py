@@ -19,7 +19,6 @@ from nettop.model.rows import (
     End,
     Endpoint,
     Family,
-    Owner,
     Reasons,
     RemoteEndpoint,
     Side,
@@ -28,8 +27,11 @@ from nettop.model.rows import (
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, is_mapped
 from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.listeners import ListenerTracker
+from nettop.tracking.listening import Listening
 from nettop.tracking.live_sockets import Known, LiveSockets
 from nettop.tracking.names import NameTable
+from nettop.tracking.owners import Owned, owner_of
 from nettop.tracking.waits import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -76,7 +78,6 @@ _CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
     _LAST_ACK: "remote",
 }
 _AF_INET6 = 10
-_OWNERS: dict[int, Owner] = {abi.OWNER_UNKNOWN: "unknown", abi.OWNER_SCANNED: "scanned", abi.OWNER_EXACT: "exact"}
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
     32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
     101: "unreachable",  # ENETUNREACH
@@ -93,27 +94,10 @@ MAX_WAITING_ENDS = 8_192  # for counts of the kernel side, which keeps half as m
 _RESET_WITHIN_NS = 10_000_000  # after the end of its connection; whoever closes may lose the CPU in between
 
 
-class Owned(Struct, frozen=True, gc=False):
-    """Who has a socket, how surely, and under which name; the name was read at `since_ns` or later."""
-
-    process: ProcessKey | None
-    certainty: Owner
-    uid: int
-    comm: bytes
-    since_ns: int
-
-
-class _Listener(Struct, frozen=True, gc=False):
-    netns: int
-    port: int
-    address: bytes
-    owned: Owned
-    pass_ns: int  # of the iterator's pass that found it last
-
-
 class _Live(Known, frozen=True, gc=False):
     row: Connection
     owned: Owned
+    through: Listening | None  # the listener that it came through, where that is known
     unread: "_Unread | None" = None
 
 
@@ -144,31 +128,21 @@ class Observed(Struct, frozen=True, gc=False):
 class ConnectionTracker:
     """Takes records in order of time; `ended` at the perf events, `live` and `finish_pass` at each tick."""
 
-    def __init__(self, clock: Clock, names: NameTable, hooks: Collection[str] = ()) -> None:
+    def __init__(self, clock: Clock, names: NameTable, listeners: ListenerTracker, hooks: Collection[str] = ()) -> None:
         self._clock = clock
         # what a row begins with: None where no hook tells it
         self._drops: Reasons | None = {} if dropped.DROPS in hooks else None
         self._resets_sent: Reasons | None = {} if dropped.RESETS_SENT in hooks else None
         self._resets_received = 0 if dropped.RESETS_RECEIVED in hooks else None
         self._names = names
+        self._listeners = listeners
         self._sockets: LiveSockets[_Live] = LiveSockets()
-        self._listeners: dict[int, _Listener] = {}
-        self._listening: set[tuple[int, int]] | None = None  # namespaces and ports of these, where they are asked for
         self._moving: set[int] = set()
         self._unread: set[int] = set()  # where the next tick tells whether the process reads
-        self._ended_listeners: list[_Listener] = []  # since the last tick: what they accepted may be told there
         self._waiting_ends: dict[tuple[int, int], _Ending] = {}  # by socket and seen_ns
         self._last_id = 0
         self._last_pass_ns = 0
         self.map_was_full = False
-
-    def listener(self, record: SocketRecord, pass_ns: int) -> None:
-        """A listening socket as the iterator found it in the pass that began at pass_ns."""
-        self._listening = None
-        if record.state == _CLOSED:
-            self._listeners.pop(record.socket, None)
-        else:
-            self._listeners[record.socket] = _listener_of(record, pass_ns)
 
     @property
     def waits_for_listener(self) -> bool:
@@ -180,10 +154,8 @@ class ConnectionTracker:
         return self._sockets.is_new(record)
 
     def owned_by(self, processes: Container[ProcessKey | None]) -> bool:
-        """Whether one of these has a connection or listens."""
-        return any(known.owned.process in processes for known in self._sockets) or any(
-            listener.owned.process in processes for listener in self._listeners.values()
-        )
+        """Whether one of these has a connection."""
+        return any(known.owned.process in processes for known in self._sockets)
 
     def ended(self, record: SocketRecord) -> list[Observed]:
         """A connection reached TCP_CLOSE.
@@ -191,11 +163,6 @@ class ConnectionTracker:
         Without an owner it waits for the tick, which may bring its listener; and if packets of it were dropped, or a
         reset follows, for the tick that brings these counts.
         """
-        if record.flags & abi.SOCKET_LISTENER:
-            self._listeners.pop(record.socket, None)
-            self._listening = None
-            self._ended_listeners.append(_listener_of(record, 0))
-            return []
         before, known = self._take(record)
         has_counts = bool(record.dropped) or how_it_ended(record) == "reset-by-us"
         has_counts = has_counts and len(self._waiting_ends) < MAX_WAITING_ENDS
@@ -212,12 +179,15 @@ class ConnectionTracker:
                 return []
             return self._vanished(self._sockets.take(record), record.time_ns)
         owned = self._owner(record)
-        row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
+        if known is None:
+            row, through = self._new_row(record, owned), self._listeners.opened(record)
+        else:
+            row, through = self._with_owner(known, owned), known.through
         unread = _unread(record, known, pass_ns, rates)
         row = self._with_counters(record, row, self._verdict(record, unread))
         if rates:
             row = self._with_rates(row, known, pass_ns)
-        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned, unread))
+        self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned, through, unread))
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
         if unread is not None:
@@ -256,13 +226,8 @@ class ConnectionTracker:
                 self._waiting_ends[key] = ending
             else:
                 output.append(self._end(ending.record, ending.known, ending.counts))
-        self._ended_listeners.clear()
         for known in self._sockets.finish_pass(pass_ns, complete):
             output.extend(self._vanished(known, pass_ns))
-        if complete:
-            for socket in [socket for socket, known in self._listeners.items() if known.pass_ns != pass_ns]:
-                del self._listeners[socket]
-                self._listening = None
         if rates or not self._last_pass_ns:
             self._last_pass_ns = pass_ns
         return output
@@ -292,6 +257,10 @@ class ConnectionTracker:
     def _take(self, record: SocketRecord) -> tuple[list[Observed], _Live | None]:
         """The row of a connection that has ended, if there is one, out of the tables; an older one there vanishes."""
         known = self._sockets.take(record)
+        if known is None:
+            self._listeners.passed(record)
+        else:
+            self._listeners.closed(known.through)
         before = self._vanished(self._sockets.take_older(record), record.time_ns) if known is None else []
         if self._sockets.at(record.socket) is None:  # else the iterator was quicker with the next one there
             self._moving.discard(record.socket)
@@ -325,6 +294,7 @@ class ConnectionTracker:
         """Its end was lost: when and how is unknown, that it is over is not."""
         if known is None:
             return []
+        self._listeners.closed(known.through)
         row = replace(
             known.row,
             state="closed",
@@ -339,25 +309,10 @@ class ConnectionTracker:
         return [_observed(self._clock.wall(now_ns), row, known.owned)]
 
     def _owner(self, record: SocketRecord) -> Owned:
-        owned = _owner_of(record)
+        owned = owner_of(record)
         if owned.process is None and record.flags & abi.SOCKET_INBOUND:
-            return self._listener_owner(record)
+            return self._listeners.owner_of(record)
         return owned
-
-    def _listener_owner(self, record: SocketRecord) -> Owned:
-        address = _plain_address(record.local_address)
-        exact, wildcard = set(), set()
-        for listener in (*self._listeners.values(), *self._ended_listeners):
-            if listener.netns == record.netns and listener.port == record.local_port:
-                if listener.address == address:
-                    exact.add(listener.owned)
-                elif not any(listener.address):
-                    wildcard.add(listener.owned)
-        candidates = exact or wildcard
-        # Several owners share the port (SO_REUSEPORT): which of them got this one is not known.
-        if len({owned.process for owned in candidates}) != 1:
-            return _NOBODY
-        return replace(candidates.pop(), certainty="listener")
 
     def _new_row(self, record: SocketRecord, owned: Owned) -> Connection:
         self._last_id += 1
@@ -430,9 +385,9 @@ class ConnectionTracker:
             return abi.SPEAKER_LOCAL
         if record.flags & abi.SOCKET_INBOUND or record.asker == abi.SPEAKER_REMOTE:
             return abi.SPEAKER_REMOTE
-        if self._listening is None:
-            self._listening = {(listener.netns, listener.port) for listener in self._listeners.values()}
-        here, there = ((record.netns, port) in self._listening for port in (record.local_port, record.remote_port))
+        here, there = (
+            self._listeners.has_one_on(record.netns, port) for port in (record.local_port, record.remote_port)
+        )
         if here == there:
             return None
         return abi.SPEAKER_REMOTE if here else abi.SPEAKER_LOCAL
@@ -548,27 +503,6 @@ def _unwrapped(before: int | None, now: int) -> int:
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:
     return Observed(ConnectionChanged(time=time, connection=row), owned)
-
-
-_NOBODY = Owned(None, "unknown", 0, b"", 0)
-
-
-def _owner_of(record: SocketRecord) -> Owned:
-    if record.owner_certainty == abi.OWNER_UNKNOWN:
-        return _NOBODY
-    key = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
-    return Owned(key, _OWNERS[record.owner_certainty], record.owner_uid, record.owner_comm, record.seen_ns)
-
-
-def _listener_of(record: SocketRecord, pass_ns: int) -> _Listener:
-    # Several processes that hold it may accept from it: which of them has got a connection is not known.
-    owned = _NOBODY if record.flags & abi.SOCKET_SHARED else _owner_of(record)
-    return _Listener(record.netns, record.local_port, _plain_address(record.local_address), owned, pass_ns)
-
-
-def _plain_address(raw: bytes) -> bytes:
-    """IPv4, mapped or not, in the first four bytes: a dual-stack listener's child may be either."""
-    return raw[12:] + bytes(12) if is_mapped(raw) else raw
 
 
 def _direction(flags: int) -> Direction:

@@ -9,6 +9,7 @@ from nettop.kernel.abi import (
     DnsPacket,
     DropCount,
     DropKey,
+    HolderRecord,
     KernelRecord,
     ProcessEvent,
     ProcessKey,
@@ -22,9 +23,11 @@ from nettop.model.rows import Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
-from nettop.tracking.connections import ConnectionTracker, Observed, Owned, is_over
+from nettop.tracking.connections import ConnectionTracker, Observed, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
+from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
+from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.udp import UdpTracker, owner
 from nettop.tracking.udp_flows import UdpFlows
@@ -47,7 +50,8 @@ class Tracker:
         self._scope = scope
         self._names = NameTable()
         self._dns = DnsTracker(clock, self._names)
-        self._connections = ConnectionTracker(clock, self._names, hooks)
+        self._listeners = ListenerTracker(clock)
+        self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks)
         # of sockets that are not TCP's, by what their packets are counted as
         self._flows = UdpFlows(clock, self._names)
         self._counted = {
@@ -82,6 +86,9 @@ class Tracker:
             return self._dns_packet(record)
         if isinstance(record, ProcessEvent):
             return list(self._processes.event(record))
+        if record.flags & abi.SOCKET_LISTENER:
+            self._listeners.ended(record)
+            return []
         if record.protocol == abi.IPPROTO_TCP:
             return self._told(self._connections.ended(record))
         return self._counted_record(record, None)
@@ -91,13 +98,15 @@ class Tracker:
         events: list[AnyEvent] = []
         for record in records:  # first, so that accepted connections find theirs
             if record.flags & abi.SOCKET_LISTENER:
-                self._connections.listener(record, pass_ns)
+                self._listener_record(record, pass_ns)
         for record in records:
+            if record.flags & abi.SOCKET_LISTENER:
+                continue
             if self._is_out_of_scope(record):
                 events.extend(self._lost_sight(record))
             elif record.protocol != abi.IPPROTO_TCP:
                 events.extend(self._counted_record(record, pass_ns))
-            elif not record.flags & abi.SOCKET_LISTENER:
+            else:
                 events.extend(self._told(self._connections.live(record, pass_ns, rates)))
         return events
 
@@ -106,12 +115,18 @@ class Tracker:
         events, gone = self._flows.tell(table, now_ns)
         return list(events), gone
 
+    def holders(self, holders: Sequence[HolderRecord]) -> None:
+        """Who holds which listener, as a scan of the open files found it."""
+        self._listeners.hold(holders)
+
     def unlisted(self, counted: Sequence[tuple[abi.UnlistedKey, abi.Unlisted]], time_ns: int) -> list[AnyEvent]:
         """The sockets that have ended by time_ns and were counted only."""
         events: list[AnyEvent] = []
         for key, counts in counted:
             who = Sighting(ProcessKey(key.pid, key.start_boot_ns), counts.owner_uid, counts.owner_comm, 0)
             events.extend(self._unlisted(who, key.netns, time_ns, {name: getattr(counts, name) for name in _COUNTS}))
+            if key.port:
+                self._listeners.unlisted(key.netns, key.port, key.family, counts.accepted)
         return events
 
     def dropped(
@@ -159,9 +174,9 @@ class Tracker:
     def outlives_owner(self) -> bool:
         """Whether there is a socket that is owned by a process that has ended since the last call."""
         ended = self._processes.newly_ended()
-        return bool(ended) and (
-            self._connections.owned_by(ended) or any(counted.owned_by(ended) for counted in self._counted.values())
-        )
+        trackers: tuple[ConnectionTracker | ListenerTracker | UdpTracker, ...]
+        trackers = self._connections, self._listeners, *self._counted.values()
+        return bool(ended) and any(tracker.owned_by(ended) for tracker in trackers)
 
     def new_of_ended(self, records: Sequence[SocketRecord]) -> list[SocketRecord]:
         """The sockets that have not been told yet and are owned by a process that has ended."""
@@ -169,14 +184,9 @@ class Tracker:
             record
             for record in records
             if record.owner_certainty != abi.OWNER_UNKNOWN
-            and self._is_new(record)
+            and self._tracker_of(record).is_new(record)
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
-
-    def _is_new(self, record: SocketRecord) -> bool:
-        if record.protocol == abi.IPPROTO_TCP:
-            return self._connections.is_new(record)
-        return self._counted[record.protocol].is_new(record)
 
     def dns_left_out(self, counts: LeftOut, time_ns: int) -> None:
         """Before tick(): what of DNS the kernel side did not hand on until then."""
@@ -187,8 +197,9 @@ class Tracker:
     ) -> list[AnyEvent]:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
         now = self._clock.wall(pass_ns)
-        self._connections.map_was_full = map_was_full
+        self._connections.map_was_full = self._listeners.map_was_full = map_was_full
         events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last))
+        events.extend(self._told_listeners(self._listeners.finish_pass(pass_ns, complete, rates)))
         for counted in self._counted.values():
             events.extend(counted.finish_pass(pass_ns, complete))
         events.extend(self._dns.tick(now))
@@ -196,6 +207,17 @@ class Tracker:
         if complete:
             events.extend(self._processes.check_alive(now))
         return events
+
+    def _tracker_of(self, record: SocketRecord) -> ConnectionTracker | ListenerTracker | UdpTracker:
+        if record.flags & abi.SOCKET_LISTENER:
+            return self._listeners
+        return self._connections if record.protocol == abi.IPPROTO_TCP else self._counted[record.protocol]
+
+    def _listener_record(self, record: SocketRecord, pass_ns: int) -> None:
+        if self._is_out_of_scope(record):
+            self._listeners.lose(record)
+        else:
+            self._listeners.found(record, pass_ns)
 
     def _dns_packet(self, packet: DnsPacket) -> list[AnyEvent]:
         output: list[AnyEvent] = []
@@ -254,11 +276,20 @@ class Tracker:
     def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:
         output: list[AnyEvent] = []
         for observed in observations:
-            event, owned = observed.event, observed.owned
-            if not self._is_watched(owned.process, owned.comm):
-                continue
-            if owned.process is not None:
-                who = Sighting(owned.process, owned.uid, owned.comm, owned.since_ns)
-                output.extend(self._processes.seen(who, event.connection.netns, event.time))
-            output.append(event)
+            output.extend(self._told_of(observed.event, observed.owned, observed.event.connection.netns))
         return output
+
+    def _told_listeners(self, observations: Sequence[ObservedListener]) -> list[AnyEvent]:
+        output: list[AnyEvent] = []
+        for observed in observations:
+            output.extend(self._told_of(observed.event, observed.owned, observed.event.listener.netns))
+        return output
+
+    def _told_of(self, event: AnyEvent, owned: Owned, netns: int) -> list[AnyEvent]:
+        """The event, after what is new of the process that it concerns."""
+        if not self._is_watched(owned.process, owned.comm):
+            return []
+        if owned.process is None:
+            return [event]
+        who = Sighting(owned.process, owned.uid, owned.comm, owned.since_ns)
+        return [*self._processes.seen(who, netns, event.time), event]

@@ -76,6 +76,8 @@ class DetailScreen(ClosedOnce, Screen[None]):
         for kind, rows in shown.related.items():
             table, (key, descending) = self._tables[kind.name], self._sorts[kind.name]
             column = table.pane.column(key)
+            if not table.is_attached:  # it had nothing to show when the screen opened
+                continue
             table.show(sort(list(rows), column, descending, context), context, (key, descending), empty)
 
     def _let_facts_scroll(self) -> None:

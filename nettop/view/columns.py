@@ -10,8 +10,8 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, PROCESSES, UDP, Kind, waited_ms
-from nettop.model.rows import Connection, DnsQuery, Process, RemoteHost, UdpFlow
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, Kind, waited_ms
+from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
 from nettop.view import format as human
 
 RowT = TypeVar("RowT")
@@ -461,11 +461,69 @@ UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
 )  # fmt: skip
 
 
+# Listeners
+
+
+def _holders(row: Listener, _context: Context) -> str:
+    """The owner, and how many others hold it."""
+    others = len(row.holders) + row.holders_cut - 1
+    return f"{row.comm or _DASH} +{others}" if others > 0 else row.comm or _DASH
+
+
+def _queue(row: Listener, _context: Context) -> str:
+    queue = f"{row.queue}/{row.queue_limit}"
+    return f"! {queue}" if row.full and not row.closed else queue
+
+
+def _refusals(row: Listener, _context: Context) -> str:
+    return f"! {row.drops}" if row.drops_per_s else _nonzero(row.drops)
+
+
+def _number_per_s(value: float | None) -> str:
+    return "?" if value is None else (f"{value:.0f}" if value >= 1_000 else f"{value:g}") if value else _DASH
+
+
+def _known(value: int | None) -> str:
+    return "?" if value is None else _nonzero(value)
+
+
+LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
+    Column(
+        "address", "LISTENS", "address and port", 18, 1, lambda r, _: endpoint(r.address, r.port),
+        lambda r, _: (_in_order(r.address), r.port), grow=2, keeps_port=True,
+    ),
+    Column("pid", "PID", "process that listens", 7, 3, lambda r, _: _number(r.pid), "pid", "right"),
+    Column("comm", "COMM", "its name, and how many other processes hold the socket", 15, 1, _holders, "comm", grow=1),
+    Column("queue", "QUEUE", "connections that wait for accept(), and limit; ! if there is no room for one more", 11, 1,
+           _queue, "queue", "right", descending=True),
+    Column("syn", "SYN", "handshakes under way", 5, 4, lambda r, _: _nonzero(r.syn_queue), "syn_queue", "right",
+           descending=True),
+    Column("drops", "DROPS", "SYNs and ends of handshakes that were refused, mostly for a full queue; ! while it grows",
+           7, 1, _refusals, "drops", "right", descending=True),
+    Column("drop_rate", "DROPS/s", "the same per second", 7, 3, lambda r, _: _number_per_s(r.drops_per_s),
+           "drops_per_s", "right", descending=True),
+    Column("accepted", "ACCEPTED", "connections that came in; ? if another socket shares the port", 8, 4,
+           lambda r, _: _known(r.accepted), "accepted", "right", descending=True),
+    Column("accept_rate", "ACCEPT/s", "the same per second", 8, 2, lambda r, _: _number_per_s(r.accepted_per_s),
+           "accepted_per_s", "right", descending=True),
+    Column("open", "OPEN", "connections that came in and are open", 6, 2, lambda r, _: _known(r.open), "open", "right",
+           descending=True),
+    Column("group", "GROUP", "number of its SO_REUSEPORT group", 5, 6, lambda r, _: _number(r.reuseport), "reuseport",
+           "right"),
+    Column("opened", "OPENED", "when it began to listen; > before nettop started", 8, 5,
+           lambda r, _: "> start" if r.opened_before_start else human.clock(r.opened_at), "opened_at", descending=True),
+    Column("closed", "CLOSED", "when it ended", 8, 7,
+           lambda r, _: "unseen" if r.closed and r.closed_at is None else human.clock(r.closed_at), "closed_at",
+           descending=True),
+)  # fmt: skip
+
+
 COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     DNS: DNS_COLUMNS,
     CONNECTIONS: CONNECTION_COLUMNS,
     PROCESSES: PROCESS_COLUMNS,
     HOSTS: HOST_COLUMNS,
     UDP: UDP_COLUMNS,
+    LISTENERS: LISTENER_COLUMNS,
 }
 """Those of each kind of rows."""

@@ -4,14 +4,16 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, UDP, AnyRow, Kind
 from nettop.model.rows import (
     DECIDES,
     Connection,
     DnsQuery,
+    Listener,
     OtherTotals,
     Process,
     Reasons,
@@ -86,13 +88,21 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(
         f"Process {row.pid} {row.comm}",
         facts,
-        {kind: _owned(kind, row, snapshot) for kind in IN_SNAPSHOT if kind not in (PROCESSES, HOSTS)},
+        {
+            kind: owned
+            for kind in IN_SNAPSHOT
+            if kind not in (PROCESSES, HOSTS) and ((owned := _owned(kind, row, snapshot)) or kind is not LISTENERS)
+        },
     )
 
 
 def _owned(kind: Kind[Any], owner: Process, snapshot: Snapshot) -> tuple[Any, ...]:
     who = owner.pid, owner.start_time
-    return tuple(row for row in kind.rows_of(snapshot) if (row.pid, row.process_start_time) == who)
+    return tuple(row for row in kind.rows_of(snapshot) if (row.pid, row.process_start_time) == who or _holds(who, row))
+
+
+def _holds(who: tuple[int, datetime], row: AnyRow) -> bool:
+    return isinstance(row, Listener) and who in {(holder.pid, holder.process_start_time) for holder in row.holders}
 
 
 def _command(row: Process) -> str:
@@ -323,6 +333,63 @@ def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(f"DNS query {row.id}", tuple(facts), {CONNECTIONS: led_to})
 
 
+def _listener(row: Listener, snapshot: Snapshot, _context: Context) -> Detail:
+    opened = "before nettop started" if row.opened_before_start else human.timestamp(row.opened_at)
+    closed = "its end was not seen" if row.closed_at is None else human.timestamp(row.closed_at)
+    full = ": full, nobody else gets in" if row.full and not row.closed else ""
+    before = f", and {human.count(row.drops_before_start)} before nettop started" if row.drops_before_start else ""
+    facts = (
+        ("listens on", endpoint(row.address, row.port)),
+        ("process", _owner_text(row.pid, row.comm)),
+        ("owner is", "seen to listen" if row.owner == "exact" else _OWNERS[row.owner]),
+        ("held by", _holders(row)),
+        ("netns", str(row.netns)),
+        ("opened", opened),
+        ("closed", closed if row.closed else "still listening"),
+        ("accept queue", f"{row.queue} waiting, limit {row.queue_limit}{full}"),
+        ("SYN queue", f"{row.syn_queue} handshakes under way"),
+        ("drops", f"{human.count(row.drops)} SYNs and handshakes refused{before}; {row.drops_per_s:g} per second now"),
+        ("accepted", _accepted(row)),
+        ("open", _SHARED_PORT if row.open is None else f"{human.count(row.open)} connections"),
+        ("reuseport", _reuseport(row, snapshot)),
+    )
+    came_in = tuple(connection for connection in snapshot.connections if _came_through(connection, row))
+    return Detail(f"Listener {row.id}", facts, {CONNECTIONS: came_in})
+
+
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - nobody binds to it
+_SHARED_PORT = "unknown: other sockets listen on the same address and port"
+
+
+def _holders(row: Listener) -> str:
+    named = ", ".join(_owner_text(holder.pid, holder.comm) for holder in row.holders)
+    return f"{named} and {row.holders_cut} more" if row.holders_cut else named or "no process"
+
+
+def _accepted(row: Listener) -> str:
+    if row.accepted is None or row.accepted_per_s is None:
+        return _SHARED_PORT
+    return f"{human.count(row.accepted)} connections; {row.accepted_per_s:g} per second now"
+
+
+def _reuseport(row: Listener, snapshot: Snapshot) -> str:
+    if row.reuseport is None:
+        return "no"
+    sockets = sum(other.reuseport == row.reuseport and not other.closed for other in snapshot.listeners)
+    return f"group {row.reuseport}, {sockets} socket{'' if sockets == 1 else 's'}"
+
+
+def _came_through(connection: Connection, row: Listener) -> bool:
+    """Whether it came in on this address and port while the listener was there."""
+    if connection.direction == "outbound" or connection.netns != row.netns or connection.local.port != row.port:
+        return False
+    if row.address not in (*_EVERY_ADDRESS, connection.local.address):
+        return False
+    if row.opened_at is not None and (connection.opened_at is None or connection.opened_at < row.opened_at):
+        return False
+    return row.closed_at is None or connection.opened_at is None or connection.opened_at <= row.closed_at
+
+
 def _status(row: DnsQuery) -> str:
     if row.status == "refused":
         return "refused: the program was told at once that nobody serves there (ICMP)"
@@ -428,4 +495,5 @@ _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     PROCESSES: _process,
     HOSTS: _host,
     UDP: _udp,
+    LISTENERS: _listener,
 }

@@ -36,7 +36,7 @@ STRINGS = tuple(HOSTILE.values())
 SHORT = tuple(text for text in STRINGS if len(text) < 1000)
 
 
-def hostile_rows(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection, rows.Process]:
+def hostile_rows(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection, rows.Process, rows.Listener]:
     """One row of each kind, of which every text is this."""
     endpoint = rows.Endpoint(address=evil, port=1)
     remote = rows.RemoteEndpoint(address=evil, port=1, name=evil, name_source="process")
@@ -47,15 +47,19 @@ def hostile_rows(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection
         id=number, qname=evil, qtype=evil, rcode=evil, server=endpoint, client=endpoint, answers=(answer,) * 3,
         unparsed=evil, **who,
     )  # fmt: skip
-    return asked, builders.connection(id=number, local=endpoint, remote=remote, **who), builders.process(**who, **paths)
+    connection = builders.connection(id=number, local=endpoint, remote=remote, **who)
+    holder = rows.Holder(pid=number, process_start_time=builders.BASE, comm=evil)
+    listener = builders.listener(id=number, address=evil, holders=(holder,) * 3, **who)
+    return asked, connection, builders.process(**who, **paths), listener
 
 
 def hostile_snapshot(texts: tuple[str, ...] = STRINGS) -> Snapshot:
     """Everything in it is hostile, with nothing made printable on the way."""
-    dns, connections, processes = zip(*(hostile_rows(*each) for each in enumerate(texts, 1)), strict=True)
+    dns, connections, processes, listeners = zip(*(hostile_rows(*each) for each in enumerate(texts, 1)), strict=True)
     everything = "".join(SHORT)
     return snapshot(
-        dns, connections, processes, scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
+        dns, connections, processes, listeners=listeners,
+        scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
         host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
         losses=rows.Losses(perf_buffer={everything: 1}, evicted={everything: 1}),
     )  # fmt: skip
@@ -81,7 +85,7 @@ def test_panes(size: tuple[int, int]) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         seen.look(pilot)
-        for pane in "123":
+        for pane in "1236":
             await pilot.press(pane, "home")
             for _ in range(4):
                 await pilot.press("pagedown")
@@ -114,7 +118,7 @@ def test_details() -> None:
     seen = Seen()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "123":
+        for pane in "1236":
             await pilot.press(pane, "home")
             for _ in range(3):
                 await pilot.press("enter")
@@ -236,7 +240,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         driver = pilot.app._driver
         assert driver is not None
         monkeypatch.setattr(driver, "write", copied.append)
-        for pane in "123":
+        for pane in "1236":
             await pilot.press(pane, "home")
             for _ in texts:
                 await pilot.press("y", "down")
@@ -244,7 +248,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
     play(steps, FakeFeed(hostile_snapshot(texts)), (120, 40))
     clipboards = [said for said in copied if said.startswith("\x1b]52;c;")]
-    assert len(clipboards) == 3 * len(texts)
+    assert len(clipboards) == 4 * len(texts)
     comms = set()
     for said in clipboards:
         assert said.endswith("\a")
@@ -284,7 +288,7 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
     time.tzset()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "123":
+        for pane in "1236":
             await pilot.press(pane, "enter")
             await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
             await pilot.press("escape", "s", "S", "f", "escape", "c", "escape")

@@ -10,14 +10,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nettop.model.rows import Connection, OtherTotals, UdpTotals
+from nettop.model.rows import Connection, Listener, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
 from tests.live.lab import (
@@ -40,7 +40,8 @@ from tests.live.lab import (
 from tests.live.truth import owners
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
-ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, TURNS, CLOSED = 7001, 7002, 7004, 7007, 7008, 7009, 7010, 7999
+ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, TURNS, FULL = 7001, 7002, 7004, 7007, 7008, 7009, 7010, 7011
+CLOSED = 7999
 OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
 SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
 
@@ -368,6 +369,32 @@ def test_datagrams_that_a_socket_refuses(lab: Lab, tmp_path: Path) -> None:
     (fact,) = [each["process"] for each in facts if "process" in each]
     expected = UdpTotals(rx_bytes=fact["udp_rx_bytes"], rx_dropped=fact["udp_rx_dropped"])
     lab.watch.until(lambda _: udp_of(lab, slow.pid) == expected, f"it to have received {expected}", PATIENCE_S)
+
+
+def test_a_listener_whose_queue_is_full(lab: Lab) -> None:
+    def until(wanted: Callable[[Listener], bool], what: str) -> Listener:
+        def rows(snapshot: Snapshot) -> list[Listener]:
+            return [row for row in snapshot.listeners if row.port == FULL and wanted(row)]
+
+        (row,) = rows(lab.watch.until(lambda snapshot: bool(rows(snapshot)), what, PATIENCE_S))
+        return row
+
+    server = lab.near.play(programs.tcp_listen, address="127.0.0.1", port=FULL, backlog=1)
+    assert server.hear(PATIENCE_S) == []
+    client = started(lab.near.play(programs.tcp_knock, address="127.0.0.1", port=FULL, times=4), "knocked")
+    row = until(lambda row: row.full and row.drops >= 2, "a full queue that drops")
+    assert (row.queue, row.queue_limit, row.pid, row.comm, row.owner) == (2, 1, server.pid, "keeper", "exact")
+    assert [holder.pid for holder in row.holders] == [server.pid]
+    server.say(4)
+    assert server.hear(PATIENCE_S) == "accepted"
+    until(lambda row: (row.accepted, row.open, row.queue) == (4, 4, 0), "all four, which try again")
+    client.say("leave")
+    client.end(PATIENCE_S)
+    server.say("stop")
+    assert server.hear(PATIENCE_S) == "stopped"
+    server.say("end")
+    server.end(PATIENCE_S)
+    until(lambda row: (row.closed, row.accepted) == (True, 4), "its end")
 
 
 def test_a_socket_whose_owner_has_ended(lab: Lab) -> None:

@@ -517,6 +517,49 @@ def tcp_many(address: str, port: int, connections: int) -> None:
         tcp.close()
 
 
+def tcp_listen(address: str, port: int, backlog: int, workers: int = 0, how: str = "") -> None:
+    """Listen; so many children hold the socket too. Accept as many as told, keeping them; "stop" ends it all.
+
+    `how` is "mptcp" or "reuseport".
+    """
+    rename("keeper")
+    protocol = IPPROTO_MPTCP if how == "mptcp" else 0
+    listener = socket.socket(family_of(address), socket.SOCK_STREAM, protocol)
+    if how == "reuseport":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((address, port))
+    listener.listen(backlog)
+    parent = os.getpid()
+    children = []
+    for _ in range(workers):
+        child = os.fork()
+        if child == 0:
+            while os.getppid() == parent:
+                time.sleep(0.05)
+            os._exit(0)
+        children.append(child)
+    say(children)
+    accepted = []
+    while (told := hear()) != "stop":
+        accepted += [listener.accept()[0] for _ in range(told)]
+        say("accepted")
+    listener.close()
+    say("stopped")
+    hear()
+
+
+def tcp_knock(address: str, port: int, times: int) -> None:
+    """Begin to connect so often, without waiting for an answer; hold all until told."""
+    knocking = []
+    for _ in range(times):
+        tcp = socket.socket(family_of(address), socket.SOCK_STREAM)
+        tcp.setblocking(False)
+        tcp.connect_ex((address, port))
+        knocking.append(tcp)
+    say("knocked")
+    hear()
+
+
 def tcp_until_timeout(address: str, port: int, user_timeout_ms: int) -> None:
     """Once told that the far end is gone, send into the void; says the error that ends it."""
     with socket.create_connection((address, port), timeout=20) as tcp:

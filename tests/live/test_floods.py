@@ -130,6 +130,8 @@ def test_connections(where: Namespace, server: Program) -> None:
     assert (asked.opened, asked.accepted, asked.active, asked.failed) == (CONNECTIONS, 0, 0, 0)
     assert (served.opened, served.accepted, served.active, served.failed) == (0, CONNECTIONS, 0, 0)
     assert asked.tx_bytes == asked.rx_bytes == served.tx_bytes == served.rx_bytes == 16 * CONNECTIONS
+    (listener,) = [row for row in snapshot.listeners if row.port == PORT]
+    assert (listener.pid, listener.accepted, listener.open) == (server.pid, CONNECTIONS, 0)
     rows = [*connections_of(snapshot, client), *connections_of(snapshot, server)]
     assert len(rows) + snapshot.losses.unlisted["connections"] == 2 * CONNECTIONS
     assert LISTED <= len(rows) < CONNECTIONS

@@ -124,6 +124,7 @@ def snapshot(
     connections: Sequence[rows.Connection] = (),
     processes: Sequence[rows.Process] = (),
     seconds: float = 60.0,
+    listeners: Sequence[rows.Listener] = (),
     **changes: Any,
 ) -> Snapshot:
     """These rows, so many seconds after the start."""
@@ -139,6 +140,7 @@ def snapshot(
         "processes": tuple(processes),
         "connections": tuple(connections),
         "dns": tuple(dns),
+        "listeners": tuple(listeners),
     }
     return Snapshot(**fields | changes)
 
@@ -203,6 +205,14 @@ def closed(number: int, comm: str, name: str | None, end: str | None = "normal",
         "connect_ms": 25.0 if end in ("normal", None) else None,
     }  # fmt: skip
     return connection(number, comm, name, **over | changes)
+
+
+def listener(number: int, comm: str, **changes: Any) -> rows.Listener:
+    """Began to listen at so many seconds."""
+    holder = rows.Holder(**_of(comm))
+    return builders.listener(
+        **{"id": number, "opened_at": builders.at(number), "holders": (holder,), **_of(comm)} | changes
+    )
 
 
 LOSSES = rows.Losses(
@@ -274,6 +284,17 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         process("バックアップ", exited_at=builders.at(30), tcp=rows.TcpTotals(opened=1)),
         process("deploy🚀", tx_bytes=88_000, tcp=rows.TcpTotals(active=1)),
     )  # fmt: skip
+    workers = tuple(rows.Holder(pid=pid, process_start_time=builders.at(-pid), comm="nginx") for pid in (900, 901, 902))
+    listeners = (
+        listener(
+            1, "nginx", holders=workers, port=443, queue=512, drops=380, drops_per_s=38.0, syn_queue=12,
+            accepted=12_000, accepted_per_s=210.0, open=1_200, opened_before_start=True, opened_at=None,
+        ),
+        listener(2, "unbound", address="::", family="ipv6", port=53, queue_limit=10, accepted=14, open=2, reuseport=1,
+                 accepted_per_s=2.0),
+        listener(3, "deploy🚀", address="127.0.0.1", port=8080, queue=3, queue_limit=9, drops=17, accepted=None,
+                 accepted_per_s=None, open=None, closed=True, closed_at=builders.at(40)),
+    )  # fmt: skip
     hosts = (
         host("198.51.100.1", "curl", name="www.example.com", name_source="process", connections=1, rx_bytes=70_321,
              tx_bytes=517, rx_bytes_per_s=70_000.0, srtt_ms=11.4, tx_packets=60, rx_packets=64, rx_packets_per_s=55.0),
@@ -291,7 +312,9 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         flow(3, "chromium", None, 0, socket=2, tx_bytes=12, tx_packets=None, rx_packets=None),
         flow(4, "バックアップ", "198.51.100.9", 4433, closed=True),
     )
-    return snapshot(dns, connections, processes, seconds, **{"hosts": hosts, "udp": udp, **changes})
+    return snapshot(
+        dns, connections, processes, seconds, **{"listeners": listeners, "hosts": hosts, "udp": udp, **changes}
+    )
 
 
 def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:

@@ -9,13 +9,22 @@ from rich.cells import cell_len
 
 from nettop.model import rows
 from nettop.tui.table import cell
-from nettop.view.columns import CONNECTION_COLUMNS, DNS_COLUMNS, GAP_CELLS, PROCESS_COLUMNS, Column, Context, fit
+from nettop.view.columns import (
+    CONNECTION_COLUMNS,
+    DNS_COLUMNS,
+    GAP_CELLS,
+    LISTENER_COLUMNS,
+    PROCESS_COLUMNS,
+    Column,
+    Context,
+    fit,
+)
 from nettop.view.panes import PANES, sort
 from tests import builders
 from tests.tui.scene import busy
 
 NOW = Context(builders.at(60))
-ALL: list[tuple[Column[Any], ...]] = [DNS_COLUMNS, CONNECTION_COLUMNS, PROCESS_COLUMNS]
+ALL: list[tuple[Column[Any], ...]] = [DNS_COLUMNS, CONNECTION_COLUMNS, PROCESS_COLUMNS, LISTENER_COLUMNS]
 
 
 def said(column: str, row: Any, context: Context = NOW) -> str:
@@ -343,3 +352,33 @@ def test_names_sort_by_their_numbers_and_without_regard_to_case() -> None:
     assert sorted_by("name", "dns", queries) == ["api.example", "DB9.example", "db10.example", "(unknown)"]
     users = [builders.process(uid=uid, user=user) for uid, user in ((1000, None), (999, None), (5, "ada"))]
     assert sorted_by("user", "processes", users) == ["999", "1000", "ada"]
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "said"),
+    [
+        ("address", {}, "0.0.0.0:80"),
+        ("address", {"address": "::"}, "[::]:80"),
+        ("comm", {}, "nginx"),
+        ("comm", {"holders_cut": 3}, "nginx +3"),
+        ("comm", {"pid": None, "comm": None, "holders": ()}, "-"),
+        ("queue", {"queue": 511}, "511/511"),
+        ("queue", {"queue": 512}, "! 512/511"),
+        ("queue", {"queue": 512, "closed": True}, "512/511"),
+        ("drops", {}, "-"),
+        ("drops", {"drops": 17}, "17"),
+        ("drops", {"drops": 17, "drops_per_s": 2.0}, "! 17"),
+        ("drop_rate", {"drops_per_s": 2.5}, "2.5"),
+        ("accepted", {"accepted": None}, "?"),
+        ("accept_rate", {"accepted_per_s": None}, "?"),
+        ("accept_rate", {"accepted_per_s": 12345.6}, "12346"),
+        ("open", {"open": 0}, "-"),
+        ("open", {"open": None}, "?"),
+        ("opened", {"opened_before_start": True}, "> start"),
+        ("closed", {"closed": True}, "unseen"),
+        ("closed", {}, "-"),
+    ],
+)
+def test_listeners(key: str, changes: dict[str, Any], said: str) -> None:
+    column = next(column for column in LISTENER_COLUMNS if column.key == key)
+    assert column.text(builders.listener(**changes), NOW) == said

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS, UDP
+from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, UDP
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail, unit_or_container
 from nettop.view.panes import newest
@@ -290,3 +290,47 @@ def test_a_flow() -> None:
     assert [each["state"] for each in said] == ["open", "open", "open", "ended"]
     assert said[2]["datagrams"] == "unknown sent, unknown received"
     assert "17 datagrams refused" in said[0]["datagrams"]
+
+
+def test_a_listener() -> None:
+    seen = busy()
+    nginx, _, ended = seen.listeners
+    shown = detail(nginx, seen, NOW)
+    said = facts(shown)
+    assert said["listens on"] == "0.0.0.0:443"
+    assert said["owner is"] == "seen to listen"
+    assert said["held by"] == "900 nginx, 901 nginx, 902 nginx"
+    assert said["accept queue"] == "512 waiting, limit 511: full, nobody else gets in"
+    assert said["drops"] == "380 SYNs and handshakes refused; 38 per second now"
+    assert said["accepted"] == "12,000 connections; 210 per second now"
+    assert (said["opened"], said["closed"], said["reuseport"]) == ("before nettop started", "still listening", "no")
+    said = facts(detail(ended, seen, NOW))
+    assert said["accepted"] == said["open"] == "unknown: other sockets listen on the same address and port"
+    assert said["closed"].startswith("2026-03-01 12:00:40")
+    assert facts(detail(seen.listeners[1], seen, NOW))["reuseport"] == "group 1, 1 socket"
+
+
+def test_what_came_in_through_a_listener() -> None:
+    inside = rows.Endpoint(address="192.0.2.1", port=80)
+    came_in = connection(1, "nginx", None, direction="inbound", local=inside)
+    others = (
+        connection(2, "nginx", None, direction="inbound", local=rows.Endpoint(address="192.0.2.1", port=81)),
+        connection(3, "nginx", None, direction="outbound", local=inside),
+        connection(4, "nginx", None, direction="inbound", local=inside, netns=7),
+        connection(5, "nginx", None, direction="inbound", local=inside, opened_at=builders.at(0.5)),
+        connection(6, "nginx", None, direction="inbound", local=inside, opened_at=builders.at(50)),
+    )
+    row = builders.listener(opened_at=builders.at(1), closed=True, closed_at=builders.at(40))
+    seen = snapshot(connections=[came_in, *others], listeners=[row])
+    assert detail(row, seen, NOW).related == {CONNECTIONS: (came_in,)}
+    elsewhere = builders.listener(address="192.0.2.2")
+    assert detail(elsewhere, seen, NOW).related == {CONNECTIONS: ()}
+
+
+def test_a_process_has_the_listeners_that_it_holds() -> None:
+    seen = busy()
+    nginx, dns, _ = seen.listeners
+    assert detail(process("nginx"), seen, NOW).related[LISTENERS] == (nginx,)
+    assert detail(process("nginx", pid=902, start_time=builders.at(-902)), seen, NOW).related[LISTENERS] == (nginx,)
+    assert detail(process("unbound"), seen, NOW).related[LISTENERS] == (dns,)
+    assert LISTENERS not in detail(process("curl"), seen, NOW).related

@@ -233,7 +233,7 @@ async def _previous_pane(pilot: Pilot[None], key: str) -> None:
 
 @case(*(f"pane.{kind.name}" for kind in KINDS))
 async def _pane(pilot: Pilot[None], key: str) -> None:
-    for other in "12345":
+    for other in "123456":
         await pilot.press(other, key)
         assert main(pilot).active == KINDS[int(key) - 1].name
         assert table(pilot, main(pilot).active).has_focus

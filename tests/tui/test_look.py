@@ -53,11 +53,11 @@ def test_columns_hold_in_details_too(tmp_path: Path) -> None:
             "connections": ["end", "remote"],
             "dns": ["name"],
             "udp": ["remote"],
+            "listeners": ["queue"],
         }
 
-    play_with(
-        'connections.columns = ["end", "remote"]\ndns.columns = ["name"]\nudp.columns = ["remote"]', steps, tmp_path
-    )
+    columns = 'connections.columns = ["end", "remote"]\ndns.columns = ["name"]\nudp.columns = ["remote"]'
+    play_with(f'{columns}\nlisteners.columns = ["queue"]', steps, tmp_path)
 
 
 @pytest.mark.parametrize(

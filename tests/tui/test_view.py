@@ -181,8 +181,8 @@ def test_losses_in_words() -> None:
 
 
 def test_newest_ids() -> None:
-    assert newest_ids(snapshot()) == {"dns": 0, "connections": 0, "udp": 0}
-    assert newest_ids(busy()) == {"dns": 9, "connections": 10, "udp": 4}
+    assert newest_ids(snapshot()) == {"dns": 0, "connections": 0, "udp": 0, "listeners": 0}
+    assert newest_ids(busy()) == {"dns": 9, "connections": 10, "udp": 4, "listeners": 3}
 
 
 class TestTraffic:

@@ -206,6 +206,7 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
         "nettop: the filter term 'state:closed' does not apply to dns and is ignored for them.\n"
         "nettop: the filter term 'state:closed' does not apply to hosts and is ignored for them.\n"
         "nettop: the filter term 'state:closed' does not apply to udp and is ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to listeners and is ignored for them.\n"
     )
 
 
@@ -218,7 +219,7 @@ def test_replay_of_a_filtered_recording_says_so(capfd: pytest.CaptureFixture[str
     code, output, _ = outcome(capfd, "replay", path, "--snapshot", "--filter", "pid:1 | pid:2")
     assert (code, json.loads(output)["filter"]) == (0, "dns:failed (pid:1 | pid:2)")
     not_applied = json.loads(output)["filter_not_applied"]
-    assert not_applied == {name: ["dns:failed"] for name in ("processes", "connections", "hosts", "udp")}
+    assert not_applied == {name: ["dns:failed"] for name in ("processes", "connections", "hosts", "udp", "listeners")}
 
 
 @pytest.mark.parametrize(("command", "recorded"), [("snapshot", None), ("stream", "pid:1"), ("", None)])

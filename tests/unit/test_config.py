@@ -24,7 +24,7 @@ from nettop.model.kinds import KINDS
 from nettop.settings.declared import SETTINGS, THEMES, default_settings, setting
 from nettop.settings.resolve import MAX_CONFIG_BYTES, as_toml, config_path, resolve
 from tests.builders import connection as a_connection
-from tests.builders import dns_query, identity, start, tick, told
+from tests.builders import dns_query, identity, listener, start, tick, told
 
 # one value per setting that is not the default, as config.toml and as the environment have it
 OTHER: dict[str, tuple[str, str, Any]] = {
@@ -46,9 +46,12 @@ OTHER: dict[str, tuple[str, str, Any]] = {
     "history.hosts": ("700", "700", 700),
     "history.udp": ("600", "600", 600),
     "processes.sort": ('"comm asc"', "comm asc", "comm asc"),
+    "listeners.columns": ('["address", "queue"]', "address, queue", ("address", "queue")),
+    "listeners.sort": ('"queue"', "queue", "queue"),
     "history.dns": ("100", "100", 100),
     "history.connections": ("1_000_000", "1000000", 1_000_000),
     "history.processes": ("500", "500", 500),
+    "history.listeners": ("700", "700", 700),
     "keys": ('{ "pause" = "p, f5" }', "", {"pause": "p, f5"}),
 }
 
@@ -383,13 +386,14 @@ def long_recording(tmp_path: Path) -> Path:
             told(dns_query(id=number)),
             told(a_connection(id=number, state="closed", end="normal")),
             told(identity(pid=10_000 + number, exited_at=tick(1).time)),
+            told(listener(id=number, closed=True)),
         ]
     path = tmp_path / "recording"
     path.write_bytes(b"".join(map(event_json, [*events, tick(2)])))
     return path
 
 
-@pytest.mark.parametrize("table", ["dns", "connections", "processes"])
+@pytest.mark.parametrize("table", ["dns", "connections", "processes", "listeners"])
 def test_history_bounds_what_is_kept(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, long_recording: Path, table: str
 ) -> None:

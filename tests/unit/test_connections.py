@@ -8,6 +8,7 @@ from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint, TcpState
 from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended, is_over
+from nettop.tracking.listeners import ListenerTracker
 from nettop.tracking.names import NameTable
 from tests.builders import (
     CLIENT_ADDRESS,
@@ -33,9 +34,25 @@ ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH = 110, 111, 112, 113
 PASS = ns(2)
 
 
-def tracker(names: NameTable | None = None) -> ConnectionTracker:
+class Subject(ConnectionTracker):
+    """With the listeners that the connections come in through."""
+
+    def __init__(self, names: NameTable) -> None:
+        self.listeners = ListenerTracker(CLOCK)
+        super().__init__(CLOCK, names, self.listeners)
+
+    def listener(self, record: SocketRecord, pass_ns: int) -> None:
+        self.listeners.found(record, pass_ns)
+
+    def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
+        output = super().finish_pass(pass_ns, complete, rates, is_last)
+        self.listeners.finish_pass(pass_ns, complete, rates)
+        return output
+
+
+def tracker(names: NameTable | None = None) -> Subject:
     """One whose last pass was a second before PASS."""
-    subject = ConnectionTracker(CLOCK, names or NameTable())
+    subject = Subject(names or NameTable())
     subject.finish_pass(ns(1), complete=False)
     return subject
 
@@ -159,7 +176,7 @@ def test_an_owner_once_known_is_not_forgotten() -> None:
     subject = tracker()
     subject.listener(listener_record(), PASS)
     subject.live(accepted_record(), PASS)
-    subject.ended(listener_record(closed=1))
+    subject.listeners.ended(listener_record(closed=1))
     row = only(subject.live(accepted_record(), ns(3)))
     assert (row.pid, row.owner) == (NGINX.pid, "listener")
 
@@ -244,10 +261,6 @@ def test_a_listener_without_an_owner_lends_none() -> None:
     subject = tracker()
     subject.listener(listener_record(**without_owner()), PASS)
     assert only(subject.live(accepted_record(), PASS)).owner == "unknown"
-
-
-def test_a_listener_is_no_row_when_it_closes() -> None:
-    assert tracker().ended(listener_record(closed=1)) == []
 
 
 def test_the_listener_does_not_own_what_went_out() -> None:
@@ -542,8 +555,7 @@ def test_a_listener_that_a_whole_pass_did_not_find_is_gone() -> None:
 def test_a_listener_that_has_ended_owns_nothing_that_comes_later() -> None:
     subject = tracker()
     subject.listener(listener_record(), PASS)
-    assert subject.ended(listener_record(closed=1, time_ns=ns(2.5))) == []
-    assert not subject.owned_by({NGINX})
+    subject.listeners.ended(listener_record(closed=1, time_ns=ns(2.5)))
     subject.finish_pass(ns(3), complete=False)
     assert only(subject.live(accepted_record(), ns(4))).owner == "unknown"
 
@@ -567,7 +579,7 @@ def test_an_end_without_owner_waits_for_who_holds_its_listener_now() -> None:
 def test_an_end_without_owner_is_of_the_listener_that_has_ended_since() -> None:
     subject = tracker()
     subject.ended(accepted_record(closed=1))
-    subject.ended(listener_record(closed=1))
+    subject.listeners.ended(listener_record(closed=1))
     assert only(subject.finish_pass(PASS, complete=False)).owner == "listener"
     assert only(subject.live(accepted_record(socket=5), ns(4))).owner == "unknown"
 
@@ -577,7 +589,7 @@ def test_what_a_process_has_is_known() -> None:
     subject.live(socket_record(), PASS)
     subject.listener(listener_record(), PASS)
     assert subject.owned_by({CURL})
-    assert subject.owned_by({NGINX})
+    assert subject.listeners.owned_by({NGINX})
     assert not subject.owned_by({ProcessKey(1, 1)})
 
 
@@ -850,5 +862,5 @@ def test_a_listener_on_both_ports_says_nothing_of_an_older_connection() -> None:
     for number, port in enumerate((443, 40_000)):
         subject.listener(listener_record(local_port=port, socket=0xFFFF_8880_0000_2000 + 64 * number), PASS)
     assert only(subject.live(socket_record(**OLDER), PASS)).waits_for is None
-    subject.ended(listener_record(local_port=443, socket=0xFFFF_8880_0000_2000))
+    subject.listeners.ended(listener_record(local_port=443, socket=0xFFFF_8880_0000_2000))
     assert only(subject.live(socket_record(time_ns=ns(3), **OLDER), ns(3))).waits_for == "none"

@@ -216,7 +216,9 @@ def test_an_event_comes_back_as_it_was(event: events.AnyEvent) -> None:
 
 def test_an_event_names_its_type() -> None:
     kinds = [json.loads(event_json(event))["type"] for event in a_recording()]
-    assert list(dict.fromkeys(kinds)) == ["start", "process", "dns", "connection", "tick", "udp", "losses", "end"]
+    assert list(dict.fromkeys(kinds)) == [
+        "start", "process", "dns", "connection", "tick", "udp", "listener", "losses", "end",
+    ]  # fmt: skip
 
 
 def test_times_are_rfc_3339_in_utc_with_microseconds() -> None:

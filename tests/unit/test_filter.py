@@ -9,8 +9,18 @@ from msgspec.structs import replace
 
 from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, AnyRow, Kind
-from nettop.model.rows import Answer, Connection, DnsQuery, Endpoint, RemoteEndpoint, TurnLatency, Turns
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.rows import (
+    Answer,
+    Connection,
+    DnsQuery,
+    Endpoint,
+    Holder,
+    Listener,
+    RemoteEndpoint,
+    TurnLatency,
+    Turns,
+)
 from nettop.model.store import replayed
 from tests.builders import (
     BASE,
@@ -19,6 +29,7 @@ from tests.builders import (
     at,
     connection,
     dns_query,
+    listener,
     process,
     remote_host,
     tick,
@@ -247,6 +258,44 @@ def test_queries(expression: str, row: DnsQuery, passed: bool) -> None:
     assert passes(DNS, expression, row) is passed
 
 
+WORKER = Holder(pid=901, process_start_time=at(0), comm="worker")
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("listen:80", listener(), True),
+        ("listen:79-81", listener(), True),
+        ("listen:443", listener(), False),
+        ("-listen:443", listener(), True),
+        ("listen:full", listener(queue=512), True),
+        ("listen:FULL", listener(queue=511), False),
+        ("full", listener(queue=512), True),
+        ("full", listener(queue=511), False),
+        ("full", listener(comm="fullerene"), True),
+        ("port:80", listener(), True),
+        ("port:81", listener(), False),
+        ("pid:900", listener(), True),
+        ("pid:901", listener(), False),
+        ("pid:901", listener(holders=(WORKER,)), True),
+        ("comm:work*", listener(holders=(WORKER,)), True),
+        ("comm:work*", listener(), False),
+        ("worker", listener(holders=(WORKER,)), True),
+        ("nginx", listener(pid=None, comm=None, holders=()), False),
+        ("host:0.0.0.0", listener(), True),
+        ("host:0.0.0.0:80", listener(), True),
+        ("host:0.0.0.0:81", listener(), False),
+        ("host:[::]:80", listener(address="::"), True),
+        ("host:10.0.0.0/8", listener(address="10.1.2.3"), True),
+        ("10.1", listener(address="10.1.2.3"), True),
+        ("netns:4026531840", listener(), True),
+        ("netns:1", listener(), False),
+    ],
+)
+def test_listeners(expression: str, row: Listener, passed: bool) -> None:
+    assert passes(LISTENERS, expression, row) is passed
+
+
 @pytest.mark.parametrize(
     ("expression", "not_applied"),
     [
@@ -254,13 +303,14 @@ def test_queries(expression: str, row: DnsQuery, passed: bool) -> None:
         ("pid:1 comm:a netns:1 word", {}),
         ("port:53", {"processes": ("port:53",), "hosts": ("port:53",)}),
         ("host:a", {"processes": ("host:a",)}),
-        ("user:ada", dict.fromkeys(("connections", "dns", "hosts", "udp"), ("user:ada",))),
-        ("-state:closed", dict.fromkeys(("processes", "dns", "hosts", "udp"), ("-state:closed",))),
-        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp"), ("end:refused",))),
-        ("scope:public", dict.fromkeys(("processes", "connections", "dns", "udp"), ("scope:public",))),
+        ("user:ada", dict.fromkeys(("connections", "dns", "hosts", "udp", "listeners"), ("user:ada",))),
+        ("-state:closed", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("-state:closed",))),
+        ("listen:443", dict.fromkeys(("processes", "connections", "dns", "hosts", "udp"), ("listen:443",))),
+        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("end:refused",))),
+        ("scope:public", dict.fromkeys(("processes", "connections", "dns", "udp", "listeners"), ("scope:public",))),
         (
             'dns:failed | type:"A" pid:1',
-            dict.fromkeys(("processes", "connections", "hosts", "udp"), ("dns:failed", 'type:"A"')),
+            dict.fromkeys(("processes", "connections", "hosts", "udp", "listeners"), ("dns:failed", 'type:"A"')),
         ),
     ],
 )
@@ -439,6 +489,7 @@ ROWS: dict[Kind[Any], Any] = {
     PROCESSES: process(),
     CONNECTIONS: connection(),
     DNS: answered(),
+    LISTENERS: listener(),
     UDP: udp_socket(),
     HOSTS: remote_host(),
 }
@@ -492,8 +543,8 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
-        "pid", "comm", "user", "netns", "port", "host", "state", "close-wait", "end", "drop", "dns", "wait", "answer",
-        "scope", "type",
+        "pid", "comm", "user", "netns", "port", "host", "listen", "state", "close-wait", "end", "drop", "dns", "wait",
+        "answer", "scope", "type",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
@@ -608,13 +659,16 @@ def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alterna
 def test_a_filter_upon_a_filter_names_both() -> None:
     once = Filter("dns:failed").apply(replayed(a_recording()).snapshot())
     assert once.filter == "dns:failed"
-    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp"}
+    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp", "listeners"}
     assert Filter("").apply(once) == once
     assert Filter("dns:failed").apply(once).filter == "dns:failed"
     twice = Filter("pid:1 port:5").apply(once)
     assert twice.filter == "dns:failed pid:1 port:5"
     without_ports = dict.fromkeys(("processes", "hosts"), ("dns:failed", "port:5"))
-    assert twice.filter_not_applied == {**without_ports, **dict.fromkeys(("connections", "udp"), ("dns:failed",))}
+    assert twice.filter_not_applied == {
+        **without_ports,
+        **dict.fromkeys(("connections", "udp", "listeners"), ("dns:failed",)),
+    }
     assert Filter("pid:1 | pid:2").apply(once).filter == "dns:failed (pid:1 | pid:2)"
 
 

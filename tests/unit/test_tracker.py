@@ -160,7 +160,7 @@ def test_counters_of_what_was_lost() -> None:
 
 def test_what_is_counted_only_comes_after_who_did_it() -> None:
     subject = tracker()
-    key = abi.UnlistedKey(CURL.start_boot_ns, CURL.pid, netns=7, generation=1)
+    key = abi.UnlistedKey(CURL.start_boot_ns, CURL.pid, netns=7, generation=1, port=0, family=0)
     counts = abi.Unlisted(
         owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
         answered=4, failed=3, udp_tx_bytes=11, udp_rx_bytes=12, udp_rx_dropped=1, opened=2, accepted=1,
