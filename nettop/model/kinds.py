@@ -435,7 +435,7 @@ LISTENERS: Kind[Listener] = Kind(
     },
 )
 
-KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, HOSTS, UDP, LISTENERS)
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP)
 """In the order of the screen and of the settings."""
 
 KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}
