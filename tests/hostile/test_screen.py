@@ -271,7 +271,12 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FIRST, LAST = "0001-01-01T00:00:00.5Z", "9999-12-31T23:59:59.5Z"
 MOST_INT = 2**63 - 1
-MOST = {("port", "ports", "txid"): 65_535, ("pid", "pids"): 4_194_304, ("_ms", "p50", "max"): 1e15, ("elapsed_s",): 1e12}
+MOST = {
+    ("port", "ports", "txid"): 65_535,
+    ("pid", "pids"): 4_194_304,
+    ("_ms", "p50", "max"): 1e15,
+    ("elapsed_s",): 1e12,
+}
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
