@@ -30,6 +30,15 @@
 #define SOCKET_LISTENER 8
 /* More than one process has sent on it (not TCP), so its bytes have no one owner. A listener: more than one process holds it. */
 #define SOCKET_SHARED 16
+#define SOCKET_REJECTED 32 /* TCP: an ICMP error came while its program was still in connect(): from this host, or from very near */
+#define SOCKET_UNSENT 64   /* TCP: connect() has begun, and made no segment yet */
+#define SOCKET_DENIED 128  /* and a program of another on a cgroup has said no */
+
+/* Of a connect() that has made no segment: what is known of why it failed. */
+#define UNSENT_NO_ROUTE 1
+#define UNSENT_DENIED 2             /* SOCKET_DENIED */
+#define UNSENT_NO_ROUTE_OR_DENIED 3 /* before Linux 6.1 the kernel does not say */
+#define UNSENT_NO_PORT 4            /* every port that it might have used is taken */
 
 /* A process: group leader's name and start, so that threads of any name belong to it and a reused pid does not. */
 struct process_id {
@@ -114,8 +123,9 @@ struct socket_record {
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
 	__u8 peer_closed;  /* TCP: the far end's FIN has come */
-	__u8 pad[4];
-	/* From here on only of TCP: other sockets' events end here. Turns of a connection, since asker is not SPEAKER_NOBODY: bpf/turns.c. */
+	__u8 unsent;       /* TCP, at the end: UNSENT_*, why connect() has made no segment; 0: it has */
+	__u8 pad[3];
+	/* From here on only of TCP: events of others, and of what was never sent, end here. Turns of a connection, since asker is not SPEAKER_NOBODY: bpf/turns.c. */
 	__u64 spoke_ns;    /* when payload of whoever spoke last was sent or received last; 0: nobody was seen to speak */
 	__u64 answers_ns;  /* all answers together, each from the last payload that was asked to the first that was answered */
 	__u32 asked;       /* how often the asking end began to speak; each time but the last was answered */

@@ -604,7 +604,8 @@ static __always_inline void dns_answer_dropped(void *ctx, void *sk)
 
 /*
  * inet_sk_error_report(sk), Linux 5.14 and later: an ICMP error has come to a socket, and whoever waits on it is woken
- * with it: one that is connected, which says what server that was, or that has asked for errors (IP_RECVERR).
+ * with it: one that is connected, which says what server that was, or that has asked for errors (IP_RECVERR). Of TCP see
+ * connect.c.
  */
 int socket_error(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -616,6 +617,8 @@ int socket_error(struct bpf_raw_tracepoint_args *ctx)
 	u32 error = 0;
 
 	LOAD(protocol, sk, OFFSET_sock_sk_protocol);
+	if (protocol == IPPROTO_TCP)
+		note_rejection(sk);
 	if (protocol != IPPROTO_UDP)
 		return 0;
 	LOAD(error, sk, OFFSET_sock_sk_err);

@@ -163,12 +163,15 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		return 0;
 	sk = (void *)*key;
 	owner = entry->owner_certainty;
-	if (entry->protocol != IPPROTO_TCP) {
+	if (entry->protocol == IPPROTO_TCP)
+		READ(state, sk, OFFSET_sock_common_skc_state);
+	else
 		owner |= entry->flags & SOCKET_SHARED; /* whether there is only one */
+	if (entry->protocol != IPPROTO_TCP || (entry->flags & SOCKET_UNSENT && state == TCP_CLOSE)) {
 		if (is_dead(sk))
 			state = TCP_CLOSE;
-	} else {
-		READ(state, sk, OFFSET_sock_common_skc_state);
+		else if (entry->protocol == IPPROTO_TCP) /* it connects at this moment, or has failed, which its release tells */
+			return 0;
 	}
 	record = reporting.lookup(&only);
 	if (!record) /* it always is there */
@@ -238,6 +241,8 @@ static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct proc
 	u32 pid = 0;
 	int error;
 
+	if (known && known->flags & SOCKET_UNSENT) /* who connected is certain */
+		return;
 	if (known && known->owner_certainty != OWNER_UNKNOWN) {
 		READ(pid, task, OFFSET_task_struct_tgid);
 		if (pid == known->owner.pid) {

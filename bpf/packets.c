@@ -459,6 +459,28 @@ int socket_create(struct bpf_sock *sk)
 	return 1;
 }
 
+/* Of TCP only what failed to connect. Multipath TCP is released as a whole: the subflow that tried is behind its socket. */
+static __always_inline void release_unsent(struct bpf_sock *typed, struct socket_record *record)
+{
+	struct socket_entry *entry;
+	u64 key;
+
+	if (typed->protocol == IPPROTO_TCP) {
+		if (typed->state != TCP_CLOSE) /* nearly all */
+			return;
+		key = (u64)context_socket(typed);
+#ifdef OFFSET_mptcp_sock_first
+	} else if (typed->protocol == IPPROTO_MPTCP) {
+		READ(key, context_socket(typed), OFFSET_mptcp_sock_first);
+#endif
+	} else {
+		return;
+	}
+	entry = sockets.lookup(&key);
+	if (entry && entry->flags & SOCKET_UNSENT)
+		report_unsent(typed, key, entry, record);
+}
+
 /* One event per socket that is not TCP's, from its release in the closing process: the only moment that sees every socket end. */
 static __always_inline void observe_release(struct bpf_sock *typed)
 {
@@ -467,8 +489,10 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	u64 key, *last;
 	void *task;
 
-	if (counted_as(typed->type, typed->protocol) == IPPROTO_TCP)
+	if (counted_as(typed->type, typed->protocol) == IPPROTO_TCP) {
+		release_unsent(typed, &record);
 		return;
+	}
 	key = (u64)context_socket(typed);
 	last = released_slot(key);
 	if (last)

@@ -55,6 +55,7 @@ static __always_inline u64 plain_address(struct socket_record *record, void *sk)
 static __always_inline void track_new(void *sk, u64 key, int new_state, struct process_id *self, struct socket_record *record)
 {
 	struct socket_entry *entry = &record->entry;
+	int counted = 0;
 
 	__builtin_memset(entry, 0, sizeof(*entry));
 	entry->netns = netns_of(sk, TYPED);
@@ -68,6 +69,8 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 	if (new_state == TCP_SYN_SENT || new_state == TCP_LISTEN) {
 		if (is_kernel_thread((void *)bpf_get_current_task()))
 			own_subflow(entry, sk);
+		else /* connect.c found no room for it either */
+			counted = new_state == TCP_SYN_SENT;
 		if (!process_in_scope(&entry->owner))
 			return;
 		entry->flags = SOCKET_OUTBOUND;
@@ -84,13 +87,35 @@ static __always_inline void track_new(void *sk, u64 key, int new_state, struct p
 	}
 	/* over whatever stands there: the socket is locked, so that can only be of one whose end was missed */
 	if (sockets.update(&key, entry)) {
-		count_loss(SOCKETS_MAP_FULL, 1);
+		if (!counted)
+			count_loss(SOCKETS_MAP_FULL, 1);
 		return;
 	}
 	if (entry->flags & SOCKET_OUTBOUND)
 		claim_turns_outbound(plain_address(record, sk), entry->seen_ns);
 	else if (new_state == TCP_ESTABLISHED)
 		claim_turns_inbound(plain_address(record, sk), entry->seen_ns);
+}
+
+/*
+ * TCP_SYN_SENT of a connect() whose entry has just been made (connect.c). The local end has not been chosen yet, and the
+ * connection is as old as its first segment.
+ */
+static __always_inline void begin_sending(void *sk, struct socket_entry *entry, struct socket_record *record)
+{
+	entry->flags &= ~(SOCKET_UNSENT | SOCKET_DENIED);
+	entry->opened_ns = bpf_ktime_get_ns();
+	claim_turns_outbound(plain_address(record, sk), entry->seen_ns);
+}
+
+/* Whether connect() found no free port: it has not sent, and the socket has never had both its ends, by which it is found. */
+static __always_inline int found_no_port(void *sk, void *tcp)
+{
+	u32 segments = 0, hash = 0;
+
+	LOAD(segments, tcp, OFFSET_tcp_sock_segs_out);
+	LOAD(hash, sk, OFFSET_sock_common_skc_hash);
+	return !segments && !hash;
 }
 
 static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void *sk, u64 key, u8 old_state,
@@ -140,6 +165,10 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 		read_listener(record, sk, record->entry.kept_dropped);
 	else
 		read_tcp_counters(record, tcp, TYPED);
+	if (old_state == TCP_SYN_SENT && record->owned && found_no_port(sk, tcp)) {
+		record->unsent = UNSENT_NO_PORT;
+		LOAD(record->entry.local_port, sk, OFFSET_sock_common_skc_num);
+	}
 	if (record->entry.flags & SOCKET_OLD && !entry) { /* how much of it passed while nettop ran is not known: none is counted rather than too much */
 		record->entry.kept_tx_bytes = record->tx_bytes;
 		record->entry.kept_rx_bytes = record->rx_bytes;
@@ -222,6 +251,16 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx, st
 	/* TCP_FIN_WAIT1 and TCP_LAST_ACK: the owner closes, also by exit and by kill -9 */
 	LOAD(owned, sk, OFFSET_sock_sk_lock_owned);
 	begins = new_state == TCP_SYN_SENT || new_state == TCP_LISTEN;
+	if (entry && entry->flags & SOCKET_UNSENT) {
+		if (new_state != TCP_LISTEN && old_state != TCP_SYN_RECV) {
+			begin_sending(sk, entry, record);
+			if (new_state == TCP_SYN_SENT)
+				return;
+		} else { /* it failed before: of this socket, or of one whose release was missed */
+			report_unsent(ctx, plain_address(record, sk), entry, record);
+			entry = 0;
+		}
+	}
 	if (begins)
 		identify_current(&self);
 	else if (owned && new_state != TCP_ESTABLISHED)

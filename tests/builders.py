@@ -102,6 +102,7 @@ def socket_record(**changes: Any) -> SocketRecord:
         "state": 1,
         "owned": 0,
         "closed": 0,
+        "unsent": 0,
         "peer_closed": 0,
         "asker": abi.SPEAKER_NOBODY,
         "speaker": abi.SPEAKER_NOBODY,

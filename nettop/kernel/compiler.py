@@ -25,6 +25,7 @@ _SOURCES = (
     "unlisted.c",
     "drops.c",
     "turns.c",
+    "connect.c",
     "tcp.c",
     "dns.c",
     "packets.c",
@@ -73,6 +74,8 @@ _OFFSETS = {
         "skc_net",
         "skc_flags",
         "skc_cookie",
+        "skc_hash",
+        "skc_num",
     ),
     "sock": (
         "sk_type",
@@ -151,6 +154,8 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         {},
     ),
 )
+# Functions of the kernel that only some have, each for what came with it.
+_FUNCTIONS = ("cgroup_common_func_proto",)  # Linux 6.1: bpf_get_retval() in every program on a cgroup
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):
@@ -165,7 +170,7 @@ def ingredients() -> Iterator[str]:
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL))
+    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _FUNCTIONS))
     yield repr([(hook.mechanism, hook.program, hook.since) for hook in HOOKS])
 
 
@@ -322,6 +327,10 @@ def _offsets(btf: Btf) -> Iterator[str]:
     for structures, bits in _OPTIONAL:
         with suppress(BtfError):
             yield from tuple(_layout(btf, structures, bits))
+    for function in _FUNCTIONS:
+        with suppress(BtfError):
+            btf.function(function)
+            yield f"-DKERNEL_HAS_{function}"
 
 
 def _layout(btf: Btf, structures: _Members, bits: _Members) -> Iterator[str]:

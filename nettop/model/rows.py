@@ -37,7 +37,21 @@ TcpState = Literal[
     "listen",
     "closing",
 ]
-End = Literal["normal", "reset-by-peer", "reset-by-us", "refused", "timeout", "given-up", "unreachable", "other"]
+End = Literal[
+    "normal",
+    "reset-by-peer",
+    "reset-by-us",
+    "refused",
+    "timeout",
+    "given-up",
+    "unreachable",
+    "other",
+    "no-route",
+    "denied",
+    "unsent",
+    "no-port",
+    "rejected",
+]
 Side = Literal["local", "remote"]
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]

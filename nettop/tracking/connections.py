@@ -79,6 +79,7 @@ _CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
 }
 _AF_INET6 = 10
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
+    13: "rejected",  # EACCES: ICMPv6 says that it is not allowed
     32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
     101: "unreachable",  # ENETUNREACH
     103: "reset-by-us",  # ECONNABORTED: ended by an administrator
@@ -87,6 +88,12 @@ _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
     111: "refused",  # ECONNREFUSED
     112: "unreachable",  # EHOSTDOWN
     113: "unreachable",  # EHOSTUNREACH
+}
+_ENDS_UNSENT: dict[int, End] = {
+    abi.UNSENT_NO_ROUTE: "no-route",
+    abi.UNSENT_DENIED: "denied",
+    abi.UNSENT_NO_ROUTE_OR_DENIED: "unsent",
+    abi.UNSENT_NO_PORT: "no-port",
 }
 # skc_state is stored just after the tracepoint, so a socket that connects may for an instant still read as closed
 _GHOST_AFTER_NS = 10_000_000
@@ -272,7 +279,9 @@ class ConnectionTracker:
         row = self._new_row(record, owned) if known is None else self._with_owner(known, owned)
         if counts is not None:
             row = dropped.of_connection(row, counts)
-        closed_at = self._clock.wall(record.time_ns)
+        # What failed before it left did so at once; it is told when the socket is used again or closed.
+        over_ns = record.opened_ns if record.state == _CLOSED else record.time_ns
+        closed_at = self._clock.wall(over_ns)
         row = self._with_counters(record, row, UNKNOWN)
         finished = row.states_ms
         if row.state_since is not None and row.state_since < closed_at and not _goes_on_unseen(record):
@@ -288,7 +297,7 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return _observed(closed_at, row, owned)
+        return _observed(self._clock.wall(record.time_ns), row, owned)
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -513,10 +522,12 @@ def _direction(flags: int) -> Direction:
 
 def how_it_ended(record: SocketRecord) -> End:
     """From the state before TCP_CLOSE, the socket's error, and whether its owner held it (net/ipv4/tcp.c)."""
+    if record.unsent:
+        return _ENDS_UNSENT[record.unsent]
     if record.error:
         return _ENDS_BY_ERROR.get(record.error, "other")
     if record.owned and record.state == SYN_SENT:
-        return "given-up"
+        return "rejected" if record.flags & abi.SOCKET_REJECTED else "given-up"
     if record.owned and record.state in (ESTABLISHED, CLOSE_WAIT):
         return "reset-by-us"  # a close that skips the FIN: unread data, or SO_LINGER with 0 s
     return "other" if record.state in (SYN_SENT, ESTABLISHED) else "normal"

@@ -176,6 +176,11 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def local(row: Connection) -> str | None:
+    """The near end; None if none was chosen before connect() failed."""
+    return endpoint(row.local.address, row.local.port) if row.local.port else None
+
+
 def remote(row: Connection, context: Context) -> str:
     """The far end: the name under which its owner looked it up, marked `~` if only another process did."""
     name = row.remote.name if context.names else None
@@ -263,7 +268,7 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
     ),
     Column("direction", "DIR", "who opened it", 3, 5, lambda r, _: _ARROWS[r.direction], "direction"),
     Column(
-        "local", "LOCAL", "this end", 15, 8, lambda r, _: endpoint(r.local.address, r.local.port),
+        "local", "LOCAL", "this end", 15, 8, lambda r, _: local(r) or _DASH,
         lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps_port=True,
     ),
     Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, _remote_order,

@@ -13,6 +13,8 @@ from nettop.model.rows import (
     DECIDES,
     Connection,
     DnsQuery,
+    End,
+    Endpoint,
     Listener,
     OtherTotals,
     Process,
@@ -25,7 +27,7 @@ from nettop.model.rows import (
 )
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
-from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, wait_ms
+from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
 from nettop.view.panes import pane_of
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
@@ -37,6 +39,15 @@ _OWNERS = {
     "scanned": "found holding the socket open",
     "listener": "owner of the listening socket; which process accepted is not known",
     "unknown": "unknown",
+}
+
+_WHY_FAILED: Mapping[End, str] = {
+    "given-up": "the program closed it before there was an answer",
+    "rejected": "ICMP said no at once, as a firewall of this host does",
+    "no-route": "connect() found no route to this address",
+    "denied": "another BPF program denied the connect()",
+    "unsent": "connect() found no route, or another BPF program denied it; this kernel does not say which",
+    "no-port": "every local port that it could have used was taken",
 }
 
 
@@ -164,14 +175,14 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     if row.opened_before_start:
         opened = "before nettop started"
     connected = row.connect_ms
-    end: str = "still open" if row.state != "closed" else row.end or "its end was not seen"
+    end: str = "still open" if row.state != "closed" else _end_text(row.end)
     if row.silenced_by:
-        end = f"{end}; a {row.silenced_by} on this host dropped packets of it"
+        end = f"{row.end or end}; a {row.silenced_by} on this host dropped packets of it"
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
         ("owner is", _OWNERS[row.owner]),
         ("direction", row.direction),
-        ("local", endpoint(row.local.address, row.local.port)),
+        ("local", local(row) or "none was chosen"),
         ("remote", endpoint(row.remote.address, row.remote.port)),
         ("name", _name_text(row)),
         ("netns", str(row.netns)),
@@ -284,6 +295,12 @@ def _transmission_facts(row: Connection, context: Context) -> tuple[tuple[str, s
             f"{human.duration(sends.rwnd_limited_ms)}, the send buffer {human.duration(sends.sndbuf_limited_ms)}",
         ),
     )
+
+
+def _end_text(end: End | None) -> str:
+    if end is None:
+        return "its end was not seen"
+    return f"{end}: {_WHY_FAILED[end]}" if end in _WHY_FAILED else end
 
 
 def _before(byte_count: int) -> str:

@@ -4,8 +4,11 @@ Named so that pytest collects it only when asked for by name. Traffic crosses a 
 at first; nettop watches the whole machine, on which nothing else talks.
 """
 
+import errno
 import json
 import os
+import platform
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from nettop.kernel.hooks import CGROUP_SOCK_ADDR
 from nettop.model.rows import Connection, Listener, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
 from tests.live import dns_server, programs
@@ -34,6 +38,7 @@ from tests.live.lab import (
     connections_of,
     dns_of,
     process_of,
+    refusing_cgroup,
     two_namespaces,
     wait_until,
 )
@@ -89,6 +94,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             watch.kill()
             snapshot.kill()
             snapshot.wait()
+
+
+def kernel_version() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
 
 
 def only(rows: list[Connection]) -> Connection:
@@ -151,6 +160,34 @@ def test_refused(lab: Lab) -> None:
     row = only(connections_of(lab.settled(client, connections=1), client))
     assert (row.owner, row.end, row.tx_bytes, row.rx_bytes) == ("exact", "refused", 0, 0)
     assert (row.resets_sent, row.resets_received) == ({}, 1)
+
+
+def test_connects_that_never_leave(lab: Lab) -> None:
+    """Before Linux 6.1 the kernel does not say whether it was another program on a cgroup that denied them."""
+    tells = kernel_version() >= (6, 1)
+    with refusing_cgroup("denies", CGROUP_SOCK_ADDR, "connect6") as cgroup:
+        client = lab.near.play(programs.fail_to_connect, addresses=["192.0.2.7", "::ffff:192.0.2.7"], port=CLOSED)
+        started(client, "ready")
+        (cgroup / "cgroup.procs").write_text(str(client.pid))
+        client.say("connect")
+        assert client.hear(PATIENCE_S) == [errno.ENETUNREACH, errno.EPERM]
+        client.end(PATIENCE_S)
+    rows = connections_of(lab.settled(client, connections=2), client)
+    assert [row.end for row in rows] == (["no-route", "denied"] if tells else ["unsent", "unsent"])
+    for row in rows:
+        assert (row.comm, row.owner, row.direction, row.netns) == ("unlucky", "exact", "outbound", lab.near.inode)
+        assert (row.remote.address, row.remote.port, row.local.port) == ("192.0.2.7", CLOSED, 0)
+
+
+def test_no_port_left(lab: Lab) -> None:
+    source = ["127.0.0.1", 7777]
+    server = started(lab.near.play(programs.tcp_server, address="127.0.0.1", port=ANSWER), "listening")
+    client = lab.near.play(programs.connect_without_port, address="127.0.0.1", port=ANSWER, source=source)
+    assert client.hear(PATIENCE_S) == errno.EADDRNOTAVAIL
+    client.end(PATIENCE_S)
+    snapshot = lab.settled(client, connections=2)
+    assert sorted(row.end or "" for row in connections_of(snapshot, client)) == ["no-port", "normal"]
+    lab.settled(server, connections=1)
 
 
 def test_reset_by_the_server(lab: Lab) -> None:

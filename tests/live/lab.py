@@ -11,11 +11,12 @@ import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,8 +25,9 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from nettop.export.json import snapshot_json
+from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
-from nettop.kernel.hooks import HOOKS, Hook
+from nettop.kernel.hooks import HOOKS, Hook, OnCgroup, Place
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
@@ -117,11 +119,15 @@ class Namespace:
     def ip(self, *arguments: str) -> None:
         subprocess.run(["ip", "-n", self.name, *arguments], check=True)
 
+    def nft(self, rules: str) -> None:
+        """Add these rules, in the syntax of nft(8)."""
+        subprocess.run(self.inside("nft", "-f", "-"), input=rules, text=True, check=True)
+
     def mac(self, device: str) -> str:
         shown = subprocess.run(["ip", "-n", self.name, "-j", "link", "show", device], check=True, capture_output=True)
         return str(json.loads(shown.stdout)[0]["address"])
 
-    def sysctl(self, name: str, value: int) -> None:
+    def sysctl(self, name: str, value: int | str) -> None:
         path = "/proc/sys/" + name.replace(".", "/")
         subprocess.run(self.inside("sh", "-c", f"echo {value} > {path}"), check=True)
 
@@ -202,6 +208,21 @@ def child_cgroup(name: str) -> Iterator[tuple[Path, int]]:
     finally:
         os.close(descriptor)
         path.rmdir()
+
+
+REFUSE = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
+
+
+@contextmanager
+def refusing_cgroup(name: str, kind: OnCgroup, *targets: str) -> Iterator[Path]:
+    """A cgroup of its own, in which a program refuses what these targets are about."""
+    syscalls.allow_locked_memory()  # before Linux 5.11
+    with child_cgroup(name) as (path, descriptor), ExitStack() as stack:
+        for target in targets:
+            program = syscalls.load_program("refuse", kind.program_type, kind.attach_type(target), 0, REFUSE)
+            stack.callback(os.close, program)
+            stack.callback(os.close, kind.link(program, target, Place(descriptor, {})))
+        yield path
 
 
 def listens(program: Program, port: int) -> bool:

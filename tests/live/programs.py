@@ -445,6 +445,55 @@ def tcp_fail_when_told(address: str, port: int, syn_retries: int) -> None:
     tcp_fail(address, port, syn_retries)
 
 
+def fail_to_connect(addresses: list[str], port: int, comm: str = "unlucky", protocol: int = 0) -> None:
+    """Once told, connect to each address on its own socket; says the errors, and closes at the end of its input."""
+    rename(comm)
+    say("ready")
+    hear()
+    sockets, errors = [], []
+    for address in addresses:
+        tcp = socket.socket(family_of(address), socket.SOCK_STREAM, protocol)
+        errors.append(tcp.connect_ex((address, port)))
+        sockets.append(tcp)
+    say(errors)
+    sys.stdin.readline()
+
+
+def connect_again(attempts: list[list[Any]], listen: bool = False) -> None:
+    """Connect to each [address, port] on the same socket, once told each time; says the errors. Then perhaps listen."""
+    with socket.socket(family_of(attempts[0][0]), socket.SOCK_STREAM) as tcp:
+        for address, port in attempts:
+            hear()
+            say(tcp.connect_ex((address, port)))
+        if listen:
+            tcp.listen()
+            say("listening")
+            hear()
+
+
+def connect_without_port(address: str, port: int, source: list[Any]) -> None:
+    """Two connections from one address and port to another: says the error of the second."""
+    with (
+        socket.socket(family_of(address), socket.SOCK_STREAM) as first,
+        socket.socket(family_of(address), socket.SOCK_STREAM) as second,
+    ):
+        for tcp in (first, second):
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind(tuple(source))
+        first.connect((address, port))
+        say(second.connect_ex((address, port)))
+
+
+TCP_FASTOPEN_CONNECT = 30  # include/uapi/linux/tcp.h
+
+
+def connect_and_send_nothing(address: str, port: int) -> None:
+    """With Fast Open the first segment waits for data, which never come."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+        say(tcp.connect_ex((address, port)))
+
+
 def tcp_fail_often(address: str, port: int, times: int) -> None:
     """Connect so often where nobody listens."""
     for _ in range(times):

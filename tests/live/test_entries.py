@@ -1,19 +1,18 @@
 """Every entry of the kernel's map of sockets has a way out: no traffic, however odd, leaves one behind."""
 
-import os
-import struct
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nettop.kernel import syscalls
+from nettop.kernel.hooks import CGROUP_SOCK, CGROUP_SOCK_ADDR
 from nettop.kernel.scope import Scope
 from nettop.sources.live import LiveSource
 from tests.live import programs
-from tests.live.lab import Namespace, child_cgroup, namespace
+from tests.live.lab import Namespace, namespace, refusing_cgroup
 
 TICK_S = 0.2
-REFUSE = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
 
 
 def entries(source: LiveSource) -> int:
@@ -35,19 +34,6 @@ def watching(inside: Namespace) -> Iterator[LiveSource]:
         source.close()
 
 
-@contextmanager
-def refusing_cgroup(name: str) -> Iterator[Path]:
-    """A cgroup of its own, in which a program refuses every socket that is made."""
-    program = syscalls.load_program("refuse", syscalls.CGROUP_SOCK, syscalls.CGROUP_INET_SOCK_CREATE, 0, REFUSE)
-    with child_cgroup(name) as (cgroup, directory):
-        link = syscalls.link_cgroup(program, directory, syscalls.CGROUP_INET_SOCK_CREATE)
-        try:
-            yield cgroup
-        finally:
-            os.close(link)
-            os.close(program)
-
-
 def test_datagrams_that_arrive_while_a_socket_closes(directory: Path) -> None:
     with namespace(directory) as inside, watching(inside) as source:
         program = inside.play(programs.close_under_a_flood, address="127.0.0.1", port=7007, sockets=20_000)
@@ -60,7 +46,11 @@ def test_datagrams_that_arrive_while_a_socket_closes(directory: Path) -> None:
 
 
 def test_a_socket_that_another_program_refuses(directory: Path) -> None:
-    with namespace(directory) as inside, watching(inside) as source, refusing_cgroup(inside.name) as cgroup:
+    with (
+        namespace(directory) as inside,
+        watching(inside) as source,
+        refusing_cgroup(inside.name, CGROUP_SOCK, "sock_create") as cgroup,
+    ):
         program = inside.play(programs.make_sockets, count=7)
         assert program.hear() == "ready"
         (cgroup / "cgroup.procs").write_text(str(program.pid))
@@ -83,3 +73,21 @@ def test_a_socket_that_carried_nothing_is_not_told(directory: Path) -> None:
         program.end()
         told = [event for event in source.finish() if type(event).__name__ == "UdpChanged"]
         assert (told, entries(source)) == ([], 0)
+
+
+def test_connects_that_fail(directory: Path) -> None:
+    with (
+        namespace(directory) as inside,
+        watching(inside) as source,
+        refusing_cgroup(inside.name, CGROUP_SOCK_ADDR, "connect6") as cgroup,
+    ):
+        program = inside.play(programs.fail_to_connect, addresses=["192.0.2.7", "2001:db8::7", "127.0.0.1"], port=7999)
+        assert program.hear() == "ready"
+        (cgroup / "cgroup.procs").write_text(str(program.pid))
+        program.say("connect")
+        assert program.hear() == [errno.ENETUNREACH, errno.EPERM, errno.ECONNREFUSED]
+        watch(source, 1)
+        assert entries(source) == 2  # until they are closed, or connect again
+        program.end()
+        watch(source, 1)
+        assert entries(source) == 0

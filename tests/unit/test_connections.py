@@ -29,7 +29,7 @@ from tests.builders import (
 
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT_1, FIN_WAIT_2 = 1, 2, 3, 4, 5
 CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING = 7, 8, 9, 11
-EPERM, EPIPE, ENETUNREACH, ECONNABORTED, ECONNRESET = 1, 32, 101, 103, 104
+EPERM, EACCES, EPIPE, ENETUNREACH, ECONNABORTED, ECONNRESET = 1, 13, 32, 101, 103, 104
 ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH = 110, 111, 112, 113
 PASS = ns(2)
 
@@ -144,6 +144,7 @@ def test_ids_are_not_used_again() -> None:
         (ENETUNREACH, SYN_SENT, 0, "unreachable"),
         (EHOSTUNREACH, SYN_SENT, 0, "unreachable"),
         (EHOSTDOWN, SYN_SENT, 0, "unreachable"),
+        (EACCES, SYN_SENT, 0, "rejected"),
         (EPERM, ESTABLISHED, 0, "other"),
         (0, SYN_SENT, 0, "other"),
         (0, ESTABLISHED, 0, "other"),
@@ -151,6 +152,36 @@ def test_ids_are_not_used_again() -> None:
 )
 def test_how_it_ended(error: int, state: int, owned: int, end: str) -> None:
     assert how_it_ended(ended(error=error, state=state, owned=owned)) == end
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"unsent": abi.UNSENT_NO_ROUTE, "state": CLOSED}, "no-route"),
+        ({"unsent": abi.UNSENT_DENIED, "state": CLOSED}, "denied"),
+        ({"unsent": abi.UNSENT_NO_ROUTE_OR_DENIED, "state": CLOSED}, "unsent"),
+        ({"unsent": abi.UNSENT_NO_PORT, "state": SYN_SENT}, "no-port"),
+        ({"flags": abi.SOCKET_OUTBOUND | abi.SOCKET_REJECTED, "state": SYN_SENT}, "rejected"),
+        ({"flags": abi.SOCKET_OUTBOUND | abi.SOCKET_REJECTED, "state": SYN_SENT, "error": ECONNREFUSED}, "refused"),
+        ({"flags": abi.SOCKET_OUTBOUND | abi.SOCKET_REJECTED, "state": ESTABLISHED}, "reset-by-us"),
+    ],
+)
+def test_why_a_connect_failed(changes: dict[str, int], end: str) -> None:
+    assert how_it_ended(ended(**{"owned": 1, **changes})) == end
+
+
+def test_a_connect_that_never_left_was_over_at_once() -> None:
+    """It is told when its socket is closed, long after."""
+    (observed,) = tracker().ended(
+        ended(
+            unsent=abi.UNSENT_NO_ROUTE, state=CLOSED, owned=1, opened_ns=ns(1), time_ns=ns(3), established_ns=0,
+            local_port=0, local_address=bytes(16),
+        )
+    )  # fmt: skip
+    row = observed.event.connection
+    assert (observed.event.time, row.opened_at, row.closed_at, row.duration_ms) == (at(3), at(1), at(1), 0)
+    assert (row.state, row.end, row.failed, row.connect_ms) == ("closed", "no-route", True, None)
+    assert row.local == Endpoint(address="0.0.0.0", port=0)
 
 
 @pytest.mark.parametrize(("certainty", "owner"), [(abi.OWNER_EXACT, "exact"), (abi.OWNER_SCANNED, "scanned")])

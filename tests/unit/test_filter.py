@@ -409,7 +409,7 @@ def test_a_filtered_snapshot() -> None:
             4,
             7,
             "There is no end 'bad'; there are normal, reset-by-peer, reset-by-us, refused, timeout, given-up, "
-            "unreachable, other.",
+            "unreachable, other, no-route, denied, unsent, no-port, rejected.",
             "Write for example end:refused.",
         ),
         (

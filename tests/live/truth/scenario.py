@@ -25,23 +25,22 @@ AT_ONCE = 4  # two per core: most of a scenario is waiting
 
 @dataclass(frozen=True)
 class Scenario:
-    """`invisible` says why nettop cannot see what is made, where that is so (docs/limits.md)."""
+    """How it is played; with `far` in two namespaces."""
 
     subject: str
     name: str
     play: Play
     far: bool = False
-    invisible: str = ""
 
 
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(subject: str, name: str, *, far: bool = False, invisible: str = "") -> Callable[[Play], Play]:
+def scenario(subject: str, name: str, *, far: bool = False) -> Callable[[Play], Play]:
     """Register one, under the words of the laboratory's list."""
 
     def register(play: Play) -> Play:
-        SCENARIOS.append(Scenario(subject, name, play, far, invisible))
+        SCENARIOS.append(Scenario(subject, name, play, far))
         return play
 
     return register

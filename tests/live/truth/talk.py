@@ -6,6 +6,7 @@ start quickly.
 
 import array
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -33,6 +34,7 @@ from tests.live.programs import (
 QTYPES = {1: "A", 6: "SOA", 12: "PTR", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS"}
 PATIENCE_S = 20
 FULL_AFTER_S = 0.5  # without room for more
+SENT_AGAIN_NS = 900_000_000  # TCP_TIMEOUT_INIT in include/net/tcp.h, less what its clock is off
 MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60  # include/linux/socket.h, include/uapi/asm-generic/socket.h
 MAPPED = "::ffff:"  # IPv4 in IPv6, RFC 4291 section 2.5.5.2
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -442,13 +444,19 @@ def connect(
     pause_s: float = 0,
     as_threads: bool = False,
     protocol: int = 0,
+    first_in_vain: list[Any] | None = None,
 ) -> None:
-    """So many connections one after the other, each with these steps; as_threads: each in a thread of its own name."""
+    """So many connections one after the other, each with these steps; as_threads: each in a thread of its own name.
+
+    `first_in_vain` is an address and port to which each socket finds no route before.
+    """
     rename(comm)
 
     def one() -> None:
         with socket.socket(family_of(address), socket.SOCK_STREAM, protocol) as tcp:
             talk = Talk(ledger, tcp, "outbound")
+            if first_in_vain:
+                _find_no_route(ledger, tcp, first_in_vain)
             opened_ns = time.monotonic_ns()
             tcp.connect((address, port))
             talk.fact |= {"opened_ns": opened_ns, "established_ns": time.monotonic_ns()}
@@ -470,11 +478,37 @@ def connect(
         time.sleep(pause_s)
 
 
+def _find_no_route(ledger: str, tcp: socket.socket, remote: list[Any]) -> None:
+    opened_ns = time.monotonic_ns()
+    if tcp.connect_ex(tuple(remote)) != errno.ENETUNREACH:
+        raise AssertionError("there is a route")
+    tell(
+        ledger, "connection", direction="outbound", local=(None, None), remote=remote, tx_bytes=0, rx_bytes=0,
+        opened_ns=opened_ns, over_ns=time.monotonic_ns(), end="no-route",
+    )  # fmt: skip
+
+
 def connect_in_vain(
-    ledger: str, address: str, port: int, *, end: str, give_up_s: float | None = None, comm: str = "unlucky"
+    ledger: str,
+    address: str,
+    port: int,
+    *,
+    end: str,
+    give_up_s: float | None = None,
+    comm: str = "unlucky",
+    wait: bool = False,
+    patience_s: float | None = None,
+    later: str | None = None,
 ) -> None:
-    """Connect where that cannot work; with `give_up_s` close after so long."""
+    """Connect where that cannot work, perhaps once told to; with `give_up_s` close after so long.
+
+    With `patience_s` connect() does not block, and poll() tells of its error. It may miss the first, and the connection
+    ends otherwise, `later`, when its segment has been sent again.
+    """
     rename(comm)
+    if wait:
+        say("ready")
+        hear()
     with socket.socket(family_of(address), socket.SOCK_STREAM) as tcp:
         opened_ns = time.monotonic_ns()
         if give_up_s is not None:
@@ -486,14 +520,17 @@ def connect_in_vain(
             over_ns = time.monotonic_ns()
         else:
             local = (None, None)
+            tcp.settimeout(patience_s)
             try:
                 tcp.connect((address, port))
             except OSError as error:
                 over_ns = time.monotonic_ns()
+                if later is not None and over_ns - opened_ns >= SENT_AGAIN_NS:
+                    end = later
                 say(error.errno)
     tell(
-        ledger, "connection", direction="outbound", local=local, remote=(address, port), tx_bytes=0, rx_bytes=0,
-        opened_ns=opened_ns, over_ns=over_ns, end=end,
+        ledger, "connection", direction="outbound", local=local, remote=(address.removeprefix(MAPPED), port),
+        tx_bytes=0, rx_bytes=0, opened_ns=opened_ns, over_ns=over_ns, end=end,
     )  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 import errno
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
+from nettop.kernel.hooks import CGROUP_SOCK_ADDR
 from nettop.model.rows import WaitsFor
-from tests.live.lab import BLACKHOLE_IPV4, FAR_IPV4, NEAR_IPV4, NO_NEIGHBOUR_IPV4
+from tests.live.lab import BLACKHOLE_IPV4, FAR_IPV4, FAR_IPV6, NEAR_IPV4, NO_NEIGHBOUR_IPV4, refusing_cgroup
 from tests.live.truth import talk
 from tests.live.truth.place import Place
 from tests.live.truth.scenario import scenario
@@ -109,12 +111,89 @@ def icmp_unreachable(place: Place) -> Iterator[None]:
     client.end()
 
 
-@scenario("TCP", "unreachable (no route)", invisible="the kernel makes no state change")
+def fail(place: Place, address: str, port: int, outcome: tuple[str, int], **how: Any) -> None:
+    end, error = outcome
+    client = place.play(talk.connect_in_vain, address=address, port=port, end=end, **how)
+    assert client.hear() == error
+    client.end()
+
+
+@scenario("TCP", "no route")
 def no_route(place: Place) -> Iterator[None]:
     yield
-    client = place.play(talk.connect_in_vain, address="192.0.2.7", port=80, end="unreachable")
-    assert client.hear() == errno.ENETUNREACH
+    for port, address in enumerate(("192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"), 80):
+        fail(place, address, port, ("no-route", errno.ENETUNREACH))
+
+
+@scenario("TCP", "no route (unreachable, prohibited, blackholed)")
+def routed_nowhere(place: Place) -> Iterator[None]:
+    kinds = {"unreachable": errno.EHOSTUNREACH, "prohibit": errno.EACCES, "blackhole": errno.EINVAL}
+    for number, kind in enumerate(kinds, 1):
+        place.near.ip("route", "add", kind, f"10.99.{number}.0/24")
+        place.near.ip("-6", "route", "add", kind, f"fd99:{number}::/64")
+    yield
+    for number, error in enumerate(kinds.values(), 1):
+        fail(place, f"10.99.{number}.1", PORT, ("no-route", error))
+        fail(place, f"fd99:{number}::1", PORT, ("no-route", error))
+
+
+@scenario("TCP", "denied by another program on a cgroup")
+def denied(place: Place) -> Iterator[None]:
+    refusing = ExitStack()
+    place.at_end(refusing.close)
+    cgroup = refusing.enter_context(refusing_cgroup(place.near.name, CGROUP_SOCK_ADDR, "connect4", "connect6"))
+    yield
+    place.serve("::", PORT, REPLY)
+    for address in (LOCAL, "::1", "192.0.2.7"):  # without a route too: it has not come so far
+        client = place.play(talk.connect_in_vain, address=address, port=PORT, end="denied", wait=True)
+        assert client.hear() == "ready"
+        (cgroup / "cgroup.procs").write_text(str(client.pid))
+        client.say("connect")
+        assert client.hear() == errno.EPERM
+        client.end()
+
+
+@scenario("TCP", "no port left")
+def no_port(place: Place) -> Iterator[None]:
+    place.near.sysctl("net.ipv4.ip_local_port_range", "40000 40000")
+    yield
+    place.serve(LOCAL, PORT, REPLY + FOLLOW, how="thread")
+    stay: Steps = [["say", "exchanged"], ["hear"]]
+    client = place.play(talk.connect, address=LOCAL, port=PORT, steps=ASK + stay + LEAVE)
+    assert client.hear() == "exchanged"
+    for _ in range(3):
+        fail(place, LOCAL, PORT, ("no-port", errno.EADDRNOTAVAIL))
+    client.say("now")
     client.end()
+
+
+@scenario("TCP", "rejected by a firewall of the host", far=True)
+def rejected(place: Place) -> Iterator[None]:
+    place.near.nft(
+        f"""
+        table inet firewall {{
+          chain output {{
+            type filter hook output priority 0
+            tcp dport {PORT} reject
+            tcp dport {PORT + 1} reject with icmpx admin-prohibited
+          }}
+        }}
+        """
+    )
+    yield
+    for port, error, later in ((PORT, errno.ECONNREFUSED, "refused"), (PORT + 1, errno.EHOSTUNREACH, "unreachable")):
+        fail(place, FAR_IPV4, port, ("rejected", error), patience_s=talk.PATIENCE_S, later=later)
+        fail(place, FAR_IPV4, port, (later, error))  # connect() waits, until the second segment is rejected too
+    fail(place, FAR_IPV6, PORT + 1, ("rejected", errno.EACCES))
+
+
+@scenario("TCP", "no route at first, on the same socket")
+def no_route_at_first(place: Place) -> Iterator[None]:
+    yield
+    place.serve(LOCAL, PORT, REPLY + FOLLOW)
+    place.run(
+        talk.connect, address=LOCAL, port=PORT, steps=ASK + LEAVE, times=7, first_in_vain=["192.0.2.7", 80]
+    )  # fmt: skip
 
 
 @scenario("TCP", "given up by the program", far=True)
