@@ -194,11 +194,13 @@ struct dns_packet {
 	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u8 pad[4];
+	__u8 pad[2];
+	__u16 via_port;          /* of a query: where the packet goes, if the connection tracker knows of it; else 0 */
 	__u8 client_address[ADDRESS_BYTES];
 	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
+	__u8 via_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct dns_packet) == 112, "dns_packet");
+_Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 
 #define EXEC_ARGUMENT_BYTES 512
 

@@ -253,6 +253,33 @@ static __always_inline u32 address_bytes(struct dns_packet *event)
 	return 4 + is_version_6(event) * 12;
 }
 
+#define SOCK_DST_PORT 48 /* offset of bpf_sock.dst_port; before Linux 5.18 only all four bytes of it may be read */
+
+/*
+ * Whether a packet that goes out to another port was sent to a DNS port, as with Docker's resolver, where NAT rewrites both.
+ * Nearly every socket is connected and has its port at hand. Only what is not is looked up in the connection tracker.
+ */
+static __always_inline int asks_behind_nat(struct __sk_buff *skb, void *sk)
+{
+#ifdef OFFSET_nf_conn_tuplehash
+	char *connection;
+	int reply = 0;
+	u32 port = 0;
+
+	LOAD(port, sk, SOCK_DST_PORT);
+	if (!port) {
+		connection = tracked_connection(skb, &reply);
+		if (!connection || reply)
+			return 0;
+		READ(port, connection, OFFSET_nf_conn_tuplehash + OFFSET_nf_conntrack_tuple_hash_tuple_dst_u);
+	}
+	return IS_DNS_PORT(HOST_ORDER(port));
+#else
+	return 0;
+#endif
+}
+
+/* `via` is left where the connection tracker knows nothing. */
 static __always_inline void read_asked(struct __sk_buff *skb, struct dns_packet *event)
 {
 #ifdef OFFSET_nf_conn_tuplehash
@@ -263,29 +290,12 @@ static __always_inline void read_asked(struct __sk_buff *skb, struct dns_packet 
 	if (!connection || reply)
 		return;
 	connection += OFFSET_nf_conn_tuplehash;
+	event->via_port = event->server_port;
+	__builtin_memcpy(event->via_address, event->server_address, ADDRESS_BYTES);
 	READ(port, connection, OFFSET_nf_conntrack_tuple_hash_tuple_dst_u);
 	event->server_port = HOST_ORDER(port);
 	read_kernel(event->server_address, address_bytes(event),
 		    connection + OFFSET_nf_conntrack_tuple_hash_tuple_dst_u3);
-#endif
-}
-
-/* Whether the question of this answer went out to another port, as with Docker's resolver: packet_egress passes it over. */
-static __always_inline int asked_elsewhere(struct __sk_buff *skb)
-{
-#ifdef OFFSET_nf_conn_tuplehash
-	int reply = 0;
-	char *connection = tracked_connection(skb, &reply);
-	u16 port = 0;
-
-	if (!connection || !reply)
-		return 0;
-	/* the second of two, NF_CT_DIRECTION_REPLY; `status` follows them */
-	connection += OFFSET_nf_conn_tuplehash + (OFFSET_nf_conn_status - OFFSET_nf_conn_tuplehash) / 2;
-	READ(port, connection, OFFSET_nf_conntrack_tuple_hash_tuple_src_u);
-	return !IS_DNS_PORT(HOST_ORDER(port));
-#else
-	return 0;
 #endif
 }
 
@@ -412,8 +422,7 @@ static __always_inline int take_answer(struct question *known, struct socket_ent
  * The order: what the server's side of a port sends or gets is left first, before it can take a place in the table. A
  * question is entered before its record is submitted, so that the answer finds it however fast it comes. An answer is
  * compared with the questions before any limit: those that were asked for never share a limit with those that nobody
- * asked for, whose sender chooses how many there are. Only what no question waits for costs a look at the connection
- * tracker, and only what is left after that counts as unasked.
+ * asked for, whose sender chooses how many there are.
  */
 static __always_inline int count_message(struct __sk_buff *skb, struct socket_entry *entry, struct dns_packet *event,
 					 u32 offset, struct arrival *arrival, int egress)
@@ -439,8 +448,6 @@ static __always_inline int count_message(struct __sk_buff *skb, struct socket_en
 	if (answers(known, &beginning))
 		return take_answer(known, entry, event, arrival, (head[3] & 15) != 0);
 	/* nobody asked, as far as is known here: some are handed on, all are counted, here or there */
-	if (asked_elsewhere(skb))
-		return 1;
 	if (may_pass(DUE_UNASKED, event->time_ns, UNASKED_INTERVAL_NS, UNASKED_AHEAD_NS))
 		return 0;
 	count_loss(DNS_UNASKED, 1);

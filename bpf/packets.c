@@ -373,7 +373,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (packet.protocol == IPPROTO_TCP)
 		take_turn(skb, &packet, egress);
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
-	asks = IS_DNS_PORT(server_port);
+	asks = IS_DNS_PORT(server_port) || (egress && ports && asks_behind_nat(skb, sk));
 	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
 	if (!counts && !asks)
 		return;

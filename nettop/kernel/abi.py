@@ -32,6 +32,7 @@ U8 = Annotated[int, "B"]
 Bytes16 = Annotated[bytes, "16s"]
 Bytes6 = Annotated[bytes, "6s"]
 Bytes4 = Annotated[bytes, "4s"]
+Bytes2 = Annotated[bytes, "2s"]
 
 
 def codes(record: type[Struct]) -> dict[str, str]:
@@ -199,9 +200,11 @@ class DnsPacket(Struct, frozen=True, gc=False):
     kind: U8
     protocol: U8
     ip_version: U8
-    pad: ClassVar[Bytes4]
+    pad: ClassVar[Bytes2]
+    via_port: U16
     client_address: Bytes16
     server_address: Bytes16
+    via_address: Bytes16
     payload: bytes  # follows, as far as it was captured
 
 

@@ -149,7 +149,7 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         {
             "sk_buff": ("_nfct",),
             "nf_conn": ("tuplehash", "status"),
-            "nf_conntrack_tuple_hash": ("tuple.dst.u3", "tuple.dst.u", "tuple.src.u"),
+            "nf_conntrack_tuple_hash": ("tuple.dst.u3", "tuple.dst.u"),
         },
         {},
     ),

@@ -303,6 +303,8 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     """One DNS question of one process, from the first time it was sent until its answer or timeout.
 
     `server` is what was asked, and the only one whose answer counts (except for what was sent to a group of servers).
+    `via` is where NAT sent the query instead: the port of Docker's resolver, a redirected port, the server behind a
+    service's address. None where it went to `server`, or where the kernel's connection tracker does not know it.
     "refused" are queries of which the kernel told the program that nobody serves there (ICMP: port unreachable, or not
     allowed). "forgotten" are queries for whose answers nettop has stopped waiting, because there was no room, the same
     socket used the same id for another question, or records were lost: whether an answer came is not known.
@@ -334,6 +336,7 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     response_bytes: Count | None = None
     unparsed: str | None = None
     answers_dropped: Count = 0
+    via: Endpoint | None = None
 
     @property
     def failed(self) -> bool:

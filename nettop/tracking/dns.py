@@ -265,6 +265,7 @@ class DnsTracker:
             txid=txid,
             qname=qname,
             qtype=qtype,
+            via=_via(packet),
         )
 
     def _await(self, key: QueryKey, query: Query) -> list[DnsChanged]:
@@ -296,6 +297,13 @@ def _key(packet: DnsPacket, txid: int) -> QueryKey:
     if packet.query and (first >= _FIRST_MULTICAST_BYTE if packet.ip_version == 4 else first == 0xFF):
         return QueryKey(packet.socket_cookie, txid)
     return QueryKey(packet.socket_cookie, txid, packet.server_address, packet.server_port)
+
+
+def _via(packet: DnsPacket) -> Endpoint | None:
+    via = packet.via_address, packet.via_port
+    if not packet.via_port or via == (packet.server_address, packet.server_port):
+        return None
+    return Endpoint(address=address_text(packet.ip_version, packet.via_address), port=packet.via_port)
 
 
 def _forgotten(query: Query, now: datetime) -> DnsChanged:

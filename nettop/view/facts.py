@@ -339,6 +339,7 @@ def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
         ("attempts", _attempts(row)),
         ("client", endpoint(row.client.address, row.client.port)),
         ("server", f"{endpoint(row.server.address, row.server.port)} over {row.transport.upper()}"),
+        *((("via", _via(row.via)),) if row.via else ()),
         ("netns", str(row.netns)),
         ("id", str(row.txid)),
         ("answer", _answer_size(row)),
@@ -405,6 +406,10 @@ def _came_through(connection: Connection, row: Listener) -> bool:
     if row.opened_at is not None and (connection.opened_at is None or connection.opened_at < row.opened_at):
         return False
     return row.closed_at is None or connection.opened_at is None or connection.opened_at <= row.closed_at
+
+
+def _via(via: Endpoint) -> str:
+    return f"{endpoint(via.address, via.port)}, where NAT sent it"
 
 
 def _status(row: DnsQuery) -> str:

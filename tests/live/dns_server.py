@@ -23,18 +23,18 @@ from dnslib import AAAA, QTYPE, RCODE, RR, TXT, A, DNSHeader, DNSRecord
 DNS_PORT = 53
 
 
-def serve(addresses: list[str]) -> None:
+def serve(addresses: list[str], port: int = DNS_PORT) -> None:
     """Answer until killed."""
     sockets: list[socket.socket] = []
     for address in addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         udp = socket.socket(family, socket.SOCK_DGRAM)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        udp.bind((address, DNS_PORT))
+        udp.bind((address, port))
         sockets.append(udp)
         tcp = socket.socket(family, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((address, DNS_PORT))
+        tcp.bind((address, port))
         tcp.listen(128)
         threading.Thread(target=accept, args=(tcp,), daemon=True).start()
     sys.stdout.write('"serving"\n')

@@ -235,6 +235,24 @@ def listens(program: Program, port: int) -> bool:
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
+def docker_rules(resolver: str, port: int) -> str:
+    """As Docker sets them in a container's network namespace: its resolver serves DNS on a port of its own."""
+    return f"""
+        table ip docker {{
+          chain output {{
+            type nat hook output priority -100
+            ip daddr {resolver} udp dport 53 dnat to {resolver}:{port}
+            ip daddr {resolver} tcp dport 53 dnat to {resolver}:{port}
+          }}
+          chain postrouting {{
+            type nat hook postrouting priority 100
+            ip saddr {resolver} udp sport {port} snat to :53
+            ip saddr {resolver} tcp sport {port} snat to :53
+          }}
+        }}
+        """
+
+
 def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str, port: int = 53) -> Program:
     """Debian's dnsmasq on this port of these addresses, with nothing but these options."""
     server = where.start(

@@ -109,6 +109,14 @@ def ask_all(servers: list[str], txid: int, qname: str, answers: int = 1) -> None
         say([udp.recvfrom(65535)[1][0] for _ in range(answers)])
 
 
+def ask_aside(connected_to: str, server: str, port: int, qname: str) -> None:
+    """Ask on a socket that is connected to a DNS server, but somebody else, on another port."""
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as udp:
+        udp.connect((connected_to, DNS_PORT))
+        udp.sendto(query(7, qname), (server, port))
+    say("sent")
+
+
 def ask_where_nobody_serves(address: str, qnames: list[str]) -> None:
     """Ask all names at once on a connected socket; says the error that the first answer is."""
     with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:

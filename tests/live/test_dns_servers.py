@@ -1,22 +1,31 @@
 """Which server answered, which one is not there, and what became of an answer on its way to the program."""
 
 import errno
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nettop.model.rows import Endpoint
 from tests.live import dns_server, programs
-from tests.live.lab import Namespace, Watch, dns_of, namespace, process_of
+from tests.live.lab import Namespace, Watch, dns_of, docker_rules, namespace, process_of
 
 SERVER, OTHER, NOBODY, SERVICE = "127.0.0.2", "127.0.0.3", "127.0.0.9", "10.96.0.10"
+DOCKER_RESOLVER, DOCKER_PORT, REDIRECTED_PORT = "127.0.0.11", 40053, 5300
+SERVICE_IPV6, SERVER_IPV6 = "fd96::10", "::1"
 RULES = f"""
 table ip nat {{
   chain output {{
     type nat hook output priority -100
     ip daddr {SERVICE} udp dport 53 dnat to {SERVER}
-    ip daddr 127.0.0.11 udp dport 53 dnat to {SERVER}:5300
+    ip daddr {OTHER} udp dport 53 dnat to {SERVER}:{REDIRECTED_PORT}
+    ip daddr {OTHER} tcp dport 53 dnat to {SERVER}:{REDIRECTED_PORT}
+  }}
+}}
+table ip6 nat {{
+  chain output {{
+    type nat hook output priority -100
+    ip6 daddr {SERVICE_IPV6} meta l4proto {{ tcp, udp }} th dport 53 dnat to [{SERVER_IPV6}]:{REDIRECTED_PORT}
   }}
 }}
 """
@@ -118,20 +127,54 @@ def test_answers_that_are_written_at_once(
     assert {(row.status, row.response_bytes, row.unparsed) for row in rows} == {("answered", answer_bytes, None)}
 
 
-def test_a_server_behind_nat_is_the_one_that_was_asked(inside: Namespace, directory: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "via"),
+    [
+        (SERVICE, (SERVER, 53)),
+        (OTHER, (SERVER, REDIRECTED_PORT)),
+        (SERVICE_IPV6, (SERVER_IPV6, REDIRECTED_PORT)),
+        (DOCKER_RESOLVER, (DOCKER_RESOLVER, DOCKER_PORT)),
+        (SERVER, None),  # through the connection tracker as it is
+    ],
+)
+def test_a_server_behind_nat_is_the_one_that_was_asked(
+    inside: Namespace, directory: Path, asked: str, via: tuple[str, int] | None
+) -> None:
     inside.ip("addr", "add", f"{SERVICE}/32", "dev", "lo")
-    subprocess.run(inside.inside("nft", "-f", "-"), input=RULES, text=True, check=True)
-    server = inside.play(dns_server.serve, addresses=[SERVER])
+    inside.ip("addr", "add", f"{SERVICE_IPV6}/128", "dev", "lo", "nodad")
+    inside.nft(RULES + docker_rules(DOCKER_RESOLVER, DOCKER_PORT))
+    address, port = via or (asked, 53)
+    server = inside.play(dns_server.serve, addresses=[address], port=port)
     assert server.hear() == "serving"
     with Watch(directory, "--netns", inside.name) as watch:
-        for connected in (True, False):
-            asker = inside.play(
-                programs.ask_udp, server=SERVICE, questions=[[7, "service.test", 1]], connected=connected
-            )
+        askers = [
+            inside.play(programs.ask_udp, server=asked, questions=[[7, "service.test", 1]], connected=connected)
+            for connected in (True, False)
+        ]
+        if asked != SERVICE:  # which has no rule for TCP
+            askers.append(inside.play(programs.ask_tcp, server=asked, qnames=["service.test"], pieces=[1], qtype=1))
+        for number, asker in enumerate(askers):
             asker.hear()
             asker.end()
-            (row,) = dns_of(watch.settled(asker, dns=1), asker)
-            assert (row.status, row.server.address, row.server.port) == ("answered", SERVICE, 53)
+            (row,) = dns_of(watch.settled(asker, dns=1, connections=number // 2), asker)
+            assert (row.status, row.server) == ("answered", Endpoint(address=asked, port=53))
+            assert row.via == (None if via is None else Endpoint(address=via[0], port=via[1]))
+            assert row.pid == asker.pid
+        assert watch.stop().losses.dns_unasked == 0
+
+
+def test_other_ports_stay_what_they_are(inside: Namespace, directory: Path) -> None:
+    """A socket that is connected to a DNS server and sends elsewhere, through the connection tracker, asks nobody."""
+    inside.nft(RULES)
+    echo = inside.play(programs.udp_echo, address=SERVER, port=7007)
+    assert echo.hear() == "bound"
+    with Watch(directory, "--netns", inside.name) as watch:
+        sender = inside.play(programs.ask_aside, connected_to=OTHER, server=SERVER, port=7007, qname="aside.test")
+        assert sender.hear() == "sent"
+        sender.end()
+        watch.until(lambda seen: any(row.pid == sender.pid for row in seen.processes), "its bytes")
+        snapshot = watch.stop()
+    assert dns_of(snapshot, sender) == []
 
 
 def test_two_questions_under_one_id(inside: Namespace, directory: Path) -> None:

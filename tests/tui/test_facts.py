@@ -234,6 +234,23 @@ def test_a_query_that_was_refused_or_whose_answer_found_no_room() -> None:
     assert said["attempts"] == "3; the socket had no room for 2 answers"
 
 
+def test_where_nat_sent_a_query() -> None:
+    said = facts(detail(builders.dns_query(via=rows.Endpoint(address="127.0.0.11", port=40_053)), busy(), NOW))
+    assert said["via"] == "127.0.0.11:40053, where NAT sent it"
+    assert "via" not in facts(detail(builders.dns_query(), busy(), NOW))
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("no-route", "no-route: connect() found no route to this address"), ("normal", "normal"),
+     (None, "its end was not seen")],
+)  # fmt: skip
+def test_an_end_that_needs_words(end: rows.End | None, said: str) -> None:
+    row = builders.connection(state="closed", end=end, local=rows.Endpoint(address="0.0.0.0", port=0))
+    told = facts(detail(row, busy(), NOW))
+    assert (told["end"], told["local"]) == (said, "none was chosen")
+
+
 def test_an_answer_that_was_cut() -> None:
     said = facts(detail(builders.answered(unparsed="00ff", answers_cut=4, response_bytes=512), busy(), NOW))
     assert said["answer"] == "512 bytes, 5 records, of which 4 could not be read"

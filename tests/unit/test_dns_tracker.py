@@ -79,6 +79,20 @@ def test_a_query() -> None:
     ]
 
 
+def test_where_nat_sent_a_query() -> None:
+    packet = dns_packet(question(), via_address=packed("192.0.2.99"), via_port=40_053)
+    asked = only_row(tracker().packet(packet))
+    assert (asked.server, asked.via) == (
+        Endpoint(address="192.0.2.53", port=53),
+        Endpoint(address="192.0.2.99", port=40_053),
+    )
+
+
+@pytest.mark.parametrize("via", [{}, {"via_address": packed("192.0.2.53"), "via_port": 53}])
+def test_a_query_that_went_where_it_was_sent(via: dict[str, Any]) -> None:
+    assert only_row(tracker().packet(dns_packet(question(), **via))).via is None
+
+
 def test_a_query_of_nobody_known_over_ipv6() -> None:
     packet = dns_packet(
         question(),

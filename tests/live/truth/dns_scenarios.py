@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from tests.live import programs
-from tests.live.lab import FAR_IPV4, FAR_IPV6, Program, dnsmasq, listens, wait_until
+from tests.live.lab import FAR_IPV4, FAR_IPV6, Program, dnsmasq, docker_rules, listens, wait_until
 from tests.live.truth import talk
 from tests.live.truth.place import PYTHON, Place
 from tests.live.truth.rows import Connection, Query
 from tests.live.truth.scenario import scenario
 
 SERVER, SERVER_IPV6, FORWARDER = "127.0.0.2", "::1", "127.0.0.3"
+DOCKER_RESOLVER, DOCKER_PORT = "127.0.0.11", 40053
 BOTH = (("A", "192.0.2.1"), ("AAAA", "2001:db8::1"))
 
 
@@ -34,6 +35,19 @@ def glibc(place: Place) -> Iterator[None]:
         program = place.known(place.near.play(programs.resolve, nameserver=SERVER, host=qname, port=80))
         program.end()
         place.add(*resolved(program, PYTHON, qname))
+
+
+@scenario("DNS", "a port that NAT rewrites (Docker's resolver)")
+def rewritten_port(place: Place) -> Iterator[None]:
+    place.near.nft(docker_rules(DOCKER_RESOLVER, DOCKER_PORT))
+    place.dns_server(DOCKER_RESOLVER, port=DOCKER_PORT)
+    yield
+    program = place.known(place.near.play(programs.resolve, nameserver=DOCKER_RESOLVER, host="docker.test", port=80))
+    program.end()
+    place.add(*resolved(program, PYTHON, "docker.test", DOCKER_RESOLVER))
+    for connected in (True, False):
+        questions = [[f"docker{int(connected)}-{number}.test", 1] for number in range(7)]
+        place.run(talk.ask, server=DOCKER_RESOLVER, questions=questions, connected=connected)
 
 
 @scenario("DNS", "a resolver library that is not glibc (c-ares)")

@@ -92,9 +92,9 @@ class Place:
         assert server.hear() == "listening"
         return server
 
-    def dns_server(self, *addresses: str, far: bool = False) -> Program:
+    def dns_server(self, *addresses: str, port: int = DNS_PORT, far: bool = False) -> Program:
         """The server that misbehaves as it is asked to."""
-        server = self.play(dns_server.serve, far=far, addresses=list(addresses))
+        server = self.play(dns_server.serve, far=far, addresses=list(addresses), port=port)
         assert server.hear() == "serving"
         # it answers in time even while all processors are busy
         os.sched_setscheduler(server.pid, os.SCHED_RR, os.sched_param(1))
