@@ -5,6 +5,7 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -36,7 +37,7 @@ STRINGS = tuple(HOSTILE.values())
 SHORT = tuple(text for text in STRINGS if len(text) < 1000)
 
 
-def hostile_rows(number: int, evil: str) -> tuple[rows.DnsQuery, rows.Connection, rows.Process, rows.Listener]:
+def hostile_rows(number: int, evil: str) -> tuple[Any, ...]:
     """One row of each kind, of which every text is this."""
     endpoint = rows.Endpoint(address=evil, port=1)
     remote = rows.RemoteEndpoint(address=evil, port=1, name=evil, name_source="process")
@@ -261,7 +262,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     play(steps, FakeFeed(hostile_snapshot(texts)), (120, 40))
     clipboards = [said for said in copied if said.startswith("\x1b]52;c;")]
     assert len(clipboards) == len(PANES) * len(texts)
-    comms = set()
+    comms: set[str] = set()
     for said in clipboards:
         assert said.endswith("\a")
         row = json.loads(base64.b64decode(said[7:-1], validate=True))
