@@ -127,11 +127,14 @@ class Title:
 
 
 def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]:
-    """What each tab says by its pane: everything for the active one, of the others the count too if all have room."""
-    long = {name: title.whole if name == active else f"{title.name}{title.count}" for name, title in titles.items()}
-    if sum(map(len, long.values())) <= width:
-        return long
-    return {name: text if name == active else titles[name].name for name, text in long.items()}
+    """What each tab says by its pane: everything for the active one, and of the others the count; less, to fit."""
+    names = {name: title.name for name, title in titles.items()}
+    counts = {name: f"{title.name}{title.count}" for name, title in titles.items()}
+    whole = titles[active].whole
+    for fitting in ({**counts, active: whole}, {**names, active: whole}):
+        if sum(map(len, fitting.values())) <= width:
+            return fitting
+    return {**names, active: counts[active]}
 
 
 class Selection(Generic[RowT]):

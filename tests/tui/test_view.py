@@ -83,6 +83,7 @@ def test_tabs_drop_the_counts_of_others_where_they_have_no_room() -> None:
     titles = {name: Title(f" {name} ", "1/2 ", "by X ") for name in "abc"}
     assert tabs(titles, "b", 26) == {"a": " a 1/2 ", "b": " b 1/2 by X ", "c": " c 1/2 "}
     assert tabs(titles, "b", 25) == {"a": " a ", "b": " b 1/2 by X ", "c": " c "}
+    assert tabs(titles, "b", 17) == {"a": " a ", "b": " b 1/2 ", "c": " c "}
 
 
 @pytest.mark.parametrize("pane", PANES)
