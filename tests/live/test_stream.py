@@ -149,6 +149,9 @@ def test_snapshot_after_its_time(served: Namespace) -> None:
     assert 0.5 <= snapshot.elapsed_s < 5
     assert snapshot.scope.netns == (served.inode,)
     assert snapshot.hooks == {
+        "failed_connects_ipv4": "cgroup_sock_addr connect4",
+        "failed_connects_ipv6": "cgroup_sock_addr connect6",
+        "packet_sources": "raw_tracepoint netif_receive_skb",
         "dns_queries": "cgroup_skb egress",
         "dns_answers": "cgroup_skb ingress",
         "dns_refusals": "raw_tracepoint inet_sk_error_report",
