@@ -224,6 +224,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._area = self.size
         self._fit_columns()
         self._clamp()
+        self._lines = []  # all of them: Textual may have drawn with the old width before this
         self._redraw()
 
     def _fit_columns(self) -> None:
