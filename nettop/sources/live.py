@@ -156,6 +156,15 @@ class LiveSource:
             if number % COLLECT_EVERY == 0:
                 self._program.collect()
 
+    def _socket_events(self, records: list[SocketRecord], pass_ns: int, rates: bool) -> Iterator[AnyEvent]:
+        """In parts, listeners first as always: what many new sockets take to tell is longer than the buffers last."""
+        listeners = [record for record in records if record.flags & abi.SOCKET_LISTENER]
+        others = [record for record in records if not record.flags & abi.SOCKET_LISTENER]
+        yield from self._tracker.sockets(listeners, pass_ns, rates)
+        for start in range(0, len(others), COLLECT_EVERY):
+            yield from self._tracker.sockets(others[start : start + COLLECT_EVERY], pass_ns, rates)
+            self._program.collect()
+
     def _tick(self, hold_back: bool) -> Iterator[AnyEvent]:
         """What has happened until now, as told by four parts of the kernel side that change while they are read.
 
@@ -188,7 +197,7 @@ class LiveSource:
         records = yield from self._handed_on(records, pass_ns)
         if rates:
             self._last_tick_ns = pass_ns
-        yield from self._tracker.sockets(records, pass_ns, rates)
+        yield from self._socket_events(records, pass_ns, rates)
         holders = self._program.holders()
         if holders is not None:
             self._tracker.holders(holders)

@@ -30,9 +30,11 @@ from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.hooks import HOOKS, Hook, OnCgroup, Place
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start
+from nettop.model.kinds import KINDS
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
+from nettop.settings.declared import MAX_HISTORY
 
 NETTOP = (str(Path(sys.executable).with_name("nettop")),)
 SCHEMAS = Path(__file__).resolve().parents[2] / "nettop" / "schema"
@@ -278,7 +280,7 @@ class Watch:
         self.recording = directory / f"stream-{next(_numbers)}"
         self._errors = self.recording.with_suffix(".stderr")
         self.events: list[AnyEvent] = []
-        self.store = Store()
+        self.store = Store({kind.name: MAX_HISTORY for kind in KINDS})
         self._expected: dict[int, tuple[int, int]] = {}
         self._left = b""
         with self.recording.open("wb") as output, self._errors.open("wb") as errors:
