@@ -177,9 +177,11 @@ def ingredients() -> Iterator[str]:
 def compile_apart(defines: tuple[str, ...]) -> CompiledPrograms:
     """compile_here() in a child process that ends with it. Raises CannotRunError."""
     ours, theirs = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _answer(theirs, defines)
+        os.close(ours)  # or what nobody reads any more would be written for ever
+        _answer(theirs, defines, parent)
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as pipe:
@@ -236,10 +238,10 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
     )
 
 
-def _answer(pipe: int, defines: tuple[str, ...]) -> None:
+def _answer(pipe: int, defines: tuple[str, ...], parent: int) -> None:
     """The child: compile, write the outcome, end without any of the parent's clean-up."""
     try:
-        syscalls.die_with_parent()
+        syscalls.die_with(parent)
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)  # the parent decides, who may want to write what there is
         said = os.memfd_create("compiler")  # libbcc and clang offer no other way to their words

@@ -341,6 +341,8 @@ def _cpu_list(name: str) -> list[int]:
     return numbers
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the thread that forked it ends."""
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when the thread that forked it ends, or end it now if that has happened."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
