@@ -166,7 +166,7 @@ class LiveSource:
             self._program.collect()
 
     def _tick(self, hold_back: bool) -> Iterator[AnyEvent]:
-        """What has happened until now, as told by four parts of the kernel side that change while they are read.
+        """What has happened until now, as told by parts of the kernel side that change while they are read.
 
         The order keeps each part true to the others. The losses come first: a complete pass must begin after the loss
         that it makes up for, and what is lost meanwhile counts for the next tick. The counts of what is not listed
@@ -288,7 +288,8 @@ def _missed_ends(losses: Losses) -> dict[str, int]:
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:
     if record.flags & abi.SOCKET_LISTENER:
         return record
-    before = (0, 0) if record.protocol == abi.IPPROTO_UDP else (record.kept_tx_bytes, record.kept_rx_bytes)
+    # of all others what was kept is what has been counted
+    before = (record.kept_tx_bytes, record.kept_rx_bytes) if record.protocol == abi.IPPROTO_TCP else (0, 0)
     return replace(record, tx_bytes=before[0], rx_bytes=before[1])
 
 

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.model.events import OtherChanged, UdpChanged
 from nettop.model.rows import Answer, Endpoint, RemoteEndpoint, UdpFlow
+from nettop.sources.live import _before_any_bytes
 from nettop.tracking.names import NameTable
 from nettop.tracking.udp import Changed, UdpTracker
 from nettop.tracking.udp_flows import IDLE_NS, UdpFlows
-from tests.builders import CLOCK, CURL, NETNS, at, ns, packed, udp_record, without_owner
+from tests.builders import CLOCK, CURL, NETNS, at, ns, packed, socket_record, udp_record, without_owner
 
 PASS, NEXT_PASS, LAST_PASS = ns(2), ns(3), ns(4)
 
@@ -234,3 +235,16 @@ def test_a_remote_end_has_the_name_under_which_the_owner_looked_it_up() -> None:
     )
     other = live(UdpTracker(CLOCK, UdpFlows(CLOCK, names)), **FIRST, owner_pid=7).remote
     assert other == RemoteEndpoint(address="192.0.2.1", port=443)
+
+
+@pytest.mark.parametrize("protocol", [abi.IPPROTO_UDP, abi.PROTOCOL_OTHER])
+def test_a_socket_that_has_outlived_its_owner_begins_without_bytes(protocol: int) -> None:
+    """What was counted may be of the process that has it now; kept_tx_bytes is what was counted."""
+    record = udp_record(protocol=protocol, tx_bytes=64, rx_bytes=128, kept_tx_bytes=64, kept_rx_bytes=128)
+    before = _before_any_bytes(record)
+    assert (before.tx_bytes, before.rx_bytes) == (0, 0)
+
+
+def test_a_connection_that_has_outlived_its_owner_begins_with_what_it_had_before_nettop() -> None:
+    before = _before_any_bytes(socket_record(tx_bytes=64, rx_bytes=128, kept_tx_bytes=7, kept_rx_bytes=9))
+    assert (before.tx_bytes, before.rx_bytes) == (7, 9)
