@@ -124,21 +124,11 @@ class _Totals:
 
     def add_udp(self, share: rows.UdpTotals, sign: int = 1) -> None:
         """With -1: take it away."""
-        udp = self.udp
-        self.udp = rows.UdpTotals(
-            tx_bytes=udp.tx_bytes + sign * share.tx_bytes,
-            rx_bytes=udp.rx_bytes + sign * share.rx_bytes,
-            rx_dropped=udp.rx_dropped + sign * share.rx_dropped,
-        )
+        self.udp = _sum(self.udp, share, sign)
 
     def add_other(self, share: rows.OtherTotals, sign: int = 1) -> None:
         """With -1: take it away."""
-        other = self.other
-        self.other = rows.OtherTotals(
-            tx_bytes=other.tx_bytes + sign * share.tx_bytes,
-            rx_bytes=other.rx_bytes + sign * share.rx_bytes,
-            rx_dropped=other.rx_dropped + sign * share.rx_dropped,
-        )
+        self.other = _sum(self.other, share, sign)
 
     def add_unlisted(self, counted: rows.Unlisted) -> None:
         """What the process did without rows."""
@@ -161,6 +151,17 @@ class _Totals:
                 tx_bytes=counted.udp_tx_bytes, rx_bytes=counted.udp_rx_bytes, rx_dropped=counted.udp_rx_dropped
             )
         )
+
+
+_Counted = TypeVar("_Counted", rows.UdpTotals, rows.OtherTotals)
+
+
+def _sum(totals: _Counted, share: _Counted, sign: int) -> _Counted:
+    return type(totals)(
+        tx_bytes=totals.tx_bytes + sign * share.tx_bytes,
+        rx_bytes=totals.rx_bytes + sign * share.rx_bytes,
+        rx_dropped=totals.rx_dropped + sign * share.rx_dropped,
+    )
 
 
 _CountedSocket = rows.UdpFlow | rows.OtherSocket

@@ -3,6 +3,10 @@
 import socket
 from functools import lru_cache
 
+from nettop.kernel.abi import SocketRecord
+from nettop.model.rows import Endpoint, Family
+
+_AF_INET6 = 10
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 
 
@@ -19,3 +23,18 @@ def address_text(ip_version: int, raw: bytes) -> str:
     if is_mapped(raw):
         return socket.inet_ntop(socket.AF_INET, raw[12:])
     return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def ip_version(record: SocketRecord) -> int:
+    """4 or 6: how the addresses of a socket lie in its record."""
+    return 6 if record.family == _AF_INET6 else 4
+
+
+def family_of(record: SocketRecord, raw: bytes) -> Family:
+    """What one of the addresses of a socket is to a person."""
+    return "ipv6" if ip_version(record) == 6 and not is_mapped(raw) else "ipv4"
+
+
+def local_end(record: SocketRecord) -> Endpoint:
+    """The near end of a socket."""
+    return Endpoint(address=address_text(ip_version(record), record.local_address), port=record.local_port)

@@ -17,15 +17,13 @@ from nettop.model.rows import (
     Direction,
     Dropped,
     End,
-    Endpoint,
-    Family,
     Reasons,
     RemoteEndpoint,
     Side,
     TcpState,
 )
 from nettop.text import comm_text
-from nettop.tracking.addresses import address_text, is_mapped
+from nettop.tracking.addresses import address_text, family_of, ip_version, local_end
 from nettop.tracking.clock import Clock, milliseconds
 from nettop.tracking.listeners import ListenerTracker
 from nettop.tracking.listening import Listening
@@ -77,7 +75,6 @@ _CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
     CLOSE_WAIT: "remote",
     _LAST_ACK: "remote",
 }
-_AF_INET6 = 10
 _ENDS_BY_ERROR: dict[int, End] = {  # include/uapi/asm-generic/errno.h
     13: "rejected",  # EACCES: ICMPv6 says that it is not allowed
     32: "reset-by-peer",  # EPIPE: a reset in CLOSE_WAIT, net/ipv4/tcp_input.c tcp_reset()
@@ -325,9 +322,7 @@ class ConnectionTracker:
 
     def _new_row(self, record: SocketRecord, owned: Owned) -> Connection:
         self._last_id += 1
-        ip_version = 6 if record.family == _AF_INET6 else 4
-        family: Family = "ipv6" if ip_version == 6 and not is_mapped(record.remote_address) else "ipv4"
-        remote = address_text(ip_version, record.remote_address)
+        remote = address_text(ip_version(record), record.remote_address)
         name = self._names.find(owned.process, record.netns, remote)
         if name is not None and name.source == "other-process" and record.flags & abi.SOCKET_INBOUND:
             name = None  # somebody's look-up says nothing of who calls here
@@ -340,9 +335,9 @@ class ConnectionTracker:
             comm=comm_text(owned.comm) if process else None,
             owner=owned.certainty if process else "unknown",
             netns=record.netns,
-            family=family,
+            family=family_of(record, record.remote_address),
             direction=_direction(record.flags),
-            local=Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port),
+            local=local_end(record),
             remote=RemoteEndpoint(
                 address=remote,
                 port=record.remote_port,
@@ -429,7 +424,7 @@ class ConnectionTracker:
         return replace(
             row,
             # the local end is chosen while the connection is being made
-            local=row.local if row.local.port == record.local_port else self._local(record),
+            local=row.local if row.local.port == record.local_port else local_end(record),
             connect_ms=connect_ms,
             tx_bytes=record.tx_bytes,
             rx_bytes=record.rx_bytes,
@@ -449,10 +444,6 @@ class ConnectionTracker:
         began = [(_STATES[state], self._clock.wall(time_ns)) for state, time_ns in _began(record)]
         lasted = {state: milliseconds(since, end) for (state, since), (_, end) in pairwise(began)}
         return lasted, began[-1][1] if began else None
-
-    def _local(self, record: SocketRecord) -> Endpoint:
-        ip_version = 6 if record.family == _AF_INET6 else 4
-        return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
 
 
 def _began(record: SocketRecord) -> list[tuple[int, int]]:

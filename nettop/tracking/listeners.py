@@ -11,7 +11,7 @@ from nettop.kernel.abi import HolderRecord, ProcessKey, SocketRecord
 from nettop.model.events import ListenerChanged
 from nettop.model.rows import Holder, Listener
 from nettop.text import comm_text
-from nettop.tracking.addresses import address_text, is_mapped
+from nettop.tracking.addresses import family_of, local_end
 from nettop.tracking.clock import Clock
 from nettop.tracking.listening import Listening, ListeningPorts
 from nettop.tracking.live_sockets import Known, LiveSockets
@@ -19,7 +19,6 @@ from nettop.tracking.owners import NOBODY, Owned, owner_of
 
 MAX_HOLDERS = 16  # that are named of each; the others are counted: the workers of a server are all alike
 _CLOSED = 7
-_AF_INET6 = 10
 
 
 class _Live(Known, frozen=True, gc=False):
@@ -236,7 +235,6 @@ class ListenerTracker:
 
     def _new_row(self, listening: Listening) -> Listener:
         record = listening.record
-        ip_version = 6 if record.family == _AF_INET6 else 4
         is_old = bool(record.flags & abi.SOCKET_OLD)
         return Listener(
             id=listening.number,
@@ -245,8 +243,8 @@ class ListenerTracker:
             comm=None,
             owner="unknown",
             netns=record.netns,
-            family="ipv6" if ip_version == 6 and not is_mapped(record.local_address) else "ipv4",
-            address=address_text(ip_version, record.local_address),
+            family=family_of(record, record.local_address),
+            address=local_end(record).address,
             port=record.local_port,
             opened_at=self._clock.wall(record.opened_ns) if record.opened_ns else None,
             opened_before_start=(None if self.map_was_full else True) if is_old else False,

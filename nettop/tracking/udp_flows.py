@@ -8,13 +8,12 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.events import UdpChanged
-from nettop.model.rows import Endpoint, OtherSocket, RemoteEndpoint, UdpFlow
-from nettop.tracking.addresses import address_text
+from nettop.model.rows import OtherSocket, RemoteEndpoint, UdpFlow
+from nettop.tracking.addresses import address_text, local_end
 from nettop.tracking.clock import Clock
 from nettop.tracking.names import NameTable
 
 IDLE_NS = 60_000_000_000  # so long a flow that is silent keeps its place in the kernel's table
-_AF_INET6 = 10
 _Socket = tuple[int, int]  # its kernel address and seen_ns
 
 
@@ -73,7 +72,7 @@ class UdpFlows:
             rx_dropped=row.rx_dropped,
             closed=row.closed,
             socket=row.id,
-            local=_local(record),
+            local=local_end(record),
             remote=remote,
             tx_packets=record.tx_packets,
             rx_packets=record.rx_packets,
@@ -179,8 +178,3 @@ class UdpFlows:
         if name is None or name.source != "process":
             return RemoteEndpoint(address=address, port=port)
         return RemoteEndpoint(address=address, port=port, name=name.name, name_source=name.source)
-
-
-def _local(record: SocketRecord) -> Endpoint:
-    ip_version = 6 if record.family == _AF_INET6 else 4
-    return Endpoint(address=address_text(ip_version, record.local_address), port=record.local_port)
