@@ -224,6 +224,41 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	return 0;
 }
 
+/*
+ * Connections older than nettop that wait in a listener's queue: no file leads to them. They are nobody's yet. `entry` is that
+ * of the listener, and becomes theirs.
+ */
+static __always_inline void enter_waiting(u64 listener, struct socket_entry *entry)
+{
+	u64 request = 0, sk;
+	u32 sent, received, number;
+	u8 state;
+
+	__builtin_memset(&entry->owner, 0, sizeof(entry->owner));
+	entry->owner_certainty = OWNER_UNKNOWN;
+	entry->flags = SOCKET_OLD | SOCKET_INBOUND;
+	entry->kept_dropped = 0;
+	READ(request, listener, OFFSET_inet_connection_sock_icsk_accept_queue_rskq_accept_head);
+#pragma clang loop unroll(disable)
+	for (number = 0; number < WAITING_LOOKED_AT && request; number++) {
+		sk = sent = received = state = 0;
+		READ(sk, request, OFFSET_request_sock_sk);
+		READ(request, request, OFFSET_request_sock_dl_next);
+		READ(state, sk, OFFSET_sock_common_skc_state);
+		if (!sk || state == TCP_CLOSE || state == TCP_SYN_RECV) /* broken off, or told of once it is established */
+			continue;
+		read_tcp_bytes((void *)sk, &entry->kept_tx_bytes, &entry->kept_rx_bytes, UNTYPED);
+		read_tcp_packets((void *)sk, &sent, &received, UNTYPED);
+		entry->kept_tx_packets = sent;
+		entry->kept_rx_packets = received;
+		if (sockets.insert(&sk, entry) == -E2BIG)
+			count_loss(OLDER_WITHOUT_ROOM, 1);
+		READ(state, sk, OFFSET_sock_common_skc_state);
+		if (state == TCP_CLOSE) /* its end may have been told before there was an entry */
+			sockets.delete(&sk);
+	}
+}
+
 /* How many sockets of one Multipath TCP connection are looked at: as many as a path manager makes. */
 #define SUBFLOWS 8
 
@@ -242,7 +277,7 @@ static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct proc
 	int error;
 
 	if (known && known->flags & SOCKET_UNSENT) /* who connected is certain */
-		return;
+		return 0;
 	if (known && known->owner_certainty != OWNER_UNKNOWN) {
 		READ(pid, task, OFFSET_task_struct_tgid);
 		if (pid == known->owner.pid) {
@@ -272,6 +307,8 @@ static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct proc
 		known->held_scan = scan;
 		known->flags &= ~SOCKET_SHARED; /* with one that is gone; whoever else is there shows it again */
 		known->reported_owner = 0; /* to be reported, also where one was scanned before */
+		if (known->flags & SOCKET_OLD && known->flags & SOCKET_INBOUND && !find_turn_slot(sk)) /* it waited to be accepted */
+			claim_turns_old(sk, known->seen_ns);
 		return listener_ns;
 	}
 	__builtin_memset(entry, 0, sizeof(*entry));
@@ -301,7 +338,9 @@ static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct proc
 	error = sockets.insert(&sk, entry);
 	if (error == -E2BIG)
 		count_loss(OLDER_WITHOUT_ROOM, 1);
-	else if (!error && protocol == IPPROTO_TCP && state != TCP_LISTEN)
+	else if (!error && listener_ns)
+		enter_waiting(sk, entry);
+	else if (!error && protocol == IPPROTO_TCP)
 		claim_turns_old(sk, entry->seen_ns);
 	return listener_ns;
 }

@@ -105,7 +105,8 @@ static __always_inline int count_connection(struct socket_record *record)
 
 	/* as it ended in tracking/connections.py: an error, an abort, or what never was established */
 	if (record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
-	    record->state == TCP_CLOSE_WAIT || !(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)))
+	    record->state == TCP_CLOSE_WAIT || !(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) ||
+	    entry->flags & SOCKET_OLD)
 		return 0;
 	counts = unlisted_end(entry, DUE_CONNECTIONS);
 	if (!counts)

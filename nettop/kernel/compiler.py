@@ -110,7 +110,13 @@ _OFFSETS = {
         "segs_out",
         "segs_in",
     ),
-    "inet_connection_sock": ("icsk_retransmits", "icsk_backoff", "icsk_accept_queue.qlen"),
+    "inet_connection_sock": (
+        "icsk_retransmits",
+        "icsk_backoff",
+        "icsk_accept_queue.qlen",
+        "icsk_accept_queue.rskq_accept_head",
+    ),
+    "request_sock": ("sk", "dl_next"),
     "sk_buff": (
         "dev",
         "protocol",

@@ -112,7 +112,7 @@ class ListenerTracker:
         if record.flags & abi.SOCKET_OUTBOUND:
             return None
         through = self._ports.of_connection(record)
-        self._count(through, 1 if record.flags & abi.SOCKET_INBOUND else 0)  # others are older than nettop
+        self._count(through, 1 if _came_in_now(record) else 0)
         if len(through) != 1:
             return None
         through[0].open += 1
@@ -128,7 +128,7 @@ class ListenerTracker:
 
     def passed(self, record: SocketRecord) -> None:
         """A connection has ended before it was found alive; its listener may be found only later."""
-        if record.flags & abi.SOCKET_INBOUND:
+        if _came_in_now(record):
             self._passed.append(record)
 
     def unlisted(self, netns: int, port: int, family: int, connections: int) -> None:
@@ -153,7 +153,8 @@ class ListenerTracker:
         if rates:
             self._changed.update(dict.fromkeys(self._moving))
             self._moving.clear()
-        changed = list(self._changed)
+        # A pass finds them in the order of a hash map.
+        changed = sorted(self._changed, key=lambda listening: (listening.record.opened_ns, listening.number))
         self._changed.clear()
         seconds = (pass_ns - self._last_pass_ns) / 1e9 if rates else None
         output = [observed for listening in changed for observed in self._tell(listening, pass_ns, seconds)]
@@ -171,6 +172,8 @@ class ListenerTracker:
             self._last_id += 1
             listening = Listening(record, self._last_id)
             self._ports.add(listening)
+            if record.flags & abi.SOCKET_OLD and record.listener_queue > abi.WAITING_LOOKED_AT:
+                listening.certain = False  # some of those that wait are not known
         else:
             listening = known.listening
             listening.record = record
@@ -277,6 +280,11 @@ class ListenerTracker:
             self._last_group += 1
             self._groups[address] = self._last_group
         return self._groups[address]
+
+
+def _came_in_now(record: SocketRecord) -> bool:
+    """Whether a connection was made while nettop ran."""
+    return bool(record.flags & abi.SOCKET_INBOUND) and not record.flags & abi.SOCKET_OLD
 
 
 def _with_rates(row: Listener, listening: Listening, seconds: float) -> Listener:

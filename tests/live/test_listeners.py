@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Listener
+from nettop.model.rows import Connection, Listener
 from nettop.model.snapshot import Snapshot
 from tests.live import programs
 from tests.live.lab import Namespace, Program, Watch, listens, namespace, process_of, wait_until
 from tests.live.test_multipath import MPTCP_ENABLED
 
-OLD, NEW, FORKED, GROUP, DUAL, MULTIPATH, OLD_MULTIPATH, SERVED = 7301, 7302, 7303, 7304, 7305, 7306, 7307, 7308
+OLD, NEW, FORKED, GROUP, DUAL, MULTIPATH, OLD_MULTIPATH, SERVED, WAITED = 7301, 7302, 7303, 7304, 7305, 7306, 7307, 7308, 7309
 LOCAL = "127.0.0.1"
 BACKLOG = 2
+WAITING = 3
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Lab:
     watch: Watch
     old: Program
     old_multipath: Program | None
+    waited: Program  # a listener with WAITING connections in its queue that nobody has accepted
+    waiting: Program  # at the other end, from which the n-th has sent n bytes
 
     def listener(self, port: int, pid: int | None = None) -> Listener | None:
         """The newest one on this port."""
@@ -61,8 +64,11 @@ def lab(directory: Path) -> Iterator[Lab]:
         full.say("leave")
         full.end()
         multipath = start(inside, OLD_MULTIPATH, how="mptcp") if MPTCP_ENABLED.exists() else None
+        waited = start(inside, WAITED, backlog=9)
+        waiting = inside.play(programs.tcp_many, address=LOCAL, port=WAITED, connections=WAITING)
+        assert waiting.hear() == "sent"
         with Watch(directory, "--netns", inside.name) as watch:
-            yield Lab(inside, watch, old, multipath)
+            yield Lab(inside, watch, old, multipath, waited, waiting)
             watch.stop()
 
 
@@ -131,6 +137,48 @@ def test_one_older_than_nettop(lab: Lab) -> None:
     )
     assert [holder.pid for holder in row.holders] == [lab.old.pid]
     assert (row.accepted, process_of(lab.watch.store.snapshot(), lab.old).comm) == (0, "keeper")
+
+
+def test_what_waited_in_the_queue_before_nettop(lab: Lab) -> None:
+    """No file leads to these connections, only the queue of their listener."""
+    row = lab.until(WAITED, queue=WAITING, accepted=0, open=WAITING)
+    assert row.pid == lab.waited.pid
+
+    def inbound() -> list[Connection]:
+        connections = lab.watch.store.snapshot().connections
+        return [each for each in connections if each.local.port == WAITED and each.direction == "inbound"]
+
+    def waits() -> bool:
+        return [(each.waits_for, each.recv_queue_bytes) for each in by_bytes(inbound())] == [
+            ("local", sent) for sent in range(1, WAITING + 1)
+        ]
+
+    lab.watch.until(lambda _: waits(), "three that wait for the server")
+    for each in inbound():
+        assert (each.pid, each.owner, each.opened_before_start) == (lab.waited.pid, "listener", True)
+        assert each.rx_bytes == each.rx_bytes_before_start == each.recv_queue_bytes
+    lab.waited.say(WAITING)
+    assert lab.waited.hear() == "accepted"
+    lab.waiting.say("again")
+    assert lab.waiting.hear() == "sent"
+    lab.watch.until(lambda _: {(each.pid, each.owner) for each in inbound()} == {(lab.waited.pid, "scanned")}, "found")
+    moved = [(2 * sent, sent) for sent in range(1, WAITING + 1)]
+    lab.watch.until(
+        lambda _: [(each.rx_bytes, each.rx_bytes_before_start) for each in by_bytes(inbound())] == moved, f"{moved}"
+    )
+    lab.until(WAITED, queue=0, accepted=0, open=WAITING)
+    lab.waiting.say("close")
+    lab.waiting.end()
+    lab.waited.say("stop")
+    assert lab.waited.hear() == "stopped"
+    lab.waited.say("end")
+    lab.waited.end()
+    lab.watch.until(lambda _: all(each.state == "closed" for each in inbound()), "closed")
+    assert [each.rx_bytes for each in by_bytes(inbound())] == [2 * sent for sent in range(1, WAITING + 1)]
+
+
+def by_bytes(rows: list[Connection]) -> list[Connection]:
+    return sorted(rows, key=lambda row: row.rx_bytes)
 
 
 def test_every_holder_after_a_fork(lab: Lab) -> None:

@@ -227,6 +227,28 @@ def test_connections_older_than_nettop_are_open_and_were_not_accepted_since() ->
     assert (row.accepted, row.open) == (0, 1)
 
 
+def test_what_waited_in_the_queue_was_accepted_before() -> None:
+    subject = tracker()
+    subject.found(queued(1, opened_ns=0, flags=abi.SOCKET_LISTENER | abi.SOCKET_OLD), PASS)
+    subject.opened(accepted_record(opened_ns=0, flags=abi.SOCKET_INBOUND | abi.SOCKET_OLD))
+    row = only(subject)
+    assert (row.queue, row.accepted, row.open) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(("waiting", "open"), [(abi.WAITING_LOOKED_AT, 0), (abi.WAITING_LOOKED_AT + 1, None)])
+def test_of_a_long_queue_not_all_are_known(waiting: int, open: int | None) -> None:
+    subject = tracker()
+    subject.found(queued(waiting, 511, opened_ns=0, flags=abi.SOCKET_LISTENER | abi.SOCKET_OLD), PASS)
+    assert only(subject).open == open
+
+
+def test_a_tick_tells_them_in_the_order_in_which_they_began() -> None:
+    subject = tracker()
+    for second in (3, 1, 2):  # the order of a hash map
+        subject.found(queued(socket=0xA000 + second, opened_ns=ns(second)), ns(4))
+    assert [row.opened_at for row in rows_of(subject, ns(4))] == [at(1), at(2), at(3)]
+
+
 def test_an_older_connection_is_not_of_a_listener_that_came_later() -> None:
     subject = tracker()
     subject.found(queued(), PASS)
