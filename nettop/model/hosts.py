@@ -115,7 +115,7 @@ class Hosts:
         if row.state == "closed":
             sums.open.pop(row.id, None)
             if before is None or before.state != "closed":
-                sums.failed += row.failed
+                sums.failed += row.failed_to_connect
         else:
             sums.open[row.id] = row
         if before is None:

@@ -221,6 +221,12 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
         return self.end not in (None, "normal")
 
     @property
+    def failed_to_connect(self) -> bool:
+        """Whether this end wanted it, and it was over before it was established."""
+        never_established = self.direction == "outbound" and self.connect_ms is None
+        return never_established and self.state == "closed" and self.failed
+
+    @property
     def dropped_by(self) -> str | None:
         """Who on this host decided to drop packets of it: a firewall, or a filter of another kind."""
         return next((DECIDES[reason] for reason in self.drops or () if reason in DECIDES), None)
@@ -594,10 +600,11 @@ class InterfacePackets(Row, frozen=True, gc=False, kw_only=True):
 class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
     """One remote address, as seen from one network namespace, since nettop started.
 
-    Sums are those of TCP connections and UDP flows: `connections` and `udp_flows` are open now, `accepted` and `failed`
-    are connections so far, `srtt_ms` is the median of the last 1,000 that are open. `tx_packets` are segments and
-    datagrams. `pids` and `comms` are the last processes that have talked to it. `name` is the last one under which an
-    owner looked it up, `names` are others. `scope` is "host" where the address is one of this network namespace.
+    Sums are those of TCP connections and UDP flows: `connections` and `udp_flows` are open now, `accepted` are those so
+    far, `failed` the connects that were never established, `srtt_ms` is the median of the last 1,000 that are open.
+    `tx_packets` are segments and datagrams. `pids` and `comms` are the last processes that have talked to it. `name` is
+    the last one under which an owner looked it up, `names` are others. `scope` is "host" where the address is one of
+    this network namespace.
 
     `rx_packets` and `syns` are what a network interface received, also what no socket took: those of the interface with
     the most, since what passes a bridge or a tunnel is received more than once; `interfaces` has each. Without such an

@@ -534,7 +534,6 @@ def _share(row: _Carrier) -> _Share:
     if isinstance(row, rows.UdpFlow):
         return rows.UdpTotals(tx_bytes=row.tx_bytes, rx_bytes=row.rx_bytes, rx_dropped=row.rx_dropped)
     closed = row.state == "closed"
-    never_established = row.direction == "outbound" and row.connect_ms is None
     turns, asked_by = (0, None) if row.turns is None else (row.turns.count, row.turns.asked_by)
     return _TcpShare(
         tx_bytes=row.tx_bytes - row.tx_bytes_before_start,
@@ -542,7 +541,7 @@ def _share(row: _Carrier) -> _Share:
         active=0 if closed else 1,
         opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
         accepted=1 if row.direction == "inbound" else 0,
-        failed=1 if closed and never_established and row.failed else 0,
+        failed=1 if row.failed_to_connect else 0,
         retransmits=row.retransmits,
         asked=turns if asked_by == "local" else 0,
         was_asked=turns if asked_by == "remote" else 0,

@@ -409,6 +409,8 @@ class ConnectionTracker:
             pass  # what is sent meanwhile waits with the rest
         else:
             since = self._clock.wall(record.time_ns if since_ns is None else since_ns)
+            if row.opened_at is not None:  # the kernel reckons in jiffies
+                since = max(since, row.opened_at)
         return {"waits_for": found.waits_for, "waits_since": since}
 
     def _with_counters(self, record: SocketRecord, row: Connection, found: Verdict) -> Connection:

@@ -94,7 +94,7 @@ def turns(record: SocketRecord, asker: Asker) -> Turns | None:
         count=record.asked,
         answered=answered,
         latency_ms=TurnLatency(
-            avg=round(record.answers_ns / answered / 1e6, 3),
+            avg=record.answers_ns // answered // 1000 / 1000,  # rounded like the maximum
             max=record.slowest_us / 1000,
             recent=tuple(microseconds[n % abi.RECENT_ANSWERS] / 1000 for n in range(first, answered + 1)),
         ),

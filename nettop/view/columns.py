@@ -398,7 +398,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
            "right", descending=True),
     Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
            descending=True),
-    Column("failed", "FAILED", "connections that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
+    Column("failed", "FAILED", "connects that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
            "failed", "right", descending=True),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True),

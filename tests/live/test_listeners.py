@@ -13,7 +13,8 @@ from tests.live import programs
 from tests.live.lab import Namespace, Program, Watch, listens, namespace, process_of, wait_until
 from tests.live.test_multipath import MPTCP_ENABLED
 
-OLD, NEW, FORKED, GROUP, DUAL, MULTIPATH, OLD_MULTIPATH, SERVED, WAITED = 7301, 7302, 7303, 7304, 7305, 7306, 7307, 7308, 7309
+OLD, NEW, FORKED, GROUP, DUAL = 7301, 7302, 7303, 7304, 7305
+MULTIPATH, OLD_MULTIPATH, SERVED, WAITED = 7306, 7307, 7308, 7309
 LOCAL = "127.0.0.1"
 BACKLOG = 2
 WAITING = 3

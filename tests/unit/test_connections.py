@@ -7,6 +7,7 @@ import pytest
 from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey, SocketRecord
 from nettop.model.rows import Answer, Connection, Endpoint, RemoteEndpoint, TcpState
+from nettop.tracking.clock import JIFFY_NS
 from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended, is_over
 from nettop.tracking.listeners import ListenerTracker
 from nettop.tracking.names import NameTable
@@ -794,6 +795,12 @@ def test_a_wait_of_which_the_beginning_is_unknown_began_when_it_was_seen() -> No
     lost = {"sending": abi.SENDING_BUSY, "retries": 1, "unacked_bytes": 5}
     assert waits(only(subject.live(socket_record(**lost), PASS))) == ("network", at(2))
     assert waits(only(subject.live(socket_record(time_ns=ns(3), **lost | {"retries": 2}), ns(3)))) == ("network", at(2))
+
+
+def test_a_wait_does_not_begin_before_its_connection() -> None:
+    """The kernel tells some of these times in jiffies."""
+    shut = {"sending": abi.SENDING_RWND_LIMITED, "unsent_bytes": 5, "for_jiffies": int(1.2e9 // JIFFY_NS)}
+    assert waits(only(tracker().live(socket_record(**shut), PASS))) == ("remote-window", at(1))
 
 
 def test_what_is_sent_while_the_network_is_waited_for_waits_with_the_rest() -> None:

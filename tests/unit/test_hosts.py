@@ -59,8 +59,10 @@ def test_only_what_was_carried_since_nettop_started_counts() -> None:
     assert (row.tx_bytes, row.rx_bytes) == (20, 0)
 
 
-def test_failed_connections_are_counted_once() -> None:
-    refused = told(connection(state="closed", end="refused"))
+def test_failed_connects_are_counted_once() -> None:
+    """As those of a process are: what was reset later had been established."""
+    refused = told(connection(state="closed", end="refused", connect_ms=None))
+    assert host([told(connection(state="closed", end="reset-by-peer"))]).failed == 0
     assert host([told(connection(state="syn-sent")), refused, refused]).failed == 1
 
 

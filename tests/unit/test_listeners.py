@@ -235,11 +235,11 @@ def test_what_waited_in_the_queue_was_accepted_before() -> None:
     assert (row.queue, row.accepted, row.open) == (1, 0, 1)
 
 
-@pytest.mark.parametrize(("waiting", "open"), [(abi.WAITING_LOOKED_AT, 0), (abi.WAITING_LOOKED_AT + 1, None)])
-def test_of_a_long_queue_not_all_are_known(waiting: int, open: int | None) -> None:
+@pytest.mark.parametrize(("waiting", "known"), [(abi.WAITING_LOOKED_AT, 0), (abi.WAITING_LOOKED_AT + 1, None)])
+def test_of_a_long_queue_not_all_are_known(waiting: int, known: int | None) -> None:
     subject = tracker()
     subject.found(queued(waiting, 511, opened_ns=0, flags=abi.SOCKET_LISTENER | abi.SOCKET_OLD), PASS)
-    assert only(subject).open == open
+    assert only(subject).open == known
 
 
 def test_a_tick_tells_them_in_the_order_in_which_they_began() -> None:

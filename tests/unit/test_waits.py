@@ -171,6 +171,11 @@ def test_the_newest_answers_come_in_their_order() -> None:
     assert turned(2, THEM, (0, 100, 200, 0)).latency_ms.recent == (0.1, 0.2)
 
 
+def test_no_answer_took_longer_than_the_longest() -> None:
+    shown = turned(1, THEM, answers_ns=1_999_900, slowest_us=1_999)
+    assert shown.latency_ms.avg == shown.latency_ms.max == 1.999
+
+
 @pytest.mark.parametrize(("kernels", "asker"), [(NOBODY, US), (US, THEM), (THEM, US), (US, None)])
 def test_turns_that_were_followed_for_another_asker_are_unknown(kernels: int, asker: int | None) -> None:
     assert turns(socket_record(asker=kernels, asked=3, speaker=THEM), asker) is None
