@@ -541,7 +541,7 @@ def _share(row: _Carrier) -> _Share:
         active=0 if closed else 1,
         opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
         accepted=1 if row.direction == "inbound" else 0,
-        failed=1 if row.failed_to_connect else 0,
+        failed=1 if closed and row.failed_to_connect else 0,
         retransmits=row.retransmits,
         asked=turns if asked_by == "local" else 0,
         was_asked=turns if asked_by == "remote" else 0,

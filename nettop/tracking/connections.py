@@ -188,15 +188,17 @@ class ConnectionTracker:
         else:
             row, through = self._with_owner(known, owned), known.through
         unread = _unread(record, known, pass_ns, rates)
-        row = self._with_counters(record, row, self._verdict(record, unread))
+        time = self._clock.wall(record.time_ns)
+        counted = self._counted(record, row, self._verdict(record, unread), time)
         if rates:
-            row = self._with_rates(row, known, pass_ns)
+            counted |= self._rates(record, row, known, pass_ns)
+        row = replace(row, **counted)
         self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, owned, through, unread))
         if row.tx_bytes_per_s or row.rx_bytes_per_s:
             self._moving.add(record.socket)
         if unread is not None:
             self._unread.add(record.socket)
-        return [_observed(self._clock.wall(record.time_ns), row, owned)]
+        return [_observed(time, row, owned)]
 
     def lose(self, record: SocketRecord) -> list[Observed]:
         """A connection that is not to be looked at any longer, as it was known last."""
@@ -252,7 +254,8 @@ class ConnectionTracker:
                 row = replace(row, tx_bytes_per_s=0.0, rx_bytes_per_s=0.0)
             if unread is not None and not unread.since_last_tick:
                 unread = replace(unread, since_last_tick=True)
-                row = replace(row, **self._waiting(row, unread.record, self._verdict(unread.record, unread)))
+                found, then = self._verdict(unread.record, unread), self._clock.wall(unread.record.time_ns)
+                row = replace(row, **self._waiting(row, unread.record, found, then))
             if row is not known.row:
                 self._sockets.put(socket, replace(known, row=row, unread=unread))
                 output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
@@ -279,7 +282,8 @@ class ConnectionTracker:
         # What failed before it left did so at once; it is told when the socket is used again or closed.
         over_ns = record.opened_ns if record.state == _CLOSED else record.time_ns
         closed_at = self._clock.wall(over_ns)
-        row = self._with_counters(record, row, UNKNOWN)
+        time = self._clock.wall(record.time_ns)
+        row = replace(row, **self._counted(record, row, UNKNOWN, time))
         finished = row.states_ms
         if row.state_since is not None and row.state_since < closed_at and not _goes_on_unseen(record):
             finished = {**finished, row.state: milliseconds(row.state_since, closed_at)}
@@ -294,7 +298,7 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return _observed(self._clock.wall(record.time_ns), row, owned)
+        return _observed(time, row, owned)
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -370,18 +374,17 @@ class ConnectionTracker:
             owner=owned.certainty,
         )
 
-    def _with_rates(self, row: Connection, known: _Live | None, pass_ns: int) -> Connection:
+    def _rates(self, record: SocketRecord, row: Connection, known: _Live | None, pass_ns: int) -> dict[str, Any]:
+        """Fields of the row."""
         # What did not change since the last pass is not reported, so the difference is always that of one interval.
         seconds = (pass_ns - self._last_pass_ns) / 1e9
         before = row.tx_bytes_before_start, row.rx_bytes_before_start
         if known is not None:
             before = known.row.tx_bytes, known.row.rx_bytes
-        return replace(
-            row,
-            # not below 0: the kernel's counters are read one after the other while the connection goes on
-            tx_bytes_per_s=max(round((row.tx_bytes - before[0]) / seconds, 1), 0.0),
-            rx_bytes_per_s=max(round((row.rx_bytes - before[1]) / seconds, 1), 0.0),
-        )
+        return {
+            "tx_bytes_per_s": _rate(record.tx_bytes - before[0], seconds),
+            "rx_bytes_per_s": _rate(record.rx_bytes - before[1], seconds),
+        }
 
     def _asker(self, record: SocketRecord) -> Asker:
         """Which end connected. Of a connection older than nettop a listener tells, on one of its ports."""
@@ -400,7 +403,7 @@ class ConnectionTracker:
         since_ns = unread.since_ns if unread is not None and unread.since_last_tick else None
         return verdict(record, self._asker(record), since_ns)
 
-    def _waiting(self, row: Connection, record: SocketRecord, found: Verdict) -> dict[str, Any]:
+    def _waiting(self, row: Connection, record: SocketRecord, found: Verdict, time: datetime) -> dict[str, Any]:
         """Fields of the row: for whom it waits, and since when; as before where it still does."""
         since_ns, since = found.since_ns, row.waits_since
         if found.waits_for in (None, "none"):
@@ -408,38 +411,36 @@ class ConnectionTracker:
         elif row.waits_for == found.waits_for and (since_ns is None or found.waits_for == "network"):
             pass  # what is sent meanwhile waits with the rest
         else:
-            since = self._clock.wall(record.time_ns if since_ns is None else since_ns)
+            since = time if since_ns is None else self._clock.wall(since_ns)
             if row.opened_at is not None:  # the kernel reckons in jiffies
                 since = max(since, row.opened_at)
         return {"waits_for": found.waits_for, "waits_since": since}
 
-    def _with_counters(self, record: SocketRecord, row: Connection, found: Verdict) -> Connection:
-        connect_ms = row.connect_ms
+    def _counted(self, record: SocketRecord, row: Connection, found: Verdict, time: datetime) -> dict[str, Any]:
+        """Fields of the row: what a record of this time tells."""
+        counted = self._waiting(row, record, found, time)
+        counted |= {
+            "tx_bytes": record.tx_bytes,
+            "rx_bytes": record.rx_bytes,
+            "srtt_ms": record.srtt_us8 // 8 / 1000 if record.srtt_us8 else None,
+            "retransmits": record.retransmits,
+            "recv_queue_bytes": record.unread_bytes if record.sending else None,
+            "send_queue_bytes": record.unacked_bytes if record.sending else None,
+            "turns": turns(record, self._asker(record), row.turns),
+            "transmission": transmission(record, time) or row.transmission,
+            "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
+            "rx_packets": _unwrapped(row.rx_packets, record.rx_packets),
+        }
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
-            connect_ms = (record.established_ns - record.opened_ns) // 1000 / 1000
+            counted["connect_ms"] = (record.established_ns - record.opened_ns) // 1000 / 1000
+        if row.local.port != record.local_port:  # it is chosen while the connection is being made
+            counted["local"] = local_end(record)
         state = _STATES.get(record.state, "closed")
         if state != row.state:
             states_ms, since = self._states(record)
-            row = replace(
-                row, state=state, state_since=since, states_ms=states_ms, closed_first=_CLOSED_FIRST.get(record.state)
-            )
-        return replace(
-            row,
-            # the local end is chosen while the connection is being made
-            local=row.local if row.local.port == record.local_port else local_end(record),
-            connect_ms=connect_ms,
-            tx_bytes=record.tx_bytes,
-            rx_bytes=record.rx_bytes,
-            srtt_ms=record.srtt_us8 // 8 / 1000 if record.srtt_us8 else None,
-            retransmits=record.retransmits,
-            recv_queue_bytes=record.unread_bytes if record.sending else None,
-            send_queue_bytes=record.unacked_bytes if record.sending else None,
-            turns=turns(record, self._asker(record)),
-            transmission=transmission(record, self._clock.wall(record.time_ns)) or row.transmission,
-            tx_packets=_unwrapped(row.tx_packets, record.tx_packets),
-            rx_packets=_unwrapped(row.rx_packets, record.rx_packets),
-            **self._waiting(row, record, found),
-        )
+            counted |= {"state": state, "state_since": since, "states_ms": states_ms}
+            counted["closed_first"] = _CLOSED_FIRST.get(record.state)
+        return counted
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""
@@ -501,6 +502,11 @@ def is_over(record: SocketRecord) -> bool:
 def _unwrapped(before: int | None, now: int) -> int:
     """A counter of the kernel's that begins anew at 2^32, as one that does not."""
     return now if before is None else before + ((now - before) & 0xFFFF_FFFF)
+
+
+def _rate(moved: int, seconds: float) -> float:
+    """Not below 0: the kernel's counters are read one after the other while the connection goes on."""
+    return round(moved / seconds, 1) if moved > 0 else 0.0
 
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:

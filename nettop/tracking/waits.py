@@ -79,15 +79,20 @@ def _is_shut(record: SocketRecord) -> bool:
     return record.window_bytes - in_flight < min(record.mss_bytes, record.unsent_bytes)
 
 
-def turns(record: SocketRecord, asker: Asker) -> Turns | None:
-    """The turns so far; None where they were not followed, or followed for the wrong asker."""
+def turns(record: SocketRecord, asker: Asker, before: Turns | None = None) -> Turns | None:
+    """The turns so far; None where they were not followed, or followed for the wrong asker.
+
+    `before` are those of the same connection as told last, which most records do not change.
+    """
     if asker is None or record.asker != asker:
         return None
     asked_by: Side = "local" if asker == abi.SPEAKER_LOCAL else "remote"
     answered = record.asked - (record.speaker == asker)
+    if before is not None and (before.count, before.answered, before.asked_by) == (record.asked, answered, asked_by):
+        return before
     if not answered:
         return Turns(asked_by=asked_by, count=record.asked)
-    microseconds = _ANSWERS.unpack(record.answers_us)
+    slots = _ANSWERS.unpack(record.answers_us)  # each in the place of its number
     first = max(answered - abi.RECENT_ANSWERS, 0) + 1
     return Turns(
         asked_by=asked_by,
@@ -96,7 +101,7 @@ def turns(record: SocketRecord, asker: Asker) -> Turns | None:
         latency_ms=TurnLatency(
             avg=record.answers_ns // answered // 1000 / 1000,  # rounded like the maximum
             max=record.slowest_us / 1000,
-            recent=tuple(microseconds[n % abi.RECENT_ANSWERS] / 1000 for n in range(first, answered + 1)),
+            recent=tuple([slots[n % abi.RECENT_ANSWERS] / 1000 for n in range(first, answered + 1)]),
         ),
     )
 
@@ -131,4 +136,4 @@ def transmission(record: SocketRecord, at: datetime) -> Transmission | None:
 
 
 def _milliseconds(jiffies: int) -> float:
-    return round(jiffies * JIFFY_NS / 1e6, 3)
+    return jiffies * JIFFY_NS // 1000 / 1000
