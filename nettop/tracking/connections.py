@@ -255,7 +255,7 @@ class ConnectionTracker:
             if unread is not None and not unread.since_last_tick:
                 unread = replace(unread, since_last_tick=True)
                 found, then = self._verdict(unread.record, unread), self._clock.wall(unread.record.time_ns)
-                row = replace(row, **self._waiting(row, unread.record, found, then))
+                row = replace(row, **self._waiting(row, found, then))
             if row is not known.row:
                 self._sockets.put(socket, replace(known, row=row, unread=unread))
                 output.append(_observed(self._clock.wall(pass_ns), row, known.owned))
@@ -403,7 +403,7 @@ class ConnectionTracker:
         since_ns = unread.since_ns if unread is not None and unread.since_last_tick else None
         return verdict(record, self._asker(record), since_ns)
 
-    def _waiting(self, row: Connection, record: SocketRecord, found: Verdict, time: datetime) -> dict[str, Any]:
+    def _waiting(self, row: Connection, found: Verdict, time: datetime) -> dict[str, Any]:
         """Fields of the row: for whom it waits, and since when; as before where it still does."""
         since_ns, since = found.since_ns, row.waits_since
         if found.waits_for in (None, "none"):
@@ -418,7 +418,7 @@ class ConnectionTracker:
 
     def _counted(self, record: SocketRecord, row: Connection, found: Verdict, time: datetime) -> dict[str, Any]:
         """Fields of the row: what a record of this time tells."""
-        counted = self._waiting(row, record, found, time)
+        counted = self._waiting(row, found, time)
         counted |= {
             "tx_bytes": record.tx_bytes,
             "rx_bytes": record.rx_bytes,
