@@ -4,11 +4,14 @@
  * read once a tick. The tracepoints fire only where something goes wrong, in any context: `current` is nobody's owner.
  *
  * kfree_skb is for packets that are dropped; those that are used up leave by consume_skb. A few reasons are no drops all
- * the same: see IS_NO_DROP in nettop/kernel/reasons.py.
+ * the same: see IS_NO_DROP in nettop/kernel/reasons.py. Others are none of certain packets: see is_probe() and is_copied().
  */
 
 #define ETH_P_IP_NETWORK_ORDER 0x0008 /* include/uapi/linux/if_ether.h */
 #define ETH_P_IPV6_NETWORK_ORDER 0xdd86
+#define IPPROTO_ICMP 1 /* include/uapi/linux/in.h */
+#define IPPROTO_ICMPV6 58
+#define TCP_FIN_SYN_RST 7
 
 /* Apart, so that a flood from many addresses takes no room from what processes own. */
 BPF_HASH(drops, struct drop_key, struct drop_count, 4096);
@@ -174,6 +177,49 @@ static __always_inline void count_stray_socket(void *sk, u8 kind, u32 reason)
 }
 
 /*
+ * Whether all that a TCP segment does is to ask whether the far end is there, or whether its window is still shut: it has no
+ * payload, or one byte, which a keepalive sends once more (RFC 9293 section 3.8.4) and a window probe too early (section
+ * 3.8.6.1). The kernel answers and says that it drops what is old or does not fit. It has judged the segment, so skb->cb is
+ * TCP's.
+ */
+static __always_inline int is_probe(void *skb, u32 reason)
+{
+	u32 begin = 0, end = 0;
+	u8 flags = 0;
+
+	if (!IS_OLD_SEQUENCE(reason) && !IS_OLD_OR_BEYOND(reason))
+		return 0;
+	READ(begin, skb, OFFSET_sk_buff_cb + OFFSET_tcp_skb_cb_seq);
+	READ(end, skb, OFFSET_sk_buff_cb + OFFSET_tcp_skb_cb_end_seq);
+	READ(flags, skb, OFFSET_sk_buff_cb + OFFSET_tcp_skb_cb_tcp_flags);
+	if (flags & TCP_FIN_SYN_RST)
+		return 0;
+	return begin == end || (IS_OLD_OR_BEYOND(reason) && end - begin == 1);
+}
+
+/*
+ * Whether raw sockets may have read the packet all the same. They get copies first, which nothing in the packet shows for
+ * certain; then the kernel looks for a ping socket that an ICMP echo reply is for, and does not find one. It answers those
+ * who send UDP or TCP to where nobody listens, so of these the reason stands.
+ */
+static __always_inline int is_copied(void *skb, struct socket_entry *entry, u32 reason)
+{
+	u16 protocol = 0, header = 0;
+	u64 head = 0;
+	u8 next = 0;
+
+	if (!IS_OF_COPIES(reason))
+		return 0;
+	if (entry) /* a filter of a raw socket picks what is for its program, as that of ping(8) does */
+		return entry->protocol == PROTOCOL_OTHER;
+	LOAD(protocol, skb, OFFSET_sk_buff_protocol);
+	LOAD(header, skb, OFFSET_sk_buff_network_header);
+	LOAD(head, skb, OFFSET_sk_buff_head);
+	READ(next, head + header, protocol == ETH_P_IP_NETWORK_ORDER ? 9 : 6);
+	return next == (protocol == ETH_P_IP_NETWORK_ORDER ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+/*
  * kfree_skb(skb, location, reason, rx_sk): a reason since Linux 5.17, and since 6.12 the socket that refuses a packet. Before
  * that only the sender's packets have one, and those of connections that were found before a firewall's last look.
  */
@@ -187,7 +233,7 @@ int packet_dropped(struct bpf_raw_tracepoint_args *ctx)
 #if ARGUMENTS_kfree_skb >= 3
 	reason = ctx->args[2];
 #endif
-	if (IS_NO_DROP(reason))
+	if (IS_NO_DROP(reason) || is_probe(skb, reason))
 		return 0;
 #if ARGUMENTS_kfree_skb >= 4
 	sk = (void *)ctx->args[3];
@@ -197,6 +243,8 @@ int packet_dropped(struct bpf_raw_tracepoint_args *ctx)
 	key = (u64)sk;
 	if (sk)
 		entry = sockets.lookup(&key);
+	if (is_copied(skb, entry, reason))
+		return 0;
 	if (entry)
 		count_of_socket(key, entry, PACKET_DROPPED, reason);
 	else

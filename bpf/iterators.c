@@ -98,26 +98,55 @@ static __always_inline u64 read_waits(struct socket_record *record, void *sk, st
 	return sum;
 }
 
+#define NEAR_BYTES 128 /* beyond that, what lies between would cost more than another call */
+
+/* Three counters, or two if the last are the same, by one call of the helper where this kernel keeps them near each other. */
+static __always_inline void read_together(u32 *values, void *sk, int first, int second, int third)
+{
+	int low = first < second ? first : second, high = first < second ? second : first;
+	u32 span[NEAR_BYTES / sizeof(u32)];
+
+	low = third < low ? third : low;
+	high = third < high ? high : third;
+	if (high - low < NEAR_BYTES) {
+		read_kernel(span, high - low + sizeof(u32), (char *)sk + low);
+		values[0] = span[(first - low) / sizeof(u32)];
+		values[1] = span[(second - low) / sizeof(u32)];
+		values[2] = span[(third - low) / sizeof(u32)];
+	} else {
+		READ(values[0], sk, first);
+		READ(values[1], sk, second);
+		values[2] = values[1];
+		if (third != second)
+			READ(values[2], sk, third);
+	}
+}
+
 /*
  * What changes with everything that a socket's record tells, in one number: while nothing is outstanding, that the process
- * writes, that something comes, and whose turn it is. The rest of the counters lie elsewhere in memory and would double the
- * cost of a pass: read_waits() reads them of connections that have something outstanding, and of what is reported.
+ * writes, that a segment comes or goes, also one without payload, and whose turn it is. The rest of the counters lie
+ * elsewhere in memory and would double the cost of a pass: read_waits() reads them of connections that have something
+ * outstanding, and of what is reported.
  */
 static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct outstanding *ends)
 {
 	struct turn_slot *slot;
-	u64 spoke_ns = 0;
+	u64 spoke_ns = 0, segments;
+	u32 sent[3], received[3];
 
 	if (entry->protocol != IPPROTO_TCP) /* what is dropped is counted and taken back */
 		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
-	READ(ends->write_seq, sk, OFFSET_tcp_sock_write_seq);
-	READ(ends->snd_una, sk, OFFSET_tcp_sock_snd_una);
-	READ(ends->rcv_nxt, sk, OFFSET_tcp_sock_rcv_nxt);
+	read_together(sent, sk, OFFSET_tcp_sock_write_seq, OFFSET_tcp_sock_segs_out, OFFSET_tcp_sock_segs_out);
+	read_together(received, sk, OFFSET_tcp_sock_rcv_nxt, OFFSET_tcp_sock_segs_in, OFFSET_tcp_sock_snd_una);
+	ends->write_seq = sent[0];
+	ends->rcv_nxt = received[0];
+	ends->snd_una = received[2];
 	READ(ends->copied_seq, sk, OFFSET_tcp_sock_copied_seq);
 	slot = find_turn_slot((u64)sk);
 	if (slot)
 		spoke_ns = slot->spoke_ns;
-	return (((u64)ends->write_seq << 32) | ends->rcv_nxt) + spoke_ns * 31;
+	segments = ((u64)sent[1] << 32) | received[1];
+	return (((u64)ends->write_seq << 32) | ends->rcv_nxt) + spoke_ns * 31 + segments * 0x9E3779B97F4A7C15;
 }
 
 /* The same of a listener, so that a change of one of these is seldom taken back by that of another. */

@@ -20,6 +20,21 @@ _NO_DROPS = (
     "SKB_DROP_REASON_NOT_SPECIFIED",
     "SKB_DROP_REASON_QUEUE_PURGE",
 )
+# What the kernel gives for a TCP segment that is wholly before what it expects: since Linux 6.6, and before that, when
+# this stood for one beyond the window too.
+_OLD_SEQUENCE = ("SKB_DROP_REASON_TCP_OLD_SEQUENCE", "SKB_DROP_REASON_TCP_INVALID_SEQUENCE")
+# For one that ends where the next begins, and for one that is sent into a shut window, by older kernels and by newer.
+_OLD_OR_BEYOND = (
+    "SKB_DROP_REASON_TCP_OLD_DATA",
+    "SKB_DROP_REASON_TCP_ZEROWINDOW",
+    "SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE",
+)
+# That nothing in the kernel wants a packet of which raw sockets may have copies, or that such a socket refuses its own.
+_OF_COPIES = (
+    "SKB_DROP_REASON_NO_SOCKET",
+    "SKB_DROP_REASON_UNHANDLED_PROTO",
+    "SKB_DROP_REASON_SOCKET_FILTER",
+)
 _ICMP = {  # RFC 792, RFC 1812 section 5.2.7.1
     (3, 0): "net-unreachable",
     (3, 1): "host-unreachable",
@@ -45,8 +60,16 @@ def enumerators(btf: Btf) -> Enumerators:
 
 def defines(names: Enumerators) -> Iterator[str]:
     """What bpf/drops.c is compiled with."""
-    numbers = [number for number, name in names.get(_DROP, {}).items() if name in _NO_DROPS]
-    yield f"-DIS_NO_DROP(reason)=({' || '.join(f'(reason) == {number}' for number in numbers) or '0'})"
+    known = names.get(_DROP, {}).values()
+    old_sequence = [name for name in _OLD_SEQUENCE if name in known][:1]
+    for macro, wanted in (
+        ("IS_NO_DROP", _NO_DROPS),
+        ("IS_OLD_SEQUENCE", old_sequence),
+        ("IS_OLD_OR_BEYOND", _OLD_OR_BEYOND),
+        ("IS_OF_COPIES", _OF_COPIES),
+    ):
+        numbers = [number for number, name in names.get(_DROP, {}).items() if name in wanted]
+        yield f"-D{macro}(reason)=({' || '.join(f'(reason) == {number}' for number in numbers) or '0'})"
 
 
 def reason(names: Enumerators, kind: int, number: int) -> str:

@@ -22,7 +22,7 @@ from nettop.model.rows import (
 from nettop.model.table import BoundedTable
 
 PROCESSES_NAMED = 16  # per host: more than fit into a line
-NO_SOCKET = "NO_SOCKET"  # enum skb_drop_reason: nobody listens there
+UNWANTED = ("NO_SOCKET", "IP_NOPROTO")  # enum skb_drop_reason: nobody listens there, nobody knows that protocol
 NAMES_KEPT = 8  # per host; a content network's address has hundreds
 INTERFACES_KEPT = 16  # per host; packets pass three or four on their way into a container
 ROUND_TRIPS_COUNTED = 1_000  # of the connections opened last: a proxy has 50,000 to one host, which would take 10 ms
@@ -164,7 +164,7 @@ class Hosts:
 
     def drops(self, netns: int, address: str, reasons: Reasons) -> None:
         """Packets from there, or to there, that this host dropped and that no known socket has."""
-        unwanted = reasons.get(NO_SOCKET, 0)
+        unwanted = sum(reasons.get(reason, 0) for reason in UNWANTED)
         if unwanted:
             self._changing(HostKey(netns, address)).unwanted += unwanted
 

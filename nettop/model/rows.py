@@ -609,7 +609,8 @@ class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
     `rx_packets` and `syns` are what a network interface received, also what no socket took: those of the interface with
     the most, since what passes a bridge or a tunnel is received more than once; `interfaces` has each. Without such an
     interface, as over loopback, `rx_packets` are those of connections and flows, and `syns` is None.
-    `unwanted_packets` were dropped because nobody listens where they went (None: before Linux 5.17).
+    `unwanted_packets` were dropped because nobody listens where they went, or knows their protocol (None: before Linux
+    5.17).
     """
 
     netns: Count

@@ -20,6 +20,7 @@ from typing import Any
 DNS_PORT = 53
 PR_SET_NAME = 15  # prctl(2)
 ICMPV6_FILTER, ICMPV6_ECHO_REPLY = 1, 129  # include/uapi/linux/icmpv6.h
+SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
@@ -632,6 +633,64 @@ def tcp_until_timeout(address: str, port: int, user_timeout_ms: int) -> None:
             say(error.errno)
 
 
+def tcp_both_ends(address: str, port: int) -> None:
+    """A connection that carried 5 bytes, of which this program has both ends; does what it is told, until null.
+
+    "keep alive" sends a keepalive every second, "quiet" ends that; "fill" sends until the window is shut, as nobody
+    reads; ["forge", n, hexadecimal] sends a segment that begins n bytes after what is expected next. Each of these, and
+    "count", says how many segments each end has sent and received.
+    """
+    with socket.create_server((address, port)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the accepted end's
+        near = socket.create_connection((address, port), timeout=20)
+        far = listener.accept()[0]
+    near.sendall(b"hello")
+    _receive(far, 5)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    near.setblocking(False)
+    say("connected")
+    while (told := hear()) is not None:
+        if told in ("keep alive", "quiet"):
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, told == "keep alive")
+        elif told == "fill":
+            with suppress(BlockingIOError):
+                while True:
+                    near.send(bytes(4096))
+        elif told != "count":
+            _forge(near, far, told[1], bytes.fromhex(told[2]))
+        say([_segments(near), _segments(far)])
+
+
+def _segments(tcp: socket.socket) -> tuple[int, ...]:
+    """Sent and received: tcpi_segs_out and tcpi_segs_in of struct tcp_info (include/uapi/linux/tcp.h)."""
+    return struct.unpack_from("=II", tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144), 136)
+
+
+def _forge(near: socket.socket, far: socket.socket, beyond: int, payload: bytes) -> None:
+    """As if `near` sent it, at this distance from what `far` expects next."""
+    ports = struct.pack("!HH", near.getsockname()[1], far.getsockname()[1])
+    ends = ((_next_sequence(far, 1) + beyond) % (1 << 32), _next_sequence(far, 2))
+    addresses = b"".join(socket.inet_aton(end.getsockname()[0]) for end in (near, far))
+    head = ports + struct.pack("!IIBBHHH", *ends, 5 << 4, 0x10, 1000, 0, 0)
+    body = addresses + struct.pack("!HH", socket.IPPROTO_TCP, len(head + payload)) + head + payload + b"\0"
+    words = sum(struct.unpack(f"!{len(body) // 2}H", body[: len(body) & ~1]))
+    while words >> 16:
+        words = (words & 0xFFFF) + (words >> 16)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.sendto(head[:16] + struct.pack("!H", 0xFFFF & ~words) + head[18:] + payload, (far.getsockname()[0], 0))
+
+
+def _next_sequence(tcp: socket.socket, queue: int) -> int:
+    """Of what it receives (1) or sends (2), as a checkpoint of the connection reads it (include/uapi/linux/tcp.h)."""
+    repair, repair_queue, queue_seq, off_without_probe = 19, 20, 21, -1
+    tcp.setsockopt(socket.IPPROTO_TCP, repair, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, repair_queue, queue)
+    sequence = int.from_bytes(tcp.getsockopt(socket.IPPROTO_TCP, queue_seq, 4), sys.byteorder)
+    tcp.setsockopt(socket.IPPROTO_TCP, repair, off_without_probe)
+    return sequence
+
+
 def _receive(tcp: socket.socket, wanted: int) -> None:
     while wanted:
         wanted -= len(tcp.recv(wanted))
@@ -840,7 +899,9 @@ def close_under_a_flood(address: str, port: int, sockets: int) -> None:
 
 
 def handle_packets(family: int, kind: int, protocol: int, receive_bytes: int = 0, comm: str = "packets") -> None:
-    """A socket that does what it is told: ["send", hexadecimal, address], ["read", packets] or ["drain"], until null.
+    """A socket that does what it is told, until null.
+
+    That is ["send", hexadecimal, address], ["read", packets], ["drain"], or ["refuse"]: a filter lets nothing in.
 
     Says the bytes that it sent, or how many packets it read and their payload of IP.
     """
@@ -855,6 +916,12 @@ def handle_packets(family: int, kind: int, protocol: int, receive_bytes: int = 0
         while (told := hear()) is not None:
             if told[0] == "send":
                 say(raw.sendto(bytes.fromhex(told[1]), (told[2], 0)))
+                continue
+            if told[0] == "refuse":
+                program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF_RET 0
+                filtering = struct.pack("HxxxxxxQ", 1, ctypes.addressof(program))  # struct sock_fprog
+                raw.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtering)
+                say("refusing")
                 continue
             wanted, packets, payload = (told[1] if told[0] == "read" else None), 0, 0
             raw.settimeout(20 if wanted else 0)

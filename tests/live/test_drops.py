@@ -1,6 +1,7 @@
 """Dropped packets, resets and ICMP errors by reason: staged for real, with /proc/net as second witness."""
 
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from nettop.model.snapshot import Snapshot
 from tests.live import programs
 from tests.live.lab import (
     FAR_IPV4,
+    FAR_IPV6,
     NEAR_IPV4,
+    NEAR_IPV6,
     NO_NEIGHBOUR_IPV4,
     Namespace,
     Program,
@@ -24,11 +27,17 @@ from tests.live.lab import (
     namespace,
     process_of,
     two_namespaces,
+    wait_until,
 )
 
 pytestmark = pytest.mark.live
 
 NOBODY = 81  # a port where nobody is
+PINGED: dict[int, tuple[int, str, str]] = {
+    socket.AF_INET: (socket.IPPROTO_ICMP, FAR_IPV4, NEAR_IPV4),
+    socket.AF_INET6: (socket.IPPROTO_ICMPV6, FAR_IPV6, NEAR_IPV6),
+}
+NOBODYS_PROTOCOL = 253  # RFC 3692: for experiments
 SERVED = 7100
 REFUSE = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
 
@@ -53,9 +62,9 @@ def lab(directory: Path) -> Iterator[Lab]:
             watch.stop()
 
 
-def snmp(program: Program, protocol: str, name: str) -> int:
+def snmp(program: Program, protocol: str, name: str, file: str = "snmp") -> int:
     """A counter of the program's network namespace."""
-    lines = Path(f"/proc/{program.pid}/net/snmp").read_text().splitlines()
+    lines = Path(f"/proc/{program.pid}/net/{file}").read_text().splitlines()
     names, values = (line.split() for line in lines if line.startswith(f"{protocol}:"))
     return int(values[names.index(name)])
 
@@ -184,6 +193,119 @@ def test_what_somebody_on_this_host_decides(lab: Lab) -> None:
     assert (row.end, row.dropped_by) == ("timeout", "cgroup program")
     assert row.drops is not None
     assert list(row.drops) == ["BPF_CGROUP_EGRESS"]
+
+
+def raw_socket(where: Namespace, family: int, kind: int, protocol: int) -> Program:
+    program = where.play(programs.handle_packets, family=family, kind=kind, protocol=protocol)
+    assert program.hear() == "ready"
+    return program
+
+
+def send(program: Program, packet: bytes, address: str) -> None:
+    program.say(["send", packet.hex(), address])
+    assert program.hear() == len(packet)
+
+
+def more_drops(snapshot: Snapshot, before: Snapshot, where: Namespace, remote: str) -> tuple[dict[str, int], int]:
+    """Packets between there and a far end, by reason, and how many of them nobody wanted."""
+    then, now = (strays_of(each, where, remote).drops or {} for each in (before, snapshot))
+    unwanted = [
+        sum(host.unwanted_packets or 0 for host in each.hosts if (host.netns, host.address) == (where.inode, remote))
+        for each in (before, snapshot)
+    ]
+    more = {reason: packets - then.get(reason, 0) for reason, packets in now.items()}
+    return {reason: packets for reason, packets in more.items() if packets}, unwanted[1] - unwanted[0]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_RAW, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_answers_to_a_ping_are_wanted(lab: Lab, family: int, kind: int) -> None:
+    """Even if another raw socket refuses its copy. A packet of a protocol that nobody knows is not."""
+    protocol, remote, local = PINGED[family]
+    lab.near.sysctl("net.ipv4.ping_group_range", "0 1000")
+    asks = raw_socket(lab.near, family, kind, protocol)
+    refuses = raw_socket(lab.near, family, socket.SOCK_RAW, protocol)
+    refuses.say(["refuse"])
+    assert refuses.hear() == "refusing"
+    before = lab.watch.store.snapshot()
+    for number in range(3):
+        send(asks, programs.echo_request(family, 10, number), remote)
+        asks.say(["read", 1])
+        assert asks.hear()[0] == 1
+    send(raw_socket(lab.far, family, socket.SOCK_RAW, NOBODYS_PROTOCOL), b"?", local)
+    snapshot = lab.watch.until(
+        lambda now: "IP_NOPROTO" in more_drops(now, before, lab.near, remote)[0], "a packet that nobody wants"
+    )
+    assert more_drops(snapshot, before, lab.near, remote) == ({"IP_NOPROTO": 1}, 1)
+    assert process_of(snapshot, asks).drops == {}
+    assert all(row.drops == {} for row in snapshot.processes if row.pid == refuses.pid)
+
+
+def test_a_copy_for_a_raw_socket_does_not_make_a_datagram_wanted(lab: Lab) -> None:
+    """Its sender is told that nobody is there."""
+    listens = raw_socket(lab.far, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+    before = lab.watch.store.snapshot()
+    lab.near.play(programs.udp_flood, address=FAR_IPV4, port=NOBODY, datagrams=2).end()
+    listens.say(["read", 2])
+    assert listens.hear()[0] == 2
+    lab.watch.until(
+        lambda now: more_drops(now, before, lab.far, NEAR_IPV4) == ({"NO_SOCKET": 2}, 2), "two datagrams for nobody"
+    )
+
+
+def both_ends(lab: Lab, port: int) -> Program:
+    program = lab.near.play(programs.tcp_both_ends, address="127.0.0.1", port=port)
+    assert program.hear() == "connected"
+    return program
+
+
+def told(program: Program, command: object) -> list[tuple[int, int]]:
+    """Segments that each end has sent and received, after it has done what it was told."""
+    program.say(command)
+    return [(sent, received) for sent, received in program.hear()]
+
+
+def the_ends(snapshot: Snapshot, program: Program) -> list[Connection]:
+    """The one that connected first."""
+    return sorted(connections_of(snapshot, program), key=lambda row: row.direction != "outbound")
+
+
+def test_keepalives_are_segments_and_no_drops(lab: Lab) -> None:
+    program = both_ends(lab, 7104)
+    told(program, "keep alive")
+    sent = snmp(program, "TcpExt", "TCPKeepAlive", "netstat") + 3
+    wait_until(lambda: snmp(program, "TcpExt", "TCPKeepAlive", "netstat") >= sent, "three keepalives")
+    segments = told(program, "quiet")
+    lab.watch.until(
+        lambda now: [(row.tx_packets, row.rx_packets) for row in the_ends(now, program)] == segments,
+        f"{segments} segments",
+        patience_s=20,
+    )
+    told(program, ["forge", -1, ""])
+    told(program, ["forge", -1, "00"])  # with a byte of garbage, as some send it
+    told(program, ["forge", -2, "0000"])  # two bytes once more
+    snapshot = lab.watch.until(lambda now: any(row.drops for row in the_ends(now, program)), "a duplicate")
+    assert [row.drops for row in the_ends(snapshot, program)] == [{}, {"TCP_OLD_DATA": 1}]
+    assert process_of(snapshot, program).drops == {"TCP_OLD_DATA": 1}
+
+
+def test_probes_of_a_shut_window_are_segments_and_no_drops(lab: Lab) -> None:
+    program = both_ends(lab, 7105)
+    told(program, "fill")
+    sent = snmp(program, "TcpExt", "TCPWinProbe", "netstat") + 3
+    wait_until(lambda: snmp(program, "TcpExt", "TCPWinProbe", "netstat") >= sent, "three window probes")
+    told(program, ["forge", 0, "00"])  # a byte of payload, as some probe
+    told(program, ["forge", 0, "0000"])
+    snapshot = lab.watch.until(lambda now: any(row.drops for row in the_ends(now, program)), "what had no room")
+    near, far = the_ends(snapshot, program)
+    assert near.drops == {}
+    assert far.drops in ({"TCP_INVALID_END_SEQUENCE": 1}, {"TCP_ZEROWINDOW": 1})  # by the kernel
+
+    def shown(now: Snapshot) -> bool:
+        rows = [(row.tx_packets, row.rx_packets) for row in the_ends(now, program)]
+        return rows == told(program, "count")
+
+    lab.watch.until(shown, "as many segments as the sockets count", patience_s=20)
 
 
 def test_a_flood_is_counted_to_the_last_packet(directory: Path) -> None:

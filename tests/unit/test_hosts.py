@@ -166,7 +166,7 @@ def test_a_recording_of_an_older_nettop_has_no_packets() -> None:
 
 @pytest.mark.parametrize(("hooks", "unwanted"), [({"packet_drops": "raw_tracepoint kfree_skb"}, 7), ({}, None)])
 def test_packets_that_nobody_listens_for(hooks: dict[str, str], unwanted: int | None) -> None:
-    drops = {"NO_SOCKET": 7, "NETFILTER_DROP": 5}
+    drops = {"NO_SOCKET": 4, "NETFILTER_DROP": 5, "IP_NOPROTO": 3}
     drop = Drops(pid=None, process_start_time=None, netns=NETNS, remote=SERVER_ADDRESS, drops=drops)
     snapshot = replayed([start(hooks=hooks), Dropped(time=at(1), dropped=drop)]).snapshot()
     assert host(snapshot).unwanted_packets == unwanted

@@ -37,14 +37,34 @@ def test_names(kind: int, number: int, name: str) -> None:
     assert reasons.reason(NAMES, kind, number) == name
 
 
+MACROS = ("IS_NO_DROP", "IS_OLD_SEQUENCE", "IS_OLD_OR_BEYOND", "IS_OF_COPIES")
+
+
+def defined(names: reasons.Enumerators) -> list[str]:
+    """What each of the MACROS is."""
+    found = [line.removeprefix("-D").split("(reason)=", 1) for line in reasons.defines(names)]
+    assert tuple(macro for macro, _ in found) == MACROS
+    return [value for _, value in found]
+
+
 def test_a_kernel_without_names() -> None:
     assert reasons.reason({}, abi.PACKET_DROPPED, 7) == "reason 7"
-    assert list(reasons.defines({})) == ["-DIS_NO_DROP(reason)=(0)"]
+    assert defined({}) == ["(0)"] * len(MACROS)
 
 
 def test_what_is_no_drop_is_known_by_its_name() -> None:
-    expected = " || ".join(f"(reason) == {number}" for number in (0, 1, 2, 9))
-    assert list(reasons.defines(NAMES)) == [f"-DIS_NO_DROP(reason)=({expected})"]
+    no_drop = " || ".join(f"(reason) == {number}" for number in (0, 1, 2, 9))
+    assert defined(NAMES) == [f"({no_drop})", "(0)", "(0)", "((reason) == 7)"]
+
+
+@pytest.mark.parametrize("has_old_sequence", [False, True])
+def test_an_older_kernel_calls_an_old_sequence_number_an_invalid_one(has_old_sequence: bool) -> None:
+    of_tcp = {20: "SKB_DROP_REASON_TCP_INVALID_SEQUENCE", 21: "SKB_DROP_REASON_TCP_ZEROWINDOW"}
+    if has_old_sequence:
+        of_tcp[22] = "SKB_DROP_REASON_TCP_OLD_SEQUENCE"
+    _, old_sequence, old_or_beyond, _ = defined({"skb_drop_reason": of_tcp})
+    assert old_sequence == f"((reason) == {22 if has_old_sequence else 20})"
+    assert old_or_beyond == "((reason) == 21)"
 
 
 class _Kernel(Btf):
