@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(options: argparse.Namespace) -> int:
     """Examine and report; 3 if nettop cannot run here."""
-    from nettop.cli.diagnosis import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
+    from nettop.cli.checks import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
 
     report = examine()
     StandardOutput().write(report_json(report) if options.json else report_text(report).encode())

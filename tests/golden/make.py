@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from nettop.cli.diagnosis import Check, Report, report_json
+from nettop.cli.checks import Check, Report, report_json
 from nettop.export.json import event_json, snapshot_json
 from nettop.model import events, rows
 from nettop.model.filter import Filter

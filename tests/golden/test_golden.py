@@ -6,7 +6,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from nettop.cli.diagnosis import Check
+from nettop.cli.checks import Check
 from nettop.cli.main import main
 from nettop.model.events import AnyEvent
 from nettop.settings.declared import SETTINGS

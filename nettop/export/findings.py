@@ -1,0 +1,80 @@
+"""Findings as text and as JSON, each with the rows that prove it."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from nettop.model.rows import Host, Row, Seconds, Time
+from nettop.model.snapshot import Snapshot, with_ages
+from nettop.view import format as human
+from nettop.view.columns import Context, fit
+from nettop.view.findings import Finding, Severity, findings
+from nettop.view.panes import PANES
+
+_EVIDENCE_CELLS = 110
+
+
+class FindingRow(Row, frozen=True, gc=False, kw_only=True):
+    """One finding. `rows` are the first that prove it, of this table of a snapshot; `filter` shows all of them."""
+
+    rule: str
+    severity: Severity
+    sentence: str
+    table: str
+    filter: str
+    rows: tuple[Any, ...]
+
+
+class Diagnosis(Row, frozen=True, gc=False, kw_only=True):
+    """What `nettop diagnose --json` writes."""
+
+    schema: Literal["nettop.findings/1"] = "nettop.findings/1"
+    nettop: str
+    host: Host
+    captured_at: Time
+    elapsed_s: Seconds
+    findings: tuple[FindingRow, ...]
+
+
+def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
+    """Whether there are any, and an indented document with a final newline."""
+    aged = with_ages(snapshot)
+    rows = tuple(
+        FindingRow(
+            rule=each.rule,
+            severity=each.severity,
+            sentence=each.sentence,
+            table=each.pane,
+            filter=each.filter,
+            rows=each.rows,
+        )
+        for each in findings(aged)
+    )
+    document = Diagnosis(
+        nettop=aged.nettop, host=aged.host, captured_at=aged.captured_at, elapsed_s=aged.elapsed_s, findings=rows
+    )
+    return bool(rows), msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def findings_text(snapshot: Snapshot) -> tuple[bool, bytes]:
+    """The same as lines to read."""
+    found = findings(snapshot)
+    watched = human.long_duration(snapshot.elapsed_s * 1000)
+    context = Context(snapshot.captured_at)
+    if found:
+        lines = [line for each in found for line in _finding(each, context)]
+    else:
+        lines = [f"Nothing found on {snapshot.host.name} in {watched}."]
+    return bool(found), "".join(f"{line}\n" for line in lines).encode()
+
+
+def _finding(finding: Finding, context: Context) -> Iterator[str]:
+    yield f"{finding.severity}: {finding.sentence}"
+    pane = next(pane for pane in PANES if pane.name == finding.pane)
+    columns = fit(pane.columns, _EVIDENCE_CELLS)
+    for row in finding.rows:
+        cells = ((column.title, column.text(row, context).strip()) for column, _ in columns)
+        yield "    " + "  ".join(f"{title.lower()} {cell}" for title, cell in cells if cell not in ("", "-"))
+    yield f"    nettop --filter {shlex.quote(finding.filter)}"

@@ -1,0 +1,459 @@
+"""What is wrong, in sentences: declared rules over one snapshot, each with its threshold. Pure.
+
+A rule looks at the rows of a kind that one process, listener, resolver or far end has in common, and says one sentence
+that those rows prove. Nothing is said below the threshold, so a host where all is well has no findings.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
+from nettop.model.rows import Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
+from nettop.model.snapshot import Snapshot
+from nettop.view import format as human
+from nettop.view.columns import endpoint
+
+Severity = Literal["critical", "warning", "notice"]
+_SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "notice")
+RowT = TypeVar("RowT", bound=AnyRow)
+
+RECENT_S = 60  # how far back failures are looked at
+MOST_ROWS = 5  # of those that prove a finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence, what shows the rows that prove it (a filter for a pane), and the first of these rows.
+
+    `subject` stays the same while the numbers in the sentence change. `weight` orders those of one severity.
+    """
+
+    rule: str
+    severity: Severity
+    subject: Hashable
+    sentence: str
+    pane: str
+    filter: str
+    weight: float
+    rows: tuple[AnyRow, ...]
+
+
+class Proof(NamedTuple):
+    """What a rule says of one group of rows, and those of them that prove it."""
+
+    sentence: str
+    filter: str
+    rows: Sequence[AnyRow]
+    weight: float = 0.0  # 0: how many they are
+
+
+@dataclass(frozen=True)
+class Rule(Generic[RowT]):
+    """A declared rule: `of` picks the rows that may matter, `by` what they have in common, `says` the sentence or None.
+
+    `meaning` says with its threshold when it speaks, for the manual.
+    """
+
+    name: str
+    severity: Severity
+    kind: Kind[RowT]
+    meaning: str
+    of: Callable[["Scene"], Iterable[RowT]]
+    by: Callable[[RowT], Hashable]
+    says: Callable[[Sequence[RowT], datetime], Proof | None]
+
+    def findings(self, scene: "Scene") -> Iterator[Finding]:
+        """One for each group that the rule says something of."""
+        groups: defaultdict[Hashable, list[RowT]] = defaultdict(list)
+        for row in self.of(scene):
+            groups[self.by(row)].append(row)
+        for subject, rows in groups.items():
+            proof = self.says(rows, scene.now)
+            if proof is not None:
+                sentence, chosen, proving, weight = proof
+                first, weight = tuple(proving[:MOST_ROWS]), weight or len(proving)
+                yield Finding(self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first)
+
+
+class Scene:
+    """The rows of a snapshot that rules may speak of, picked in one pass over each table."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.now = snapshot.captured_at
+        self.since = self.now - timedelta(seconds=RECENT_S)
+        self.close_wait: list[Connection] = []
+        self.waiting: dict[str, list[Connection]] = {"local": [], "remote": [], "remote-window": [], "network": []}
+        self.failed_to_connect: list[Connection] = []
+        self.reset: list[Connection] = []
+        for row in snapshot.connections:
+            if row.state == "closed":
+                if row.failed and row.closed_at is not None and row.closed_at >= self.since:
+                    self._take_failed(row)
+                continue
+            if row.state == "close-wait":
+                self.close_wait.append(row)
+            elif row.waits_since is not None and row.waits_for in self.waiting:
+                self.waiting[row.waits_for].append(row)
+        self.dns = list(_recent(snapshot.dns, self.since))
+        self.listeners = [row for row in snapshot.listeners if row.failed]
+        self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
+        self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
+
+    def _take_failed(self, row: Connection) -> None:
+        if row.failed_to_connect:
+            self.failed_to_connect.append(row)
+        elif row.end == "reset-by-peer":
+            self.reset.append(row)
+
+
+def findings(snapshot: Snapshot) -> list[Finding]:
+    """All of them, the most severe first."""
+    scene = Scene(snapshot)
+    found = [finding for rule in RULES for finding in rule.findings(scene)]
+    return sorted(found, key=lambda each: (_SEVERITIES.index(each.severity), -each.weight))
+
+
+def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
+    """Those asked since then, the newest first. They are kept in the order in which they were asked."""
+    for row in reversed(queries):
+        if row.asked_at < since:
+            break
+        if row.status != "pending":
+            yield row
+
+
+# How the sentences name things
+
+
+def _who(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
+    return f"{row.comm}[{row.pid}]" if row.pid is not None else "a process that is not known"
+
+
+def _process(row: Connection | DnsQuery | UdpFlow) -> Hashable:
+    return row.pid, row.process_start_time
+
+
+def _process_and_far_end(row: Connection) -> Hashable:
+    return row.pid, row.process_start_time, row.netns, row.remote.address, row.remote.port
+
+
+def _pid_term(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
+    return f"pid:{row.pid}" if row.pid is not None else ""
+
+
+def _terms(*terms: str) -> str:
+    return " ".join(filter(None, terms))
+
+
+def _far_end(row: Connection) -> str:
+    name = row.remote.name if row.remote.name_source == "process" else None
+    return endpoint(name or row.remote.address, row.remote.port)
+
+
+def _host_term(row: Connection) -> str:
+    return f"host:{row.remote.address} port:{row.remote.port}"
+
+
+def _many(number: int, one: str) -> str:
+    return f"{human.count(number)} {one}{'' if number == 1 else 's'}"
+
+
+def _longest(rows: Sequence[Connection], now: datetime) -> float:
+    return max(waited_ms(row, now) or 0.0 for row in rows)
+
+
+# Connections that go on
+
+LEAKED_MS, LEAST_LEAKED = 60_000.0, 5
+
+
+def _leaks(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    ages = [row.in_state_ms("close-wait", now) or 0.0 for row in rows]
+    if sum(age > LEAKED_MS for age in ages) < LEAST_LEAKED:
+        return None
+    fresh = sum(age <= RECENT_S * 1000 for age in ages)
+    sentence = (
+        f"{_who(rows[0])}: {human.count(len(rows))} in CLOSE_WAIT, oldest {human.duration(max(ages))}"
+        f"{f', +{fresh}/min' if fresh else ''}: the far end has closed, this program has not."
+    )
+    return Proof(sentence, _terms(_pid_term(rows[0]), "state:close-wait"), rows)
+
+
+UNREAD_MS, OWED_MS, WINDOW_MS, RESENT_MS = 10_000.0, 10_000.0, 10_000.0, 3_000.0
+_SLOWER_THAN_EVER = 10  # times the longest answer so far: a long poll is none
+
+
+def _does_not_read(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    stuck = [row for row in rows if row.recv_queue_bytes and (waited_ms(row, now) or 0.0) >= UNREAD_MS]
+    if not stuck:
+        return None
+    sentence = (
+        f"{_who(stuck[0])} does not read from {_many(len(stuck), 'connection')} "
+        f"for {human.duration(_longest(stuck, now))}: {human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} "
+        "wait for it."
+    )
+    return Proof(sentence, _terms(_pid_term(stuck[0]), "wait:local"), stuck)
+
+
+def _is_late(row: Connection, now: datetime) -> bool:
+    """Whether an answer takes long, also by the measure of those before it."""
+    waited = waited_ms(row, now) or 0.0
+    before = row.turns.latency_ms.max if row.turns is not None else None
+    return waited >= OWED_MS and (before is None or waited >= before * _SLOWER_THAN_EVER)
+
+
+def _usual(rows: Sequence[Connection]) -> str:
+    longest = (row.turns.latency_ms.max for row in rows if row.turns is not None)
+    slowest = [took for took in longest if took is not None]
+    return f"; no answer before took over {human.duration(max(slowest))}" if slowest else ""
+
+
+def _owes(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, now)]
+    if not late:
+        return None
+    sentence = (
+        f"{_who(late[0])} owes an answer on {_many(len(late), 'connection')} "
+        f"for {human.duration(_longest(late, now))}{_usual(late)}."
+    )
+    return Proof(sentence, _terms(_pid_term(late[0]), "wait:local"), late)
+
+
+def _waits_for_far_end(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    late = [row for row in rows if row.state == "established" and _is_late(row, now)]
+    if not late:
+        return None
+    sentence = (
+        f"{_who(late[0])} waits for {_far_end(late[0])} on {_many(len(late), 'connection')} "
+        f"for {human.duration(_longest(late, now))}{_usual(late)}."
+    )
+    return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), "wait:remote"), late)
+
+
+def _window_is_shut(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    shut = [row for row in rows if (waited_ms(row, now) or 0.0) >= WINDOW_MS]
+    if not shut:
+        return None
+    sentence = (
+        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_many(len(shut), 'connection')} "
+        f"for {human.duration(_longest(shut, now))}: its window is shut."
+    )
+    return Proof(sentence, _terms(_pid_term(shut[0]), _host_term(shut[0]), "wait:remote-window"), shut)
+
+
+def _is_sent_again(rows: Sequence[Connection], now: datetime) -> Proof | None:
+    lost = [row for row in rows if (waited_ms(row, now) or 0.0) >= RESENT_MS]
+    if not lost:
+        return None
+    by = next(filter(None, (row.dropped_by for row in lost)), None)
+    sentence = (
+        f"{_far_end(lost[0])} does not acknowledge what {_who(lost[0])} sends again on "
+        f"{_many(len(lost), 'connection')} for {human.duration(_longest(lost, now))}"
+        f"{f'; a {by} of this host drops packets of it' if by else ''}."
+    )
+    return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), "wait:network"), lost)
+
+
+# Connections that ended
+
+LEAST_FAILED, LEAST_RESET = 3, 10
+_HOW_THEY_FAILED: dict[End, str] = {
+    "refused": "were refused",
+    "reset-by-peer": "were reset",
+    "timeout": "got no answer",
+    "given-up": "were given up without an answer",
+    "unreachable": "found the host unreachable",
+    "rejected": "were rejected",
+    "no-route": "found no route",
+    "denied": "were denied by a BPF program on a cgroup",
+    "unsent": "failed before anything was sent",
+    "no-port": "found no free local port",
+}
+
+
+def _process_far_end_and_end(row: Connection) -> Hashable:
+    return _process_and_far_end(row), row.end
+
+
+def _cannot_connect(rows: Sequence[Connection], _now: datetime) -> Proof | None:
+    if len(rows) < LEAST_FAILED:
+        return None
+    end = rows[0].end
+    by = next(filter(None, (row.silenced_by for row in rows)), None)
+    how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
+    sentence = (
+        f"{_who(rows[0])}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} in the last minute"
+        f"{f', and a {by} of this host dropped packets of them' if by else ''}."
+    )
+    return Proof(sentence, _terms(_pid_term(rows[0]), _host_term(rows[0]), f"end:{end}"), rows)
+
+
+def _is_reset(rows: Sequence[Connection], _now: datetime) -> Proof | None:
+    if len(rows) < LEAST_RESET:
+        return None
+    if rows[0].direction == "inbound":
+        sentence = f"{_who(rows[0])} :{rows[0].local.port}: clients reset"
+        term = f"port:{rows[0].local.port}"
+    else:
+        sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
+        sentence = f"{_who(rows[0])}: {sentence}"
+    sentence += f" {_many(len(rows), 'connection')} in the last minute."
+    return Proof(sentence, _terms(_pid_term(rows[0]), term, "end:reset-by-peer"), rows)
+
+
+def _process_and_service(row: Connection) -> Hashable:
+    if row.direction == "inbound":
+        return row.pid, row.process_start_time, row.netns, row.local.port
+    return _process_and_far_end(row)
+
+
+# DNS
+
+LEAST_QUERIES, BAD_SHARE = 10, 0.1
+LEAST_NAMES_FAILED, BAD_NAMES_SHARE = 60, 0.5
+SLOW_MS = 500.0
+_RESOLVERS_FAULT = frozenset({"SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"})
+
+
+def _result(row: DnsQuery) -> str:
+    if row.status in ("timeout", "refused"):
+        return {"timeout": "timed out", "refused": "refused"}[row.status]
+    return row.rcode or "answered"
+
+
+def _resolver(row: DnsQuery) -> Hashable:
+    return row.netns, row.server.address, row.server.port
+
+
+def _is_of_resolver(row: DnsQuery) -> bool:
+    return row.status in ("timeout", "refused") or row.rcode in _RESOLVERS_FAULT
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{human.share(part, whole)}".replace("%", " %")
+
+
+def _resolver_fails(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+    known = [row for row in rows if row.status != "forgotten"]
+    failed = [row for row in known if _is_of_resolver(row)]
+    if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE:
+        return None
+    (most, number), *others = Counter(map(_result, failed)).most_common()
+    how = most if not others else f"fail, {human.count(number)} of them {most}"
+    sentence = (
+        f"resolver {_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
+        f"in the last minute {how}."
+    )
+    return Proof(sentence, f"host:{rows[0].server.address} dns:failed", failed)
+
+
+def _server(row: DnsQuery) -> str:
+    return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
+
+
+def _resolver_is_slow(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+    answered = sorted((row for row in rows if row.latency_ms is not None), key=lambda row: -(row.latency_ms or 0.0))
+    half = (len(answered) + 1) // 2
+    if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
+        return None
+    sentence = (
+        f"resolver {_server(rows[0])}: half of {human.count(len(answered))} answers in the last minute took over "
+        f"{human.duration(answered[half - 1].latency_ms)}."
+    )
+    return Proof(sentence, f"host:{rows[0].server.address}", answered[:half])
+
+
+def _asks_in_vain(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+    failed = [row for row in rows if row.rcode == "NXDOMAIN"]
+    if len(failed) < LEAST_NAMES_FAILED or len(failed) < len(rows) * BAD_NAMES_SHARE:
+        return None
+    names = Counter(row.qname for row in failed if row.qname is not None)
+    which = f"mostly {names.most_common(1)[0][0]}" if len(names) == 1 else f"for {human.count(len(names))} names"
+    sentence = (
+        f"{_who(rows[0])}: {human.count(len(failed))} of {human.count(len(rows))} queries in the last minute are of "
+        f"names that do not exist, {which}."
+    )
+    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain"), failed)
+
+
+# Listeners, UDP, hosts
+
+
+def _queue_is_full(rows: Sequence[Listener], _now: datetime) -> Proof | None:
+    row = rows[0]
+    dropped = f", {human.count(row.drops)} dropped" if row.drops else ""
+    if row.full:
+        what = f"accept queue full ({row.queue} of {row.queue_limit}){dropped}"
+    else:
+        what = f"{row.drops_per_s:.0f} connections a second dropped{dropped and f', {human.count(row.drops)} so far'}"
+    sentence = f"{_who(row)} :{row.port} {what}: it does not accept fast enough."
+    return Proof(sentence, _terms(f"listen:{row.port}", _pid_term(row)), rows, row.drops_per_s + row.drops)
+
+
+LEAST_DATAGRAMS_REFUSED, REFUSED_SHARE = 100, 0.01
+
+
+def _drops_datagrams(rows: Sequence[UdpFlow], _now: datetime) -> Proof | None:
+    refused = sum(row.rx_dropped for row in rows)
+    received = sum(row.rx_packets or 0 for row in rows)
+    if refused < LEAST_DATAGRAMS_REFUSED or refused < (refused + received) * REFUSED_SHARE:
+        return None
+    sentence = (
+        f"{_who(rows[0])}: {human.count(refused)} of {human.count(refused + received)} datagrams found its receive "
+        "buffer full since nettop started."
+    )
+    return Proof(sentence, _pid_term(rows[0]), rows, refused)
+
+
+LEAST_SYNS, LEAST_UNWANTED = 100, 1000
+
+
+def _scans(rows: Sequence[RemoteHost], _now: datetime) -> Proof | None:
+    row = rows[0]
+    syns, unwanted = row.syns or 0, row.unwanted_packets or 0
+    if syns >= LEAST_SYNS and syns > 10 * (row.accepted + row.connections):
+        what = f"{human.count(syns)} connection requests, of which {human.count(row.accepted)} came through"
+    elif unwanted >= LEAST_UNWANTED:
+        what = f"{human.count(unwanted)} packets to where nobody listens"
+    else:
+        return None
+    return Proof(f"{row.address} has sent {what}, since nettop started.", f"host:{row.address}", rows, syns + unwanted)
+
+
+RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
+    Rule("accept-queue", "critical", LISTENERS, "a listening socket's accept queue is full, or it drops connections",
+         lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
+    Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
+         lambda scene: scene.waiting["local"], _process, _does_not_read),
+    Rule("leak", "critical", CONNECTIONS, "a process has 5 connections in CLOSE_WAIT for over a minute",
+         lambda scene: scene.close_wait, _process, _leaks),
+    Rule("resolver-fails", "critical", DNS,
+         "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
+         lambda scene: scene.dns, _resolver, _resolver_fails),
+    Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a process to one far end fail in a minute",
+         lambda scene: scene.failed_to_connect, _process_far_end_and_end, _cannot_connect),
+    Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
+         lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again),
+    Rule("owes-answer", "warning", CONNECTIONS,
+         "a process owes an answer for 10 s, and ten times as long as its longest one so far",
+         lambda scene: scene.waiting["local"], _process, _owes),
+    Rule("waits-for-answer", "warning", CONNECTIONS,
+         "a process waits for an answer for 10 s, and ten times as long as the longest one so far",
+         lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end),
+    Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 10 s",
+         lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut),
+    Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
+         lambda scene: scene.dns, _resolver, _resolver_is_slow),
+    Rule("names-in-vain", "warning", DNS,
+         "a process asks 60 times a minute for names that do not exist, in half of its queries",
+         lambda scene: scene.dns, _process, _asks_in_vain),
+    Rule("datagrams-dropped", "warning", UDP, "a process's sockets refuse 100 datagrams and 1 % of all",
+         lambda scene: scene.udp, _process, _drops_datagrams),
+    Rule("reset", "notice", CONNECTIONS, "10 connections of a process with one far end or service are reset a minute",
+         lambda scene: scene.reset, _process_and_service, _is_reset),
+    Rule("scan", "notice", HOSTS, "a host sends 100 connection requests that hardly come through, or 1,000 packets "
+         "to where nobody listens", lambda scene: scene.hosts, lambda row: (row.netns, row.address), _scans),
+)  # fmt: skip

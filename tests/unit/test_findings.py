@@ -1,0 +1,287 @@
+"""What is wrong, from scenes: each rule speaks at its threshold and is silent just below it."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from nettop.export.findings import Diagnosis, findings_json, findings_text
+from nettop.model import rows
+from nettop.model.filter import Filter
+from nettop.model.kinds import KINDS
+from nettop.model.snapshot import Snapshot
+from nettop.view.findings import (
+    BAD_NAMES_SHARE,
+    LEAST_DATAGRAMS_REFUSED,
+    LEAST_FAILED,
+    LEAST_LEAKED,
+    LEAST_NAMES_FAILED,
+    LEAST_QUERIES,
+    LEAST_RESET,
+    LEAST_SYNS,
+    LEAST_UNWANTED,
+    RULES,
+    Finding,
+    findings,
+)
+from tests.builders import answered, at, connection, dns_query, listener, remote_host, udp_socket
+from tests.tui.scene import snapshot
+
+SECONDS = 300.0  # since the start
+Wrong = dict[str, Any]
+
+
+def ago(seconds: float) -> Any:
+    return at(SECONDS - seconds)
+
+
+def many(number: int, of: Callable[..., Any], **changes: Any) -> list[Any]:
+    return [of(**{"id": each} | changes) for each in range(1, number + 1)]
+
+
+def leaks(number: int, seconds: float = 61) -> list[rows.Connection]:
+    return many(number, connection, state="close-wait", state_since=ago(seconds))
+
+
+def waits(waits_for: str, seconds: float, **changes: Any) -> list[rows.Connection]:
+    return [connection(waits_for=waits_for, waits_since=ago(seconds), **changes)]
+
+
+def failed(number: int, end: str = "refused", **changes: Any) -> list[rows.Connection]:
+    how: Wrong = {"state": "closed", "end": end, "connect_ms": None, "closed_at": ago(5)}
+    return many(number, connection, **how | changes)
+
+
+def asked(number: int, of: Callable[..., rows.DnsQuery] = answered, **changes: Any) -> list[rows.DnsQuery]:
+    return many(number, of, **{"asked_at": ago(5)} | changes)
+
+
+def mixed(*parts: Sequence[rows.DnsQuery]) -> list[rows.DnsQuery]:
+    return [msgspec.structs.replace(row, id=number) for number, row in enumerate(chain(*parts), 1)]
+
+
+ANSWERED_IN_2_S = rows.Turns(
+    asked_by="local", count=3, answered=2, latency_ms=rows.TurnLatency(avg=1500.0, max=2000.0, recent=(2000.0,))
+)
+EIGHT_IN_TEN = mixed(asked(8), asked(2, dns_query, status="timeout"))
+
+# By rule: what it speaks of, what it does not, and how its sentence goes
+SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
+    "accept-queue": [
+        (
+            {"listeners": [listener(queue=512, drops=380, drops_per_s=38.0)]},
+            {"listeners": [listener(queue=511, drops=380)]},
+            "nginx[900] :80 accept queue full (512 of 511), 380 dropped",
+        ),
+        (
+            {"listeners": [listener(queue=5, drops=380, drops_per_s=38.0)]},
+            {"listeners": [listener(closed=True, queue=512)]},
+            "nginx[900] :80 38 connections a second dropped, 380 so far",
+        ),
+    ],
+    "not-read": [
+        (
+            {"connections": waits("local", 41, recv_queue_bytes=3_000)},
+            {"connections": waits("local", 9, recv_queue_bytes=3_000)},
+            "curl[4242] does not read from 1 connection for 41.0s: 2.9K wait for it",
+        )
+    ],
+    "leak": [
+        (
+            {"connections": leaks(LEAST_LEAKED)},
+            {"connections": [*leaks(LEAST_LEAKED - 1), *leaks(90, 59)]},
+            "curl[4242]: 5 in CLOSE_WAIT, oldest 1m01s: the far end",
+        ),
+        (
+            {"connections": [*leaks(LEAST_LEAKED, 125), *leaks(2, 3)]},
+            {"connections": leaks(LEAST_LEAKED, 60)},
+            "curl[4242]: 7 in CLOSE_WAIT, oldest 2m05s, +2/min",
+        ),
+    ],
+    "resolver-fails": [
+        (
+            {"dns": EIGHT_IN_TEN},
+            {"dns": EIGHT_IN_TEN[1:]},
+            f"resolver 192.0.2.53: 20 % of {LEAST_QUERIES} queries in the last minute timed out",
+        ),
+        (
+            {"dns": mixed(asked(9), asked(1, rcode="SERVFAIL"))},
+            {"dns": mixed(asked(10), asked(1, rcode="SERVFAIL"))},
+            "10 % of 10 queries in the last minute SERVFAIL",
+        ),
+        (
+            {"dns": mixed(asked(3), asked(4, rcode="SERVFAIL"), asked(3, dns_query, status="refused"))},
+            {"dns": asked(50, rcode="NXDOMAIN")},
+            "70 % of 10 queries in the last minute fail, 4 of them SERVFAIL",
+        ),
+        (
+            {"dns": asked(10, dns_query, status="timeout")},
+            {"dns": asked(10, dns_query, status="timeout", asked_at=ago(61))},
+            "100 % of 10 queries",
+        ),
+    ],
+    "connect-fails": [
+        (
+            {"connections": failed(LEAST_FAILED)},
+            {"connections": failed(LEAST_FAILED - 1)},
+            "curl[4242]: 3 connects to www.example.com:443 were refused in the last minute",
+        ),
+        (
+            {"connections": failed(3, "timeout", drops={"NETFILTER_DROP": 1})},
+            {"connections": failed(3, "timeout", closed_at=ago(61))},
+            "got no answer in the last minute, and a firewall of this host dropped packets of them",
+        ),
+    ],
+    "sent-again": [
+        (
+            {"connections": waits("network", 12)},
+            {"connections": waits("network", 2.9)},
+            "www.example.com:443 does not acknowledge what curl[4242] sends again on 1 connection for 12.0s",
+        )
+    ],
+    "owes-answer": [
+        (
+            {"connections": waits("local", 20, turns=ANSWERED_IN_2_S, recv_queue_bytes=0)},
+            {"connections": waits("local", 19.9, turns=ANSWERED_IN_2_S, recv_queue_bytes=0)},
+            "curl[4242] owes an answer on 1 connection for 20.0s; no answer before took over 2.0s",
+        )
+    ],
+    "waits-for-answer": [
+        (
+            {"connections": waits("remote", 10)},
+            {"connections": waits("remote", 9.9)},
+            "curl[4242] waits for www.example.com:443 on 1 connection for 10.0s.",
+        ),
+        (
+            {"connections": waits("remote", 20, turns=ANSWERED_IN_2_S)},
+            {"connections": waits("remote", 19.9, turns=ANSWERED_IN_2_S)},
+            "for 20.0s; no answer before took over 2.0s",
+        ),
+    ],
+    "far-end-not-reading": [
+        (
+            {"connections": waits("remote-window", 10)},
+            {"connections": waits("remote-window", 9.9)},
+            "www.example.com:443 does not read what curl[4242] sends on 1 connection for 10.0s",
+        )
+    ],
+    "resolver-slow": [
+        (
+            {"dns": mixed(asked(5, latency_ms=501.0), asked(5, latency_ms=1.0))},
+            {"dns": mixed(asked(4, latency_ms=501.0), asked(6, latency_ms=1.0))},
+            "resolver 192.0.2.53: half of 10 answers in the last minute took over 501ms",
+        )
+    ],
+    "names-in-vain": [
+        (
+            {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN")},
+            {"dns": asked(LEAST_NAMES_FAILED - 1, rcode="NXDOMAIN")},
+            "curl[4242]: 60 of 60 queries in the last minute are of names that do not exist, mostly www.example.com",
+        ),
+        (
+            {"dns": mixed(asked(60, rcode="NXDOMAIN", qname="a.example"), asked(1, rcode="NXDOMAIN"), asked(61))},
+            {"dns": mixed(asked(60, rcode="NXDOMAIN"), asked(int(60 / BAD_NAMES_SHARE) - 59))},
+            "61 of 122 queries in the last minute are of names that do not exist, for 2 names",
+        ),
+    ],
+    "datagrams-dropped": [
+        (
+            {"udp": [udp_socket(rx_dropped=LEAST_DATAGRAMS_REFUSED, rx_packets=9_900)]},
+            {"udp": [udp_socket(rx_dropped=LEAST_DATAGRAMS_REFUSED, rx_packets=9_901)]},
+            "curl[4242]: 100 of 10,000 datagrams found its receive buffer full",
+        )
+    ],
+    "reset": [
+        (
+            {"connections": failed(LEAST_RESET, "reset-by-peer", connect_ms=1.0)},
+            {"connections": failed(LEAST_RESET - 1, "reset-by-peer", connect_ms=1.0)},
+            "curl[4242]: www.example.com:443 reset 10 connections in the last minute",
+        )
+    ],
+    "scan": [
+        (
+            {"hosts": [remote_host(syns=LEAST_SYNS, accepted=8)]},
+            {"hosts": [remote_host(syns=LEAST_SYNS - 1, accepted=0)]},
+            "has sent 100 connection requests, of which 8 came through",
+        ),
+        (
+            {"hosts": [remote_host(unwanted_packets=LEAST_UNWANTED)]},
+            {"hosts": [remote_host(unwanted_packets=LEAST_UNWANTED - 1)]},
+            "has sent 1,000 packets to where nobody listens",
+        ),
+    ],
+}
+CASES = [(rule, *scene) for rule, scenes in SCENES.items() for scene in scenes]
+
+
+def scene(rows_of: Wrong) -> Snapshot:
+    return snapshot(seconds=SECONDS, **{name: tuple(value) for name, value in rows_of.items()})
+
+
+def found(rule: str, rows_of: Wrong) -> list[Finding]:
+    return [each for each in findings(scene(rows_of)) if each.rule == rule]
+
+
+@pytest.mark.parametrize(("rule", "wrong", "right", "said"), CASES)
+def test_a_rule_speaks_from_its_threshold_on(rule: str, wrong: Wrong, right: Wrong, said: str) -> None:
+    (finding,) = found(rule, wrong)
+    assert said in finding.sentence
+    assert found(rule, right) == []
+
+
+@pytest.mark.parametrize(("rule", "wrong", "right", "said"), CASES)
+def test_its_filter_shows_the_rows_that_prove_it(rule: str, wrong: Wrong, right: Wrong, said: str) -> None:
+    del right, said
+    (finding,) = found(rule, wrong)
+    kind = next(kind for kind in KINDS if kind.name == finding.pane)
+    chosen = Filter(finding.filter)
+    assert chosen.left_out().get(finding.pane, ()) == ()
+    test = chosen.test(kind, at(SECONDS))
+    assert finding.rows
+    assert test is None or all(map(test, finding.rows))
+
+
+def test_each_rule_is_in_the_documentation() -> None:
+    documented = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    for rule in RULES:
+        assert f"| `{rule.name}` | {rule.severity} | {rule.meaning} |" in documented
+
+
+def test_each_rule_has_a_scene() -> None:
+    assert {rule.name for rule in RULES} == set(SCENES)
+
+
+def test_the_most_severe_comes_first() -> None:
+    scenes = [wrong for rule in ("scan", "resolver-slow", "leak") for wrong, _, _ in SCENES[rule][:1]]
+    everything = {name: value for wrong in scenes for name, value in wrong.items()}
+    assert [each.rule for each in findings(scene(everything))] == ["leak", "resolver-slow", "scan"]
+
+
+def test_one_of_two_processes() -> None:
+    others = [msgspec.structs.replace(row, pid=7, comm="other", id=row.id + 50) for row in leaks(LEAST_LEAKED - 1)]
+    assert [each.sentence[:10] for each in findings(scene({"connections": [*leaks(9), *others]}))] == ["curl[4242]"]
+
+
+def test_nothing() -> None:
+    text = findings_text(scene({}))
+    assert text == (False, b"Nothing found on host in 5 minutes.\n")
+    assert findings_json(scene({}))[0] is False
+
+
+def test_as_text_and_json() -> None:
+    wrong, text = findings_text(scene(SCENES["leak"][0][0]))
+    assert wrong
+    head, *evidence, command = text.decode().splitlines()
+    assert head.startswith("critical: curl[4242]: 5 in CLOSE_WAIT")
+    assert len(evidence) == LEAST_LEAKED
+    assert all("www.example.com:443" in line for line in evidence)
+    assert command == "    nettop --filter 'pid:4242 state:close-wait'"
+    document = msgspec.json.decode(findings_json(scene(SCENES["leak"][0][0]))[1], type=Diagnosis)
+    (told,) = document.findings
+    assert (told.rule, told.severity, told.table, told.filter) == (
+        "leak", "critical", "connections", "pid:4242 state:close-wait",
+    )  # fmt: skip
+    assert [row["id"] for row in told.rows] == [1, 2, 3, 4, 5]
