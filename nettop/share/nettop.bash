@@ -5,11 +5,12 @@
 #    source ~/.local/share/bash_completion/nettop
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_nettop_subparsers=(snapshot stream replay doctor config)
+_shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
 _shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for -o --output --force)
 _shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for -o --output --force)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme -o --output --force --debug)
+_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
 _shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --filter --interval --dns-ports --debug --theme)
@@ -23,7 +24,7 @@ _shtab_nettop_replay__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay___output_COMPGEN=_shtab_compgen_files
 
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
-_shtab_nettop_pos_0_choices=(snapshot stream replay doctor config)
+_shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
 _shtab_nettop_snapshot__h_nargs=0
@@ -41,6 +42,10 @@ _shtab_nettop_replay___snapshot_nargs=0
 _shtab_nettop_replay___partial_nargs=0
 _shtab_nettop_replay___force_nargs=0
 _shtab_nettop_replay___debug_nargs=0
+_shtab_nettop_diagnose__h_nargs=0
+_shtab_nettop_diagnose___help_nargs=0
+_shtab_nettop_diagnose___debug_nargs=0
+_shtab_nettop_diagnose___json_nargs=0
 _shtab_nettop_doctor__h_nargs=0
 _shtab_nettop_doctor___help_nargs=0
 _shtab_nettop_doctor___json_nargs=0

@@ -50,7 +50,7 @@ function _shtab_nettop_using
   test "$_shtab_nettop_cmdpath" = "$argv"
 end
 
-set -g _shtab_nettop_commands snapshot stream replay doctor config
+set -g _shtab_nettop_commands snapshot stream replay diagnose doctor config
 set -g _shtab_nettop_opts_with_value --comm --dns-ports --filter --for --interval --netns --output --pid --speed --theme -o
 
 complete -c nettop -e
@@ -102,6 +102,17 @@ complete -c nettop -n '_shtab_nettop_using replay' -s o -l output -xka "(__fish_
 complete -c nettop -n '_shtab_nettop_using replay' -l force -d 'replace PATH if it exists'
 complete -c nettop -n '_shtab_nettop_using replay' -l debug -d 'show details of failures'
 complete -c nettop -n '_shtab_nettop_using replay; and test $_shtab_nettop_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'output of '"'"'nettop stream'"'"' or '"'"'nettop snapshot'"'"', also as .gz or .zst; - is standard input'
+complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a diagnose -d 'Watch for a while, then say in sentences what is wrong, with the rows that prove it. The exit code is 0 if nothing is, 1 if something is, 2 for wrong usage, 3 if nettop could not watch.'
+complete -c nettop -n '_shtab_nettop_using diagnose' -s h -l help -d 'show this help message and exit'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l pid -x -d 'only this process'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l comm -x -d 'only processes with this name'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l netns -x -d 'only this network namespace'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l filter -x -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l interval -x -d 'how often counters are read (default 1)'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l debug -d 'show details of failures'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l for -x -d 'how long to watch, 0.1 to 604800 (default 30)'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l json -d 'write the findings and their rows as JSON'
 complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a doctor -d 'Try everything that nettop needs, and report what is missing and how to fix it.'
 complete -c nettop -n '_shtab_nettop_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c nettop -n '_shtab_nettop_using doctor' -l json -d 'write the report as JSON'
