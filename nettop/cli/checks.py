@@ -3,14 +3,14 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
-from nettop.kernel.btf import VMLINUX, Btf
+from nettop.kernel.btf import VMLINUX, Btf, BtfError
 from nettop.kernel.compiled_cache import compile_and_keep
 from nettop.kernel.hooks import HOOKS, Hook
 from nettop.kernel.limits import require_room
@@ -19,6 +19,8 @@ from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.model.rows import Row
 
+_NEEDS_LINUX = "needs Linux {} or later; everything else works without it"
+_NEEDS_OPTION = "needs a kernel with {}; everything else works without it"
 _MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
 
 
@@ -112,8 +114,53 @@ def _absent(hook: Hook) -> Check:
         need=hook.words,
         mechanism=hook.mechanism,
         status="absent",
-        detail=f"needs Linux {hook.since} or later; everything else works without it",
+        detail=_NEEDS_LINUX.format(hook.since),
     )
+
+
+class _Types(Protocol):
+    def function(self, name: str) -> int: ...
+    def offset(self, structure: str, path: str) -> int: ...
+    def raw_tracepoint_arguments(self, name: str) -> int: ...
+
+
+# What some kernels do not tell though the hook is there: the programs are compiled without it (kernel/compiler.py).
+_TOLD: tuple[tuple[str, str, str, Callable[[_Types], object]], ...] = (
+    (
+        "whether another BPF program denied a connect(), or there was no route",
+        "bpf_get_retval",
+        _NEEDS_LINUX.format("6.1"),
+        lambda btf: btf.function(compiler.HAS_GET_RETVAL),
+    ),
+    (
+        "why resets are sent",
+        "raw_tracepoint tcp_send_reset, reason",
+        _NEEDS_LINUX.format("6.12"),
+        lambda btf: btf.raw_tracepoint_arguments("tcp_send_reset") >= compiler.WITH_RESET_REASON,
+    ),
+    (
+        "which socket refused a packet",
+        "raw_tracepoint kfree_skb, rx_sk",
+        _NEEDS_LINUX.format("6.12"),
+        lambda btf: btf.raw_tracepoint_arguments("kfree_skb") >= compiler.WITH_RECEIVING_SOCKET,
+    ),
+    (
+        "where NAT sends DNS queries",
+        "struct nf_conn",
+        _NEEDS_OPTION.format("CONFIG_NF_CONNTRACK"),
+        lambda btf: btf.offset("nf_conn", "tuplehash") >= 0,
+    ),
+)
+
+
+def what_is_told(btf: _Types) -> Iterator[Check]:
+    """What a kernel with these types says beyond having the hooks."""
+    for need, mechanism, lacks, is_told in _TOLD:
+        try:
+            told = bool(is_told(btf))
+        except BtfError:
+            told = False
+        yield Check(need=need, mechanism=mechanism, status="ok" if told else "absent", detail="told" if told else lacks)
 
 
 def _capabilities() -> Iterator[Check]:
@@ -190,6 +237,7 @@ def _hooks() -> Iterator[Check]:
                 return "loads and attaches"
 
             yield _check(hook.words, hook.mechanism, trial)
+        yield from what_is_told(Btf.of_running_kernel())
     finally:
         kernel.close()
         os.close(cgroup)

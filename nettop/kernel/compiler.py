@@ -163,7 +163,10 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
     ),
 )
 # Functions of the kernel that only some have, each for what came with it.
-_FUNCTIONS = ("cgroup_common_func_proto",)  # Linux 6.1: bpf_get_retval() in every program on a cgroup
+HAS_GET_RETVAL = "cgroup_common_func_proto"  # Linux 6.1: bpf_get_retval() in every program on a cgroup
+_FUNCTIONS = (HAS_GET_RETVAL,)
+# So many arguments a raw tracepoint has with what came last (bpf/drops.c).
+WITH_RESET_REASON, WITH_RECEIVING_SOCKET = 3, 4
 
 
 class _Failure(msgspec.Struct, frozen=True, tag="failure"):

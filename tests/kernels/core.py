@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from nettop.kernel.hooks import CGROUP_SOCK_ADDR
-from nettop.model.rows import Connection, Listener, OtherTotals, UdpTotals
+from nettop.model.rows import Connection, Endpoint, Listener, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
+from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, programs
 from tests.live.lab import (
     FAR_IPV4,
@@ -37,16 +38,35 @@ from tests.live.lab import (
     check_snapshot,
     connections_of,
     dns_of,
+    docker_rules,
+    namespace,
+    nettop,
     process_of,
     refusing_cgroup,
     two_namespaces,
     wait_until,
 )
-from tests.live.truth import owners
+from tests.live.truth import owners, talk
 
 PATIENCE_S = 90.0  # for an emulated machine whose host is busy
 ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, TURNS, FULL = 7001, 7002, 7004, 7007, 7008, 7009, 7010, 7011
 CLOSED = 7999
+REJECTED, PROHIBITED, SWALLOWED = 7021, 7022, 7023
+RESOLVER, RESOLVER_PORT = "127.0.0.11", 40053
+FIREWALL = f"""
+    table inet firewall {{
+      chain output {{
+        type filter hook output priority 0
+        tcp dport {REJECTED} reject
+        tcp dport {PROHIBITED} reject with icmpx admin-prohibited
+        tcp dport {SWALLOWED} counter drop
+      }}
+      chain input {{
+        type filter hook input priority 0
+        udp dport {SWALLOWED} counter drop
+      }}
+    }}
+    """
 OLD_UP, OLD_DOWN, OLD_MORE = 1009, 503, 2003
 SIZES = [[8, 0], [9, 1], [65_537, 13], [8, 300_007]]  # up and down
 
@@ -434,6 +454,118 @@ def test_a_listener_whose_queue_is_full(lab: Lab) -> None:
     until(lambda row: (row.closed, row.accepted) == (True, 4), "its end")
 
 
+# What a firewall and NAT do, each in a namespace of its own: these kernels have modules for it
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Namespace]:
+    """One where nothing else talks."""
+    with namespace(tmp_path) as made:
+        yield made
+
+
+def counted_by_firewall(where: Namespace) -> list[int]:
+    """Packets that came to each rule with a counter, in their order."""
+    listed = subprocess.run(where.inside("nft", "list", "ruleset"), check=True, capture_output=True, text=True).stdout
+    return [int(number) for number in re.findall(r"counter packets (\d+)", listed)]
+
+
+def test_a_connection_that_a_firewall_drops(lab: Lab, apart: Namespace) -> None:
+    """The reason appears where the kernel has reasons, and waiting for the network is told by its counters alone."""
+    apart.nft(FIREWALL)
+    client = apart.play(programs.tcp_fail, address="127.0.0.1", port=SWALLOWED, syn_retries=1)
+
+    def waits(snapshot: Snapshot) -> bool:
+        return [(row.state, row.waits_for) for row in connections_of(snapshot, client)] == [("syn-sent", "network")]
+
+    lab.watch.until(waits, "the SYN to be sent again", PATIENCE_S)
+    assert client.hear(PATIENCE_S) == errno.ETIMEDOUT
+    client.end(PATIENCE_S)
+    row = only(connections_of(lab.settled(client, connections=1), client))
+    dropped, *_ = counted_by_firewall(apart)
+    assert dropped >= 2
+    has_drops = kernel() >= (5, 17)
+    assert (row.end, row.drops) == ("timeout", {"NETFILTER_DROP": dropped} if has_drops else None)
+    assert row.silenced_by == ("firewall" if has_drops else None)
+
+
+def test_datagrams_that_a_firewall_drops(lab: Lab, apart: Namespace) -> None:
+    """On their way in, where they have no socket yet."""
+    apart.nft(FIREWALL)
+    client = apart.play(programs.udp_flood, address="127.0.0.1", port=SWALLOWED, datagrams=7)
+    started(client, "sent")
+    client.end(PATIENCE_S)
+    assert counted_by_firewall(apart) == [0, 7]
+
+    def told(snapshot: Snapshot) -> bool:
+        strays = [row.drops for row in snapshot.strays if (row.netns, row.remote) == (apart.inode, "127.0.0.1")]
+        return strays == ([{"NETFILTER_DROP": 7}] if kernel() >= (5, 17) else [])
+
+    snapshot = lab.watch.until(
+        lambda now: udp_of(lab, client.pid) == UdpTotals(tx_bytes=7) and told(now), "what was dropped", PATIENCE_S
+    )
+    assert process_of(snapshot, client).drops == ({} if kernel() >= (5, 17) else None)
+
+
+def test_a_connect_that_a_firewall_rejects(lab: Lab, apart: Namespace, tmp_path: Path) -> None:
+    """At once, which kernels tell from 5.14 on; or when it is tried again."""
+    apart.nft(FIREWALL)
+    for port, error, later in (
+        (REJECTED, errno.ECONNREFUSED, "refused"),
+        (PROHIBITED, errno.EHOSTUNREACH, "unreachable"),
+    ):
+        ledger = tmp_path / f"ledger-{port}"
+        client = apart.play(
+            talk.connect_in_vain, ledger=str(ledger), address="127.0.0.1", port=port, end="rejected",
+            patience_s=PATIENCE_S, later=later,
+        )  # fmt: skip
+        assert client.hear(PATIENCE_S) == error
+        client.end(PATIENCE_S)
+        row = only(connections_of(lab.settled(client, connections=1), client))
+        end = json.loads(ledger.read_text())["connection"]["end"]
+        if end == "rejected" and kernel() < (5, 14):
+            end = "given-up"
+        assert (row.end, row.owner) == (end, "exact")
+
+
+def test_dns_behind_nat(lab: Lab, apart: Namespace) -> None:
+    """As in a container: what was asked, and where it went on the wire."""
+    apart.nft(docker_rules(RESOLVER, RESOLVER_PORT))
+    started(apart.play(dns_server.serve, addresses=[RESOLVER], port=RESOLVER_PORT), "serving")
+    udp = apart.play(programs.ask_udp, server=RESOLVER, questions=[[7, "www.core.test", 1]])
+    tcp = apart.play(programs.ask_tcp, server=RESOLVER, qnames=["www.core.test"], pieces=[1], qtype=1)
+    for number, asker in enumerate((udp, tcp)):
+        asker.hear(PATIENCE_S)
+        asker.end(PATIENCE_S)
+        (row,) = dns_of(lab.settled(asker, dns=1, connections=number), asker)
+        assert (row.qname, row.status, row.rcode, row.netns) == ("www.core.test", "answered", "NOERROR", apart.inode)
+        assert row.server == Endpoint(address=RESOLVER, port=53)
+        assert row.via == Endpoint(address=RESOLVER, port=RESOLVER_PORT)
+
+
+def test_what_doctor_says_is_what_is_shown(lab: Lab) -> None:
+    """What this kernel lacks, by the report that it prints, and what is unknown in the rows of the others."""
+    # a guest has run it already, and it takes long there
+    said = DOCTOR.read_text() if DOCTOR.exists() else nettop("doctor", timeout_s=PATIENCE_S).stdout
+    checks = re.findall(r"^(ok|absent|MISSING) .+? \((.+)\)$", said, re.MULTILINE)
+    absent = {mechanism for status, mechanism in checks if status == "absent"}
+    working = {mechanism for status, mechanism in checks if status == "ok"}
+    snapshot = lab.watch.store.snapshot()
+    assert set(snapshot.hooks.values()) <= working
+    assert not set(snapshot.hooks.values()) & absent
+    assert {status for status, _ in checks} <= {"ok", "absent"}
+    unknown = {
+        "raw_tracepoint kfree_skb": all(row.drops is None for row in snapshot.processes),
+        "raw_tracepoint inet_sk_error_report": all(row.icmp_errors is None for row in snapshot.processes),
+        "raw_tracepoint icmp_send": all(row.icmp_sent is None for row in snapshot.strays),
+        "raw_tracepoint tcp_send_reset, reason": {"UNKNOWN"}
+        == {reason for row in snapshot.processes for reason in row.resets_sent or ()},
+        "bpf_get_retval": any(row.end == "unsent" for row in snapshot.connections),
+        "struct nf_conn": not any(row.via for row in snapshot.dns),
+    }
+    assert {mechanism for mechanism, nothing in unknown.items() if nothing} == absent & set(unknown)
+
+
 def test_a_socket_whose_owner_has_ended(lab: Lab) -> None:
     parent = lab.near.play(programs.leave_socket_to_child, address="127.0.0.1", port=CLOSED, sizes=[101, 103, 107])
     started(parent, "sent")
@@ -460,7 +592,7 @@ def test_nothing_lost_and_nothing_invented(lab: Lab) -> None:
     """The stream's end, and a snapshot of the same time by another nettop."""
     streamed = lab.watch.stop()
     assert {row.pid for row in streamed.dns} < lab.watch.expected_pids()
-    assert len(streamed.dns) == 5
+    assert len(streamed.dns) == 7
     assert {row.owner for row in streamed.connections} <= {"exact", "scanned"}
     lab.snapshot.send_signal(signal.SIGINT)
     assert lab.snapshot.wait(PATIENCE_S) == 0

@@ -1,5 +1,6 @@
 """Debian's cloud kernels: found in the archive, unpacked into the cache."""
 
+import hashlib
 import lzma
 import re
 import shutil
@@ -11,13 +12,32 @@ from tests.kernels.archive import Archive, ArchiveError, unpack
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "6.18": "trixie-backports"}
 NEWEST = "newest"
 NEWEST_SUITE = "trixie-backports"
-_MODULES = ("veth",)  # what the scenario needs and the kernels have not built in
+# What the scenarios need and the kernels have not built in, each after those that it needs itself: a guest has no
+# modprobe. Some are built in, or part of another, in some kernels.
+_MODULES = (
+    "veth",
+    "libcrc32c",
+    "nfnetlink",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "nf_tables",
+    "nft_counter",
+    "nft_chain_nat",
+    "nft_nat",
+    "nf_reject_ipv4",
+    "nf_reject_ipv6",
+    "nft_reject",
+    "nft_reject_inet",
+)
+_RECIPE = hashlib.sha256(" ".join(_MODULES).encode()).hexdigest()[:8]
 _RELEASE = re.compile(r"linux-(?:image|binary)-(?P<release>(?P<series>\d+\.\d+)[.+~\w]*(?:-\d+)?-cloud-amd64)")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unpacked kernel: the image, and modules without compression."""
+    """An unpacked kernel: the image, and modules without compression, in the order in which they can be loaded."""
 
     release: str
     image: Path
@@ -43,7 +63,7 @@ def provide_kernel(series: str, archive: Archive, cache: Path) -> Kernel:
     if packages[0] not in names:
         packages = [f"linux-image-{release}"]
     (name, *_) = archive.files(packages, dependencies=False)
-    folder = cache / Path(name).stem
+    folder = cache / f"{Path(name).stem}-{_RECIPE}"
     if not folder.is_dir():
         for outdated in cache.glob(f"linux-*-{series}.*"):
             shutil.rmtree(outdated)
@@ -75,10 +95,11 @@ def _unpack(archive: Archive, packages: list[str], folder: Path) -> None:
     unpack(sorted((work / "packages").glob("*.deb")), root, patterns)
     (image,) = root.rglob("vmlinuz*")
     image.rename(work / "vmlinuz")
-    for module in _MODULES:
-        (packed,) = root.rglob(f"{module}.ko*")
-        content = packed.read_bytes()
-        (work / f"{module}.ko").write_bytes(lzma.decompress(content) if packed.suffix == ".xz" else content)
+    for number, module in enumerate(_MODULES):
+        for packed in root.rglob(f"{module}.ko*"):
+            content = packed.read_bytes()
+            unpacked = work / f"{number:02}-{module}.ko"  # sorts as it is loaded
+            unpacked.write_bytes(lzma.decompress(content) if packed.suffix == ".xz" else content)
     shutil.rmtree(work / "packages")
     shutil.rmtree(root)
     work.rename(folder)

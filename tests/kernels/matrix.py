@@ -85,6 +85,7 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         with ThreadPoolExecutor(max_workers=guests) as pool:
             runs = dict(zip(cases, pool.map(boot, cases), strict=True))
     _say(table(runs, kernels, userlands))
+    _say(absences(runs, kernels))
     passed = all(_passed(done) for done in runs.values())
     _say(f"{'all passed' if passed else 'FAILED'} in {time.monotonic() - begun:.0f} s")
     return 0 if passed else 1
@@ -99,6 +100,18 @@ def table(runs: dict[Case, Run], kernels: dict[str, Kernel], userlands: dict[str
         lines.append((release, userlands[case.userland].suite, *cells, f"{done.seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def absences(runs: dict[Case, Run], kernels: dict[str, Kernel]) -> str:
+    """What each kernel cannot tell, as `nettop doctor` says there."""
+    lines = []
+    for case, done in runs.items():
+        doctor = done.steps.get("doctor")
+        if doctor is not None:
+            release = kernels[case.series].release.removesuffix("-cloud-amd64")
+            lines += ["", f"{release} tells {'all but' if doctor.absent else 'everything'}"]
+            lines += [f"  {absent}" for absent in doctor.absent]
+    return "\n".join(lines)
 
 
 def _cell(done: Run, name: str) -> str:

@@ -23,6 +23,7 @@ _PACKAGES = (
     "python3-bpfcc",
     "libcap-ng0",
     "iproute2",
+    "nftables",
     "dash",
     "coreutils",
     "mount",

@@ -29,7 +29,7 @@ from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.hooks import HOOKS, Hook, OnCgroup, Place
 from nettop.kernel.program import open_cgroup2
-from nettop.model.events import AnyEvent, End, Start
+from nettop.model.events import AnyEvent, End, Start, Tick
 from nettop.model.kinds import KINDS
 from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
@@ -283,6 +283,7 @@ class Watch:
         self.store = Store({kind.name: MAX_HISTORY for kind in KINDS})
         self._expected: dict[int, tuple[int, int]] = {}
         self._left = b""
+        self._of_this_tick: list[AnyEvent] = []
         with self.recording.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [*NETTOP, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
@@ -313,13 +314,18 @@ class Watch:
         return bool(self.events) and isinstance(self.events[0], Start)
 
     def _follow(self) -> None:
+        """Take in what is told, a whole tick at a time: in the middle of one, rows and their sums may differ."""
         *lines, self._left = (self._left + self._file.read()).split(b"\n")
         for line in lines:
             if self._validate:
                 check_stream_line(line)
             event = _EVENT.decode(line)
-            self.events.append(event)
-            self.store.apply(event)
+            self._of_this_tick.append(event)
+            if isinstance(event, Start | Tick | End):
+                for each in self._of_this_tick:
+                    self.store.apply(each)
+                self.events += self._of_this_tick
+                self._of_this_tick.clear()
 
     def until(self, condition: Callable[[Snapshot], bool], what: str, patience_s: float = PATIENCE_S) -> Snapshot:
         """The first snapshot of which the condition is true."""
@@ -331,6 +337,16 @@ class Watch:
 
         wait_until(met, what, patience_s)
         return self.store.snapshot()
+
+    def up_to_now(self) -> Snapshot:
+        """With all that has happened so far: a tick that had begun already may miss some, the one after it has it."""
+
+        def ticks() -> int:
+            return sum(isinstance(event, Tick) for event in self.events)
+
+        self._follow()
+        before = ticks()
+        return self.until(lambda _: ticks() >= before + 2, "two more ticks")
 
     def settled(
         self, program: Program | int, dns: int = 0, connections: int = 0, patience_s: float = PATIENCE_S

@@ -944,10 +944,15 @@ def echo_request(family: int, size: int, number: int = 1) -> bytes:
     body = struct.pack("!HH", 7, number) + bytes(size)
     if family == socket.AF_INET6:
         return struct.pack("!BBH", 128, 0, 0) + body  # the kernel fills in the checksum
-    words = sum(struct.unpack(f"!{len(body) // 2}H", body)) + 0x0800
+    return struct.pack("!BBH", 8, 0, _internet_checksum(b"\x08\0" + body)) + body
+
+
+def _internet_checksum(whole: bytes) -> int:
+    """RFC 1071, of an even number of bytes."""
+    words: int = sum(struct.unpack(f"!{len(whole) // 2}H", whole))
     while words >> 16:
         words = (words & 0xFFFF) + (words >> 16)
-    return struct.pack("!BBH", 8, 0, 0xFFFF & ~words) + body
+    return 0xFFFF & ~words
 
 
 def send_to_many(address: str, ports: list[int], rounds: int) -> None:
@@ -960,12 +965,19 @@ def send_to_many(address: str, ports: list[int], rounds: int) -> None:
         hear()
 
 
-def forge_syns(address: str, port: int, sources: int) -> None:
-    """Ask for a connection once from each of so many addresses that are not ours, 11.0.0.0 and the following."""
+def forge_syns(address: str, port: int, sources: int, checksum: bool = False) -> None:
+    """Ask for a connection once from each of so many addresses that are not ours, 11.0.0.0 and the following.
+
+    Without the checksum of TCP they are dropped before anybody looks who listens.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        tcp = struct.pack("!HHIIBBHHH", 40_000, port, 1, 0, 5 << 4, 2, 1_000, 0, 0)
-        for number in range(sources):
-            head = struct.pack("!BBHHHBBHII", 0x45, 0, 40, 0, 0, 64, 6, 0, 0x0B000000 + number, _number_of(address))
+        to = _number_of(address)
+        for number in range(0x0B000000, 0x0B000000 + sources):
+            tcp = struct.pack("!HHIIBBHHH", 40_000, port, 1, 0, 5 << 4, 2, 1_000, 0, 0)
+            if checksum:
+                pseudo = struct.pack("!IIHH", number, to, socket.IPPROTO_TCP, len(tcp))
+                tcp = tcp[:16] + struct.pack("!H", _internet_checksum(pseudo + tcp)) + tcp[18:]
+            head = struct.pack("!BBHHHBBHII", 0x45, 0, 40, 0, 0, 64, socket.IPPROTO_TCP, 0, number, to)
             raw.sendto(head + tcp, (address, 0))
     say("sent")
 

@@ -104,16 +104,17 @@ def test_datagrams_to_a_port_where_nobody_is(lab: Lab) -> None:
 
 
 def test_a_connection_to_a_port_where_nobody_is(lab: Lab) -> None:
-    before = (strays_of(lab.watch.store.snapshot(), lab.far).resets_sent or {}).get("NO_SOCKET", 0)
+    before = (strays_of(lab.watch.up_to_now(), lab.far).resets_sent or {}).get("NO_SOCKET", 0)
     client = lab.near.play(programs.tcp_fail, address=FAR_IPV4, port=NOBODY)
     client.hear()
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: (
             (strays_of(now, lab.far).resets_sent or {}).get("NO_SOCKET", 0) == before + 1
             and bool(connections_of(now, client))
         ),
         "a reset for nobody",
     )
+    snapshot = lab.watch.up_to_now()
     row = the_connection(snapshot, client)
     assert (row.end, row.resets_received, row.resets_sent, row.drops) == ("refused", 1, {}, {})
     assert process_of(snapshot, client).resets_received == 1
@@ -125,10 +126,11 @@ def test_who_resets_and_why(lab: Lab) -> None:
     client.hear()
     client.end()
     why = {"TCP_STATE": 1}
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: bool((row := seen(now, lab.idler)) and row.resets_sent == why and connections_of(now, client)),
         "a reset by the server",
     )
+    snapshot = lab.watch.up_to_now()
     of_server, of_client = the_connection(snapshot, lab.idler), the_connection(snapshot, client)
     assert (of_server.end, of_server.resets_sent, of_server.resets_received) == ("reset-by-us", why, 0)
     assert (of_client.end, of_client.resets_sent, of_client.resets_received) == ("reset-by-peer", {}, 1)
@@ -139,10 +141,11 @@ def test_closing_with_data_unread(lab: Lab) -> None:
     assert server.hear() == "listening"
     client = lab.near.play(programs.tcp_close_unread, address=FAR_IPV4, port=SERVED + 1, wanted=100)
     client.end()
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: all(row.end for row in connections_of(now, client)) and bool(connections_of(now, client)),
         "the client's end",
     )
+    snapshot = lab.watch.up_to_now()
     assert the_connection(snapshot, client).resets_sent == {"TCP_ABORT_ON_CLOSE": 1}
     assert process_of(snapshot, client).resets_sent == {"TCP_ABORT_ON_CLOSE": 1}
 
@@ -151,20 +154,21 @@ def test_a_receive_buffer_that_is_full(lab: Lab) -> None:
     program = lab.near.play(programs.udp_overflow, address="127.0.0.1", port=7101, datagrams=20)
     dropped = program.hear()
     assert dropped > 0
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: bool((row := seen(now, program)) and row.drops == {"SOCKET_RCVBUFF": dropped}),
         f"{dropped} datagrams that its socket refused",
     )
-    assert process_of(snapshot, program).udp.rx_dropped == dropped
+    assert process_of(lab.watch.up_to_now(), program).udp.rx_dropped == dropped
 
 
 def test_a_neighbour_that_does_not_answer(lab: Lab) -> None:
     client = lab.near.play(programs.tcp_fail, address=NO_NEIGHBOUR_IPV4, port=NOBODY)
     client.hear()
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: bool((row := seen(now, client)) and row.drops and connections_of(now, client)[0].end),
         "a packet without neighbour",
     )
+    snapshot = lab.watch.up_to_now()
     row = the_connection(snapshot, client)
     assert row.drops is not None
     assert (row.end, list(row.drops)) == ("unreachable", ["NEIGH_FAILED"])
@@ -186,10 +190,10 @@ def test_what_somebody_on_this_host_decides(lab: Lab) -> None:
         finally:
             os.close(link)
             os.close(program)
-    snapshot = lab.watch.until(
+    lab.watch.until(
         lambda now: bool(connections_of(now, client)) and the_connection(now, client).end is not None, "its end"
     )
-    row = the_connection(snapshot, client)
+    row = the_connection(lab.watch.up_to_now(), client)
     assert (row.end, row.dropped_by) == ("timeout", "cgroup program")
     assert row.drops is not None
     assert list(row.drops) == ["BPF_CGROUP_EGRESS"]

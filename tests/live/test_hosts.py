@@ -23,6 +23,7 @@ from tests.live.lab import (
     two_namespaces,
     wait_until,
 )
+from tests.live.truth import host_scenarios
 
 UDP_PORT, TCP_PORT, CLOSED_PORT = 7020, 7021, 7029
 FORGED = 20_000  # more than the kernel's table has room for
@@ -75,7 +76,7 @@ def test_flows_and_hosts_of_udp(lab: Lab) -> None:
     """Two clients of one server, whose socket has two far ends."""
     server = lab.far.play(programs.udp_echo, address=FAR_IPV4, port=UDP_PORT)
     assert server.hear() == "bound"
-    device, before = received_by(lab.far), host_of(lab.watch.store.snapshot(), lab.far, NEAR_IPV4)
+    device, before = received_by(lab.far), host_of(lab.watch.up_to_now(), lab.far, NEAR_IPV4)
     sizes = [[101, 211, 331], [1_009] * 5]
     clients = [
         lab.near.play(programs.udp_client, address=FAR_IPV4, port=UDP_PORT, sizes=each, stay=True) for each in sizes
@@ -88,7 +89,8 @@ def test_flows_and_hosts_of_udp(lab: Lab) -> None:
         rows = [row for program in (*clients, server) for row in flows_of(snapshot, program)]
         return sum(row.tx_bytes for row in rows) == sum(row.rx_bytes for row in rows) == 2 * total
 
-    snapshot = lab.watch.until(both_ends, "all bytes at both ends")
+    lab.watch.until(both_ends, "all bytes at both ends")
+    snapshot = lab.watch.up_to_now()
     expected = set()
     for client, each in zip(clients, sizes, strict=True):
         (flow,) = flows_of(snapshot, client)
@@ -144,7 +146,7 @@ def test_a_stream_counts_as_the_packets_that_it_is_made_of(lab: Lab) -> None:
     """As segments leave a socket, so many packets come from the address, though they come in bundles."""
     server = lab.far.play(programs.tcp_server, address=FAR_IPV4, port=TCP_PORT)
     wait_until(lambda: listens(server, TCP_PORT), "the server")
-    before = lab.watch.store.snapshot()
+    before, packets = lab.watch.up_to_now(), host_scenarios.received(server)
     client = lab.near.play(programs.tcp_client, address=FAR_IPV4, port=TCP_PORT, sizes=[[3_000_017, 29]])
     client.end()
     lab.watch.settled(client, connections=1)
@@ -152,17 +154,18 @@ def test_a_stream_counts_as_the_packets_that_it_is_made_of(lab: Lab) -> None:
     def counted(snapshot: Snapshot) -> bool:
         (connection,) = connections_of(snapshot, client)
         there, earlier = host_of(snapshot, lab.far, NEAR_IPV4), host_of(before, lab.far, NEAR_IPV4)
-        # the last segment may leave after the socket has ended
-        missing = (there.rx_packets or 0) - (earlier.rx_packets or 0) - (connection.tx_packets or 0)
-        return connection.tx_packets is not None and connection.tx_packets > 2_000 and 0 <= missing <= 2
+        came = (there.rx_packets or 0) - (earlier.rx_packets or 0)
+        # the last segments may leave after the socket has ended
+        return came == host_scenarios.received(server) - packets and came >= (connection.tx_packets or 0) > 2_000
 
-    snapshot = lab.watch.until(counted, "as many packets as segments")
+    lab.watch.until(counted, "as many packets as segments")
+    snapshot = lab.watch.up_to_now()
     there, earlier = host_of(snapshot, lab.far, NEAR_IPV4), host_of(before, lab.far, NEAR_IPV4)
     assert (there.syns or 0) - (earlier.syns or 0) == there.accepted - earlier.accepted == 1
 
 
 def test_refused_connections_count_as_failed_and_their_syns_as_requests(lab: Lab) -> None:
-    before = lab.watch.store.snapshot()
+    before = lab.watch.up_to_now()
     for _ in range(3):
         lab.near.play(programs.tcp_fail, address=FAR_IPV4, port=CLOSED_PORT).end()
     lab.watch.until(
@@ -253,7 +256,7 @@ def test_a_tunnel_is_counted_apart_from_what_carries_it(lab: Lab) -> None:
         here.ip("addr", "add", f"{own}/24", "dev", "vx0")
         here.ip("link", "set", "vx0", "up")
         here.ip("neigh", "replace", to, "lladdr", there.mac("vx0"), "dev", "vx0")
-    before = host_of(lab.watch.store.snapshot(), lab.far, NEAR_IPV4)
+    before = host_of(lab.watch.up_to_now(), lab.far, NEAR_IPV4)
     sender = lab.near.play(programs.send_to_many, address="10.89.0.2", ports=[7101] * 11, rounds=1)
     assert sender.hear() == "sent"
 

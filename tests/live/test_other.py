@@ -72,7 +72,7 @@ def others(watch: Watch, program: Program) -> OtherTotals:
 def becomes(watch: Watch, program: Program, **totals: int) -> None:
     expected = OtherTotals(**totals)
     try:
-        watch.until(lambda _: others(watch, program) == expected, f"{expected}", patience_s=20)
+        watch.until(lambda _: others(watch, program) == expected, f"{expected}")
     except AssertionError as error:
         raise AssertionError(f"{others(watch, program)} instead") from error
 
@@ -147,6 +147,7 @@ def test_what_a_raw_socket_sends_as_udp_or_tcp(lab: Lab) -> None:
     assert sink.hear() == 37
     sink.end()
     lab.watch.until(lambda now: udp_of(now.processes, sink) == UdpTotals(rx_bytes=37), "the datagram")
+    lab.watch.up_to_now()
     assert process_of(lab.watch.store.snapshot(), sender).udp == UdpTotals()
     for program in (sender, sees_tcp):
         close(program)

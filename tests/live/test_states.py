@@ -54,6 +54,7 @@ def test_what_the_far_end_has_closed_and_the_program_has_not(quiet: Namespace, d
         assert list(row.states_ms) == ["established"]
 
         # it goes on while nothing is told of it any more
+        watch.up_to_now()
         told, ticks = len(changes(watch, row)), len(ticks_of(watch))
         watch.until(lambda _: len(ticks_of(watch)) > ticks + 2, "more ticks")
         assert len(changes(watch, row)) == told

@@ -93,6 +93,7 @@ def test_a_socket_that_only_receives(lab: Lab) -> None:
     assert sink.hear() == 311
     sink.end()
     lab.watch.until(lambda _: udp_totals(lab.watch, sink) == UdpTotals(rx_bytes=311), "what the sink received")
+    lab.watch.up_to_now()
     for sender, size in zip(senders, (101, 103, 107), strict=True):
         assert udp_totals(lab.watch, sender) == UdpTotals(tx_bytes=size)
 
@@ -124,6 +125,7 @@ def test_the_last_who_holds_a_shared_socket_owns_what_follows(lab: Lab) -> None:
     parent.say("let the child send")
     child = parent.hear()
     lab.watch.until(lambda _: bool(udp_rows(lab.watch, child)), "the child to own the socket")
+    lab.watch.up_to_now()
     before = udp_totals(lab.watch, parent), udp_totals(lab.watch, child).tx_bytes
     parent.say("go on")
     lab.watch.until(lambda _: udp_totals(lab.watch, child).tx_bytes == before[1] + 107, "what the child sent alone")

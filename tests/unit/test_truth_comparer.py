@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from nettop.model import rows
 from nettop.model.store import Store
 from tests.builders import start
-from tests.live.truth.compare import Score, compare
-from tests.live.truth.rows import Connection, Process, Query, Truth
+from tests.live.truth.compare import compare
+from tests.live.truth.rows import Connection, Dropped, Flow, Host, Listener, Process, Query, Stray, Truth
+from tests.live.truth.score import Score
 
 NETNS = 7
 
@@ -117,3 +118,94 @@ def test_other_namespaces_do_not_count() -> None:
 def test_a_port_that_the_program_never_learnt() -> None:
     truth = Truth(connections=(replace(CONNECTION, local=("192.0.2.2", None)),), bystanders=frozenset({11}))
     assert score(truth, dns=()).mismatches == []
+
+
+FLOW = Flow(
+    pid=11, comm="a", local=("192.0.2.2", 4), remote=("192.0.2.3", 5), tx_bytes=7, rx_bytes=9, tx_packets=1,
+    rx_packets=2,
+)  # fmt: skip
+SHOWN_FLOW = rows.UdpFlow(
+    id=1, pid=11, process_start_time=None, comm="a", netns=NETNS, local=rows.Endpoint(address="192.0.2.2", port=4),
+    remote=rows.RemoteEndpoint(address="192.0.2.3", port=5), tx_bytes=7, rx_bytes=9, tx_packets=1, rx_packets=2,
+)  # fmt: skip
+LISTENER = Listener(
+    pid=11, comm="a", address="192.0.2.2", port=80, holders=(11, 12), queue=3, queue_limit=2, drops=5, accepted=4,
+    open=3,
+)  # fmt: skip
+SHOWN_LISTENER = rows.Listener(
+    id=1, pid=11, process_start_time=None, comm="a", owner="exact", netns=NETNS, family="ipv4", address="192.0.2.2",
+    port=80, queue=3, queue_limit=2, drops=5, accepted=4, open=3, opened_at=None, opened_before_start=False,
+    holders=tuple(rows.Holder(pid=pid, process_start_time=wall(0), comm="a") for pid in (11, 12)),
+)  # fmt: skip
+HOST = Host(
+    netns=NETNS, address="192.0.2.3", scope="public", pids=(11, 12), accepted=1, failed=2, tx_bytes=7, rx_bytes=9,
+    rx_packets=5, unwanted_packets=1,
+)  # fmt: skip
+SHOWN_HOST = rows.RemoteHost(
+    netns=NETNS, address="192.0.2.3", scope="public", pids=(12, 11), accepted=1, failed=2, tx_bytes=7, rx_bytes=9,
+    tx_packets=6, rx_packets=5, unwanted_packets=1, syns=3,
+)  # fmt: skip
+DROPPED = Dropped(pid=11, comm="a", drops={"NETFILTER_DROP": 2}, resets_received=1)
+SHOWN_DROPPED = replace(SHOWN_PROCESS, drops={"NETFILTER_DROP": 2}, resets_sent={}, resets_received=1)
+STRAY = Stray(netns=NETNS, remote="192.0.2.3", drops={"NO_SOCKET": 2}, icmp_sent={"port-unreachable": 1})
+SHOWN_STRAY = rows.Stray(
+    netns=NETNS, remote="192.0.2.3", drops={"NO_SOCKET": 2}, resets_sent={}, resets_received=0,
+    icmp_sent={"port-unreachable": 1},
+)  # fmt: skip
+COUNTED = {"udp": SHOWN_FLOW, "listeners": SHOWN_LISTENER, "hosts": SHOWN_HOST, "processes": SHOWN_DROPPED,
+           "strays": SHOWN_STRAY}  # fmt: skip
+
+
+def counted(**shown: tuple[rows.Row, ...]) -> Score:
+    """The score of one row of each kind, some of them shown as given."""
+    store = Store()
+    store.apply(start())
+    truth = Truth(
+        processes=(PROCESS,), flows=(FLOW,), listeners=(LISTENER,), hosts=(HOST,), dropped=(DROPPED,), strays=(STRAY,)
+    )
+    kinds = {kind: (row,) for kind, row in COUNTED.items()} | shown
+    return compare(truth, replace(store.snapshot(), **kinds), frozenset({NETNS}), wall)
+
+
+def test_counts_that_are_right() -> None:
+    right = counted()
+    assert right.mismatches == []
+    assert (right.made, right.seen, right.matched, right.pids_right, right.byte_error) == (6, 6, 6, 6, 0)
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_counts_that_are_missing_or_invented(kind: str) -> None:
+    kinds = 2 if kind == "processes" else 1  # which have what was dropped too
+    missing, doubled = counted(**{kind: ()}), counted(**{kind: (COUNTED[kind],) * 2})
+    assert (missing.matched, len(missing.mismatches)) == (6 - kinds, kinds)
+    assert (doubled.recall, doubled.seen, len(doubled.mismatches)) == (1, 6 + kinds, kinds)
+    elsewhere = counted(**{kind: (COUNTED[kind], replace(COUNTED[kind], netns=8))})
+    assert elsewhere.mismatches == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("udp", {"pid": 12}), ("udp", {"comm": "b"}), ("udp", {"tx_bytes": 8}), ("udp", {"rx_packets": 1}),
+        ("listeners", {"pid": None}), ("listeners", {"holders": ()}), ("listeners", {"queue": 2}),
+        ("listeners", {"queue_limit": 3}), ("listeners", {"drops": 6}), ("listeners", {"accepted": None}),
+        ("listeners", {"open": 4}), ("hosts", {"pids": (11,)}), ("hosts", {"rx_bytes": 8}), ("hosts", {"failed": 0}),
+        ("hosts", {"unwanted_packets": None}), ("hosts", {"rx_packets": 4}), ("hosts", {"scope": "host"}),
+        ("processes", {"drops": {"NETFILTER_DROP": 1}}), ("processes", {"resets_received": 0}),
+        ("processes", {"icmp_errors": {"ECONNREFUSED": 1}}), ("strays", {"drops": {"OTHER": 2}}),
+        ("strays", {"icmp_sent": None}),
+    ],
+)  # fmt: skip
+def test_counts_that_are_wrong(kind: str, change: dict[str, object]) -> None:
+    wrong = counted(**{kind: (replace(COUNTED[kind], **change),)})
+    assert (wrong.recall, wrong.precision, len(wrong.mismatches)) == (1, 1, 1)
+    assert wrong.pids_right == (5 if {"pid", "pids"} & set(change) else 6)
+    assert wrong.byte_error == (1 if any(name.endswith("_bytes") for name in change) else 0)
+
+
+def test_counts_that_a_scenario_does_not_tell() -> None:
+    store = Store()
+    store.apply(start())
+    shown = replace(store.snapshot(), **{kind: (row,) for kind, row in COUNTED.items()})
+    untold = compare(Truth(processes=(PROCESS,)), shown, frozenset({NETNS}), wall)
+    assert (untold.mismatches, untold.seen) == ([], 1)

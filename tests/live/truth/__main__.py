@@ -10,9 +10,9 @@ from pathlib import Path
 
 from nettop.model.snapshot import Snapshot
 from tests.live.truth import rivals
-from tests.live.truth.compare import Score
 from tests.live.truth.registry import SCENARIOS
 from tests.live.truth.scenario import Outcome, Scenario, play_all, stage
+from tests.live.truth.score import Score
 
 HEAD = ("scenario", "tool", "recall", "precision", "pid", "bytes off", "latency off ms", "duration off ms")
 WIDTHS = (62, 14, 8, 9, 8, 12, 14, 15)

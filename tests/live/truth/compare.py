@@ -3,78 +3,18 @@
 Pure: rows in, a Score out. The figures are the lists that it holds; what is asserted of them is the tests' business.
 """
 
-import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
+from tests.live.truth.compare_counts import compare_counts
 from tests.live.truth.rows import Connection, Process, Query, Truth
+from tests.live.truth.score import Score
 
 ROUNDED_MS = 0.005  # times are told to the microsecond, and several are added up
-
-
-@dataclass
-class Score:
-    """What became of one scenario. Errors are nettop's figure less the true one."""
-
-    made: int = 0
-    seen: int = 0
-    matched: int = 0
-    pids_right: int = 0
-    byte_errors: list[int] = field(default_factory=list)
-    latency_errors_ms: list[float] = field(default_factory=list)
-    duration_errors_ms: list[float] = field(default_factory=list)
-    mismatches: list[str] = field(default_factory=list)
-
-    @property
-    def recall(self) -> float:
-        """Of what was made, what was seen."""
-        return self.matched / self.made if self.made else 1.0
-
-    @property
-    def precision(self) -> float:
-        """Of what was seen, what was made."""
-        return self.matched / self.seen if self.seen else 1.0
-
-    @property
-    def pid_accuracy(self) -> float:
-        """Of what was seen and made, what has its process."""
-        return self.pids_right / self.matched if self.matched else 1.0
-
-    @property
-    def byte_error(self) -> int | None:
-        """Bytes too many and too few, added up; None where nobody counted."""
-        return sum(map(abs, self.byte_errors)) if self.byte_errors else None
-
-    @property
-    def latency_error_ms(self) -> float | None:
-        """The median; None where nobody measured."""
-        return _median(self.latency_errors_ms)
-
-    @property
-    def duration_error_ms(self) -> float | None:
-        """The median; None where nobody measured."""
-        return _median(self.duration_errors_ms)
-
-    def line(self) -> str:
-        """All figures."""
-        return (
-            f"recall {self.recall:.2%}, precision {self.precision:.2%}, pid {self.pid_accuracy:.2%}, "
-            f"bytes off {_shown(self.byte_error)}, latency off {_shown(self.latency_error_ms)} ms, "
-            f"duration off {_shown(self.duration_error_ms)} ms, of {self.made} made"
-        )
-
-
-def _shown(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.3f}" if isinstance(figure, float) else str(figure)
-
-
-def _median(errors: Sequence[float]) -> float | None:
-    return statistics.median(map(abs, errors)) if errors else None
 
 
 def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Callable[[int], datetime]) -> Score:
@@ -94,6 +34,7 @@ def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Calla
     for connection, shown in _paired_connections(score, truth.connections, connections, wall):
         _compare_connection(score, connection, shown)
     _compare_processes(score, truth, [row for row in snapshot.processes if row.netns in netns])
+    compare_counts(score, truth, snapshot, netns)
     return score
 
 
@@ -220,6 +161,9 @@ def _compare_connection(score: Score, true: Connection, row: rows.Connection) ->
         facts.extend(_state_facts(true, row))
     if true.waits_for is not None:
         facts.append((true.waits_for, row.waits_for))
+    for counted in ("drops", "resets_sent", "resets_received"):
+        if (number := getattr(true, counted)) is not None:
+            facts.append((number, getattr(row, counted)))
     if true.asked is not None:
         facts.append((true.asked, None if row.turns is None else row.turns.count))
     _hold(score, true, row, facts)

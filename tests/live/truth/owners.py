@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tests.live.programs import DNS_PORT, family_of, hear, query, rename, say
 from tests.live.truth.talk import PATIENCE_S, Talk, plain, tell, watch_the_clock
@@ -131,6 +132,7 @@ def read_late(ledger: str, address: str, port: int) -> None:
         ledger, "process", tcp_tx_bytes=0, tcp_rx_bytes=0, udp_tx_bytes=0, udp_rx_bytes=read,
         udp_rx_dropped=sent - datagrams,
     )  # fmt: skip
+    tell(ledger, "dropped", drops={"SOCKET_RCVBUFF": sent - datagrams})
 
 
 def send_behind_headers(port: int, datagrams: int, size: int, fragment: bool) -> None:
@@ -319,6 +321,26 @@ def _checksum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def exchange(ledger: str, source: str, targets: list[list[Any]], comm: str = "exchanger") -> None:
+    """From one socket a datagram of each size to each target, [address, port, sizes], each of which comes back."""
+    rename(comm)
+    sent = 0
+    with socket.socket(family_of(source), socket.SOCK_DGRAM) as udp:
+        udp.settimeout(PATIENCE_S)
+        udp.bind((source, 0))
+        for address, port, sizes in targets:
+            for size in sizes:
+                udp.sendto(bytes(size), (address, port))
+                assert len(udp.recv(1 << 16)) == size
+            total = sum(sizes)
+            sent += total
+            tell(
+                ledger, "flow", local=udp.getsockname()[:2], remote=(address, port), tx_bytes=total, rx_bytes=total,
+                tx_packets=len(sizes), rx_packets=len(sizes),
+            )  # fmt: skip
+    tell(ledger, "datagrams", tx_bytes=sent, rx_bytes=sent)
 
 
 def ask_once(ledger: str, server: str, qname: str) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tests.live import dns_server
+from tests.live import dns_server, programs
 from tests.live.lab import Namespace, Program, namespace, two_namespaces, wait_until
 from tests.live.programs import DNS_PORT
 from tests.live.truth import talk
-from tests.live.truth.rows import Connection, Fact, Process, Query, Truth
+from tests.live.truth.rows import Connection, Dropped, Fact, Host, Listener, Process, Query, Stray, Truth
 
 _FACT = msgspec.json.Decoder(Fact)
 PYTHON = Path(sys.executable).name  # comm of a program that does not rename itself
@@ -36,6 +36,7 @@ class Place:
         self._bystanders: set[int] = set()
         self._at_end: list[Callable[[], None]] = []
         self._servers: dict[str, Program] = {}  # by address: those that keep no ledger
+        self._echoes: dict[tuple[str, int], Program] = {}  # neither do these
 
     @property
     def far(self) -> Namespace:
@@ -101,20 +102,22 @@ class Place:
         self._servers.update(dict.fromkeys(addresses, server))
         return server
 
+    def echo(self, address: str, port: int, *, far: bool = False) -> Program:
+        """A server that sends back every datagram: its flows are those of its clients, from the other side."""
+        server = self.play(programs.udp_echo, far=far, address=address, port=port)
+        assert server.hear() == "bound"
+        self._echoes[address, port] = server
+        return server
+
     def answers_over_tcp(self, address: str, server: Program) -> None:
         """Its end of each connection is known from the other."""
         self._servers[address] = server
 
-    def add(self, *facts: Query | Connection | Process) -> None:
+    def add(self, *facts: Query | Connection | Process | Listener | Host | Dropped | Stray) -> None:
         """What the scenario knows and its programs cannot write down themselves."""
         for fact in facts:
-            match fact:
-                case Query():
-                    self._added.append(Fact(query=fact))
-                case Connection():
-                    self._added.append(Fact(connection=fact))
-                case Process():
-                    self._added.append(Fact(process=fact))
+            kind: dict[str, Any] = {type(fact).__name__.lower(): fact}
+            self._added.append(Fact(**kind))
 
     def at_end(self, remove: Callable[[], None]) -> None:
         """What has to be removed once all programs are gone."""
@@ -147,8 +150,27 @@ class Place:
             queries=tuple(fact.query for fact in facts if fact.query),
             connections=tuple(paired(ends)),
             processes=tuple(totals(facts)),
+            flows=tuple(fact.flow for fact in [*facts, *self._other_flows(facts)] if fact.flow),
+            listeners=tuple(fact.listener for fact in facts if fact.listener),
+            hosts=tuple(fact.host for fact in facts if fact.host),
+            dropped=tuple(fact.dropped for fact in facts if fact.dropped),
+            strays=tuple(fact.stray for fact in facts if fact.stray),
             bystanders=frozenset(self._bystanders),
         )
+
+    def _other_flows(self, facts: list[Fact]) -> list[Fact]:
+        """What a server of echo() would write down."""
+        output = []
+        for fact in facts:
+            flow = fact.flow
+            if flow is not None and flow.remote in self._echoes:
+                mirrored = replace(
+                    flow, pid=self._echoes[flow.remote].pid, comm=PYTHON, local=flow.remote,
+                    remote=flow.local, tx_bytes=flow.rx_bytes, rx_bytes=flow.tx_bytes,
+                    tx_packets=flow.rx_packets, rx_packets=flow.tx_packets,
+                )  # fmt: skip
+                output.append(Fact(flow=mirrored))
+        return output
 
     def _other_ends(self, facts: list[Fact]) -> list[Fact]:
         """What a DNS server would write down if it kept a ledger."""
@@ -168,6 +190,12 @@ def _is_empty(name: str) -> bool:
     """Whether nobody is left in a namespace; those that wait to be collected by their parent are not."""
     listed = subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True, text=True).stdout
     return not listed.split()
+
+
+def without_ipv6(place: Place) -> None:
+    """Leave out what IPv6 itself sends on a link: neighbours that look for each other and for groups."""
+    for side in (place.near, place.far):
+        side.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
 
 
 def paired(ends: list[Connection]) -> list[Connection]:

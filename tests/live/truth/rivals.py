@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
 from tests.live.lab import wait_until
-from tests.live.truth.compare import Score, compare
+from tests.live.truth.compare import compare
 from tests.live.truth.place import Place
 from tests.live.truth.rows import Process, Truth
 from tests.live.truth.scenario import Scenario
+from tests.live.truth.score import Score
 
 _NETNS = 1  # none of them tells
 _EPOCH = datetime(1970, 1, 1, 0, 0, 0, 1, UTC)

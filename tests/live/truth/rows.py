@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nettop.model.rows import MAX_COUNT, DnsStatus, End, Side, TcpState, WaitsFor
+from nettop.model.rows import MAX_COUNT, AddressScope, DnsStatus, End, Side, TcpState, WaitsFor
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     `over_ns` is when this end had sent its FIN and read the other's, or was told of the failure; a connection is over
     when both of its ends are.
     `waits_for` is for whom one that stays alive keeps waiting, `asked` how often the asking end asked on it.
+    `drops` and `resets_sent` are packets by the kernel's reason.
     """
 
     pid: int
@@ -58,6 +59,9 @@ class Connection(Struct, frozen=True, kw_only=True):
     other_eof_ns: int | None = None
     waits_for: WaitsFor | None = None
     asked: int | None = None
+    drops: dict[str, int] | None = None
+    resets_sent: dict[str, int] | None = None
+    resets_received: int | None = None
 
     @property
     def closed_first(self) -> Side | None:
@@ -110,6 +114,73 @@ class Process(Struct, frozen=True, kw_only=True):
     cgroup: str | None = None
 
 
+class Flow(Struct, frozen=True, kw_only=True):
+    """What one UDP socket exchanged with one remote end, in payload and datagrams."""
+
+    pid: int
+    comm: str
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    tx_bytes: int
+    rx_bytes: int
+    tx_packets: int
+    rx_packets: int
+
+
+class Listener(Struct, frozen=True, kw_only=True):
+    """A listening socket as it is in the end. `holders` are the pids that have it open, in their order."""
+
+    pid: int
+    comm: str
+    address: str
+    port: int
+    holders: tuple[int, ...]
+    queue: int
+    queue_limit: int
+    drops: int
+    accepted: int
+    open: int
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """What a network namespace exchanged with a remote address. `pids` are those who talked to it, in their order."""
+
+    netns: int
+    address: str
+    scope: AddressScope
+    pids: tuple[int, ...]
+    accepted: int
+    failed: int
+    tx_bytes: int
+    rx_bytes: int
+    tx_packets: int | None = None
+    rx_packets: int | None = None
+    unwanted_packets: int | None = None
+    syns: int | None = None
+
+
+class Dropped(Struct, frozen=True, kw_only=True):
+    """What happened to packets of a process, by the kernel's reason."""
+
+    pid: int
+    comm: str
+    drops: dict[str, int] = {}
+    resets_sent: dict[str, int] = {}
+    resets_received: int = 0
+    icmp_errors: dict[str, int] = {}
+
+
+class Stray(Struct, frozen=True, kw_only=True):
+    """The same of packets that no process has, of one far end."""
+
+    netns: int
+    remote: str
+    drops: dict[str, int] = {}
+    resets_sent: dict[str, int] = {}
+    resets_received: int = 0
+    icmp_sent: dict[str, int] = {}
+
+
 class Fact(Struct, frozen=True, kw_only=True):
     """One line of a scenario's ledger: what a program writes once it knows."""
 
@@ -117,12 +188,25 @@ class Fact(Struct, frozen=True, kw_only=True):
     connection: Connection | None = None
     datagrams: Datagrams | None = None
     process: Process | None = None
+    flow: Flow | None = None
+    listener: Listener | None = None
+    host: Host | None = None
+    dropped: Dropped | None = None
+    stray: Stray | None = None
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """All that a scenario made. `bystanders` are the processes that may be seen too: its servers."""
+    """All that a scenario made. `bystanders` are the processes that may be seen too: its servers.
+
+    Of the kinds from `flows` on, only a scenario that has one of a kind says that these are all.
+    """
 
     queries: tuple[Query, ...] = ()
     connections: tuple[Connection, ...] = ()
     processes: tuple[Process, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    strays: tuple[Stray, ...] = ()
     bystanders: frozenset[int] = frozenset()

@@ -15,9 +15,10 @@ from nettop.model.snapshot import Snapshot
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns_queries import TIMEOUT
 from tests.live.lab import PATIENCE_S, check_snapshot, snapshot_running, wait_until
-from tests.live.truth.compare import Score, compare
+from tests.live.truth.compare import compare
 from tests.live.truth.place import Place, place
 from tests.live.truth.rows import Truth
+from tests.live.truth.score import Score
 
 Play = Callable[[Place], Iterator[None]]
 AT_ONCE = 4  # two per core: most of a scenario is waiting

@@ -377,6 +377,13 @@ class Talk:
         self._over()
         self.fact["end"] = "reset-by-us"
 
+    def abort(self) -> None:
+        """Close what was not read, once it is there."""
+        self.tcp.recv(1, socket.MSG_PEEK)
+        self.tcp.close()
+        self._over()
+        self.fact |= {"end": "reset-by-us", "resets_sent": {"TCP_ABORT_ON_CLOSE": 1}, "resets_received": 0}
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
@@ -499,6 +506,7 @@ def connect_in_vain(
     wait: bool = False,
     patience_s: float | None = None,
     later: str | None = None,
+    drops: dict[str, int] | None = None,
 ) -> None:
     """Connect where that cannot work, perhaps once told to; with `give_up_s` close after so long.
 
@@ -530,7 +538,7 @@ def connect_in_vain(
                 say(error.errno)
     tell(
         ledger, "connection", direction="outbound", local=local, remote=(address.removeprefix(MAPPED), port),
-        tx_bytes=0, rx_bytes=0, opened_ns=opened_ns, over_ns=over_ns, end=end,
+        tx_bytes=0, rx_bytes=0, opened_ns=opened_ns, over_ns=over_ns, end=end, drops=drops,
     )  # fmt: skip
 
 
@@ -546,6 +554,26 @@ def connect_and_wait(ledger: str, address: str, port: int, comm: str = "waiter")
         )  # fmt: skip
         say("stays")
         hear()
+
+
+def knock(ledger: str, address: str, port: int, room: int, more: int) -> None:
+    """Connect as often as there is room, and once told begin to as many times more; leave once told."""
+    rename("knocker")
+    let_in = [socket.create_connection((address, port), timeout=PATIENCE_S) for _ in range(room)]
+    say("in")
+    hear()
+    in_vain = [socket.socket(family_of(address), socket.SOCK_STREAM) for _ in range(more)]
+    for tcp in in_vain:
+        tcp.setblocking(False)
+        tcp.connect_ex((address, port))
+    hear()
+    for tcp in (*let_in, *in_vain):
+        local, end = plain(tcp), "normal" if tcp in let_in else "given-up"
+        tcp.close()
+        tell(
+            ledger, "connection", direction="outbound", local=local, remote=(address, port), tx_bytes=0, rx_bytes=0,
+            end=end,
+        )  # fmt: skip
 
 
 def serve(

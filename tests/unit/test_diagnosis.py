@@ -1,0 +1,47 @@
+"""What `nettop doctor` says that a kernel does not tell."""
+
+import pytest
+
+from nettop.cli.diagnosis import what_is_told
+from nettop.kernel.btf import BtfError
+
+
+class Older:
+    """The types of Linux 5.10: fewer arguments, and nothing of what is asked for by name."""
+
+    def function(self, name: str) -> int:
+        raise BtfError(name, "")
+
+    def offset(self, structure: str, path: str) -> int:
+        raise BtfError(f"{structure}.{path}", "")
+
+    def raw_tracepoint_arguments(self, name: str) -> int:
+        return {"kfree_skb": 2, "tcp_send_reset": 2}[name]
+
+
+class Newer:
+    """Everything is there."""
+
+    def function(self, name: str) -> int:
+        return len(name)
+
+    def offset(self, structure: str, path: str) -> int:
+        return len(structure) + len(path)
+
+    def raw_tracepoint_arguments(self, name: str) -> int:
+        return {"kfree_skb": 4, "tcp_send_reset": 3}[name]
+
+
+@pytest.mark.parametrize(("types", "status"), [(Older(), "absent"), (Newer(), "ok")])
+def test_what_hooks_alone_do_not_say(types: Older | Newer, status: str) -> None:
+    checks = {check.mechanism: check for check in what_is_told(types)}
+    assert {check.status for check in checks.values()} == {status}
+    assert list(checks) == [
+        "bpf_get_retval",
+        "raw_tracepoint tcp_send_reset, reason",
+        "raw_tracepoint kfree_skb, rx_sk",
+        "struct nf_conn",
+    ]
+    if status == "absent":
+        assert "6.1 or later" in checks["bpf_get_retval"].detail
+        assert "CONFIG_NF_CONNTRACK" in checks["struct nf_conn"].detail
