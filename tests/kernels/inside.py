@@ -12,7 +12,7 @@ _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no
 _TREE = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 420.0  # a hundred and fifty suffice on an idle host
 DOCTOR = Path("/run/nettop-doctor")  # what it said, for the steps after it
-_ABSENT = "absent "  # how a line of the report begins (nettop/cli/diagnosis.py)
+_ABSENT = "absent "  # how a line of the report begins (nettop/cli/checks.py)
 _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
     "core": (*_PYTEST, "tests/kernels/core.py"),

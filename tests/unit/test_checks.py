@@ -2,7 +2,7 @@
 
 import pytest
 
-from nettop.cli.diagnosis import what_is_told
+from nettop.cli.checks import what_is_told
 from nettop.kernel.btf import BtfError
 
 
