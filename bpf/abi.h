@@ -356,7 +356,8 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define LISTED_AT_ONCE 4    /* so many more may come at a time before the interval counts */
 #define SCAN 5              /* number of the scan of open files that is being made, or was last */
 #define PIDS_HIERARCHY 6    /* id of the cgroup v1 hierarchy that has the controller pids; 0: there is none */
-#define CONTROLS 7
+#define SCOPE_CGROUPS 7     /* what of IN_UNIT and IN_CONTAINER a process in scope must be */
+#define CONTROLS 8
 
 #define PASS_CHANGED 1 /* reports the sockets that changed since the last pass */
 #define PASS_ALL 2     /* reports every socket, because events were lost and nettop must find out which are gone */

@@ -78,6 +78,8 @@ static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_F
 
 BPF_HASH(sockets, u64, struct socket_entry, 1); /* how many it holds is said when it is loaded */
 BPF_ARRAY(losses, u64, LOSS_COUNTERS);
+/* Written by nettop: see the indices in abi.h. */
+BPF_ARRAY(controls, u64, CONTROLS);
 BPF_PERF_OUTPUT(tcp_events);
 BPF_PERF_OUTPUT(udp_events);
 BPF_PERF_OUTPUT(dns_events);
@@ -105,7 +107,7 @@ struct cgroup_name {
 };
 BPF_HASH(scope_cgroup_name, struct cgroup_name, u8, SCOPE_CGROUP_NAMES);
 /*
- * Both maps say what for: IN_UNIT, IN_CONTAINER or both; SCOPE_CGROUP is what a process must be in.
+ * Both maps say what for: IN_UNIT, IN_CONTAINER or both.
  * The cgroups of these names, and all below them: nettop enters those that are there when it starts, and cgroup_made() what
  * comes later. Nothing says here that one is gone, so the one that was looked up longest ago gives way.
  */
@@ -157,6 +159,13 @@ static __always_inline void count_loss(int which, u64 amount)
 		__sync_fetch_and_add(counter, amount);
 }
 
+static __always_inline u64 control(int which)
+{
+	u64 *value = controls.lookup(&which);
+
+	return value ? *value : 0;
+}
+
 static __always_inline u64 cgroup_id(void *cgroup)
 {
 	void *node = 0;
@@ -204,13 +213,12 @@ static __always_inline u8 watched_as(u64 id, u64 v1)
 /* Whether a process is in scope is found out where it is identified, from its task, and asked later, when that may be gone. */
 static __always_inline void note_member(struct process_id *id, void *leader)
 {
-	u64 start_boot_ns = id->start_boot_ns, *known;
+	u64 start_boot_ns = id->start_boot_ns, wanted = control(SCOPE_CGROUPS), *known;
 	u32 pid = id->pid;
-
-	u8 kinds = watched_as(cgroup_of(leader), 0) | watched_as(cgroup_v1_of(leader), 1);
+	u64 kinds = watched_as(cgroup_of(leader), 0) | watched_as(cgroup_v1_of(leader), 1);
 
 	known = scope_member.lookup(&pid);
-	if ((kinds & SCOPE_CGROUP) == SCOPE_CGROUP) {
+	if ((kinds & wanted) == wanted) {
 		if (!known || *known != start_boot_ns)
 			scope_member.update(&pid, &start_boot_ns);
 	} else if (known) {

@@ -33,6 +33,8 @@ _LOADING_AT_ONCE = 4  # programs
 _NUMBER_BYTES = 8  # of what the programs count
 _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 
+_HASHES = (syscalls.HASH, syscalls.LRU_HASH)
+
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
@@ -347,6 +349,7 @@ class KernelProgram:
             syscalls.update(self._maps["scope_pid"], struct.pack("=I", pid), b"\1")
         for comm in scope.comms:
             syscalls.update(self._maps["scope_comm"], comm.ljust(COMM_CHARACTERS + 1, b"\0"), b"\1")
+        self._control(abi.SCOPE_CGROUPS, scope.cgroup_kinds)
         for name, kinds in scope.cgroup_names.items():
             key = os.fsencode(name)[: abi.CGROUP_NAME_BYTES - 1].ljust(abi.CGROUP_NAME_BYTES, b"\0")
             syscalls.update(self._maps["scope_cgroup_name"], key, bytes([kinds]))
@@ -388,7 +391,7 @@ def map_bytes(compiled: CompiledPrograms, sockets_entries: int = SOCKETS_ENTRIES
     """About as much memory as the maps take."""
     total = 0
     for _, shape in _sized(compiled, sockets_entries):
-        element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type == syscalls.HASH else 0)
+        element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type in _HASHES else 0)
         if shape.type == syscalls.PERCPU_ARRAY:
             element *= syscalls.possible_cpus()
         total += shape.entries * max(element, 1)  # of a ring buffer `entries` are bytes
@@ -414,13 +417,12 @@ def _megabytes(size: int) -> int:
 
 def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
-    kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms}
+    kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     return (
         f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
-        *((f"-DSCOPE_CGROUP={scope.cgroup_kinds}",) if scope.by_cgroup else ()),
     )
 
 

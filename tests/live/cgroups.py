@@ -1,11 +1,10 @@
 """Cgroups that a test makes: those that managers and runtimes would make, and nothing that was there before."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nettop.kernel.cgroups import hierarchies
@@ -36,12 +35,13 @@ class Forest:
         return wanted
 
     def remove(self) -> None:
-        """Whoever was in them has to have ended."""
+        """Whoever is left in them after a failure is put into the root."""
         while self._made:
             _remove(self._made.pop())
 
 
 def _remove(directory: Path) -> None:
+    root = next(Path(tree.directory) for tree in TREES if directory.is_relative_to(tree.directory))
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -49,7 +49,9 @@ def _remove(directory: Path) -> None:
         except OSError:  # a process that was reaped leaves its cgroup a moment later
             if time.monotonic() > end:
                 raise
-            os.sched_yield()
+            for pid in (directory / "cgroup.procs").read_text().split():
+                with suppress(OSError):  # it has ended meanwhile
+                    enter(root, int(pid))
         else:
             return
 
