@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from nettop.model.owners import NOBODY, Owners
+
 Test = Callable[[Any], bool]  # of a row
 Measure = Callable[[Any], float | None]  # of a row; None where that is unknown
 When = Callable[[Any], datetime | None]
@@ -13,10 +15,11 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 class Moment(NamedTuple):
-    """When rows are looked at, and from when on they count as new: since nettop started, or since a mark."""
+    """When rows are looked at, whose they are, and from when on they are new: since nettop started, or since a mark."""
 
     now: datetime
     start: datetime | None = None
+    owners: Owners = NOBODY
 
 
 class Amount(NamedTuple):

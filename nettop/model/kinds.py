@@ -23,6 +23,7 @@ from nettop.model.amounts import (
     lasting,
     within,
 )
+from nettop.model.owners import JOINED, Owners
 from nettop.model.rows import (
     Connection,
     DnsQuery,
@@ -50,13 +51,6 @@ class Place(NamedTuple):
     port: int | None = None
 
 
-class User(NamedTuple):
-    """What `user:` asks for: a name, or the text of a uid."""
-
-    test: TextTest
-    text: str
-
-
 def _never(_row: Any) -> bool:
     return False
 
@@ -78,6 +72,7 @@ class Kind(Generic[RowT]):
         timed: as tests, of keys whose test depends on the time at which the rows are looked at.
         summed: keys of the filter that ask for sums, which the rows of a stream do not have.
         said: for keys of the filter whose values the rows themselves have: these, as one writes them in a filter.
+        joined: as tests, of keys that ask for what is known of the processes that a row belongs to.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
@@ -100,6 +95,7 @@ class Kind(Generic[RowT]):
     history_help: str
     tests: Mapping[str, Callable[[Any], Test]]
     timed: Mapping[str, Callable[[Any, Moment], Test]] = field(default_factory=dict)
+    joined: Mapping[str, Callable[[Any, Owners], Test]] = field(default_factory=lambda: JOINED)
     summed: frozenset[str] = frozenset()
     said: Mapping[str, Callable[[RowT], Iterable[str | None]]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
@@ -136,7 +132,6 @@ def _owned_by(pids: Numbers) -> Test:
 
 _OWNED: Mapping[str, Callable[[Any], Test]] = {
     "pid": _owned_by,
-    "netns": lambda numbers: within(numbers, attrgetter("netns")),
     "comm": lambda test: lambda row: test(row.comm),
 }
 """What can be asked of all rows, because each has an owner."""
@@ -492,7 +487,6 @@ PROCESSES: Kind[Process] = Kind(
         **_OWNED,
         BARE: _OWNED["comm"],
         "drop": _dropped,
-        "user": lambda user: lambda row: user.test(row.user) or str(row.uid) == user.text,
         "rtx": compared(attrgetter("tcp.retransmits")),
         "rate": compared(_rate),
         "bytes": compared(_bytes),
@@ -524,7 +518,6 @@ HOSTS: Kind[RemoteHost] = Kind(
         BARE: _host_word,
         "pid": lambda numbers: _number_in(numbers, _pids),
         "comm": lambda test: lambda row: any(map(test, _comms(row))),
-        "netns": _OWNED["netns"],
         "host": _host_at,
         "scope": lambda scope: lambda row: getattr(row, "scope", None) == scope,
         "rtt": compared(attrgetter("srtt_ms")),
@@ -587,7 +580,6 @@ LISTENERS: Kind[Listener] = Kind(
     stacked=False,
     tests={
         "pid": lambda numbers: _number_in(numbers, _listener_pids),
-        "netns": _OWNED["netns"],
         "comm": lambda test: lambda row: any(map(test, _listener_comms(row))),
         BARE: _listener_word,
         "port": _listens,

@@ -8,6 +8,7 @@ from nettop.model import events, rows
 from nettop.model.amounts import Test
 from nettop.model.filter import Filter
 from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind
+from nettop.model.owners import Owners
 
 MAX_ROWS = 131_072  # per kind, as many as the kernel's map has sockets; the one that changed longest ago is forgotten
 
@@ -22,6 +23,7 @@ class StreamFilter:
 
     def __init__(self, chosen: Filter) -> None:
         self._chosen = chosen
+        self._owners = Owners(most=MAX_ROWS)
         self._passed: dict[type[events.Event], dict[Hashable, None]] = {kind.event: {} for kind in KINDS}
         self._tests: dict[Kind[Any], Test | None] = {}  # those that are the same at any time
         self._start: datetime | None = None
@@ -32,6 +34,8 @@ class StreamFilter:
             self._start = event.time
             self._tests = {}
             return True
+        if isinstance(event, events.ProcessChanged):
+            self._owners.add(event.process)
         told = _of_process(event)
         if told is not None:
             processes = PROCESSES.event
@@ -44,7 +48,7 @@ class StreamFilter:
 
     def _test(self, kind: Kind[Any], event: events.AnyEvent) -> Test | None:
         if kind not in self._tests:
-            test = self._chosen.test(kind, event.time, self._start, told=True)
+            test = self._chosen.test(kind, event.time, self._start, self._owners, told=True)
             if self._chosen.depends_on_time(kind):
                 return test
             self._tests[kind] = test

@@ -7,21 +7,26 @@
 
 _shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
-_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for -o --output --force)
-_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for -o --output --force)
+_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
+_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme -o --output --force --debug)
-_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --filter --interval --dns-ports --debug --for --json)
+_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
-_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --filter --interval --dns-ports --debug --theme)
+_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --theme)
 
+_shtab_nettop_snapshot___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_snapshot__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_snapshot___output_COMPGEN=_shtab_compgen_files
+_shtab_nettop_stream___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_stream__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_stream___output_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_nettop_replay___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_replay__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay___output_COMPGEN=_shtab_compgen_files
+_shtab_nettop_diagnose___filter_COMPGEN=_nettop_filter_words
+_shtab_nettop___filter_COMPGEN=_nettop_filter_words
 
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 _shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
@@ -59,6 +64,12 @@ _shtab_nettop___help_nargs=0
 _shtab_nettop___version_nargs=0
 _shtab_nettop___debug_nargs=0
 
+
+# Custom Preamble
+_nettop_filter_words() {
+  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new" -- "$1"
+}
+# End Custom Preamble
 
 # $1=COMP_WORDS[1]
 _shtab_compgen_files() {
@@ -210,3 +221,11 @@ _shtab_nettop() {
 }
 
 complete -o bashdefault -F _shtab_nettop nettop
+
+# what ends in a colon goes on
+_nettop_complete() {
+  _shtab_nettop "$@"
+  if [[ ${COMPREPLY[0]-} == *: ]]; then compopt -o nospace 2>/dev/null; fi
+  return 0
+}
+complete -o bashdefault -F _nettop_complete nettop

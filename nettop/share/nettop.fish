@@ -51,7 +51,7 @@ function _shtab_nettop_using
 end
 
 set -g _shtab_nettop_commands snapshot stream replay diagnose doctor config
-set -g _shtab_nettop_opts_with_value --comm --dns-ports --filter --for --interval --netns --output --pid --speed --theme -o
+set -g _shtab_nettop_opts_with_value --comm --container --dns-ports --filter --for --interval --netns --output --pid --speed --theme --unit -o
 
 complete -c nettop -e
 complete -c nettop -f
@@ -61,7 +61,9 @@ complete -c nettop -n _shtab_nettop_using -l version -d 'show program'"'"'s vers
 complete -c nettop -n _shtab_nettop_using -l pid -x -d 'only this process'
 complete -c nettop -n _shtab_nettop_using -l comm -x -d 'only processes with this name'
 complete -c nettop -n _shtab_nettop_using -l netns -x -d 'only this network namespace'
-complete -c nettop -n _shtab_nettop_using -l filter -x -d 'only rows that match'
+complete -c nettop -n _shtab_nettop_using -l unit -x -d 'only this systemd unit, also if it is started again: nginx.service, or what is in user.slice'
+complete -c nettop -n _shtab_nettop_using -l container -x -d 'only this container, by its name or the beginning of its id'
+complete -c nettop -n _shtab_nettop_using -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
 complete -c nettop -n _shtab_nettop_using -l interval -x -d 'how often counters are read (default 1)'
 complete -c nettop -n _shtab_nettop_using -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
 complete -c nettop -n _shtab_nettop_using -l debug -d 'show details of failures'
@@ -71,7 +73,9 @@ complete -c nettop -n '_shtab_nettop_using snapshot' -s h -l help -d 'show this 
 complete -c nettop -n '_shtab_nettop_using snapshot' -l pid -x -d 'only this process'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l comm -x -d 'only processes with this name'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l netns -x -d 'only this network namespace'
-complete -c nettop -n '_shtab_nettop_using snapshot' -l filter -x -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using snapshot' -l unit -x -d 'only this systemd unit, also if it is started again: nginx.service, or what is in user.slice'
+complete -c nettop -n '_shtab_nettop_using snapshot' -l container -x -d 'only this container, by its name or the beginning of its id'
+complete -c nettop -n '_shtab_nettop_using snapshot' -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l interval -x -d 'how often counters are read (default 1)'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l debug -d 'show details of failures'
@@ -83,7 +87,9 @@ complete -c nettop -n '_shtab_nettop_using stream' -s h -l help -d 'show this he
 complete -c nettop -n '_shtab_nettop_using stream' -l pid -x -d 'only this process'
 complete -c nettop -n '_shtab_nettop_using stream' -l comm -x -d 'only processes with this name'
 complete -c nettop -n '_shtab_nettop_using stream' -l netns -x -d 'only this network namespace'
-complete -c nettop -n '_shtab_nettop_using stream' -l filter -x -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using stream' -l unit -x -d 'only this systemd unit, also if it is started again: nginx.service, or what is in user.slice'
+complete -c nettop -n '_shtab_nettop_using stream' -l container -x -d 'only this container, by its name or the beginning of its id'
+complete -c nettop -n '_shtab_nettop_using stream' -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
 complete -c nettop -n '_shtab_nettop_using stream' -l interval -x -d 'how often counters are read (default 1)'
 complete -c nettop -n '_shtab_nettop_using stream' -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
 complete -c nettop -n '_shtab_nettop_using stream' -l debug -d 'show details of failures'
@@ -96,7 +102,7 @@ complete -c nettop -n '_shtab_nettop_using replay' -l demo -d 'play the recordin
 complete -c nettop -n '_shtab_nettop_using replay' -l snapshot -d 'write the final snapshot instead of opening the screen'
 complete -c nettop -n '_shtab_nettop_using replay' -l speed -x -d 'playback speed, 0.015625 to 1024 times the original (default 1)'
 complete -c nettop -n '_shtab_nettop_using replay' -l partial -d 'accept a truncated recording, up to its last complete line'
-complete -c nettop -n '_shtab_nettop_using replay' -l filter -x -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using replay' -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
 complete -c nettop -n '_shtab_nettop_using replay' -l theme -xka "textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light" -d 'the colours of the screen (default textual-dark)'
 complete -c nettop -n '_shtab_nettop_using replay' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to PATH instead of standard output'
 complete -c nettop -n '_shtab_nettop_using replay' -l force -d 'replace PATH if it exists'
@@ -107,7 +113,9 @@ complete -c nettop -n '_shtab_nettop_using diagnose' -s h -l help -d 'show this 
 complete -c nettop -n '_shtab_nettop_using diagnose' -l pid -x -d 'only this process'
 complete -c nettop -n '_shtab_nettop_using diagnose' -l comm -x -d 'only processes with this name'
 complete -c nettop -n '_shtab_nettop_using diagnose' -l netns -x -d 'only this network namespace'
-complete -c nettop -n '_shtab_nettop_using diagnose' -l filter -x -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l unit -x -d 'only this systemd unit, also if it is started again: nginx.service, or what is in user.slice'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l container -x -d 'only this container, by its name or the beginning of its id'
+complete -c nettop -n '_shtab_nettop_using diagnose' -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
 complete -c nettop -n '_shtab_nettop_using diagnose' -l interval -x -d 'how often counters are read (default 1)'
 complete -c nettop -n '_shtab_nettop_using diagnose' -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
 complete -c nettop -n '_shtab_nettop_using diagnose' -l debug -d 'show details of failures'

@@ -131,14 +131,12 @@ class MainScreen(Filtering, Searching):
 
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
-        context = replace(context, names=self.state.names)
+        context = replace(context, names=self.state.names, start=snapshot.started_at)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
         titles, shown_rows = {}, {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
-            rows = pane.selection.select(
-                candidates, self.state.filter, self.state.show_ended, context.now, start=snapshot.started_at
-            )
+            rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context)
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
             if pane.display:

@@ -127,7 +127,7 @@ def test_every_choice_can_be_understood_and_finds_what_it_says(kind: Kind[Any]) 
 def test_what_is_said(expression: str, says: str) -> None:
     chosen, _ = understood(expression)
     pane = next(pane for pane in panes.PANES if pane.kind is CONNECTIONS)
-    left = panes.select(pane, HERE.connections, chosen, True, HERE.captured_at)
+    left = panes.select(pane, HERE.connections, chosen, True, Context(HERE.captured_at))
     seen = Seen(HERE, CONNECTIONS, True, len(left))
     said = hint(expression, completed(expression), seen)
     assert said.message == says

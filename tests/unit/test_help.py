@@ -10,7 +10,7 @@ from nettop.cli.parser import make_parser
 from nettop.model.filter import FILTER_KEYS
 from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
-WATCHING = {"--pid", "--comm", "--netns", "--filter", "--interval", "--dns-ports", "--debug"}
+WATCHING = {"--pid", "--comm", "--netns", "--unit", "--container", "--filter", "--interval", "--dns-ports", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
 HELP = {"-h", "--help"}
 OPTIONS = {
@@ -18,6 +18,7 @@ OPTIONS = {
     "snapshot": HELP | WATCHING | OUTPUT | {"--for"},
     "stream": HELP | WATCHING | OUTPUT | {"--for"},
     "replay": HELP | OUTPUT | {"--demo", "--snapshot", "--speed", "--partial", "--filter", "--theme", "--debug"},
+    "diagnose": HELP | WATCHING | {"--for", "--json"},
     "doctor": HELP | {"--json", "--debug"},
     "config": HELP | {"--debug"},
 }
@@ -68,7 +69,7 @@ def test_every_command_is_named(capfd: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"^    {command} +[a-z]", output, re.MULTILINE), command
 
 
-@pytest.mark.parametrize("command", ["", "snapshot", "stream"])
+@pytest.mark.parametrize("command", ["", "snapshot", "stream", "diagnose"])
 def test_every_filter_key_is_named(capfd: pytest.CaptureFixture[str], command: str) -> None:
     output = said(capfd, *command.split())
     for key, meaning in FILTER_KEYS.items():

@@ -64,12 +64,13 @@ def test_each_has_columns_facts_settings_and_a_key(kind: Kind[Any]) -> None:
 
 @EVERY
 def test_each_has_an_owner_and_keys_of_the_filter(kind: Kind[Any]) -> None:
-    assert {BARE, "pid", "comm", "netns"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS, *FILTER_WORDS}
+    assert {BARE, "pid", "comm"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS, *FILTER_WORDS}
+    assert {"user", "unit", "container", "pod", "image", "netns"} == kind.joined.keys()
     assert not kind.tests.keys() & kind.timed.keys()
 
 
 def test_every_key_of_the_filter_says_something_about_a_kind() -> None:
-    said = {key for kind in KINDS for key in (*kind.tests, *kind.timed)}
+    said = {key for kind in KINDS for key in (*kind.tests, *kind.timed, *kind.joined)}
     assert said | {"between"} == {BARE, *FILTER_KEYS, *FILTER_WORDS}  # which asks as since does
     assert not any(kind.tests.keys() & kind.timed.keys() for kind in KINDS)
 

@@ -29,6 +29,7 @@ from nettop.model.filter.grammar import FilterError as FilterError
 from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY, meant_key
 from nettop.model.filter.values import WrongValueError
 from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind
+from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 
@@ -62,14 +63,21 @@ class Filter:
         return isinstance(self._tree, Either)
 
     def test(
-        self, kind: Kind[Any], now: datetime, start: datetime | None = None, told: bool = False
+        self,
+        kind: Kind[Any],
+        now: datetime,
+        start: datetime | None = None,
+        owners: Owners = NOBODY,
+        *,
+        told: bool = False,
     ) -> Callable[[AnyRow], bool] | None:
         """The test for one kind of rows as they are at a time; None if every row passes.
 
-        What began at `start` or later is new. A term that says nothing about this kind is left out; not_applied() names
-        it. `told`: the rows are those of a stream, which have no sums.
+        What began at `start` or later is new. `owners` are the processes that rows may belong to. A term that says
+        nothing about this kind is left out; not_applied() names it. `told`: the rows are those of a stream, which have
+        no sums.
         """
-        return self._compiled(self._tree, kind, Moment(now, start), told)
+        return self._compiled(self._tree, kind, Moment(now, start, owners), told)
 
     def depends_on_time(self, kind: Kind[Any]) -> bool:
         """Whether the test of these rows is another at another time."""
@@ -101,7 +109,8 @@ class Filter:
             return snapshot
         now, before = self.left_out(), snapshot.filter_not_applied
         not_applied = {kind.name: (*before.get(kind.name, ()), *now.get(kind.name, ())) for kind in IN_SNAPSHOT}
-        passing = {kind.name: self._passing(kind, snapshot) for kind in KINDS}
+        owners = Owners(snapshot.processes)
+        passing = {kind.name: self._passing(kind, snapshot, owners) for kind in KINDS}
         without = {
             kind.name: len(kind.rows_of(snapshot)) - len(passing[kind.name]) + snapshot.filtered_out.get(kind.name, 0)
             for kind in IN_SNAPSHOT
@@ -114,8 +123,8 @@ class Filter:
             **passing,
         )
 
-    def _passing(self, kind: Kind[_RowT], snapshot: Snapshot) -> tuple[_RowT, ...]:
-        test = self.test(kind, snapshot.captured_at, snapshot.started_at)
+    def _passing(self, kind: Kind[_RowT], snapshot: Snapshot, owners: Owners) -> tuple[_RowT, ...]:
+        test = self.test(kind, snapshot.captured_at, snapshot.started_at, owners)
         candidates = kind.rows_of(snapshot)
         return candidates if test is None else tuple(filter(test, candidates))
 
@@ -299,7 +308,12 @@ def _tests(key: str, value: Any) -> _Tests:
     key = KEYS[key].asks or key if key in KEYS else key
     tests = {kind: _always(kind.tests[key](value)) for kind in KINDS if key in kind.tests}
     timed = {kind: partial(kind.timed[key], value) for kind in KINDS if key in kind.timed}
-    return {**tests, **timed}
+    joined = {kind: partial(_of_owners, kind.joined[key], value) for kind in KINDS if key in kind.joined}
+    return {**tests, **timed, **joined}
+
+
+def _of_owners(ask: Callable[[Any, Owners], Test], value: Any, moment: Moment) -> Test:
+    return ask(value, moment.owners)
 
 
 def _always(test: Test) -> Callable[[Moment], Test]:

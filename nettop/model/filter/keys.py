@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, get_args
 from dnslib import QTYPE, RCODE
 
 from nettop.model import rows
-from nettop.model.amounts import Amount
+from nettop.model.amounts import Amount, Numbers
 from nettop.model.filter import values
 from nettop.model.filter.values import Words, WrongValueError, similar
 from nettop.model.kinds import TextTest
+from nettop.model.owners import Wanted
 
 _NEVER_SEEN = {
     "listen": ("No connection listens: sockets that do are rows of their own.", "Write listen:443, or listen:0-65535."),
@@ -38,6 +39,10 @@ DNS = Words("DNS answer code or state", _same(("failed", *rows.DNS_STATUSES, *_C
 
 def _dns(value: str) -> Any:
     return value.lower() if re.fullmatch(r"rcode[0-9]+", value.lower()) else DNS(value)
+
+
+def _netns(value: str) -> Numbers | Wanted:
+    return values.netns(value) if re.fullmatch(r"[0-9-]+", value) else values.named(value)
 
 
 def _wait(value: str) -> Amount | str:
@@ -82,7 +87,11 @@ _SIZES = (">1K", ">1M", ">100M")
 KEYS: dict[str, FilterKey] = {
     "pid": FilterKey(values.pid, "42", "process id"),
     "comm": FilterKey(values.comm, "nginx", "process name"),
-    "user": FilterKey(values.user, "www-data", "user name or uid of a process"),
+    "user": FilterKey(values.named, "www-data", "user name or uid of the process"),
+    "unit": FilterKey(values.named, "nginx.service", "systemd unit or slice of the process; unit:nginx is enough"),
+    "container": FilterKey(values.named, "web", "name of the process's container, or the beginning of its id"),
+    "pod": FilterKey(values.named, "kube-system/coredns-*", "name of the process's pod, with or without its namespace"),
+    "image": FilterKey(values.named, "nginx", "image of the process's container, with or without registry and tag"),
     "port": FilterKey(values.port, "443", "port of either end, or a range: port:8000-8099"),
     "host": FilterKey(values.host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "listen": FilterKey(
@@ -128,7 +137,7 @@ KEYS: dict[str, FilterKey] = {
     "scope": FilterKey(
         SCOPE, "public", "how far away a host is: loopback, host, link, private, public", SCOPE.words
     ),
-    "netns": FilterKey(values.netns, "4026531840", "inode number of the network namespace"),
+    "netns": FilterKey(_netns, "blue", "network namespace: its name in ip-netns, or its inode number"),
 }  # fmt: skip
 
 FLAGS: dict[str, str] = {

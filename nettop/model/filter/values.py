@@ -12,7 +12,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from nettop.model.amounts import Amount, Numbers, Window
-from nettop.model.kinds import Place, TextTest, User
+from nettop.model.kinds import Place, TextTest
+from nettop.model.owners import Wanted
 from nettop.model.rows import COMM_CHARACTERS
 
 MAX_PORT = 65_535
@@ -68,9 +69,9 @@ def comm(value: str) -> TextTest:
     return text_test(value)
 
 
-def user(value: str) -> User:
-    """A name, or the number of a user."""
-    return User(text_test(value), value)
+def named(value: str) -> Wanted:
+    """What a process or something of it is called."""
+    return Wanted(text_test(value), value.lower())
 
 
 # Whole numbers
