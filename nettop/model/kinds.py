@@ -139,7 +139,6 @@ _OWNED: Mapping[str, Callable[[Any], Test]] = {
 _OWNERS: Mapping[str, Callable[[Any], Iterable[str | None]]] = {
     "pid": lambda row: (None if row.pid is None else str(row.pid),),
     "comm": lambda row: (row.comm,),
-    "netns": lambda row: (str(row.netns),),
 }
 
 
@@ -498,7 +497,7 @@ PROCESSES: Kind[Process] = Kind(
         "new": beginning(attrgetter("start_time")),
     },
     summed=frozenset({"drop", "rtx", "rate", "bytes", "failed"}),
-    said={**_OWNERS, "user": lambda row: (row.user or str(row.uid),), "drop": lambda row: row.drops or ()},
+    said={**_OWNERS, "drop": lambda row: row.drops or ()},
 )
 
 HOSTS: Kind[RemoteHost] = Kind(
@@ -530,7 +529,6 @@ HOSTS: Kind[RemoteHost] = Kind(
     said={
         "pid": lambda row: map(str, row.pids),
         "comm": attrgetter("comms"),
-        "netns": _OWNERS["netns"],
         "host": lambda row: (row.name, row.address),
         "scope": lambda row: (row.scope,),
     },
@@ -595,7 +593,6 @@ LISTENERS: Kind[Listener] = Kind(
     said={
         "pid": lambda row: map(str, _listener_pids(row)),
         "comm": lambda row: dict.fromkeys(_listener_comms(row)),
-        "netns": _OWNERS["netns"],
         "host": lambda row: (row.address,),
         "port": lambda row: (str(row.port),),
         "listen": lambda row: (str(row.port), "full") if row.full else (str(row.port),),

@@ -163,3 +163,18 @@ JOINED: Mapping[str, Callable[[Any, Owners], Callable[[Any], bool]]] = {
     "netns": _in_netns,
 }
 """From a key of the filter and its value to a test, which holds for every kind of rows through their processes."""
+
+_SAID: Mapping[str, Callable[[ProcessIdentity], str | None]] = {
+    "user": lambda process: process.user or str(process.uid),
+    "unit": lambda process: process.unit,
+    "container": lambda process: process.container_name or (process.container and short(process.container)),
+    "pod": lambda process: process.pod and f"{process.pod_namespace}/{process.pod}",
+    "image": lambda process: process.image,
+}
+
+
+def said(key: str, row: Any, owners: Owners) -> set[str]:
+    """The values that the processes of a row have for one of these keys, as one writes them in a filter."""
+    if key == "netns":
+        return {owners.netns_name(row.netns) or str(row.netns)}
+    return {value for process in owners.all_of(row) if (value := _SAID[key](process))}

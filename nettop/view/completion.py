@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, filterfalse
 from typing import Any, NamedTuple
 
+from nettop.model import owners
 from nettop.model.filter import Filter, FilterError, exactly, understood
 from nettop.model.filter.grammar import Token, items, tokens
 from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY
@@ -13,7 +14,7 @@ from nettop.model.filter.values import plain
 from nettop.model.kinds import KINDS, Kind
 from nettop.model.snapshot import Snapshot
 
-MAX_CHOICES = 24  # more than a line has room for, and than anybody reads
+MAX_CHOICES = 40  # more than a line has room for, and than anybody reads
 _AMOUNT = re.compile(r"[<>0-9]")  # how the examples of keys that take amounts begin
 
 
@@ -59,7 +60,7 @@ class Candidates:
         """Take these rows from now on."""
         if not (self._of and seen.snapshot is self._of[0] and (rest, seen.show_ended) == self._of[1:]):
             self._of, self._rows, self._counts = (seen.snapshot, rest, seen.show_ended), {}, {}
-            self._seen, self._rest = seen, understood(rest)[0]
+            self._seen, self._rest, self._owners = seen, understood(rest)[0], owners.Owners(seen.snapshot.processes)
 
     def rows(self, kind: Kind[Any]) -> Sequence[Any]:
         """Those of a kind."""
@@ -73,7 +74,11 @@ class Candidates:
         """How many of them say what for a key."""
         place = kind, key
         if place not in self._counts:
-            said = map(kind.said[key], self.rows(kind)) if key in kind.said else ()
+            said: Iterable[Iterable[str | None]] = ()
+            if key in kind.said:
+                said = map(kind.said[key], self.rows(kind))
+            elif key in kind.joined:
+                said = (owners.said(key, row, self._owners) for row in self.rows(kind))
             self._counts[place] = Counter(filter(None, chain.from_iterable(said)))
         return self._counts[place]
 
@@ -82,7 +87,8 @@ class Candidates:
         return sum(1 for _ in self._passing(Filter(expression), kind, self.rows(kind)))
 
     def _passing(self, chosen: Filter, kind: Kind[Any], rows: Sequence[Any]) -> Iterator[Any]:
-        test = chosen.test(kind, self._seen.snapshot.captured_at, self._seen.snapshot.started_at)
+        snapshot = self._seen.snapshot
+        test = chosen.test(kind, snapshot.captured_at, snapshot.started_at, self._owners)
         return iter(rows) if test is None else filter(test, rows)
 
 
@@ -114,7 +120,7 @@ def _at(parts: Sequence[Token], cursor: int) -> Token:
 
 def _words(typed: str, kind: Kind[Any], candidates: Candidates) -> Iterator[Choice]:
     """Keys and words that begin so, then values that can be named without their key."""
-    asked = kind.tests.keys() | kind.timed.keys()
+    asked = kind.tests.keys() | kind.timed.keys() | kind.joined.keys()
     mine = {key: (KEYS[key].asks or key) in asked for key in KEYS}
     for key in sorted(KEYS, key=lambda key: not mine[key]):  # of this kind of rows first
         if key.startswith(typed.lower()) and (typed or mine[key]):
@@ -131,7 +137,7 @@ def _words(typed: str, kind: Kind[Any], candidates: Candidates) -> Iterator[Choi
 
 def _values(key: str, typed: str, kind: Kind[Any], candidates: Candidates) -> Iterator[Choice]:
     asks = KEYS[key].asks or key
-    if asks not in kind.tests and asks not in kind.timed:
+    if not any(asks in tests for tests in (kind.tests, kind.timed, kind.joined)):
         kind = next(other for other in KINDS if asks in other.tests or asks in other.timed)
     yield from _named(key, typed, kind, candidates)
     for word in KEYS[key].words:
@@ -181,7 +187,8 @@ def hint(expression: str, completion: Completion, seen: Seen) -> Hint:
 def _nothing(chosen: Filter, what: str, seen: Seen) -> str:
     """Which term finds nothing, where that can be said."""
     for part in chosen.parts():
-        test = Filter(part).test(seen.kind, seen.snapshot.captured_at, seen.snapshot.started_at)
+        whose = owners.Owners(seen.snapshot.processes)
+        test = Filter(part).test(seen.kind, seen.snapshot.captured_at, seen.snapshot.started_at, whose)
         if test is not None and not any(map(test, seen.kind.rows_of(seen.snapshot))):
             return f"none of {what} has {part}"
     return f"none of {what} has all of this"

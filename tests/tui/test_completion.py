@@ -8,6 +8,7 @@ import pytest
 
 from nettop.model.filter import Filter, understood
 from nettop.model.kinds import CONNECTIONS, DNS, KINDS, PROCESSES, Kind
+from nettop.model.owners import Owners
 from nettop.view import completion, panes
 from nettop.view.columns import CONNECTION_COLUMNS, Context
 from nettop.view.completion import Candidates, Completion, Seen, complete, hint
@@ -101,7 +102,8 @@ def test_every_choice_can_be_understood_and_finds_what_it_says(kind: Kind[Any]) 
         made = completed(key, kind)
         for number, choice in enumerate(made.choices):
             if choice.rows is not None:
-                test = Filter(made.applied(key, number)[0]).test(kind, HERE.captured_at, HERE.started_at)
+                chosen = Filter(made.applied(key, number)[0])
+                test = chosen.test(kind, HERE.captured_at, HERE.started_at, Owners(HERE.processes))
                 assert test is not None
                 assert sum(map(test, kind.rows_of(HERE))) == choice.rows, (key, choice)
 
@@ -175,3 +177,9 @@ def test_counting_is_done_once_for_the_same_rows(monkeypatch: pytest.MonkeyPatch
     for typed in ("dns:", "dns:n", "dns:nx"):
         complete(typed, len(typed), seen, candidates)
     assert len(counted) == 1
+
+
+def test_what_is_known_of_the_processes_of_rows() -> None:
+    typed = "user:a"
+    choices = complete(typed, len(typed), Seen(HERE, CONNECTIONS), Candidates()).choices
+    assert ("ada", 6) in [(choice.text, choice.rows) for choice in choices]
