@@ -24,12 +24,14 @@ from nettop.export.file import OutputFile
 from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
+from nettop.settings.declared import THEMES
 from nettop.text import printable_head
 from nettop.tui import size
 from nettop.tui.bindings import bindings
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
+from nettop.tui.palette import SIXTEEN_COLOURS, legible_variables
 from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.status import Status
 from nettop.tui.table import RowTable
@@ -83,6 +85,10 @@ class NettopApp(App[None], inherit_bindings=False):
         """What the screen shows: the latest, or that of the pause."""
         return self._paused[0] if self._paused is not None else self._latest
 
+    def get_css_variables(self) -> dict[str, str]:
+        """Textual's hook: the colours of the theme, where they can be read."""
+        return legible_variables(self.current_theme, super().get_css_variables())
+
     def on_load(self) -> None:
         """Textual's hook, before it touches the terminal."""
         self._running_loop = asyncio.get_running_loop()
@@ -102,10 +108,23 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Textual's hook."""
-        self.theme = self._look.theme
+        self._offer_themes()
+        self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.draw))
         self.set_keymap(dict(self._look.keymap))
         self.push_screen(self._main)
         self.call_after_refresh(self._watch)
+
+    def _offer_themes(self) -> None:
+        """On a terminal of sixteen colours only those made of them: it shows the others in colours nobody chose."""
+        chosen = self._look.theme
+        offered: tuple[str, ...] = THEMES
+        if self.console.color_system == "standard":
+            offered = SIXTEEN_COLOURS
+            if chosen not in offered:
+                chosen = offered[0 if self.available_themes[chosen].dark else 1]
+        self.theme = chosen
+        for name in set(self.available_themes) - set(offered):
+            self.unregister_theme(name)
 
     def _watch(self) -> None:
         self._watching = True  # first, so that no change falls between

@@ -17,6 +17,8 @@ from nettop.view import format as human
 RowT = TypeVar("RowT")
 GAP_CELLS = 1  # between columns
 _DASH = "-"
+_FAILURE = "! "  # begins a cell that says that something went wrong
+Mark = Literal["failed", "doubtful"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Column(Generic[RowT]):
     grow: int = 0
     descending: bool = False  # the direction that one wants first
     keeps_port: bool = False  # what follows the last colon stays where the text is cut
+    doubtful: Callable[[RowT], bool] | None = None  # whether what went wrong may be harmless, or long ago
+
+    def mark(self, row: RowT, text: str) -> Mark | None:
+        """How the cell with this text stands out, if it does."""
+        if not text.startswith(_FAILURE):
+            return None
+        return "doubtful" if self.doubtful is not None and self.doubtful(row) else "failed"
 
     def sort_key(self, context: Context) -> Callable[[RowT], Any]:
         """What a row sorts by in this column; None where that is unknown."""
@@ -100,6 +109,11 @@ def _nonzero(value: int) -> str:
     return str(value) if value else _DASH
 
 
+def _since_start(_row: Any) -> bool:
+    """A count only grows: what it counts may have been over for hours."""
+    return True
+
+
 # DNS
 
 
@@ -149,7 +163,8 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         lambda r, _: None if r.qname is None else _name_in_order(r.qname), grow=3,
     ),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, "qtype"),
-    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result),
+    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result,
+           doubtful=lambda r: r.rcode == "NXDOMAIN"),
     Column(
         "latency", "LATENCY", "from first question to answer", 7, 2, lambda r, _: human.duration(r.latency_ms),
         "latency_ms", "right", descending=True,
@@ -337,17 +352,17 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("failed", "FAILED", "connects that failed", 6, 3,
            lambda r, _: f"! {r.tcp.failed}" if r.tcp.failed else _DASH, "tcp.failed", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("dns", "DNS", "queries", 6, 2, lambda r, _: _nonzero(r.dns.queries), "dns.queries", "right",
            descending=True),
     Column("dns_failed", "DNSFAIL", "queries answered with an error, or not at all", 7, 3,
            lambda r, _: f"! {_dns_failures(r)}" if _dns_failures(r) else _DASH, lambda r, _: _dns_failures(r), "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
            "tcp.retransmits", "right", descending=True),
     Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 8,
            lambda r, _: f"! {r.udp.rx_dropped}" if r.udp.rx_dropped else _DASH, "udp.rx_dropped", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("other", "OTHER", "bytes of ICMP, SCTP and raw sockets, both ways; not in TX and RX", 6, 10,
            lambda r, _: human.rate(_other(r)), lambda r, _: _other(r), "right", descending=True),
     Column("answer", "ANSWER", "its own answers: 95 of a hundred came within this time", 7, 8,
@@ -399,7 +414,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
     Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
            descending=True),
     Column("failed", "FAILED", "connects that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
-           "failed", "right", descending=True),
+           "failed", "right", descending=True, doubtful=_since_start),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 6, lambda r, _: human.size(r.rx_bytes), "rx_bytes",
@@ -416,7 +431,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
            "right", descending=True),
     Column("unwanted", "UNWANTED", "packets received that went where nobody listens", 8, 3,
            lambda r, _: f"! {r.unwanted_packets}" if r.unwanted_packets else _DASH, "unwanted_packets", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("syns", "SYN", "requests for a connection that an interface received", 6, 8,
            lambda r, _: "" if r.syns is None else _nonzero(r.syns), "syns", "right", descending=True),
     Column("accepted", "ACCEPT", "of these, connections that became rows", 6, 8,
@@ -462,7 +477,8 @@ UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
     Column("rx_packets", "RXPKT", "datagrams received", 6, 4, lambda r, _: _number(r.rx_packets), "rx_packets",
            "right", descending=True),
     Column("rx_dropped", "DROPS", "datagrams that the socket refused, mostly for lack of buffer space", 6, 3,
-           lambda r, _: f"! {r.rx_dropped}" if r.rx_dropped else _DASH, "rx_dropped", "right", descending=True),
+           lambda r, _: f"! {r.rx_dropped}" if r.rx_dropped else _DASH, "rx_dropped", "right", descending=True,
+           doubtful=_since_start),
 )  # fmt: skip
 
 

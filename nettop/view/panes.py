@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress, repeat
 from operator import is_, not_
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
@@ -15,7 +15,6 @@ from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
 
 RowT = TypeVar("RowT", bound=AnyRow)
-Emphasis = Literal["normal", "ended", "failed"]
 HISTORY_TICKS = 180  # three minutes at the default interval, and as many cells as a sparkline ever gets
 
 
@@ -46,11 +45,9 @@ class PaneKind(Generic[RowT]):
         hidden = tuple(column for column in self.columns if column not in columns)
         return replace(self, columns=columns, hidden=hidden, sort=key, descending=descending)
 
-    def emphasis(self, row: RowT) -> Emphasis:
-        """How a row stands out."""
-        if self.kind.failed(row):
-            return "failed"
-        return "ended" if self.kind.ended is not None and self.kind.ended(row) else "normal"
+    def is_over(self, row: RowT) -> bool:
+        """Whether a row stands back, because what it tells of has ended."""
+        return self.kind.ended is not None and self.kind.ended(row)
 
 
 def _pane(kind: Kind[RowT]) -> PaneKind[RowT]:

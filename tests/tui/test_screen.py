@@ -133,6 +133,30 @@ class TestCursor:
         play(steps, FakeFeed(only(range(1, 501))))
 
 
+def test_only_the_cell_that_failed_has_its_colour() -> None:
+    """A row that failed reads like any other, and an incident is no wall of red."""
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("1", "z")
+        await pilot.pause()
+        shown = table(pilot, "dns")
+        styles = {name: shown._style(name).color for name in ("failed", "doubtful", "")}
+        assert len(set(styles.values())) == 3
+        y = next(y for y in range(1, 20) if "no-such-name" in shown.render_line(y).text)
+        coloured = {
+            name: "".join(part.text for part in shown.render_line(y) if part.style and part.style.color == color)
+            for name, color in styles.items()
+        }
+        assert coloured["doubtful"].strip() == "! NXDOMAIN"
+        assert "chromium" in coloured[""]
+        y = next(y for y in range(1, 20) if "broken" in shown.render_line(y).text)
+        red = [part.text for part in shown.render_line(y) if part.style and part.style.color == styles["failed"]]
+        assert [part.strip() for part in red] == ["! SERVFAIL"]
+        assert all(shown.render_line(y).cell_length == shown.size.width for y in range(20))
+
+    play(steps, FakeFeed(busy()))
+
+
 class TestMouse:
     def test_a_click_selects_and_two_open(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:

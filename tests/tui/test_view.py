@@ -147,14 +147,31 @@ def test_a_selection_is_not_made_again() -> None:
     assert selection.select(busy().connections, chosen, True, NOW.now) is not chosen_rows
 
 
-def test_emphasis() -> None:
+def test_what_has_ended_stands_back() -> None:
     seen = busy()
-    assert {row.id: CONNECTION_PANE.emphasis(row) for row in seen.connections} == {
-        1: "normal", 2: "failed", 3: "failed", 4: "ended", 5: "normal", 6: "normal", 7: "normal", 8: "failed",
-        9: "normal", 10: "ended",
+    assert [row.id for row in seen.connections if CONNECTION_PANE.is_over(row)] == [2, 3, 4, 8, 10]
+    assert not any(map(DNS_PANE.is_over, seen.dns))
+    assert [row.pid for row in seen.processes if PROCESS_PANE.is_over(row)] == [5150]
+
+
+def marks(pane: PaneKind[Any], key: str, seen: tuple[Any, ...]) -> dict[str, str | None]:
+    """By what the cells of this column say."""
+    column = pane.column(key)
+    return {column.text(row, NOW): column.mark(row, column.text(row, NOW)) for row in seen}
+
+
+def test_what_failed_is_marked_and_what_may_be_harmless_less_so() -> None:
+    seen = busy()
+    assert marks(DNS_PANE, "result", seen.dns) == {
+        "NOERROR": None, "! NXDOMAIN": "doubtful", "! SERVFAIL": "failed", "! TIMEOUT": "failed", "pending": None,
     }  # fmt: skip
-    assert [row.id for row in seen.dns if DNS_PANE.emphasis(row) == "failed"] == [3, 5, 6]
-    assert [row.pid for row in seen.processes if PROCESS_PANE.emphasis(row) == "ended"] == [5150]
+    assert marks(CONNECTION_PANE, "end", seen.connections) == {
+        "": None, "! refused": "failed", "! timeout (fw)": "failed", "normal": None, "! reset-by-peer": "failed",
+        "unseen": None,
+    }  # fmt: skip
+    assert marks(PROCESS_PANE, "leaking", seen.processes) == {"-": None, "! 2": "failed"}
+    assert marks(PROCESS_PANE, "failed", seen.processes) == {"-": None, "! 1": "doubtful"}  # some time since the start
+    assert marks(DNS_PANE, "name", (query(1, "curl", "!!", "SERVFAIL"),))["!!"] is None
 
 
 def test_the_next_column_goes_round_those_that_are_seen() -> None:
