@@ -21,6 +21,7 @@ class Scope:
     pids: tuple[int, ...] = ()
     comms: tuple[bytes, ...] = ()
     netns: tuple[int, ...] = ()  # inode numbers
+    netns_names: tuple[str, ...] = ()  # as the user named each of them
 
     @property
     def by_process(self) -> bool:

@@ -70,6 +70,8 @@ class Kind(Generic[RowT]):
         tests: for each key of the filter that says something about these rows, from its value to a test of a row.
         timed: as tests, of keys whose test depends on the time at which the rows are looked at.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
+        over: what rows that have ended are called.
+        over_at: when a row became history. None: nobody knows.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
         unlisted: how many of these an Unlisted event stands for. None: there is always a row.
@@ -92,6 +94,8 @@ class Kind(Generic[RowT]):
     tests: Mapping[str, Callable[[Any], Test]]
     timed: Mapping[str, Callable[[Any, datetime], Test]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
+    over: str = "ended"
+    over_at: Callable[[RowT], datetime | None] | None = None
     failed: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
     unlisted: Callable[[rows.Unlisted], int] | None = None
@@ -297,6 +301,7 @@ DNS: Kind[DnsQuery] = Kind(
     told="dns",
     key=attrgetter("id"),
     numbered=True,
+    over_at=attrgetter("asked_at"),
     failed=attrgetter("failed"),
     final=lambda row: row.status == "forgotten",  # an answer may turn out not to have arrived
     sort="time",
@@ -324,6 +329,7 @@ CONNECTIONS: Kind[Connection] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=lambda row: row.state == "closed",
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
     final=lambda row: row.state == "closed",
     sort="opened",
@@ -353,6 +359,7 @@ PROCESSES: Kind[Process] = Kind(
     told="process",
     key=lambda row: (row.pid, row.start_time),  # pids are reused
     ended=lambda row: row.exited_at is not None,
+    over_at=attrgetter("exited_at"),
     sort="traffic",
     history=4_000,  # about 6 MB
     history_help="ended processes that are kept, some 1.5 KB each",
@@ -374,6 +381,7 @@ HOSTS: Kind[RemoteHost] = Kind(
     told="host_packets",
     key=lambda row: (row.netns, row.address),
     ended=attrgetter("is_quiet"),
+    over="quiet",
     sort="rx_rate",
     history=4_000,  # about 6 MB; those with something open are bounded by the kernel's map of sockets
     history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
@@ -418,6 +426,7 @@ LISTENERS: Kind[Listener] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=attrgetter("closed"),
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
     final=attrgetter("closed"),
     sort="drops",

@@ -664,12 +664,16 @@ class Host(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Scope(Row, frozen=True, gc=False, kw_only=True):
-    """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers."""
+    """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers.
+
+    `netns_name` is how the user named each of `netns`: a name of ip-netns(8), a path or a pid.
+    """
 
     pid: tuple[Pid, ...] = ()
     comm: tuple[str, ...] = ()
     netns: tuple[Count, ...] = ()
     dns_ports: tuple[Port, ...] = DNS_PORTS
+    netns_name: tuple[str, ...] = ()
 
 
 class Losses(Row, frozen=True, gc=False, kw_only=True):

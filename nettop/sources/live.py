@@ -20,7 +20,7 @@ from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
 from nettop.sources import procfs
-from nettop.text import printable
+from nettop.text import printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
 from nettop.tracking.sources import PacketSources
@@ -74,7 +74,11 @@ class LiveSource:
             nettop=__version__,
             host=procfs.this_host(),
             scope=rows.Scope(
-                pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns, dns_ports=dns_ports
+                pid=scope.pids,
+                comm=tuple(map(printable, scope.comms)),
+                netns=scope.netns,
+                dns_ports=dns_ports,
+                netns_name=tuple(map(printable_text, scope.netns_names)),
             ),
             hooks={hook.need: hook.mechanism for hook in self._program.hooks},
             interval_s=interval_s,

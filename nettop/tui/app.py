@@ -33,10 +33,10 @@ from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
 from nettop.tui.palette import SIXTEEN_COLOURS, legible_variables
 from nettop.tui.prompts import Palette, PathPrompt
-from nettop.tui.status import Status
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
+from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import DEFAULT_LOOK, Look
 from nettop.view.panes import Traffic, newest_ids
@@ -74,6 +74,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
+        self._first_pace: str | None = None
         self._said: tuple[str, bool] | None = None  # the feed's pace, and whether it has finished
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._watching = False
@@ -153,6 +154,8 @@ class NettopApp(App[None], inherit_bindings=False):
         elif said == self._said:
             return
         self._said = said
+        if self._first_pace is None:
+            self._first_pace = self._feed.pace
         self.draw()
 
     def draw(self) -> None:
@@ -181,6 +184,9 @@ class NettopApp(App[None], inherit_bindings=False):
             traffic=traffic.total,
             pace=self._feed.pace,
             dns_per_s=traffic.dns_per_s,
+            dns=traffic.dns,
+            pace_is_new=self._feed.pace != self._first_pace,
+            ended_hidden=not self._main.state.show_ended,
         )
 
     def on_main_screen_state_changed(self) -> None:

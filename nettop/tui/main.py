@@ -21,9 +21,10 @@ from nettop.tui.bindings import bindings
 from nettop.tui.footer import KeyLine
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
-from nettop.tui.status import Status, StatusBar
+from nettop.tui.status import StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
+from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 

@@ -29,6 +29,7 @@ from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
 from nettop.view.panes import pane_of
+from nettop.view.words import ENDS
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _UNITS = (".service", ".scope", ".socket", ".mount", ".swap", ".timer")
@@ -42,12 +43,7 @@ _OWNERS = {
 }
 
 _WHY_FAILED: Mapping[End, str] = {
-    "given-up": "the program closed it before there was an answer",
-    "rejected": "ICMP said no at once, as a firewall of this host does",
-    "no-route": "connect() found no route to this address",
-    "denied": "another BPF program denied the connect()",
-    "unsent": "connect() found no route, or another BPF program denied it; this kernel does not say which",
-    "no-port": "every local port that it could have used was taken",
+    end: ENDS[end] for end in ("given-up", "rejected", "no-route", "denied", "unsent", "no-port")
 }
 
 

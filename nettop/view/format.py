@@ -58,7 +58,9 @@ def count(number: int) -> str:
 
 def share(part: int, whole: int) -> str:
     """A percentage without decimals; a dash if the whole is 0."""
-    return f"{100 * part / whole:.0f}%" if whole else _DASH
+    if not whole:
+        return _DASH
+    return "<1%" if 0 < part < whole / 200 else f"{100 * part / whole:.0f}%"
 
 
 def clock(moment: datetime | None) -> str:

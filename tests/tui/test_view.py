@@ -11,6 +11,7 @@ from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
 from nettop.view.columns import Context
+from nettop.view.outcomes import Outcomes
 from nettop.view.panes import (
     HISTORY_TICKS,
     PANES,
@@ -18,7 +19,6 @@ from nettop.view.panes import (
     Selection,
     Title,
     Traffic,
-    losses,
     newest_ids,
     next_column,
     select,
@@ -28,7 +28,7 @@ from nettop.view.panes import (
     tabs,
 )
 from tests import builders
-from tests.tui.scene import LOSSES, busy, connection, process, query, snapshot
+from tests.tui.scene import busy, connection, process, query, snapshot
 
 NOW = Context(builders.at(60))
 DNS_PANE, CONNECTION_PANE, PROCESS_PANE = (
@@ -187,17 +187,6 @@ def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
     assert sort_by(size, ("tx", True)) == ("tx", False)
 
 
-def test_losses_in_words() -> None:
-    assert losses(rows.Losses(perf_buffer={"a": 0}, evicted={"dns": 0})) == []
-    assert losses(LOSSES) == ["12 lost", "3 map full", "7 evicted", "2 unparsed"]
-    assert losses(rows.Losses(dns_unasked=9, dns_repeats=1, dns_left_out=2)) == [
-        "9 unasked answers",
-        "3 DNS left out",
-    ]
-    assert losses(rows.Losses(unlisted={"dns": 1_000, "connections": 5})) == ["1005 not listed"]
-    assert losses(rows.Losses(missed_runs={"a": 2}, perf_buffer={"b": 1})) == ["3 lost"]
-
-
 def test_newest_ids() -> None:
     assert newest_ids(snapshot()) == {"dns": 0, "connections": 0, "udp": 0, "listeners": 0}
     assert newest_ids(busy()) == {"dns": 9, "connections": 10, "udp": 4, "listeners": 3}
@@ -232,6 +221,16 @@ class TestTraffic:
         counted = rows.Losses(unlisted={"dns": 300})
         traffic.add(snapshot(dns=[query(34, "curl", "b.example")], seconds=4, losses=counted))
         assert traffic.dns_per_s == 310.0
+
+    def test_failures_are_those_of_the_last_interval(self) -> None:
+        """Not of all rows that are still there: an incident that is over is over."""
+        traffic = Traffic()
+        incident = [query(number, "curl", "a.example", "SERVFAIL") for number in range(1, 50)]
+        found = []
+        for seen in (incident[:40], incident, [*incident, query(60, "curl", "a.example")]):
+            traffic.add(snapshot(dns=seen))
+            found.append(traffic.copy().dns)
+        assert found == [None, Outcomes(all=9, failed=9), Outcomes(all=1, failed=0)]
 
     def test_a_copy_stands_still(self) -> None:
         traffic = Traffic()
