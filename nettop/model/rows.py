@@ -78,13 +78,15 @@ class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     """The far end, with the name under which it was looked up.
 
     `name_source` is "process" where the owner itself asked, "other-process" where only somebody else in the same
-    network namespace did, which may be a coincidence.
+    network namespace did, which may be a coincidence. `names` are others under which these looked it up before: if
+    there are any, which one is meant is not known.
     """
 
     address: str
     port: Port
     name: str | None = None
     name_source: Literal["process", "other-process"] | None = None
+    names: tuple[str, ...] = ()
 
 
 DECIDES = {  # reasons that are somebody's decision

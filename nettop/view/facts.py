@@ -19,6 +19,7 @@ from nettop.model.rows import (
     OtherTotals,
     Process,
     Reasons,
+    RemoteEndpoint,
     RemoteHost,
     Side,
     TurnTotals,
@@ -304,11 +305,18 @@ def _before(byte_count: int) -> str:
 
 
 def _name_text(row: Connection) -> str:
-    if row.remote.name is None:
+    return _looked_up(row.remote)
+
+
+def _looked_up(far: RemoteEndpoint | RemoteHost) -> str:
+    """The name, with what it is worth; of names that other processes asked for, all."""
+    if far.name is None:
         return "nobody was seen to look the address up"
-    if row.remote.name_source == "other-process":
-        return f"{row.remote.name} (looked up by another process: may be a coincidence)"
-    return row.remote.name
+    if far.name_source != "other-process":
+        return far.name
+    if far.names:
+        return f"one of {', '.join((far.name, *far.names))} (looked up by other processes: which is not known)"
+    return f"{far.name} (looked up by another process: may be a coincidence)"
 
 
 def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
@@ -317,7 +325,9 @@ def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
 
 def _leads_to(query: DnsQuery, row: Connection) -> bool:
     """Whether the connection carries the name that this query asked for, from its answers."""
-    if row.remote.name is None or query.qname != row.remote.name or query.netns != row.netns:
+    if row.remote.name is None or query.netns != row.netns:
+        return False
+    if query.qname not in (row.remote.name, *row.remote.names):
         return False
     same_process = (query.pid, query.process_start_time) == (row.pid, row.process_start_time)
     if same_process != (row.remote.name_source == "process"):
@@ -474,11 +484,8 @@ _SCOPES = {
 
 
 def _host_name(row: RemoteHost) -> str:
-    if row.name is None:
-        return "nobody was seen to look the address up"
-    doubt = " (looked up by another process: may be a coincidence)" if row.name_source == "other-process" else ""
-    others = f"; also {', '.join(row.names)}" if row.names else ""
-    return f"{row.name}{doubt}{others}"
+    others = f"; also {', '.join(row.names)}" if row.names and row.name_source != "other-process" else ""
+    return f"{_looked_up(row)}{others}"
 
 
 def _with(kind: Kind[Any], host: RemoteHost, snapshot: Snapshot) -> tuple[Any, ...]:
