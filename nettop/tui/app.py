@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import string
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ import msgspec
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widget import Widget
 
 from nettop.collector import Feed
 from nettop.errors import NettopError
@@ -37,12 +39,13 @@ from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
 from nettop.view.headline import Status
-from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
 from nettop.view.panes import Traffic, newest_ids
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
+_SIGNS = {*string.printable, *"↑↓←→"}  # no others for keys: the fonts of the Linux console lack ⏎ and its like
 
 
 class NettopApp(App[None], inherit_bindings=False):
@@ -204,7 +207,8 @@ class NettopApp(App[None], inherit_bindings=False):
     def get_key_display(self, binding: Binding) -> str:
         """Textual's hook: a sign, or the name of the key on a terminal that does not have the sign."""
         sign = super().get_key_display(binding)
-        return sign if shows(sign) else binding.key
+        known = shows(sign) and not set(sign) - _SIGNS
+        return sign if sign.isascii() or known else binding.key
 
     def action_pause(self) -> None:
         """Keep the view; a replay stops too."""
@@ -277,25 +281,33 @@ class NettopApp(App[None], inherit_bindings=False):
         except (OSError, ValueError) as error:  # a name too long, with a NUL
             self._say(f"Not exported. {path} is no path for a file: {error}.", failed=True)
         else:
-            self._say(f"Wrote {written}")
+            self._say(f"Wrote {written.name}", f"in {written.parent}")  # so that the name is not broken
 
-    def _say(self, sentence: str, failed: bool = False) -> None:
-        self.notify(
-            printable_head(sentence, _NOTICE_CELLS), severity="error" if failed else "information", markup=False
-        )
+    def _say(self, *sentences: str, failed: bool = False) -> None:
+        """Each on a line of its own."""
+        said = "\n".join(printable_head(sentence, _NOTICE_CELLS) for sentence in sentences)
+        self.notify(said, severity="error" if failed else "information", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The command palette: every key of the screen, and the theme."""
+        """The command palette: what keys do on the screen, with these keys; what to sort by; the theme."""
         keys = KEYS_IN_DETAIL if isinstance(screen, DetailScreen) else MAIN_KEYS
+        yield from self._commands((*APP_KEYS, *keys), screen)
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
-        for key in keys:
-            yield SystemCommand(key.label, key.meaning, partial(screen.run_action, key.action))
-        if table is not None:
-            for key in TABLE_KEYS:
-                yield SystemCommand(key.label, key.meaning, partial(table.run_action, key.action))
+        if isinstance(screen, MainScreen | DetailScreen) and table is not None:
+            yield from self._commands(TABLE_KEYS, table)
+            for column in (*table.pane.columns, *table.pane.hidden):
+                sort = partial(screen.sort_by, column.key)
+                yield SystemCommand(f"Sort by {column.title}", column.meaning, sort)
         for command in super().get_system_commands(screen):
             if command.title == "Theme":
                 yield command
+
+    def _commands(self, keys: Iterable[Key], where: Widget) -> Iterable[SystemCommand]:
+        for key in keys:
+            shown = printable_head(key.shown(self._look.keymap), _NOTICE_CELLS)
+            if key.command:  # with its keys, but for those of the user's that would be markup to the palette
+                title = key.label if "[" in shown else f"{key.label} ({shown})"
+                yield SystemCommand(title, key.meaning, partial(where.run_action, key.action))
 
     def _handle_exception(self, error: Exception) -> None:
         # Textual would print the traceback with all locals over the terminal; it goes to a file instead.

@@ -116,6 +116,16 @@ class DetailScreen(ClosedOnce, Screen[None]):
             column = next_column(self.table.visible_columns(), self._sorts[self.table.pane.name][0])
             self._sort(self.table, (column.key, column.descending))
 
+    @property
+    def sorted_by(self) -> tuple[str, bool]:
+        """What the focused table is sorted by, and whether that descends."""
+        return self._sorts[self.table.pane.name] if self.table else ("", False)
+
+    def sort_by(self, key: str | None) -> None:
+        """The focused table by this column; again: the other way round."""
+        if self.table is not None and key is not None:
+            self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
+
     def action_sort_reverse(self) -> None:
         """The focused table the other way round."""
         if self.table is not None:

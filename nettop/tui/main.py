@@ -261,6 +261,16 @@ class MainScreen(Screen[None]):
         column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
         self._sort(self.active, (column.key, column.descending))
 
+    @property
+    def sorted_by(self) -> tuple[str, bool]:
+        """What the active pane is sorted by, and whether that descends."""
+        return self.state.sorts[self.active]
+
+    def sort_by(self, key: str | None) -> None:
+        """By this column; again: the other way round."""
+        if key is not None:
+            self._sort(self.active, sort_by(self.table.pane.column(key), self.sorted_by))
+
     def action_sort_reverse(self) -> None:
         """The other way round."""
         key, descending = self.state.sorts[self.active]

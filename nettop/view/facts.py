@@ -77,21 +77,21 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
     runs_in = unit_or_container(row.cgroup)
     facts = (
+        ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
+        ("UDP", _both_ways(row.udp)),
+        ("DNS", _dns_counts(row)),
+        *_drops(row),
         ("command", _command(row)),
         ("user", f"{row.user or '?'} (uid {row.uid})"),
-        ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("cgroup", "unknown" if row.cgroup is None else f"{row.cgroup}{f'  ({runs_in})' if runs_in else ''}"),
+        ("was asked", _turn_totals(row.turns.was_asked)),
+        ("asked", _turn_totals(row.turns.asked)),
+        ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
+        ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("netns", str(row.netns)),
         ("started", human.timestamp(row.start_time)),
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
-        ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
-        ("UDP", _both_ways(row.udp)),
-        ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
-        ("DNS", _dns_counts(row)),
-        ("was asked", _turn_totals(row.turns.was_asked)),
-        ("asked", _turn_totals(row.turns.asked)),
-        *_drops(row),
     )
     return Detail(
         f"Process {row.pid} {row.comm}",
@@ -176,31 +176,32 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     if row.silenced_by:
         end = f"{row.end or end}; a {row.silenced_by} on this host dropped packets of it"
     facts = [
+        # What one asks first comes first: on a small screen the rest has to be scrolled to.
         ("process", _owner_text(row.pid, row.comm)),
-        ("owner is", _OWNERS[row.owner]),
-        ("direction", row.direction),
-        ("local", local(row) or "none was chosen"),
         ("remote", endpoint(row.remote.address, row.remote.port)),
         ("name", _name_text(row)),
-        ("netns", str(row.netns)),
         ("state", row.state),
-        ("states", _states(row, context)),
-        ("closed first", _CLOSED_FIRST[row.closed_first]),
-        ("opened", opened),
-        ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
-        ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
-        ("duration", human.long_duration(age_ms(row, context))),
         ("end", end),
-        *_drops(row),
+        ("duration", human.long_duration(age_ms(row, context))),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
         ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
         ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
         ("round trip", human.duration(row.srtt_ms)),
         ("retransmits", f"{row.retransmits} segments"),
         ("waits for", _waits_text(row, context)),
+        *_drops(row),
         ("turns", _turns_text(row)),
+        ("local", local(row) or "none was chosen"),
+        ("direction", row.direction),
+        ("owner is", _OWNERS[row.owner]),
+        ("opened", opened),
+        ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
+        ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
+        ("closed first", _CLOSED_FIRST[row.closed_first]),
+        ("states", _states(row, context)),
         *_transmission_facts(row, context),
         ("segments", _packets(row.tx_packets, row.rx_packets)),
+        ("netns", str(row.netns)),
     ]
     return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
 
@@ -340,17 +341,17 @@ def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
         ("process", _owner_text(row.pid, row.comm)),
         ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
         ("status", _status(row)),
-        ("asked", human.timestamp(row.asked_at)),
         ("latency", human.duration(row.latency_ms)),
         ("attempts", _attempts(row)),
-        ("client", endpoint(row.client.address, row.client.port)),
         ("server", f"{endpoint(row.server.address, row.server.port)} over {row.transport.upper()}"),
         *((("via", _via(row.via)),) if row.via else ()),
+        ("asked", human.timestamp(row.asked_at)),
+        *((answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers),
+        ("answer", _answer_size(row)),
+        ("client", endpoint(row.client.address, row.client.port)),
         ("netns", str(row.netns)),
         ("id", str(row.txid)),
-        ("answer", _answer_size(row)),
     ]
-    facts += [(answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers]
     if row.unparsed is not None:
         facts.append(("unparsed", row.unparsed))
     led_to = tuple(connection for connection in snapshot.connections if _leads_to(row, connection))

@@ -468,6 +468,24 @@ class TestDetail:
 
         play(steps, FakeFeed(busy()))
 
+    @pytest.mark.parametrize(
+        ("keys", "facts"),
+        [
+            (["2", "G", "k"], ["state", "end", "sent", "received", "round trip", "waits for"]),
+            (["2", "4", "G"], ["listens on", "accept queue", "drops"]),
+            (["3", "j"], ["TCP", "UDP", "DNS"]),
+            (["1", "G"], ["question", "status", "latency", "server"]),
+        ],
+    )
+    def test_what_one_asks_first_is_seen_on_a_small_screen(self, keys: list[str], facts: list[str]) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press(*keys, "enter")
+            await until(
+                pilot, lambda: all(any(line.strip().startswith(f"{fact}  ") for line in lines(pilot)) for fact in facts)
+            )
+
+        play(steps, FakeFeed(busy()), (80, 24))
+
     def test_follows_what_happens(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("G", "k", "enter")
