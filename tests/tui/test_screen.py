@@ -363,6 +363,23 @@ class TestPause:
 
         play(steps, feed)
 
+    def test_another_interval_is_seen_at_once_also_on_a_narrow_screen(self) -> None:
+        named = rows.Host(name="host-of-a-long-name", kernel="", arch="", boot_id=None)
+        feed = FakeFeed(snapshot(host=named))
+
+        async def steps(pilot: Pilot[None]) -> None:
+            assert "host-of-a-long-name" in lines(pilot)[0]
+            assert "every 1 s" not in lines(pilot)[0]
+            feed.pace = "every 2 s"
+            feed.changed()  # no new snapshot: the next one may be a minute away
+            await until(pilot, lambda: "every 2 s" in lines(pilot)[0])
+
+        async def connected(pilot: Pilot[None]) -> None:
+            feed.start(the_app(pilot).feed_changed)
+            await steps(pilot)
+
+        play(connected, feed, (72, 24))
+
     def test_a_recording_that_has_ended_says_so(self) -> None:
         feed = FakeFeed(busy())
 
