@@ -58,10 +58,14 @@ def _scope_of(options: argparse.Namespace) -> Scope:
             "--pid takes the host's process ids, but this container has its own.",
             "Use --comm, or start the container with --pid=host.",
         )
+    netns: dict[int, str] = {}
+    for name in options.netns:
+        netns.setdefault(netns_inode(name), name)
     scope = Scope(
         pids=tuple(dict.fromkeys(map(running_pid, options.pid))),
         comms=tuple(dict.fromkeys(map(_scope_comm, options.comm))),
-        netns=tuple(dict.fromkeys(map(netns_inode, options.netns))),
+        netns=tuple(netns),
+        netns_names=tuple(netns.values()),
         units=units_named(options.unit),
         containers=tuple(dict.fromkeys(options.container)),
         container_ids=container_ids(options.container),

@@ -29,6 +29,7 @@ class Scope:
     pids: tuple[int, ...] = ()
     comms: tuple[bytes, ...] = ()
     netns: tuple[int, ...] = ()  # inode numbers
+    netns_names: tuple[str, ...] = ()  # as the user named each of them
     units: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     container_ids: frozenset[str] = frozenset()

@@ -74,6 +74,8 @@ class Kind(Generic[RowT]):
         said: for keys of the filter whose values the rows themselves have: these, as one writes them in a filter.
         joined: as tests, of keys that ask for what is known of the processes that a row belongs to.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
+        over: what rows that have ended are called.
+        over_at: when a row became history. None: nobody knows.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
         unlisted: how many of these an Unlisted event stands for. None: there is always a row.
@@ -99,6 +101,8 @@ class Kind(Generic[RowT]):
     summed: frozenset[str] = frozenset()
     said: Mapping[str, Callable[[RowT], Iterable[str | None]]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
+    over: str = "ended"
+    over_at: Callable[[RowT], datetime | None] | None = None
     failed: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
     unlisted: Callable[[rows.Unlisted], int] | None = None
@@ -382,6 +386,7 @@ DNS: Kind[DnsQuery] = Kind(
     told="dns",
     key=attrgetter("id"),
     numbered=True,
+    over_at=attrgetter("asked_at"),
     failed=attrgetter("failed"),
     final=lambda row: row.status == "forgotten",  # an answer may turn out not to have arrived
     sort="time",
@@ -422,6 +427,7 @@ CONNECTIONS: Kind[Connection] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=lambda row: row.state == "closed",
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
     final=lambda row: row.state == "closed",
     sort="opened",
@@ -479,6 +485,7 @@ PROCESSES: Kind[Process] = Kind(
     told="process",
     key=lambda row: (row.pid, row.start_time),  # pids are reused
     ended=lambda row: row.exited_at is not None,
+    over_at=attrgetter("exited_at"),
     sort="traffic",
     history=4_000,  # about 6 MB
     history_help="ended processes that are kept, some 1.5 KB each",
@@ -510,6 +517,7 @@ HOSTS: Kind[RemoteHost] = Kind(
     told="host_packets",
     key=lambda row: (row.netns, row.address),
     ended=attrgetter("is_quiet"),
+    over="quiet",
     sort="rx_rate",
     history=4_000,  # about 6 MB; those with something open are bounded by the kernel's map of sockets
     history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
@@ -570,6 +578,7 @@ LISTENERS: Kind[Listener] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=attrgetter("closed"),
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
     final=attrgetter("closed"),
     sort="drops",

@@ -80,13 +80,15 @@ class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     """The far end, with the name under which it was looked up.
 
     `name_source` is "process" where the owner itself asked, "other-process" where only somebody else in the same
-    network namespace did, which may be a coincidence.
+    network namespace did, which may be a coincidence. `names` are others under which these looked it up before: if
+    there are any, which one is meant is not known.
     """
 
     address: str
     port: Port
     name: str | None = None
     name_source: Literal["process", "other-process"] | None = None
+    names: tuple[str, ...] = ()
 
 
 DECIDES = {  # reasons that are somebody's decision
@@ -681,13 +683,15 @@ class Host(Row, frozen=True, gc=False, kw_only=True):
 class Scope(Row, frozen=True, gc=False, kw_only=True):
     """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers.
 
-    `unit` and `container` are as they were given; a container by its name may stand for several.
+    `netns_name` is how the user named each of `netns`: a name of ip-netns(8), a path or a pid. `unit` and `container`
+    are as they were given; a container by its name may stand for several.
     """
 
     pid: tuple[Pid, ...] = ()
     comm: tuple[str, ...] = ()
     netns: tuple[Count, ...] = ()
     dns_ports: tuple[Port, ...] = DNS_PORTS
+    netns_name: tuple[str, ...] = ()
     unit: tuple[str, ...] = ()
     container: tuple[str, ...] = ()
 

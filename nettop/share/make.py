@@ -246,7 +246,7 @@ def _limits() -> Iterator[str]:
 
 
 def _status_bar() -> Iterator[str]:
-    yield _roff("The second line of the screen says what is missing, in these words:")
+    yield _roff("The two lines at the top of the screen use these words:")
     rows = _table(DOCS / "screen.md", "Status bar")
     yield from _definitions((word.strip("`"), _sentence(meaning)) for word, meaning in rows)
 

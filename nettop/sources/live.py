@@ -296,6 +296,7 @@ def _as_row(scope: Scope, dns_ports: tuple[int, ...]) -> rows.Scope:
         comm=tuple(map(printable, scope.comms)),
         netns=scope.netns,
         dns_ports=dns_ports,
+        netns_name=tuple(map(printable_text, scope.netns_names)),
         unit=tuple(map(printable_text, scope.units)),
         container=tuple(map(printable_text, scope.containers)),
     )

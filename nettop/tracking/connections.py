@@ -347,6 +347,7 @@ class ConnectionTracker:
                 port=record.remote_port,
                 name=name.name if name else None,
                 name_source=name.source if name else None,
+                names=name.others if name else (),
             ),
             state="closed",
             opened_at=self._clock.wall(opened_ns) if opened_ns else None,

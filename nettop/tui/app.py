@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import string
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ import msgspec
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widget import Widget
 
 from nettop.collector import Feed
 from nettop.errors import NettopError
@@ -25,23 +27,26 @@ from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
 from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
+from nettop.settings.declared import THEMES
 from nettop.text import printable_head
 from nettop.tui import size
 from nettop.tui.bindings import bindings
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
+from nettop.tui.palette import SIXTEEN_COLOURS, legible_variables
 from nettop.tui.prompts import Palette, PathPrompt
-from nettop.tui.status import Status
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
-from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
+from nettop.view.headline import Status
+from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
 from nettop.view.panes import Traffic, newest_ids
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
+_SIGNS = {*string.printable, *"↑↓←→"}  # no others for keys: the fonts of the Linux console lack ⏎ and its like
 
 
 class NettopApp(App[None], inherit_bindings=False):
@@ -73,6 +78,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
+        self._first_pace: str | None = None
         self._said: tuple[str, bool] | None = None  # the feed's pace, and whether it has finished
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._watching = False
@@ -83,6 +89,10 @@ class NettopApp(App[None], inherit_bindings=False):
     def shown(self) -> Snapshot | None:
         """What the screen shows: the latest, or that of the pause."""
         return self._paused[0] if self._paused is not None else self._latest
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Textual's hook: the colours of the theme, where they can be read."""
+        return legible_variables(self.current_theme, super().get_css_variables())
 
     def on_load(self) -> None:
         """Textual's hook, before it touches the terminal."""
@@ -103,10 +113,23 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Textual's hook."""
-        self.theme = self._look.theme
+        self._offer_themes()
+        self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.draw))
         self.set_keymap(dict(self._look.keymap))
         self.push_screen(self._main)
         self.call_after_refresh(self._watch)
+
+    def _offer_themes(self) -> None:
+        """On a terminal of sixteen colours only those made of them: it shows the others in colours nobody chose."""
+        chosen = self._look.theme
+        offered: tuple[str, ...] = THEMES
+        if self.console.color_system == "standard":
+            offered = SIXTEEN_COLOURS
+            if chosen not in offered:
+                chosen = offered[0 if self.available_themes[chosen].dark else 1]
+        self.theme = chosen
+        for name in set(self.available_themes) - set(offered):
+            self.unregister_theme(name)
 
     def _watch(self) -> None:
         self._watching = True  # first, so that no change falls between
@@ -135,6 +158,8 @@ class NettopApp(App[None], inherit_bindings=False):
         elif said == self._said:
             return
         self._said = said
+        if self._first_pace is None:
+            self._first_pace = self._feed.pace
         self.draw()
 
     def draw(self) -> None:
@@ -164,6 +189,9 @@ class NettopApp(App[None], inherit_bindings=False):
             traffic=traffic.total,
             pace=self._feed.pace,
             dns_per_s=traffic.dns_per_s,
+            dns=traffic.dns,
+            pace_is_new=self._feed.pace != self._first_pace,
+            ended_hidden=not self._main.state.show_ended,
         )
 
     def on_main_screen_state_changed(self) -> None:
@@ -182,7 +210,8 @@ class NettopApp(App[None], inherit_bindings=False):
     def get_key_display(self, binding: Binding) -> str:
         """Textual's hook: a sign, or the name of the key on a terminal that does not have the sign."""
         sign = super().get_key_display(binding)
-        return sign if shows(sign) else binding.key
+        known = shows(sign) and not set(sign) - _SIGNS
+        return sign if sign.isascii() or known else binding.key
 
     def action_pause(self) -> None:
         """Keep the view; a replay stops too."""
@@ -255,25 +284,33 @@ class NettopApp(App[None], inherit_bindings=False):
         except (OSError, ValueError) as error:  # a name too long, with a NUL
             self._say(f"Not exported. {path} is no path for a file: {error}.", failed=True)
         else:
-            self._say(f"Wrote {written}")
+            self._say(f"Wrote {written.name}", f"in {written.parent}")  # so that the name is not broken
 
-    def _say(self, sentence: str, failed: bool = False) -> None:
-        self.notify(
-            printable_head(sentence, _NOTICE_CELLS), severity="error" if failed else "information", markup=False
-        )
+    def _say(self, *sentences: str, failed: bool = False) -> None:
+        """Each on a line of its own."""
+        said = "\n".join(printable_head(sentence, _NOTICE_CELLS) for sentence in sentences)
+        self.notify(said, severity="error" if failed else "information", markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The command palette: every key of the screen, and the theme."""
+        """The command palette: what keys do on the screen, with these keys; what to sort by; the theme."""
         keys = KEYS_IN_DETAIL if isinstance(screen, DetailScreen) else MAIN_KEYS
+        yield from self._commands((*APP_KEYS, *keys), screen)
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
-        for key in keys:
-            yield SystemCommand(key.label, key.meaning, partial(screen.run_action, key.action))
-        if table is not None:
-            for key in TABLE_KEYS:
-                yield SystemCommand(key.label, key.meaning, partial(table.run_action, key.action))
+        if isinstance(screen, MainScreen | DetailScreen) and table is not None:
+            yield from self._commands(TABLE_KEYS, table)
+            for column in (*table.pane.columns, *table.pane.hidden):
+                sort = partial(screen.sort_by, column.key)
+                yield SystemCommand(f"Sort by {column.title}", column.meaning, sort)
         for command in super().get_system_commands(screen):
             if command.title == "Theme":
                 yield command
+
+    def _commands(self, keys: Iterable[Key], where: Widget) -> Iterable[SystemCommand]:
+        for key in keys:
+            shown = printable_head(key.shown(self._look.keymap), _NOTICE_CELLS)
+            if key.command:  # with its keys, but for those of the user's that would be markup to the palette
+                title = key.label if "[" in shown else f"{key.label} ({shown})"
+                yield SystemCommand(title, key.meaning, partial(where.run_action, key.action))
 
     def _handle_exception(self, error: Exception) -> None:
         # Textual would print the traceback with all locals over the terminal; it goes to a file instead.

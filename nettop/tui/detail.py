@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -31,6 +32,7 @@ MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes te
 class DetailScreen(ClosedOnce, Screen[None]):
     """Facts above, the rows that belong to them below."""
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"detail--label"}
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS_IN_DETAIL)]
     AUTO_FOCUS = "RowTable"
 
@@ -70,7 +72,7 @@ class DetailScreen(ClosedOnce, Screen[None]):
         self._snapshot, self._cell_context = snapshot, context
         self.row = newest(self.row, snapshot)
         shown = detail(self.row, snapshot, context)
-        self.query_one("#facts", Static).update(facts_text(shown))
+        self.query_one("#facts", Static).update(facts_text(shown, self.get_component_rich_style("detail--label")))
         self.call_after_refresh(self._let_facts_scroll)
         empty = RECORDED_WITHOUT if snapshot.filter else None
         for kind, rows in shown.related.items():
@@ -114,6 +116,16 @@ class DetailScreen(ClosedOnce, Screen[None]):
             column = next_column(self.table.visible_columns(), self._sorts[self.table.pane.name][0])
             self._sort(self.table, (column.key, column.descending))
 
+    @property
+    def sorted_by(self) -> tuple[str, bool]:
+        """What the focused table is sorted by, and whether that descends."""
+        return self._sorts[self.table.pane.name] if self.table else ("", False)
+
+    def sort_by(self, key: str | None) -> None:
+        """The focused table by this column; again: the other way round."""
+        if self.table is not None and key is not None:
+            self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
+
     def action_sort_reverse(self) -> None:
         """The focused table the other way round."""
         if self.table is not None:
@@ -137,10 +149,10 @@ def _bounded(value: str) -> str:
     return f"{shown}… ({more} more characters)" if more > 0 else shown
 
 
-def facts_text(shown: Detail) -> Table:
+def facts_text(shown: Detail, label_style: Style | str = "") -> Table:
     """Labels and values, aligned; what is too long goes on below its beginning."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", style="dim", width=_LABEL_CELLS, overflow="ellipsis", no_wrap=True)
+    table.add_column(justify="right", style=label_style, width=_LABEL_CELLS, overflow="ellipsis", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in shown.facts:
         table.add_row(Text(printable_head(label, _LABEL_CELLS)), Text(_bounded(value)))

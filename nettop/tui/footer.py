@@ -26,7 +26,7 @@ class _Hint(NamedTuple):
 
 
 class KeyLine(Widget):
-    """Shows the bindings of its screen; those that do not fit are in the help."""
+    """Shows the bindings of its screen, as many as fit; the others are in the help."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--label"}
 
@@ -43,8 +43,9 @@ class KeyLine(Widget):
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled:
-                hint = _Hint(binding.key, printable_text(self.app.get_key_display(binding)), binding.description)
-                shown.setdefault(binding.action, hint)  # the first key of each action
+                sign = self.app.get_key_display(binding).partition(" ")[0]  # the first key of each action
+                hint = _Hint(binding.key, printable_text(sign), binding.description)
+                shown.setdefault(binding.action, hint)
         hints = list(shown.values())
         if hints != self._hints:
             self._hints = hints
@@ -59,7 +60,11 @@ class KeyLine(Widget):
             self.get_component_rich_style("key-line--label"),
         )
         segments = []
+        room = self.size.width
         for hint in self._hints:
+            room -= hint.cells
+            if room < -1:  # the space behind the last one may be missing
+                break
             segments += [Segment(hint.shown, key_style), Segment(f" {hint.label} ", label_style)]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 

@@ -1,7 +1,8 @@
-"""The help: keys, columns and filter language, generated from their declarations."""
+"""The help: keys, filter language, words and columns, generated from their declarations."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar
+from itertools import chain
+from typing import ClassVar, NamedTuple
 
 from rich.console import Group
 from rich.table import Table
@@ -20,12 +21,20 @@ from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
 from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, SEARCH_KEYS, TABLE_KEYS, Key
 from nettop.view.panes import PANES
+from nettop.view.words import ENDS, RESULTS, STATES, STATUS_BAR
 
-_KEY_CELLS = 18
+_KEY_CELLS = 24
+
+
+class Section(NamedTuple):
+    """A heading with terms and their meanings."""
+
+    heading: str
+    lines: tuple[tuple[str, str], ...]
 
 
 class HelpScreen(ClosedOnce, ModalScreen[None]):
-    """Every key, column and filter term."""
+    """Every key, word, column and filter term."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(HELP_KEYS)]
 
@@ -35,16 +44,20 @@ class HelpScreen(ClosedOnce, ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        with VerticalScroll(id="help", can_focus=False):
-            yield Static(help_text(self._keymap), markup=False)
+        with VerticalScroll(id="help", can_focus=False) as scrolled:
+            scrolled.border_subtitle = "tab: next section, g G: start and end, esc: close"
+            for section in sections(self._keymap):
+                yield Static(_drawn(section), classes="help-section", markup=False)
         yield TooSmall()
 
     def action_close(self) -> None:
         """Return to the screen below."""
         self.dismiss()
 
+    # Keys may arrive before the text is mounted.
+
     def action_scroll(self, step: int) -> None:
-        """Scroll by a line. Keys may arrive before the text is mounted."""
+        """Scroll by a line."""
         for text in self.query("#help"):
             text.scroll_relative(y=step, animate=False, immediate=True)
 
@@ -53,40 +66,56 @@ class HelpScreen(ClosedOnce, ModalScreen[None]):
         for text in self.query("#help"):
             text.scroll_relative(y=step * text.size.height, animate=False, immediate=True)
 
+    def action_first(self) -> None:
+        """To the start."""
+        for text in self.query("#help"):
+            text.scroll_home(animate=False, immediate=True)
 
-def help_text(keymap: Mapping[str, str]) -> Group:
+    def action_last(self) -> None:
+        """To the end."""
+        for text in self.query("#help"):
+            text.scroll_end(animate=False, immediate=True)
+
+    def action_section(self, step: int) -> None:
+        """To the heading below the first line that is seen, or to the one above it."""
+        for text in self.query("#help"):
+            starts = [section.virtual_region.y for section in self.query(".help-section")]
+            beyond = [y for y in starts if (y > text.scroll_y if step > 0 else y < text.scroll_y)]
+            if beyond:
+                text.scroll_to(y=min(beyond) if step > 0 else max(beyond), animate=False, immediate=True)
+
+
+def sections(keymap: Mapping[str, str]) -> Iterator[Section]:
     """The whole help; `keymap` holds the keys that the user has changed, by id."""
-    return Group(
-        *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
-        *_section("In a detail view", _key_lines(DETAIL_KEYS, keymap)),
-        *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
-        *_section("While searching", _key_lines(SEARCH_KEYS, keymap)),
-        *_section("Filter", _filter_lines()),
-        *(
-            part
-            for pane in PANES
-            for part in _section(
-                f"Columns of {pane.kind.title}", ((column.title, column.meaning) for column in pane.columns)
-            )
-        ),
-    )
+    yield Section("Keys", tuple(_key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)))
+    yield Section("In a detail view", tuple(_key_lines(DETAIL_KEYS, keymap)))
+    yield Section("While typing a filter", tuple(_key_lines(FILTER_KEYS, keymap)))
+    yield Section("While searching", tuple(_key_lines(SEARCH_KEYS, keymap)))
+    yield Section("In this help", tuple(_key_lines(HELP_KEYS, keymap)))
+    yield Section("Filter", tuple(_filter_lines()))
+    yield Section("The two lines at the top", tuple(STATUS_BAR.items()))
+    yield Section("STATE of a connection", tuple(STATES.items()))
+    yield Section("END of a connection", tuple(chain(ENDS.items(), [("(fw)", "a firewall of this host dropped it")])))
+    yield Section("RESULT of a DNS query", tuple(RESULTS.items()))
+    for pane in PANES:
+        columns = tuple((column.title, column.meaning) for column in pane.columns)
+        yield Section(f"Columns of {pane.kind.title}", columns)
 
 
-def _section(heading: str, lines: Iterable[tuple[str, str]]) -> tuple[Text, Table]:
+def _drawn(section: Section) -> Group:
     table = Table.grid(padding=(0, 2))
     table.add_column(width=_KEY_CELLS, style="bold")
     table.add_column()
-    for left, right in lines:
+    for left, right in section.lines:
         table.add_row(Text(f"  {printable_text(left)}"), Text(right))
     table.add_row()
-    return Text(heading, "bold underline"), table
+    return Group(Text(section.heading, "bold underline"), table)
 
 
-def _key_lines(keys: tuple[Key, ...], keymap: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _key_lines(keys: Iterable[Key], keymap: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key in keys:
-        signs = key.shown_as or key.keys
-        names = keymap.get(key.id, signs if shows(signs) else key.keys)
-        yield names.replace(",", " "), key.meaning
+        shown = key.shown(keymap)
+        yield shown if shows(shown) else key.keys.replace(",", " "), key.meaning
 
 
 def _filter_lines() -> Iterator[tuple[str, str]]:

@@ -20,10 +20,11 @@ from nettop.tui.filter_bar import FilterBar, Filtering
 from nettop.tui.footer import KeyLine
 from nettop.tui.search import SearchBar, Searching
 from nettop.tui.size import TooSmall
-from nettop.tui.status import Status, StatusBar
+from nettop.tui.status import StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.completion import Seen
+from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 
@@ -244,6 +245,16 @@ class MainScreen(Filtering, Searching):
         """By the next column that is seen."""
         column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
         self._sort(self.active, (column.key, column.descending))
+
+    @property
+    def sorted_by(self) -> tuple[str, bool]:
+        """What the active pane is sorted by, and whether that descends."""
+        return self.state.sorts[self.active]
+
+    def sort_by(self, key: str | None) -> None:
+        """By this column; again: the other way round."""
+        if key is not None:
+            self._sort(self.active, sort_by(self.table.pane.column(key), self.sorted_by))
 
     def action_sort_reverse(self) -> None:
         """The other way round."""

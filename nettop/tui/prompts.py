@@ -47,6 +47,7 @@ class PathPrompt(ClosedOnce, ModalScreen[str | None]):
         with Vertical(id="path-prompt"):
             yield Static(Text("Export the snapshot to"), markup=False)
             yield Line(self._proposal, select_on_focus=False)
+            yield Static(Text("enter writes it, esc cancels"), classes="hint", markup=False)
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
@@ -19,6 +19,8 @@ from nettop.view.services import service
 RowT = TypeVar("RowT")
 GAP_CELLS = 1  # between columns
 _DASH = "-"
+_FAILURE = "! "  # begins a cell that says that something went wrong
+Mark = Literal["failed", "doubtful"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Context:
     traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
     owners: Owners = NOBODY  # the processes that rows belong to
     start: datetime | None = None  # what began then or later is new
+
+    @cached_property
+    def traffic_top(self) -> float:
+        """The highest of these rates, of which all bars are parts: they can be compared."""
+        return max(map(max, self.traffic.values()), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,13 @@ class Column(Generic[RowT]):
     grow: int = 0
     descending: bool = False  # the direction that one wants first
     keeps_port: bool = False  # what follows the last colon stays where the text is cut
+    doubtful: Callable[[RowT], bool] | None = None  # whether what went wrong may be harmless, or long ago
+
+    def mark(self, row: RowT, text: str) -> Mark | None:
+        """How the cell with this text stands out, if it does."""
+        if not text.startswith(_FAILURE):
+            return None
+        return "doubtful" if self.doubtful is not None and self.doubtful(row) else "failed"
 
     def sort_key(self, context: Context) -> Callable[[RowT], Any]:
         """What a row sorts by in this column; None where that is unknown."""
@@ -102,6 +116,11 @@ def _number(value: int | None) -> str:
 
 def _nonzero(value: int) -> str:
     return str(value) if value else _DASH
+
+
+def _since_start(_row: Any) -> bool:
+    """A count only grows: what it counts may have been over for hours."""
+    return True
 
 
 # What the columns of several kinds have in common
@@ -173,7 +192,8 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         lambda r, _: None if r.qname is None else _name_in_order(r.qname), grow=3,
     ),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, "qtype"),
-    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result),
+    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result,
+           doubtful=lambda r: r.rcode == "NXDOMAIN"),
     Column(
         "latency", "LATENCY", "from first question to answer", 7, 2, lambda r, _: human.duration(r.latency_ms),
         "latency_ms", "right", descending=True,
@@ -205,21 +225,28 @@ def local(row: Connection) -> str | None:
     return endpoint(row.local.address, row.local.port) if row.local.port else None
 
 
-def remote(row: Connection, context: Context) -> str:
-    """The far end: the name under which its owner looked it up, marked `~` if only another process did."""
-    name = row.remote.name if context.names else None
+def remote(row: Connection | UdpFlow, context: Context) -> str:
+    """The far end: its name as its owner looked it up; `~` marks one that only other processes asked for."""
+    end = row.remote
+    if end is None:
+        return _DASH
+    name = end.name if context.names else None
     if name is None:
-        return endpoint(row.remote.address, row.remote.port)
-    mark = "~" if row.remote.name_source == "other-process" else ""
-    return f"{mark}{name}:{row.remote.port}"
+        return endpoint(end.address, end.port)
+    if end.name_source != "other-process":
+        return f"{name}:{end.port}"
+    # they asked for several: no telling which of them this is
+    return f"~{len(end.names) + 1} names {endpoint(end.address, end.port)}" if end.names else f"~{name}:{end.port}"
 
 
-def _remote_order(row: Connection, context: Context) -> tuple[int, tuple[str | int, ...], int]:
+def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
     """By what is shown: addresses before names, each with its port."""
-    name = row.remote.name if context.names else None
-    if name is None:
-        return 0, _in_order(row.remote.address), row.remote.port
-    return 1, _name_in_order(name), row.remote.port
+    end = row.remote
+    if end is None:
+        return None
+    if end.name is None or end.names or not context.names:
+        return 0, _in_order(end.address), end.port
+    return 1, _name_in_order(end.name), end.port
 
 
 def age_ms(row: Connection, context: Context) -> float | None:
@@ -296,7 +323,7 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
         "local", "LOCAL", "this end", 15, 8, lambda r, _: local(r) or _DASH,
         lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps_port=True,
     ),
-    Column("remote", "REMOTE", "far end, ~ if named by another process", 18, 1, remote, _remote_order,
+    Column("remote", "REMOTE", "far end, ~ if named by other processes", 18, 1, remote, _remote_order,
            grow=3, keeps_port=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, "state"),
     Column("in_state", "FOR", "how long it has been seen in this state", 6, 8,
@@ -330,7 +357,8 @@ SPARKLINE_CELLS = 10
 
 
 def _traffic(row: Process, context: Context) -> str:
-    return human.sparkline(list(context.traffic.get(PROCESSES.key(row), ())), SPARKLINE_CELLS)
+    history = context.traffic.get(PROCESSES.key(row), ())
+    return human.sparkline(list(history), SPARKLINE_CELLS, context.traffic_top) if history else ""
 
 
 def _rates(row: Process, _context: Context) -> float:
@@ -352,8 +380,8 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            "tx_bytes_per_s", "right", descending=True),
     Column("rx_rate", "RX/s", "payload received per second", 6, 1, lambda r, _: human.rate(r.rx_bytes_per_s),
            "rx_bytes_per_s", "right", descending=True),
-    Column("traffic", "TRAFFIC", "both rates over the last ticks", SPARKLINE_CELLS, 7, _traffic, _rates,
-           descending=True),
+    Column("traffic", "TRAFFIC", "both rates over the last ticks, all rows on one scale", SPARKLINE_CELLS, 7, _traffic,
+           _rates, descending=True),
     Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), "tcp.active",
            "right", descending=True),
     Column("leaking", "LEAK", "connections in CLOSE_WAIT for over a minute: it has not closed them", 5, 4,
@@ -363,17 +391,17 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("failed", "FAILED", "connects that failed", 6, 3,
            lambda r, _: f"! {r.tcp.failed}" if r.tcp.failed else _DASH, "tcp.failed", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("dns", "DNS", "queries", 6, 2, lambda r, _: _nonzero(r.dns.queries), "dns.queries", "right",
            descending=True),
     Column("dns_failed", "DNSFAIL", "queries answered with an error, or not at all", 7, 3,
            lambda r, _: f"! {_dns_failures(r)}" if _dns_failures(r) else _DASH, lambda r, _: _dns_failures(r), "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
            "tcp.retransmits", "right", descending=True),
     Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 8,
            lambda r, _: f"! {r.udp.rx_dropped}" if r.udp.rx_dropped else _DASH, "udp.rx_dropped", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("other", "OTHER", "bytes of ICMP, SCTP and raw sockets, both ways; not in TX and RX", 6, 10,
            lambda r, _: human.rate(_other(r)), lambda r, _: _other(r), "right", descending=True),
     Column("answer", "ANSWER", "its own answers: 95 of a hundred came within this time", 7, 8,
@@ -401,21 +429,24 @@ def _dns_failures(row: Process) -> int:
 
 
 def _host(row: RemoteHost, context: Context) -> str:
-    """Its name, marked `~` if only somebody else looked it up, and its address."""
+    """Its name and its address; `~` as of a connection."""
     if row.name is None or not context.names:
         return row.address
-    return f"{'~' if row.name_source == 'other-process' else ''}{row.name} {row.address}"
+    if row.name_source != "other-process":
+        return f"{row.name} {row.address}"
+    return f"~{len(row.names) + 1} names {row.address}" if row.names else f"~{row.name} {row.address}"
 
 
 def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int, ...]]:
     """By what is shown: addresses before names."""
-    if row.name is None or not context.names:
+    unclear = row.names and row.name_source == "other-process"
+    if row.name is None or unclear or not context.names:
         return 0, _in_order(row.address)
     return 1, (*_name_in_order(row.name), *_in_order(row.address))
 
 
 HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
-    Column("host", "HOST", "name, ~ if another process looked it up, and address", 24, 1, _host, _host_order, grow=3),
+    Column("host", "HOST", "name, ~ if other processes looked it up, and address", 24, 1, _host, _host_order, grow=3),
     Column("scope", "SCOPE", "how far away: loopback, host (this one), link, private, public", 8, 4,
            lambda r, _: r.scope, "scope"),
     Column("who", "WHO", "names of the processes that talked to it last", 15, 2,
@@ -425,7 +456,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
     Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
            descending=True),
     Column("failed", "FAILED", "connects that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
-           "failed", "right", descending=True),
+           "failed", "right", descending=True, doubtful=_since_start),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 6, lambda r, _: human.size(r.rx_bytes), "rx_bytes",
@@ -442,7 +473,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
            "right", descending=True),
     Column("unwanted", "UNWANTED", "packets received that went where nobody listens", 8, 3,
            lambda r, _: f"! {r.unwanted_packets}" if r.unwanted_packets else _DASH, "unwanted_packets", "right",
-           descending=True),
+           descending=True, doubtful=_since_start),
     Column("syns", "SYN", "requests for a connection that an interface received", 6, 8,
            lambda r, _: "" if r.syns is None else _nonzero(r.syns), "syns", "right", descending=True),
     Column("accepted", "ACCEPT", "of these, connections that became rows", 6, 8,
@@ -456,17 +487,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
 def _udp_remote(row: UdpFlow, context: Context) -> str:
     if row.remote is None:
         return _DASH if row.socket in (None, row.id) else "(others)"
-    name = row.remote.name if context.names else None
-    return endpoint(row.remote.address, row.remote.port) if name is None else f"{name}:{row.remote.port}"
-
-
-def _udp_remote_order(row: UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
-    if row.remote is None:
-        return None
-    name = row.remote.name if context.names else None
-    if name is None:
-        return 0, _in_order(row.remote.address), row.remote.port
-    return 1, _name_in_order(name), row.remote.port
+    return remote(row, context)
 
 
 UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
@@ -479,7 +500,7 @@ UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
            lambda r, _: None if r.local is None else (_in_order(r.local.address), r.local.port), grow=1,
            keeps_port=True),
     Column("remote", "REMOTE", "far end; (others): those beyond the first 16,384", 18, 1, _udp_remote,
-           _udp_remote_order, grow=3, keeps_port=True),
+           _remote_order, grow=3, keeps_port=True),
     Column("tx", "TX", "payload sent", 6, 2, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True),
     Column("rx", "RX", "payload received", 6, 2, lambda r, _: human.size(r.rx_bytes), "rx_bytes", "right",
@@ -489,7 +510,8 @@ UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
     Column("rx_packets", "RXPKT", "datagrams received", 6, 4, lambda r, _: _number(r.rx_packets), "rx_packets",
            "right", descending=True),
     Column("rx_dropped", "DROPS", "datagrams that the socket refused, mostly for lack of buffer space", 6, 3,
-           lambda r, _: f"! {r.rx_dropped}" if r.rx_dropped else _DASH, "rx_dropped", "right", descending=True),
+           lambda r, _: f"! {r.rx_dropped}" if r.rx_dropped else _DASH, "rx_dropped", "right", descending=True,
+           doubtful=_since_start),
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from nettop.model.rows import (
     OtherTotals,
     Process,
     Reasons,
+    RemoteEndpoint,
     RemoteHost,
     Side,
     TurnTotals,
@@ -29,6 +30,7 @@ from nettop.view import format as human
 from nettop.view import services
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
 from nettop.view.panes import pane_of
+from nettop.view.words import ENDS
 
 _OWNERS = {
     "exact": "seen to connect, send or close",
@@ -38,12 +40,7 @@ _OWNERS = {
 }
 
 _WHY_FAILED: Mapping[End, str] = {
-    "given-up": "the program closed it before there was an answer",
-    "rejected": "ICMP said no at once, as a firewall of this host does",
-    "no-route": "connect() found no route to this address",
-    "denied": "another BPF program denied the connect()",
-    "unsent": "connect() found no route, or another BPF program denied it; this kernel does not say which",
-    "no-port": "every local port that it could have used was taken",
+    end: ENDS[end] for end in ("given-up", "rejected", "no-route", "denied", "unsent", "no-port")
 }
 
 
@@ -64,22 +61,22 @@ def detail(row: AnyRow, snapshot: Snapshot, context: Context) -> Detail:
 def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
     facts = (
+        ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
+        ("UDP", _both_ways(row.udp)),
+        ("DNS", _dns_counts(row)),
+        *_drops(row),
         ("command", _command(row)),
         ("user", f"{row.user or '?'} (uid {row.uid})"),
-        ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         *_belonging(row),
         ("cgroup", "unknown" if row.cgroup is None else row.cgroup),
+        ("was asked", _turn_totals(row.turns.was_asked)),
+        ("asked", _turn_totals(row.turns.asked)),
+        ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
+        ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
         ("started", human.timestamp(row.start_time)),
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
-        ("TCP", f"tx {human.size(row.tcp.tx_bytes)}  rx {human.size(row.tcp.rx_bytes)}  {_tcp_counts(row)}"),
-        ("UDP", _both_ways(row.udp)),
-        ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
-        ("DNS", _dns_counts(row)),
-        ("was asked", _turn_totals(row.turns.was_asked)),
-        ("asked", _turn_totals(row.turns.asked)),
-        *_drops(row),
     )
     return Detail(
         f"Process {row.pid} {row.comm}",
@@ -176,32 +173,33 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     if row.silenced_by:
         end = f"{row.end or end}; a {row.silenced_by} on this host dropped packets of it"
     facts = [
+        # What one asks first comes first: on a small screen the rest has to be scrolled to.
         ("process", _owner_text(row.pid, row.comm)),
         *_service(row, context),
-        ("owner is", _OWNERS[row.owner]),
-        ("direction", row.direction),
-        ("local", local(row) or "none was chosen"),
         ("remote", endpoint(row.remote.address, row.remote.port)),
         ("name", _name_text(row)),
-        ("netns", str(row.netns)),
         ("state", row.state),
-        ("states", _states(row, context)),
-        ("closed first", _CLOSED_FIRST[row.closed_first]),
-        ("opened", opened),
-        ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
-        ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
-        ("duration", human.long_duration(age_ms(row, context))),
         ("end", end),
-        *_drops(row),
+        ("duration", human.long_duration(age_ms(row, context))),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
         ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
         ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
         ("round trip", human.duration(row.srtt_ms)),
         ("retransmits", f"{row.retransmits} segments"),
         ("waits for", _waits_text(row, context)),
+        *_drops(row),
         ("turns", _turns_text(row)),
+        ("local", local(row) or "none was chosen"),
+        ("direction", row.direction),
+        ("owner is", _OWNERS[row.owner]),
+        ("opened", opened),
+        ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
+        ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
+        ("closed first", _CLOSED_FIRST[row.closed_first]),
+        ("states", _states(row, context)),
         *_transmission_facts(row, context),
         ("segments", _packets(row.tx_packets, row.rx_packets)),
+        ("netns", str(row.netns)),
     ]
     return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
 
@@ -306,11 +304,18 @@ def _before(byte_count: int) -> str:
 
 
 def _name_text(row: Connection) -> str:
-    if row.remote.name is None:
+    return _looked_up(row.remote)
+
+
+def _looked_up(far: RemoteEndpoint | RemoteHost) -> str:
+    """The name, with what it is worth; of names that other processes asked for, all."""
+    if far.name is None:
         return "nobody was seen to look the address up"
-    if row.remote.name_source == "other-process":
-        return f"{row.remote.name} (looked up by another process: may be a coincidence)"
-    return row.remote.name
+    if far.name_source != "other-process":
+        return far.name
+    if far.names:
+        return f"one of {', '.join((far.name, *far.names))} (looked up by other processes: which is not known)"
+    return f"{far.name} (looked up by another process: may be a coincidence)"
 
 
 def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
@@ -319,7 +324,9 @@ def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
 
 def _leads_to(query: DnsQuery, row: Connection) -> bool:
     """Whether the connection carries the name that this query asked for, from its answers."""
-    if row.remote.name is None or query.qname != row.remote.name or query.netns != row.netns:
+    if row.remote.name is None or query.netns != row.netns:
+        return False
+    if query.qname not in (row.remote.name, *row.remote.names):
         return False
     same_process = (query.pid, query.process_start_time) == (row.pid, row.process_start_time)
     if same_process != (row.remote.name_source == "process"):
@@ -333,17 +340,17 @@ def _query(row: DnsQuery, snapshot: Snapshot, context: Context) -> Detail:
         *_service(row, context),
         ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
         ("status", _status(row)),
-        ("asked", human.timestamp(row.asked_at)),
         ("latency", human.duration(row.latency_ms)),
         ("attempts", _attempts(row)),
-        ("client", endpoint(row.client.address, row.client.port)),
         ("server", f"{endpoint(row.server.address, row.server.port)} over {row.transport.upper()}"),
         *((("via", _via(row.via)),) if row.via else ()),
+        ("asked", human.timestamp(row.asked_at)),
+        *((answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers),
+        ("answer", _answer_size(row)),
+        ("client", endpoint(row.client.address, row.client.port)),
         ("netns", str(row.netns)),
         ("id", str(row.txid)),
-        ("answer", _answer_size(row)),
     ]
-    facts += [(answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers]
     if row.unparsed is not None:
         facts.append(("unparsed", row.unparsed))
     led_to = tuple(connection for connection in snapshot.connections if _leads_to(row, connection))
@@ -478,11 +485,8 @@ _SCOPES = {
 
 
 def _host_name(row: RemoteHost) -> str:
-    if row.name is None:
-        return "nobody was seen to look the address up"
-    doubt = " (looked up by another process: may be a coincidence)" if row.name_source == "other-process" else ""
-    others = f"; also {', '.join(row.names)}" if row.names else ""
-    return f"{row.name}{doubt}{others}"
+    others = f"; also {', '.join(row.names)}" if row.names and row.name_source != "other-process" else ""
+    return f"{_looked_up(row)}{others}"
 
 
 def _with(kind: Kind[Any], host: RemoteHost, snapshot: Snapshot) -> tuple[Any, ...]:

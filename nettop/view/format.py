@@ -58,7 +58,9 @@ def count(number: int) -> str:
 
 def share(part: int, whole: int) -> str:
     """A percentage without decimals; a dash if the whole is 0."""
-    return f"{100 * part / whole:.0f}%" if whole else _DASH
+    if not whole:
+        return _DASH
+    return "<1%" if 0 < part < whole / 200 else f"{100 * part / whole:.0f}%"
 
 
 def clock(moment: datetime | None) -> str:
@@ -81,10 +83,11 @@ def _local(moment: datetime) -> datetime:
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(values: list[float], width: int) -> str:
-    """The latest values as bars, the largest at full height; padded on the left to `width`."""
+def sparkline(values: list[float], width: int, top: float | None = None) -> str:
+    """The latest values as bars, `top` (or the largest) at full height; padded on the left to `width`."""
     shown = values[-width:]
-    top = max(shown, default=0.0)
+    if top is None:
+        top = max(shown, default=0.0)
     if top <= 0:
         return " " * width
     bars = "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] if value else " " for value in shown)

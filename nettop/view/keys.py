@@ -1,5 +1,6 @@
 """Every key, declared once, for bindings, footer, help and command palette. Users remap keys by id."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nettop.model.kinds import KINDS
@@ -17,19 +18,34 @@ class Key:
     footer: bool = False
     shown_as: str | None = None
     priority: bool = False  # takes precedence over the focused widget, even while typing
+    command: bool = True  # stands in the palette: what one presses again and again does not
+
+    def shown(self, keymap: Mapping[str, str]) -> str:
+        """Its keys as people know them; `keymap` holds those that the user has changed, by id."""
+        return keymap.get(self.id, self.shown_as or self.keys).replace(",", " ")
 
 
 # Everywhere
 APP_KEYS = (
-    Key("leave", "ctrl+c,ctrl+q", "app.quit", "Leave", "Quit nettop, even while typing", shown_as="^c", priority=True),
+    Key(
+        "leave",
+        "ctrl+c,ctrl+q,f10",
+        "app.quit",
+        "Leave",
+        "Quit nettop, from anywhere and even while typing",
+        shown_as="^c ^q F10",
+        priority=True,
+    ),
     Key(
         "palette",
         "ctrl+p",
         "app.command_palette",
         "Palette",
         "Find a command by name",
+        footer=True,
         shown_as="^p",
         priority=True,
+        command=False,
     ),
     Key(
         "suspend",
@@ -44,25 +60,58 @@ APP_KEYS = (
 
 # On a table of rows, on every screen
 TABLE_KEYS = (
-    Key("row.up", "up,k", "move(-1)", "Up", "Move up one row", shown_as="↑ k"),
-    Key("row.down", "down,j", "move(1)", "Down", "Move down one row", shown_as="↓ j"),
-    Key("row.page_up", "pageup", "page(-1)", "Page up", "Move up one page"),
-    Key("row.page_down", "pagedown", "page(1)", "Page down", "Move down one page"),
-    Key("row.first", "home,g", "first", "First", "Go to the first row and stay at the top", shown_as="home g"),
-    Key("row.last", "end,G", "last", "Last", "Go to the last row", shown_as="end G"),
-    Key("row.open", "enter", "open", "Detail", "Show everything known about the row", footer=True),
+    Key("row.up", "up,k", "move(-1)", "Up", "Move up one row", shown_as="↑ k", command=False),
+    Key("row.down", "down,j", "move(1)", "Down", "Move down one row", shown_as="↓ j", command=False),
+    Key("row.page_up", "pageup,ctrl+u", "page(-1)", "Page up", "Move up one page", shown_as="pageup ^u", command=False),
+    Key(
+        "row.page_down",
+        "pagedown,ctrl+d",
+        "page(1)",
+        "Page down",
+        "Move down one page",
+        shown_as="pagedown ^d",
+        command=False,
+    ),
+    Key(
+        "row.first",
+        "home,g",
+        "first",
+        "First",
+        "Go to the first row and stay at the top",
+        shown_as="home g",
+        command=False,
+    ),
+    Key("row.last", "end,G", "last", "Last", "Go to the last row", shown_as="end G", command=False),
+    Key("row.open", "enter", "open", "Open", "Show everything known about the row", footer=True),
 )
 
 *_LASTING_BUT_ONE, _LAST = (kind.plural for kind in KINDS if kind.ended is not None)
 _LASTING = f"{', '.join(_LASTING_BUT_ONE)} and {_LAST}"
 
 MAIN_KEYS = (
-    Key("help", "question_mark", "app.help", "Help", "Show the keys, the columns and the filter language", True, "?"),
+    Key(
+        "help",
+        "question_mark,f1",
+        "app.help",
+        "Help",
+        "Show the keys, the columns, the filter language and what words mean",
+        footer=True,
+        shown_as="? F1",
+    ),
     Key("quit", "q", "app.quit", "Quit", "Quit nettop", footer=True),
     # with priority, so that what is typed right after it is text instead of keys
-    Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/", priority=True),
-    Key("filter.pid", "f", "filter_pid", "Pid", "Add the pid of the selected row to the filter", footer=True),
-    Key("filter.comm", "c", "filter_comm", "Comm", "Add the comm of the selected row to the filter", footer=True),
+    Key(
+        "filter.edit",
+        "slash,f4",
+        "edit_filter",
+        "Filter",
+        "Edit the filter",
+        footer=True,
+        shown_as="/ F4",
+        priority=True,
+    ),
+    Key("filter.pid", "f", "filter_pid", "Only pid", "Add the pid of the selected row to the filter", footer=True),
+    Key("filter.comm", "c", "filter_comm", "Only name", "Add the comm of the selected row to the filter", footer=True),
     Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
     Key("filter.undo", "u", "undo_filter", "Undo", "Restore the filter before the last change"),
     Key("search", "ctrl+f,f3", "search", "Search", "Find text in the rows of the pane", shown_as="^f F3"),
@@ -90,7 +139,7 @@ MAIN_KEYS = (
 )
 
 DETAIL_KEYS = (
-    Key("detail.back", "escape,backspace", "back", "Back", "Go back", footer=True, shown_as="esc"),
+    Key("detail.back", "escape,backspace,q", "back", "Back", "Go back", footer=True, shown_as="esc q"),
     Key("detail.next", "tab", "next_table(1)", "Next table", "Go to the next table, or to facts that do not fit"),
     Key("detail.previous", "shift+tab", "next_table(-1)", "Previous table", "Go to the previous table"),
 )
@@ -113,15 +162,26 @@ SEARCH_KEYS = (
 PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
 
 HELP_KEYS = (
-    Key("help.close", "escape,question_mark,q,enter", "close", "Close", "Close the help", shown_as="esc ? q"),
+    Key("help.close", "escape,question_mark,q,enter,f1", "close", "Close", "Close the help", shown_as="esc ? q F1"),
     Key("help.up", "up,k", "scroll(-1)", "Up", "Scroll up one line", shown_as="↑ k"),
     Key("help.down", "down,j", "scroll(1)", "Down", "Scroll down one line", shown_as="↓ j"),
-    Key("help.page_up", "pageup", "page(-1)", "Page up", "Scroll up one page"),
-    Key("help.page_down", "pagedown,space", "page(1)", "Page down", "Scroll down one page", shown_as="pagedown space"),
+    Key("help.page_up", "pageup,ctrl+u", "page(-1)", "Page up", "Scroll up one page", shown_as="pageup ^u"),
+    Key(
+        "help.page_down",
+        "pagedown,space,ctrl+d",
+        "page(1)",
+        "Page down",
+        "Scroll down one page",
+        shown_as="pagedown space ^d",
+    ),
+    Key("help.first", "home,g", "first", "First", "Go to the start", shown_as="home g"),
+    Key("help.last", "end,G", "last", "Last", "Go to the end", shown_as="end G"),
+    Key("help.next", "tab", "section(1)", "Next section", "Go to the next section"),
+    Key("help.previous", "shift+tab", "section(-1)", "Previous section", "Go to the previous section"),
 )
 
 _ALSO_IN_DETAIL = (
-    "row.copy", "help", "quit", "pause", "names", "export", "export.as", "sort.column", "sort.direction",
+    "row.copy", "help", "pause", "names", "export", "export.as", "sort.column", "sort.direction",
     "pace.faster", "pace.slower",
 )  # fmt: skip
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))

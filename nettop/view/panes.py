@@ -5,16 +5,15 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, repeat
 from operator import is_, not_
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
-from nettop.model.rows import Losses
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
+from nettop.view.outcomes import Outcomes, SinceLast
 
 RowT = TypeVar("RowT", bound=AnyRow)
-Emphasis = Literal["normal", "ended", "failed"]
 HISTORY_TICKS = 180  # three minutes at the default interval, and as many cells as a sparkline ever gets
 
 
@@ -45,11 +44,9 @@ class PaneKind(Generic[RowT]):
         hidden = tuple(column for column in self.columns if column not in columns)
         return replace(self, columns=columns, hidden=hidden, sort=key, descending=descending)
 
-    def emphasis(self, row: RowT) -> Emphasis:
-        """How a row stands out."""
-        if self.kind.failed(row):
-            return "failed"
-        return "ended" if self.kind.ended is not None and self.kind.ended(row) else "normal"
+    def is_over(self, row: RowT) -> bool:
+        """Whether a row stands back, because what it tells of has ended."""
+        return self.kind.ended is not None and self.kind.ended(row)
 
 
 def _pane(kind: Kind[RowT]) -> PaneKind[RowT]:
@@ -179,12 +176,14 @@ def sort_by(column: Column[RowT], sorted_by: tuple[str, bool]) -> tuple[str, boo
 
 
 class Traffic:
-    """Rates of the last ticks: in all, and per process that moves or did so of late; queries per second."""
+    """Rates of the last ticks: in all, and per process that moves or did so of late; queries of the last interval."""
 
     def __init__(self) -> None:
         self.total: deque[float] = deque(maxlen=HISTORY_TICKS)
         self.by_process: dict[Any, deque[float]] = {}  # bounded by the processes of a snapshot
         self.dns_per_s = 0.0
+        self.dns: Outcomes | None = None  # of the last interval; None before there was one
+        self._queries = SinceLast()
         self._last: Snapshot | None = None
 
     def copy(self) -> "Traffic":
@@ -192,7 +191,7 @@ class Traffic:
         twin = Traffic()
         twin.total = self.total.copy()
         twin.by_process = {key: history.copy() for key, history in self.by_process.items()}
-        twin.dns_per_s = self.dns_per_s
+        twin.dns_per_s, twin.dns, twin._queries = self.dns_per_s, self.dns, self._queries.copy()
         twin._last = self._last
         return twin
 
@@ -204,6 +203,7 @@ class Traffic:
             asked += snapshot.losses.unlisted.get(DNS.name, 0) - self._last.losses.unlisted.get(DNS.name, 0)
             self.dns_per_s = asked / seconds if seconds > 0 else 0.0
         self._last = snapshot
+        self.dns = self._queries.look(snapshot.dns)
         total = 0.0
         seen = {}
         for row in snapshot.processes:
@@ -220,22 +220,6 @@ class Traffic:
                 seen[key] = history
         self.by_process = seen
         self.total.append(total)
-
-
-def losses(lost: Losses) -> list[str]:
-    """What is missing, in words; empty if nothing is."""
-    counts = {
-        "lost": sum(lost.perf_buffer.values()) + sum(lost.missed_runs.values()),
-        "map full": sum(lost.map_full.values()),
-        "evicted": sum(lost.evicted.values()),
-        "not listed": sum(lost.unlisted.values()),
-        "unparsed": lost.dns_unparsed,
-        "unasked answers": lost.dns_unasked,
-        "DNS left out": lost.dns_repeats + lost.dns_left_out,
-        "drops without reason": lost.drops_without_room,
-        "packets of other hosts": lost.packets_without_host,
-    }
-    return [f"{number} {what}" for what, number in counts.items() if number]
 
 
 def newest_ids(snapshot: Snapshot) -> dict[str, int]:

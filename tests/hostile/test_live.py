@@ -62,12 +62,12 @@ def test_impostors(lab: Namespace, cgroup: Path, tmp_path: Path) -> None:
         dressed.say("go")
         pids = [*liars.hear(), dressed.hear()]
         terminal.until_said(f"1 DNS {len(pids)} ")
-        for pane in "123":
+        for pane, fact in (("1", "question  "), ("2", "remote  "), ("3", "TCP  ")):
             terminal.press(f"{pane}zg")
             for _ in range(2):
                 terminal.press("\r")
-                terminal.until_said("netns  ")
-                escape(terminal, "netns  ")
+                terminal.until_said(fact)
+                escape(terminal, fact)
                 terminal.press("yc")
                 terminal.until_said(" filter comm:")
                 escape(terminal, " filter comm:")

@@ -28,14 +28,19 @@ def test_names_of_addresses(quiet: Namespace, directory: Path) -> None:
         resolver = quiet.play(programs.resolve, nameserver="127.0.0.1", host="again.test", port=PORT, connections=1)
         resolver.end()
         watch.settled(resolver, dns=2, connections=1)
+        latecomer = quiet.play(programs.tcp_client, address="127.0.0.9", port=PORT, sizes=[[8, 0]])
+        latecomer.end()
+        watch.settled(latecomer, connections=1)
         snapshot = watch.stop()
-    for program, name, source in (
-        (before, None, None),
-        (own, "front.test", "process"),
-        (stranger, "front.test", "other-process"),
-        (resolver, "again.test", "process"),
+    for program, name, source, others in (
+        (before, None, None, ()),
+        (own, "front.test", "process", ()),
+        (stranger, "front.test", "other-process", ()),
+        (resolver, "again.test", "process", ()),
+        (latecomer, "again.test", "other-process", ("front.test",)),  # they disagree
     ):
         (row,) = connections_of(snapshot, program)
         assert (row.remote.address, row.remote.name, row.remote.name_source) == ("127.0.0.9", name, source)
+        assert row.remote.names == others
     # who calls a server says nothing of its own name
     assert {(row.remote.name, row.remote.name_source) for row in connections_of(snapshot, server)} == {(None, None)}

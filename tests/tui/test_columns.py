@@ -1,5 +1,6 @@
 """Columns: what fits, what a cell says, what sorts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,12 +21,31 @@ from nettop.view.columns import (
     Context,
     fit,
 )
-from nettop.view.panes import PANES, sort
+from nettop.view.panes import PANES, Traffic, sort
 from tests import builders
-from tests.tui.scene import busy
+from tests.tui.scene import busy, process, snapshot
 
 NOW = Context(builders.at(60))
 ALL: list[tuple[Column[Any], ...]] = [DNS_COLUMNS, CONNECTION_COLUMNS, PROCESS_COLUMNS, LISTENER_COLUMNS]
+
+
+def bars(comm: str, seen: Sequence[rows.Process], traffic: Traffic) -> str:
+    (row,) = (each for each in seen if each.comm == comm)
+    return said("traffic", row, Context(builders.at(60), traffic=traffic.by_process))
+
+
+def test_the_bars_of_all_rows_have_one_scale() -> None:
+    """48 bytes a second are not as high as 247 kilobytes."""
+    traffic = Traffic()
+    for share in (0.5, 1.0):
+        seen = [
+            process("nginx", tx_bytes_per_s=247_000 * share), process("curl", tx_bytes_per_s=48.0),
+            process("chromium", rx_bytes_per_s=100_000.0), process("unbound"),
+        ]  # fmt: skip
+        traffic.add(snapshot(processes=seen))
+    assert [bars(comm, seen, traffic).strip() for comm in ("nginx", "curl", "chromium", "unbound")] == [
+        "▅█", "▁▁", "▄▄", "",
+    ]  # fmt: skip
 
 
 def said(column: str, row: Any, context: Context = NOW) -> str:
@@ -255,6 +275,12 @@ def test_the_far_end_by_name_or_address() -> None:
     assert said("remote", row, Context(builders.at(60), names=False)) == "198.51.100.7:443"
     other = rows.RemoteEndpoint(address="2001:db8::7", port=443, name="www.example.com", name_source="other-process")
     assert said("remote", builders.connection(remote=other)) == "~www.example.com:443"
+    guesses = rows.RemoteEndpoint(
+        address="198.51.100.7", port=443, name="a.example", name_source="other-process", names=("b.example",) * 2
+    )
+    unclear = builders.connection(remote=guesses)
+    assert said("remote", unclear) == "~3 names 198.51.100.7:443"  # each of them would look certain
+    assert said("remote", unclear, Context(builders.at(60), names=False)) == "198.51.100.7:443"
     nameless = rows.RemoteEndpoint(address="2001:db8::7", port=443)
     assert said("remote", builders.connection(remote=nameless)) == "[2001:db8::7]:443"
 

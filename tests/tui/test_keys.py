@@ -90,8 +90,10 @@ async def _palette(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette))
     found = pilot.app.screen.query_one(OptionList)
-    for key_of_main in (*MAIN_KEYS, *TABLE_KEYS):
-        assert any(command.title == key_of_main.label for command in the_app(pilot).get_system_commands(main(pilot)))
+    titles = [command.title for command in the_app(pilot).get_system_commands(main(pilot))]
+    assert {f"{each.label} ({each.shown({})})" for each in (*MAIN_KEYS, *TABLE_KEYS) if each.command} <= {*titles}
+    assert {"Pause (space)", "Help (? F1)", "Sort by SRTT", "Theme"} <= {*titles}
+    assert not [title for title in titles if title.startswith(("Up", "Down", "Page", "First", "Last", "Palette"))]
     await pilot.press(*"zoom")
     await until(pilot, lambda: found.option_count == 1)
     await pilot.press("enter", "enter")
@@ -137,8 +139,30 @@ async def _page_help(pilot: Pilot[None], key: str) -> None:
     before = shown.size.height + 1
     await until(pilot, lambda: shown.scroll_y == before)
     await pilot.press(key)
-    after = 1 if key == "pageup" else min(before + shown.size.height, shown.max_scroll_y)
+    after = 1 if key in ("pageup", "ctrl+u") else min(before + shown.size.height, shown.max_scroll_y)
     await until(pilot, lambda: shown.scroll_y == after)
+
+
+@case("help.first", "help.last")
+async def _ends_of_help(pilot: Pilot[None], key: str) -> None:
+    shown = await opened_help(pilot)
+    await pilot.press("pagedown", key)
+    await until(pilot, lambda: shown.scroll_y == (0 if key in ("home", "g") else shown.max_scroll_y))
+
+
+def top_of(pilot: Pilot[None], shown: Widget) -> str:
+    """The first line of the help that is seen."""
+    return lines(pilot)[shown.region.y + 1].split("│")[1].strip()
+
+
+@case("help.next", "help.previous")
+async def _sections_of_help(pilot: Pilot[None], key: str) -> None:
+    shown = await opened_help(pilot)
+    await pilot.press("tab", "tab")
+    await until(pilot, lambda: top_of(pilot, shown) == "While typing a filter")
+    await pilot.press(key)
+    heading = "In this help" if key == "tab" else "In a detail view"
+    await until(pilot, lambda: top_of(pilot, shown) == heading)
 
 
 @case("filter.edit")
@@ -149,8 +173,8 @@ async def _edit(pilot: Pilot[None], key: str) -> None:
         2,
         1,
     ]
-    await pilot.press(key)
-    assert typed(pilot) == "comm:curl/"  # a slash is a slash while one types
+    await pilot.press("slash", key)
+    assert typed(pilot) == "comm:curl//" if key == "slash" else "comm:curl/"  # a slash is a slash while one types
 
 
 @case("filter.pid")
@@ -346,7 +370,7 @@ async def _export(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     await until(pilot, lambda: notices(pilot))
     path = Path("nettop-host-20260301T120100Z.json").absolute()
-    assert notices(pilot) == [f"Wrote {path}"]
+    assert notices(pilot) == [f"Wrote {path.name}\nin {path.parent}"]
     assert len(json.loads(path.read_bytes())["connections"]) == 10
 
 
@@ -354,12 +378,13 @@ async def _export(pilot: Pilot[None], key: str) -> None:
 async def _export_as(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     assert isinstance(pilot.app.screen, PathPrompt)
+    await until(pilot, lambda: "enter writes it, esc cancels" in text(pilot))
     box = pilot.app.screen.query_one(Input)
     assert box.value == "nettop-host-20260301T120100Z.json"
     box.value = "chosen.json"
     await pilot.press("enter")
     await until(pilot, lambda: notices(pilot))
-    assert notices(pilot) == [f"Wrote {Path('chosen.json').absolute()}"]
+    assert notices(pilot) == [f"Wrote chosen.json\nin {Path().absolute()}"]
     assert json.loads(Path("chosen.json").read_bytes())["schema"] == "nettop.snapshot/1"
 
 
@@ -416,7 +441,7 @@ async def _page(pilot: Pilot[None], key: str) -> None:
     await pilot.pause()
     page = table(pilot).size.height - 1
     await pilot.press("pagedown", key)
-    assert row_id(pilot) == ids(pilot)[0 if key == "pageup" else min(2 * page, 9)]
+    assert row_id(pilot) == ids(pilot)[0 if key in ("pageup", "ctrl+u") else min(2 * page, 9)]
 
 
 @case("row.first")
@@ -514,8 +539,12 @@ def test_a_remapped_key_with_several_names(key: str) -> None:
 def test_the_footer_shows_the_keys_of_where_one_is() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         footer = lines(pilot)[-1]
-        for label in ("Detail", "Help", "Quit", "/ Filter", "f Pid", "c Comm", "Pause", "Zoom", "Sort", "Export"):
+        for label in ("enter Open", "? Help", "q Quit", "/ Filter", "f Only pid", "c Only name", "Pause", "z Zoom"):
             assert label in footer
+        assert footer.endswith("z Zoom")  # what has no room is left out, not cut
+        await pilot.resize_terminal(120, 24)
+        await pilot.pause()
+        assert lines(pilot)[-1].endswith("e Export ^p Palette")
         await pilot.press("slash")
         await pilot.pause()
         await pilot.pause()
@@ -559,24 +588,36 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
         await pilot.press("E", "escape", "question_mark", "q")
         assert pilot.app.screen is screen
         await pilot.press("q")
-        assert await ended(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+        assert not await ended(pilot)  # one goes back, and hours of history stay
 
     play(steps, feed)
     assert {key.id for key in KEYS_IN_DETAIL} == {
         "pause", "names", "pace.faster", "pace.slower", "sort.column", "sort.direction", "row.copy", "export",
-        "export.as", "help", "quit", "detail.back", "detail.next", "detail.previous",
+        "export.as", "help", "detail.back", "detail.next", "detail.previous",
     }  # fmt: skip
 
 
-def test_the_palette_runs_actions_of_the_pane() -> None:
+async def run_command(pilot: Pilot[None], title: str) -> None:
+    """Of the palette."""
+    (command,) = [each for each in the_app(pilot).get_system_commands(pilot.app.screen) if each.title == title]
+    result = command.callback()
+    if result is not None:
+        await result
+    await pilot.pause()
+
+
+def test_the_palette_runs_actions_of_the_pane_and_sorts_it() -> None:
     async def steps(pilot: Pilot[None]) -> None:
-        for command in the_app(pilot).get_system_commands(main(pilot)):
-            if command.title == "Down":
-                result = command.callback()
-                if result is not None:
-                    await result
-        await pilot.pause()
-        assert row_id(pilot) == 8
+        await run_command(pilot, "Sort by TX")
+        assert ids(pilot)[0] == 6
+        await run_command(pilot, "Sort by TX")
+        assert ids(pilot)[-1] == 6
+        await run_command(pilot, "Open (enter)")
+        screen = pilot.app.screen
+        assert isinstance(screen, DetailScreen)
+        await run_command(pilot, "Sort by SERVER")
+        assert screen.sorted_by == ("server", False)
 
     play(steps, FakeFeed(busy()))
 

@@ -94,7 +94,7 @@ def test_the_export_directory(tmp_path: Path) -> None:
         await pilot.press("e")
         await until(pilot, lambda: notices(pilot))
         (written,) = (tmp_path / "captures").iterdir()
-        assert notices(pilot) == [f"Wrote {written}"]
+        assert notices(pilot) == [f"Wrote {written.name}\nin {written.parent}"]
         assert json.loads(written.read_text())["schema"] == "nettop.snapshot/1"
 
     (tmp_path / "captures").mkdir()

@@ -133,6 +133,30 @@ class TestCursor:
         play(steps, FakeFeed(only(range(1, 501))))
 
 
+def test_only_the_cell_that_failed_has_its_colour() -> None:
+    """A row that failed reads like any other, and an incident is no wall of red."""
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("1", "z")
+        await pilot.pause()
+        shown = table(pilot, "dns")
+        styles = {name: shown._style(name).color for name in ("failed", "doubtful", "")}
+        assert len(set(styles.values())) == 3
+        y = next(y for y in range(1, 20) if "no-such-name" in shown.render_line(y).text)
+        coloured = {
+            name: "".join(part.text for part in shown.render_line(y) if part.style and part.style.color == color)
+            for name, color in styles.items()
+        }
+        assert coloured["doubtful"].strip() == "! NXDOMAIN"
+        assert "chromium" in coloured[""]
+        y = next(y for y in range(1, 20) if "broken" in shown.render_line(y).text)
+        red = [part.text for part in shown.render_line(y) if part.style and part.style.color == styles["failed"]]
+        assert [part.strip() for part in red] == ["! SERVFAIL"]
+        assert all(shown.render_line(y).cell_length == shown.size.width for y in range(20))
+
+    play(steps, FakeFeed(busy()))
+
+
 class TestMouse:
     def test_a_click_selects_and_two_open(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
@@ -406,6 +430,23 @@ class TestPause:
 
         play(steps, feed)
 
+    def test_another_interval_is_seen_at_once_also_on_a_narrow_screen(self) -> None:
+        named = rows.Host(name="host-of-a-long-name", kernel="", arch="", boot_id=None)
+        feed = FakeFeed(snapshot(host=named))
+
+        async def steps(pilot: Pilot[None]) -> None:
+            assert "host-of-a-long-name" in lines(pilot)[0]
+            assert "every 1 s" not in lines(pilot)[0]
+            feed.pace = "every 2 s"
+            feed.changed()  # no new snapshot: the next one may be a minute away
+            await until(pilot, lambda: "every 2 s" in lines(pilot)[0])
+
+        async def connected(pilot: Pilot[None]) -> None:
+            feed.start(the_app(pilot).feed_changed)
+            await steps(pilot)
+
+        play(connected, feed, (72, 24))
+
     def test_a_recording_that_has_ended_says_so(self) -> None:
         feed = FakeFeed(busy())
 
@@ -510,6 +551,24 @@ class TestDetail:
             assert the_app(pilot)._main.selected is where
 
         play(steps, FakeFeed(busy()))
+
+    @pytest.mark.parametrize(
+        ("keys", "facts"),
+        [
+            (["2", "G", "k"], ["state", "end", "sent", "received", "round trip", "waits for"]),
+            (["2", "4", "G"], ["listens on", "accept queue", "drops"]),
+            (["3", "j"], ["TCP", "UDP", "DNS"]),
+            (["1", "G"], ["question", "status", "latency", "server"]),
+        ],
+    )
+    def test_what_one_asks_first_is_seen_on_a_small_screen(self, keys: list[str], facts: list[str]) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press(*keys, "enter")
+            await until(
+                pilot, lambda: all(any(line.strip().startswith(f"{fact}  ") for line in lines(pilot)) for fact in facts)
+            )
+
+        play(steps, FakeFeed(busy()), (80, 24))
 
     def test_follows_what_happens(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:

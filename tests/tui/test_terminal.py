@@ -174,7 +174,7 @@ def test_a_locale_without_utf8(environment: dict[str, str]) -> None:
         assert titles.replace("▾", "v") in plain.lines
         assert plain.raw.isascii()
         assert "\\" not in plain.text
-        assert "enter Detail" in plain.text
+        assert "enter Open" in plain.text
         plain.press("?")
         plain.until_said("up k", "+----", "|  ")
         leave(plain)

@@ -11,6 +11,7 @@ from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
 from nettop.view.columns import Context
+from nettop.view.outcomes import Outcomes
 from nettop.view.panes import (
     HISTORY_TICKS,
     PANES,
@@ -18,7 +19,6 @@ from nettop.view.panes import (
     Selection,
     Title,
     Traffic,
-    losses,
     newest_ids,
     next_column,
     select,
@@ -28,7 +28,7 @@ from nettop.view.panes import (
     tabs,
 )
 from tests import builders
-from tests.tui.scene import LOSSES, busy, connection, process, query, snapshot
+from tests.tui.scene import busy, connection, process, query, snapshot
 
 NOW = Context(builders.at(60))
 DNS_PANE, CONNECTION_PANE, PROCESS_PANE = (
@@ -147,14 +147,31 @@ def test_a_selection_is_not_made_again() -> None:
     assert selection.select(busy().connections, chosen, True, NOW) is not chosen_rows
 
 
-def test_emphasis() -> None:
+def test_what_has_ended_stands_back() -> None:
     seen = busy()
-    assert {row.id: CONNECTION_PANE.emphasis(row) for row in seen.connections} == {
-        1: "normal", 2: "failed", 3: "failed", 4: "ended", 5: "normal", 6: "normal", 7: "normal", 8: "failed",
-        9: "normal", 10: "ended",
+    assert [row.id for row in seen.connections if CONNECTION_PANE.is_over(row)] == [2, 3, 4, 8, 10]
+    assert not any(map(DNS_PANE.is_over, seen.dns))
+    assert [row.pid for row in seen.processes if PROCESS_PANE.is_over(row)] == [5150]
+
+
+def marks(pane: PaneKind[Any], key: str, seen: tuple[Any, ...]) -> dict[str, str | None]:
+    """By what the cells of this column say."""
+    column = pane.column(key)
+    return {column.text(row, NOW): column.mark(row, column.text(row, NOW)) for row in seen}
+
+
+def test_what_failed_is_marked_and_what_may_be_harmless_less_so() -> None:
+    seen = busy()
+    assert marks(DNS_PANE, "result", seen.dns) == {
+        "NOERROR": None, "! NXDOMAIN": "doubtful", "! SERVFAIL": "failed", "! TIMEOUT": "failed", "pending": None,
     }  # fmt: skip
-    assert [row.id for row in seen.dns if DNS_PANE.emphasis(row) == "failed"] == [3, 5, 6]
-    assert [row.pid for row in seen.processes if PROCESS_PANE.emphasis(row) == "ended"] == [5150]
+    assert marks(CONNECTION_PANE, "end", seen.connections) == {
+        "": None, "! refused": "failed", "! timeout (fw)": "failed", "normal": None, "! reset-by-peer": "failed",
+        "unseen": None,
+    }  # fmt: skip
+    assert marks(PROCESS_PANE, "leaking", seen.processes) == {"-": None, "! 2": "failed"}
+    assert marks(PROCESS_PANE, "failed", seen.processes) == {"-": None, "! 1": "doubtful"}  # some time since the start
+    assert marks(DNS_PANE, "name", (query(1, "curl", "!!", "SERVFAIL"),))["!!"] is None
 
 
 def test_the_next_column_goes_round_those_that_are_seen() -> None:
@@ -168,17 +185,6 @@ def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
     size = CONNECTION_PANE.column("tx")
     assert sort_by(size, ("pid", False)) == ("tx", True)
     assert sort_by(size, ("tx", True)) == ("tx", False)
-
-
-def test_losses_in_words() -> None:
-    assert losses(rows.Losses(perf_buffer={"a": 0}, evicted={"dns": 0})) == []
-    assert losses(LOSSES) == ["12 lost", "3 map full", "7 evicted", "2 unparsed"]
-    assert losses(rows.Losses(dns_unasked=9, dns_repeats=1, dns_left_out=2)) == [
-        "9 unasked answers",
-        "3 DNS left out",
-    ]
-    assert losses(rows.Losses(unlisted={"dns": 1_000, "connections": 5})) == ["1005 not listed"]
-    assert losses(rows.Losses(missed_runs={"a": 2}, perf_buffer={"b": 1})) == ["3 lost"]
 
 
 def test_newest_ids() -> None:
@@ -215,6 +221,16 @@ class TestTraffic:
         counted = rows.Losses(unlisted={"dns": 300})
         traffic.add(snapshot(dns=[query(34, "curl", "b.example")], seconds=4, losses=counted))
         assert traffic.dns_per_s == 310.0
+
+    def test_failures_are_those_of_the_last_interval(self) -> None:
+        """Not of all rows that are still there: an incident that is over is over."""
+        traffic = Traffic()
+        incident = [query(number, "curl", "a.example", "SERVFAIL") for number in range(1, 50)]
+        found = []
+        for seen in (incident[:40], incident, [*incident, query(60, "curl", "a.example")]):
+            traffic.add(snapshot(dns=seen))
+            found.append(traffic.copy().dns)
+        assert found == [None, Outcomes(all=9, failed=9), Outcomes(all=1, failed=0)]
 
     def test_a_copy_stands_still(self) -> None:
         traffic = Traffic()

@@ -257,6 +257,7 @@ def test_what_is_named_twice_is_watched_once() -> None:
     )
     scope = watching._scope_of(options)
     assert (len(scope.pids), len(scope.comms), len(scope.netns)) == (1, 1, 1)
+    assert scope.netns_names == (own,)  # as it was named first
 
 
 def test_replay_of_a_recording_that_was_cut(capfd: pytest.CaptureFixture[str], recording: Path) -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from nettop.model.rows import Answer
-from nettop.tracking.names import Name, NameTable, addresses_of
+from nettop.tracking.names import MAX_OTHERS, Name, NameTable, addresses_of
 from tests.builders import CURL, NETNS, NGINX
 
 ADDRESS = "198.51.100.7"
@@ -111,3 +111,45 @@ def test_a_name_that_is_looked_up_again_is_not_the_oldest() -> None:
         table.learn(CURL, NETNS, f"n{number}.example", (a(f"n{number}.example", f"192.0.2.{number}"),))
     assert table.find(CURL, NETNS, "192.0.2.0") == Name("n0.example", "process")
     assert table.find(CURL, NETNS, "192.0.2.1") is None
+
+
+def learned(*names: str) -> NameTable:
+    """By others than CURL, in this order."""
+    table = NameTable()
+    for name in names:
+        table.learn(NGINX, NETNS, name, (a(name),))
+    return table
+
+
+def test_names_that_disagree_are_all_kept() -> None:
+    assert learned("a.example", "b.example", "c.example", "b.example").find(CURL, NETNS, ADDRESS) == Name(
+        "b.example", "other-process", ("c.example", "a.example")
+    )
+    assert learned("a.example", "A.Example", "a.example").find(CURL, NETNS, ADDRESS) == Name(
+        "a.example", "other-process"
+    )
+    many = learned(*(f"n{number}.example" for number in range(100))).find(CURL, NETNS, ADDRESS)
+    assert many is not None
+    assert len(many.others) == MAX_OTHERS
+
+
+def test_of_its_own_names_the_last_is_certain() -> None:
+    table = learned("a.example", "b.example")
+    assert table.find(NGINX, NETNS, ADDRESS) == Name("b.example", "process")
+
+
+def test_a_name_that_is_taken_back_leaves_the_others() -> None:
+    table = learned("a.example", "b.example", "c.example")
+    for taken, left in (("c.example", ("b.example", ("a.example",))), ("b.example", ("a.example", ()))):
+        table.forget(NGINX, NETNS, taken, (a(taken),))
+        assert table.find(CURL, NETNS, ADDRESS) == Name(left[0], "other-process", left[1])
+    table.forget(NGINX, NETNS, "a.example", (a("a.example"),))
+    assert table.find(CURL, NETNS, ADDRESS) is None
+
+
+def test_names_go_with_their_address() -> None:
+    table = NameTable(capacity=1)
+    for name in ("a.example", "b.example"):
+        table.learn(NGINX, NETNS, name, (a(name),))
+    table.learn(NGINX, NETNS, "c.example", (a("c.example", "192.0.2.99"),))
+    assert table._more == {}

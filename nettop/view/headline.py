@@ -1,0 +1,222 @@
+"""What the two lines at the top say: what goes on in all, what is missing, and what is left out. Pure, no Textual."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import zip_longest
+from operator import attrgetter, countOf
+from typing import Any, NamedTuple
+
+from nettop.model.filter import Filter
+from nettop.model.kinds import KINDS, Kind
+from nettop.model.rows import DNS_PORTS, Losses, Scope
+from nettop.model.snapshot import Snapshot
+from nettop.text import cell_width, printable_head
+from nettop.view import format as human
+from nettop.view.outcomes import Outcomes, outcomes
+
+MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
+LIVE = "LIVE"
+_RECORDED_FILTER_CHARACTERS = 40  # so that host and time stay on the line; the file has all of it
+_SCOPE_CHARACTERS = 40
+_LEAST_FILTER_CHARACTERS = 30
+
+Said = tuple[str, str]  # a text, and the name of its style
+
+
+class Part(NamedTuple):
+    """A piece of a line. Where not all have room, the one with the highest rank gives way first, and 0 never does."""
+
+    text: str
+    style: str
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the bar says, apart from the snapshot."""
+
+    mode: str  # LIVE, or of a recording REPLAY, END OF RECORDING, SNAPSHOT
+    paused: bool
+    new_rows: int  # since the pause
+    filter: Filter
+    traffic: Sequence[float]  # bytes/s, of the last ticks
+    pace: str
+    dns_per_s: float
+    dns: Outcomes | None = None  # of the last interval; None if there was none yet
+    pace_is_new: bool = False  # it is no longer that of the start
+    ended_hidden: bool = False
+
+
+def headline(snapshot: Snapshot, status: Status, width: int) -> list[Said]:
+    """The first line: mode, clock, host, rates, counts; the sparkline takes what room is left."""
+    parts = fitted([*_when_and_where(snapshot, status), *_counts(snapshot, status)], width)
+    room = width - _cells(parts) - 1
+    drawn = _sparkline(status.traffic, room)
+    if drawn:
+        after_rates = [part.style for part in parts].index("rates") + 1
+        parts[after_rates:after_rates] = drawn
+    return [(part.text, "text" if part.style == "rates" else part.style) for part in parts]
+
+
+def _when_and_where(snapshot: Snapshot, status: Status) -> Iterator[Part]:
+    clock = human.clock(snapshot.captured_at)
+    if status.paused:
+        yield Part(f" PAUSED (+{status.new_rows} new) ", "paused")
+        yield Part(f" since {clock}", "text", 1)
+    else:
+        yield Part(f" {status.mode} ", "mode")
+        yield Part(f" {clock}", "text", 1)
+    if status.mode == LIVE:  # of a recording the second line says it, with the date
+        yield Part(f" {snapshot.host.name.partition('.')[0]}", "text", 4)
+    yield Part(f" {human.duration(snapshot.elapsed_s * 1000)}", "text", 6)
+    yield Part(f" {status.pace}", "text", 1 if status.pace_is_new else 5)
+
+
+def _counts(snapshot: Snapshot, status: Status) -> Iterator[Part]:
+    tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
+    rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
+    open_connections = len(snapshot.connections) - countOf(map(attrgetter("state"), snapshot.connections), "closed")
+    yield Part(f"  tx {human.size(round(tx))}/s rx {human.size(round(rx))}/s ", "rates")
+    yield Part(f" conn {human.count(open_connections)} ", "text", 2)
+    if status.dns is None:
+        over = outcomes(snapshot.dns)
+        yield Part(f" dns {human.count(len(snapshot.dns))}", "text")
+    else:
+        over = status.dns
+        yield Part(f" dns {status.dns_per_s:.0f}/s", "text")
+    if over.failed:
+        yield Part(f" {human.share(over.failed, over.all)} failed", "failed")
+    if over.nxdomain:
+        yield Part(f" {human.share(over.nxdomain, over.all)} nxdomain", "doubtful", 3)
+    yield Part(" ", "text")
+
+
+def _sparkline(traffic: Sequence[float], room: int) -> list[Part]:
+    """Bars with the value that the highest of them stands for; nothing where there is no room for both."""
+    peak = f" peak {human.size(round(max(traffic, default=0.0)))}/s "
+    cells = min(room - len(peak), MAX_SPARKLINE_CELLS)
+    if cells < MIN_SPARKLINE_CELLS:
+        return []
+    seen = list(traffic)[-cells:]
+    peak = f" peak {human.size(round(max(seen, default=0.0)))}/s " if any(seen) else ""
+    return [Part(human.sparkline(seen, cells), "sparkline"), Part(peak, "label")]
+
+
+def notices(snapshot: Snapshot, status: Status, width: int) -> list[Said]:
+    """The second line: what is missing, loud; of a recording where and when it was made; what is left out, and why."""
+    parts = fitted(_noticed(snapshot, status, max(width // 2, _LEAST_FILTER_CHARACTERS)), width)
+    room = width - _cells(parts)
+    if room > 0:  # for more of the filter
+        parts = fitted(_noticed(snapshot, status, max(width // 2, _LEAST_FILTER_CHARACTERS) + room), width)
+    return [part[:2] for part in parts]
+
+
+def _noticed(snapshot: Snapshot, status: Status, filter_characters: int) -> list[Part]:
+    parts = [*_missing(snapshot.losses)]
+    if status.mode != LIVE:
+        parts += _recorded(snapshot)
+    if status.filter.text:
+        parts.append(Part(" filter ", "label"))
+        parts.append(Part(f"{_cut(status.filter.text, filter_characters)} ", "filter"))
+    if status.ended_hidden:
+        parts.append(Part(" ended rows hidden ", "label", 1))
+    scoped = ", ".join(_scoped(snapshot.scope))
+    if scoped:
+        parts.append(Part(f" only {_cut(scoped, _SCOPE_CHARACTERS)} ", "label", 2))
+    reach = ", ".join(_reach(snapshot))
+    if reach:
+        parts.append(Part(f" kept: {reach} ", "quiet", 4))
+    return parts
+
+
+def _missing(lost: Losses) -> Iterator[Part]:
+    missing, noted = losses(lost), remarks(lost)
+    if missing:
+        yield Part(f" ! {', '.join(missing)} ", "losses")
+    if noted:
+        yield Part(f" {', '.join(noted)} ", "doubtful", 3)
+    elif not missing:
+        yield Part(" nothing lost ", "quiet", 5)
+
+
+def losses(lost: Losses) -> list[str]:
+    """What is missing, in words; empty if nothing is. Rows that made room for newer ones are not: see _reach()."""
+    of_rows = {kind.name for kind in KINDS}
+    counts = {
+        "lost": sum(lost.perf_buffer.values()) + sum(lost.missed_runs.values()),
+        "map full": sum(lost.map_full.values()),
+        "forgotten": sum(number for table, number in lost.evicted.items() if table not in of_rows),
+        "unparsed": lost.dns_unparsed,
+        "DNS left out": lost.dns_repeats + lost.dns_left_out,
+        "drops without reason": lost.drops_without_room,
+        "packets of other hosts": lost.packets_without_host,
+    }
+    return _counted(counts)
+
+
+def remarks(lost: Losses) -> list[str]:
+    """What is there, but less exactly than one may think: only in sums, of nobody known, or not asked for."""
+    unattributed = lost.udp_unattributed_bytes + lost.tcp_unattributed_bytes + lost.other_unattributed_bytes
+    counts = {"not listed": sum(lost.unlisted.values()), "unasked answers": lost.dns_unasked}
+    return [*_counted(counts), *([f"{human.size(unattributed)} unattributed"] if unattributed else [])]
+
+
+def _counted(counts: dict[str, int]) -> list[str]:
+    return [f"{human.count(number)} {what}" for what, number in counts.items() if number]
+
+
+def _reach(snapshot: Snapshot) -> Iterator[str]:
+    """How far back the rows go, of the kinds whose history is full: `DNS queries of the last 1m01s`."""
+    for kind in KINDS:
+        if snapshot.losses.evicted.get(kind.name):
+            past = kind.plural if kind.ended is None else f"{kind.over} {kind.plural}"
+            oldest = _oldest(kind, kind.rows_of(snapshot))
+            if oldest is None:
+                yield f"the newest {past}"
+            else:
+                yield f"{past} of the last {human.duration((snapshot.captured_at - oldest).total_seconds() * 1000)}"
+
+
+def _oldest(kind: Kind[Any], rows: Sequence[Any]) -> datetime | None:
+    """When the first of the rows ended that are kept as history; None if that is not known."""
+    if kind.over_at is None:
+        return None
+    if kind.ended is None:
+        rows = rows[:1]  # events come in their order
+    return min(filter(None, map(kind.over_at, rows)), default=None)
+
+
+def _scoped(scope: Scope) -> Iterator[str]:
+    yield from (f"pid {pid}" for pid in scope.pid)
+    yield from scope.comm
+    for netns, name in zip_longest(scope.netns, scope.netns_name[: len(scope.netns)], fillvalue=""):
+        yield f"netns of pid {name}" if name.isdecimal() else f"netns {name or netns}"
+    yield from scope.unit
+    yield from (f"container {container}" for container in scope.container)
+    if not set(DNS_PORTS) & set(scope.dns_ports):
+        yield f"DNS port {', '.join(map(str, scope.dns_ports))}"
+
+
+def _recorded(snapshot: Snapshot) -> Iterator[Part]:
+    """What a colleague has to know who gets the file: that not all is in it, whose it is, and of when."""
+    if snapshot.filter is not None:
+        yield Part(" recorded with filter ", "label")
+        yield Part(f"{_cut(snapshot.filter, _RECORDED_FILTER_CHARACTERS)} ", "filter")
+    yield Part(f" {snapshot.host.name} {human.timestamp(snapshot.captured_at, 'seconds')} ", "text")
+
+
+def fitted(parts: Sequence[Part], width: int) -> list[Part]:
+    """The parts that have room beside one another."""
+    kept = list(parts)
+    while _cells(kept) > width and any(part.rank for part in kept):
+        kept.remove(max(reversed(kept), key=attrgetter("rank")))
+    return kept
+
+
+def _cells(parts: Sequence[Part]) -> int:
+    return sum(cell_width(printable_head(part.text, len(part.text))) for part in parts)
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
