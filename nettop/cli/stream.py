@@ -27,7 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(options: argparse.Namespace) -> int:
     """Write until the time is up or a signal arrives."""
-    settings, scope, chosen = prepare(options)
+    settings, scope, chosen = prepare(options, told=True)
     with (
         stop_signals() as stopped,
         watching(options, settings, scope, list_everything=True) as source,

@@ -39,10 +39,13 @@ class Prepared(NamedTuple):
     chosen: Filter
 
 
-def prepare(options: argparse.Namespace) -> Prepared:
-    """Check all that can be refused before the kernel is involved. Raises NettopError."""
+def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
+    """Check all that can be refused before the kernel is involved. Raises NettopError.
+
+    `told`: as in chosen_filter().
+    """
     settings, scope = settings_of(options), _scope_of(options)
-    chosen = chosen_filter(settings)
+    chosen = chosen_filter(settings, told)
     require_privileges()
     return Prepared(settings, scope, chosen)
 
@@ -97,13 +100,24 @@ def history_of(settings: Settings) -> History:
     return {kind.name: getattr(settings, f"history_{kind.name}") for kind in KINDS}
 
 
-def chosen_filter(settings: Settings) -> Filter:
-    """The filter; prints a note about each term that does not apply to every kind of row. Raises FilterError."""
+def chosen_filter(settings: Settings, told: bool = False) -> Filter:
+    """The filter; prints a note about each term that does not apply to every kind of row. Raises FilterError.
+
+    `told`: it is to choose among what a stream tells.
+    """
     chosen = Filter(settings.filter)
-    for name, terms in chosen.left_out().items():
+    ignored: dict[str, list[str]] = {}
+    for name, terms in chosen.left_out(told).items():
         for term in terms:
-            note(f"the filter term '{term}' does not apply to {name} and is ignored for them.")
+            ignored.setdefault(term, []).append(name)
+    for term, names in ignored.items():
+        note(f"the filter term '{term}' does not apply to {_listed(names)} and is ignored for them.")
     return chosen
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def watching(

@@ -7,17 +7,27 @@ nothing else has to know which kinds there are.
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nettop.model import events, rows
+from nettop.model.amounts import (
+    Amount,
+    Moment,
+    Numbers,
+    Test,
+    beginning,
+    compared,
+    happening,
+    lasting,
+    within,
+)
 from nettop.model.rows import Connection, DnsQuery, HostPackets, Listener, Process, ProcessIdentity, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 
 AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener
 RowT = TypeVar("RowT", bound=AnyRow)
-Test = Callable[[Any], bool]  # of a row
 TextTest = Callable[[str | None], bool]  # of one of its texts
 BARE = ""  # stands among the keys of the filter for a word without one
 
@@ -28,19 +38,6 @@ class Place(NamedTuple):
     test: TextTest
     network: bool = False  # the test is of addresses, not of names
     port: int | None = None
-
-
-class Span(NamedTuple):
-    """What is asked of a time: more than so many milliseconds, or less."""
-
-    more: bool
-    milliseconds: float
-
-    def covers(self, milliseconds: float | None) -> bool:
-        """Whether a time is such; one that is not known never is."""
-        if milliseconds is None:
-            return False
-        return milliseconds > self.milliseconds if self.more else milliseconds < self.milliseconds
 
 
 class User(NamedTuple):
@@ -69,6 +66,8 @@ class Kind(Generic[RowT]):
         history: how many rows that have ended are kept; `history_help` says it for the setting.
         tests: for each key of the filter that says something about these rows, from its value to a test of a row.
         timed: as tests, of keys whose test depends on the time at which the rows are looked at.
+        summed: keys of the filter that ask for sums, which the rows of a stream do not have.
+        said: for keys of the filter whose values the rows themselves have: these, as one writes them in a filter.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
@@ -90,7 +89,9 @@ class Kind(Generic[RowT]):
     history: int
     history_help: str
     tests: Mapping[str, Callable[[Any], Test]]
-    timed: Mapping[str, Callable[[Any, datetime], Test]] = field(default_factory=dict)
+    timed: Mapping[str, Callable[[Any, Moment], Test]] = field(default_factory=dict)
+    summed: frozenset[str] = frozenset()
+    said: Mapping[str, Callable[[RowT], Iterable[str | None]]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
     failed: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
@@ -116,12 +117,56 @@ def capitalized(text: str) -> str:
 
 # Tests of the filter
 
+
+def _owned_by(pids: Numbers) -> Test:
+    pid, last = pids
+    # the filter that one sets most often: without another call
+    return (lambda row: row.pid == pid) if pid == last else within(pids, attrgetter("pid"))
+
+
 _OWNED: Mapping[str, Callable[[Any], Test]] = {
-    "pid": lambda number: lambda row: row.pid == number,
-    "netns": lambda number: lambda row: row.netns == number,
+    "pid": _owned_by,
+    "netns": lambda numbers: within(numbers, attrgetter("netns")),
     "comm": lambda test: lambda row: test(row.comm),
 }
 """What can be asked of all rows, because each has an owner."""
+
+_OWNERS: Mapping[str, Callable[[Any], Iterable[str | None]]] = {
+    "pid": lambda row: (None if row.pid is None else str(row.pid),),
+    "comm": lambda row: (row.comm,),
+    "netns": lambda row: (str(row.netns),),
+}
+
+
+def _number_in(numbers: Numbers, all_of: Callable[[Any], Iterable[int]]) -> Test:
+    first, last = numbers
+    return lambda row: any(first <= number <= last for number in all_of(row))
+
+
+def _bytes(row: Connection | RemoteHost | UdpFlow | Process) -> int:
+    return row.tx_bytes + row.rx_bytes
+
+
+def _rate(row: Connection | RemoteHost | Process) -> float:
+    return row.tx_bytes_per_s + row.rx_bytes_per_s
+
+
+def _process_failed(row: Process) -> bool:
+    return bool(row.tcp.failed or row.dns.failed or row.dns.timeouts)
+
+
+def _answered_at(row: DnsQuery) -> datetime | None:
+    return None if row.latency_ms is None else row.asked_at + timedelta(milliseconds=row.latency_ms)
+
+
+def _lasted_ms(row: Process) -> float | None:
+    return None if row.exited_at is None else (row.exited_at - row.start_time).total_seconds() * 1000
+
+
+def _listened_ms(row: Listener) -> float | None:
+    if row.closed_at is None or row.opened_at is None:
+        return None
+    return (row.closed_at - row.opened_at).total_seconds() * 1000
 
 
 def _dns_hosts(row: DnsQuery) -> Iterable[str | None]:
@@ -182,9 +227,8 @@ def _host_at(place: Place) -> Test:
     return lambda row: any(map(place.test, _host_names(row)))
 
 
-def _udp_ports(ports: tuple[int, int]) -> Test:
-    first, last = ports
-    return lambda row: any(end is not None and first <= end.port <= last for end in (row.local, row.remote))
+def _udp_ports(ports: Numbers) -> Test:
+    return _number_in(ports, lambda row: (end.port for end in (row.local, row.remote) if end is not None))
 
 
 def _dns_word(test: TextTest) -> Test:
@@ -216,12 +260,12 @@ def _connection_at(place: Place) -> Test:
     return lambda row: any(map(test, _connection_hosts(row)))
 
 
-def _dns_ports(ports: tuple[int, int]) -> Test:
+def _dns_ports(ports: Numbers) -> Test:
     first, last = ports
     return lambda row: first <= row.client.port <= last or first <= row.server.port <= last
 
 
-def _connection_ports(ports: tuple[int, int]) -> Test:
+def _connection_ports(ports: Numbers) -> Test:
     first, last = ports
     return lambda row: first <= row.local.port <= last or first <= row.remote.port <= last
 
@@ -240,6 +284,14 @@ def _listener_comms(row: Listener) -> Iterable[str | None]:
         yield holder.comm
 
 
+def _listener_pids(row: Listener) -> Iterable[int]:
+    if row.pid is not None:
+        yield row.pid
+    for holder in row.holders:
+        if holder.pid != row.pid:
+            yield holder.pid
+
+
 def _listener_at(place: Place) -> Test:
     test, port = place.test, place.port
     if port is not None:
@@ -247,7 +299,7 @@ def _listener_at(place: Place) -> Test:
     return lambda row: test(row.address)
 
 
-def _listens(wanted: tuple[int, int] | None) -> Test:
+def _listens(wanted: Numbers | None) -> Test:
     """`wanted` is a range of ports; None: the queue is full."""
     if wanted is None:
         return attrgetter("full")
@@ -266,15 +318,45 @@ def _dns_outcome(wanted: str) -> Test:
     return lambda row: (row.rcode or "").lower() == wanted
 
 
-def _in_close_wait(span: Span, now: datetime) -> Test:
-    return lambda row: span.covers(row.in_state_ms("close-wait", now))
+def _in_close_wait(amount: Amount, moment: Moment) -> Test:
+    return lambda row: amount.covers(row.in_state_ms("close-wait", moment.now))
 
 
-def _waits(wanted: Any, now: datetime) -> Test:
-    """`wanted` is for whom, or a Span."""
-    if isinstance(wanted, Span):
-        return lambda row: wanted.covers(waited_ms(row, now))
+def _waits(wanted: Any, moment: Moment) -> Test:
+    """`wanted` is for whom, or an Amount."""
+    if isinstance(wanted, Amount):
+        return lambda row: wanted.covers(waited_ms(row, moment.now))
     return lambda row: row.waits_for == wanted
+
+
+def _in_state(wanted: str) -> Test:
+    """`wanted` is a state, or "open" for all but one."""
+    if wanted == "open":
+        return lambda row: row.state != "closed"
+    return lambda row: row.state == wanted
+
+
+def _answer_ms(row: Connection) -> float | None:
+    return None if row.turns is None else row.turns.latency_ms.avg
+
+
+def _connection_said(row: Connection) -> tuple[str, ...]:
+    """The address, and the name under which it is shown."""
+    return (row.remote.address,) if row.remote.name is None else (row.remote.name, row.remote.address)
+
+
+def _dns_said(row: DnsQuery) -> tuple[str, ...]:
+    said = row.status if row.rcode is None else row.rcode.lower()
+    return (said, "failed") if row.failed else (said,)
+
+
+def _near_and_far(row: Connection) -> tuple[str, ...]:
+    """The port of the service, where it is known which one that is."""
+    near, far = str(row.local.port), str(row.remote.port)
+    return {"inbound": (near,), "outbound": (far,)}.get(row.direction, (near, far))
+
+
+_DIRECTIONS = {"inbound": "in", "outbound": "out", "unknown": "unknown"}
 
 
 def waited_ms(row: Connection, now: datetime) -> float | None:
@@ -310,6 +392,19 @@ DNS: Kind[DnsQuery] = Kind(
         "host": _dns_at,
         "dns": _dns_outcome,
         "type": lambda test: lambda row: test(row.qtype),
+        "latency": compared(attrgetter("latency_ms")),
+        "failed": lambda _: attrgetter("failed"),
+    },
+    timed={
+        "since": happening(attrgetter("asked_at"), _answered_at),
+        "new": beginning(attrgetter("asked_at")),
+    },
+    said={
+        **_OWNERS,
+        "dns": _dns_said,
+        "type": lambda row: (row.qtype,),
+        "host": lambda row: (row.qname, row.server.address),
+        "port": lambda row: (str(row.server.port),),
     },
 )
 
@@ -335,12 +430,40 @@ CONNECTIONS: Kind[Connection] = Kind(
         BARE: _connection_word,
         "port": _connection_ports,
         "host": _connection_at,
-        "state": lambda state: lambda row: row.state == state,
+        "state": _in_state,
+        "dir": lambda direction: lambda row: row.direction == direction,
         "end": lambda end: lambda row: row.end == end,
         "drop": _dropped,
-        "answer": lambda span: lambda row: row.turns is not None and span.covers(row.turns.latency_ms.avg),
+        "answer": compared(_answer_ms),
+        "rtt": compared(attrgetter("srtt_ms")),
+        "connect": compared(attrgetter("connect_ms")),
+        "rtx": compared(attrgetter("retransmits")),
+        "rate": compared(_rate),
+        "bytes": compared(_bytes),
+        "failed": lambda _: attrgetter("failed"),
     },
-    timed={"close-wait": _in_close_wait, "wait": _waits},
+    timed={
+        "close-wait": _in_close_wait,
+        "wait": _waits,
+        "age": lasting(
+            attrgetter("duration_ms"),
+            attrgetter("opened_at"),
+            lambda row: row.state == "closed",
+            attrgetter("opened_before_start"),
+        ),
+        "since": happening(attrgetter("opened_at"), attrgetter("closed_at")),
+        "new": beginning(attrgetter("opened_at")),
+    },
+    said={
+        **_OWNERS,
+        "state": lambda row: (row.state,) if row.state == "closed" else (row.state, "open"),
+        "dir": lambda row: (_DIRECTIONS[row.direction],),
+        "end": lambda row: (row.end,),
+        "wait": lambda row: (row.waits_for,),
+        "drop": lambda row: row.drops or (),
+        "host": _connection_said,
+        "port": _near_and_far,
+    },
 )
 
 PROCESSES: Kind[Process] = Kind(
@@ -361,7 +484,18 @@ PROCESSES: Kind[Process] = Kind(
         BARE: _OWNED["comm"],
         "drop": _dropped,
         "user": lambda user: lambda row: user.test(row.user) or str(row.uid) == user.text,
+        "rtx": compared(attrgetter("tcp.retransmits")),
+        "rate": compared(_rate),
+        "bytes": compared(_bytes),
+        "failed": lambda _: _process_failed,
     },
+    timed={
+        "age": lasting(_lasted_ms, attrgetter("start_time"), _never, _never),
+        "since": happening(attrgetter("start_time"), attrgetter("exited_at")),
+        "new": beginning(attrgetter("start_time")),
+    },
+    summed=frozenset({"drop", "rtx", "rate", "bytes", "failed"}),
+    said={**_OWNERS, "user": lambda row: (row.user or str(row.uid),), "drop": lambda row: row.drops or ()},
 )
 
 HOSTS: Kind[RemoteHost] = Kind(
@@ -379,11 +513,24 @@ HOSTS: Kind[RemoteHost] = Kind(
     history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
     tests={
         BARE: _host_word,
-        "pid": lambda number: lambda row: number in _pids(row),
+        "pid": lambda numbers: _number_in(numbers, _pids),
         "comm": lambda test: lambda row: any(map(test, _comms(row))),
         "netns": _OWNED["netns"],
         "host": _host_at,
         "scope": lambda scope: lambda row: getattr(row, "scope", None) == scope,
+        "rtt": compared(attrgetter("srtt_ms")),
+        "rtx": compared(attrgetter("retransmits")),
+        "rate": compared(_rate),
+        "bytes": compared(_bytes),
+        "failed": lambda _: lambda row: row.failed > 0,
+    },
+    summed=frozenset({"rtt", "rtx", "rate", "bytes", "failed"}),
+    said={
+        "pid": lambda row: map(str, row.pids),
+        "comm": attrgetter("comms"),
+        "netns": _OWNERS["netns"],
+        "host": lambda row: (row.name, row.address),
+        "scope": lambda row: (row.scope,),
     },
     stacked=False,
 )
@@ -403,7 +550,12 @@ UDP: Kind[UdpFlow] = Kind(
     sort="rx",
     history=10_000,  # about 7 MB, as many as queries; the open ones are bounded by the kernel's maps
     history_help="UDP flows that are kept after their end, some 0.7 KB each",
-    tests={**_OWNED, BARE: _udp_word, "port": _udp_ports, "host": _udp_at},
+    tests={**_OWNED, BARE: _udp_word, "port": _udp_ports, "host": _udp_at, "bytes": compared(_bytes)},
+    said={
+        **_OWNERS,
+        "host": lambda row: () if row.remote is None else (row.remote.name, row.remote.address),
+        "port": lambda row: () if row.remote is None else (str(row.remote.port),),
+    },
     stacked=False,
 )
 
@@ -425,13 +577,27 @@ LISTENERS: Kind[Listener] = Kind(
     history_help="closed listening sockets that are kept, some 1 KB each",
     stacked=False,
     tests={
-        "pid": lambda number: lambda row: row.pid == number or any(holder.pid == number for holder in row.holders),
+        "pid": lambda numbers: _number_in(numbers, _listener_pids),
         "netns": _OWNED["netns"],
         "comm": lambda test: lambda row: any(map(test, _listener_comms(row))),
         BARE: _listener_word,
         "port": _listens,
         "host": _listener_at,
         "listen": _listens,
+        "failed": lambda _: attrgetter("failed"),
+    },
+    timed={
+        "age": lasting(_listened_ms, attrgetter("opened_at"), attrgetter("closed"), attrgetter("opened_before_start")),
+        "since": happening(attrgetter("opened_at"), attrgetter("closed_at")),
+        "new": beginning(attrgetter("opened_at")),
+    },
+    said={
+        "pid": lambda row: map(str, _listener_pids(row)),
+        "comm": _listener_comms,
+        "netns": _OWNERS["netns"],
+        "host": lambda row: (row.address,),
+        "port": lambda row: (str(row.port),),
+        "listen": lambda row: (str(row.port), "full") if row.full else (str(row.port),),
     },
 )
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nettop.model.rows import (
     Connection,
+    Count,
     DnsQuery,
     Host,
     Listener,
@@ -31,8 +32,9 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
 
     `filter` is the expression that chose the rows (None: all are here). Where a filtered recording is filtered again,
     it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
-    for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
-    recording, the totals of processes are those of the rows that were recorded. `strays` are not filtered.
+    for each kind of rows the terms that say nothing about it and so did not choose, `filtered_out` counts the rows that
+    were not chosen. Replayed from a filtered recording, the totals of processes are those of the rows that were
+    recorded, and how many were not is not known. `strays` are not filtered.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -44,6 +46,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     paused: bool = False
     filter: str | None = None
     filter_not_applied: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    filtered_out: dict[str, Count] = field(default_factory=dict)
     scope: Scope
     hooks: dict[str, str]
     losses: Losses

@@ -1,11 +1,13 @@
 """A filter over a stream: which events to tell, so that what is told still replays to the truth."""
 
 from collections.abc import Hashable
+from datetime import datetime
 from typing import Any
 
 from nettop.model import events, rows
+from nettop.model.amounts import Test
 from nettop.model.filter import Filter
-from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind, Test
+from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind
 
 MAX_ROWS = 131_072  # per kind, as many as the kernel's map has sockets; the one that changed longest ago is forgotten
 
@@ -14,16 +16,22 @@ class StreamFilter:
     """Passes the events of rows that pass, and from then on every later version of such a row.
 
     Without that a row would stay for ever as it was when it last passed: with `state:established` a connection would
-    never close. Sockets of other protocols and dropped packets pass with their process, and what frames the stream
-    always does.
+    never close. A term that asks for sums of a process or host does not choose among these: rows of a stream have none.
+    Sockets of other protocols and dropped packets pass with their process, and what frames the stream always does.
     """
 
     def __init__(self, chosen: Filter) -> None:
         self._chosen = chosen
         self._passed: dict[type[events.Event], dict[Hashable, None]] = {kind.event: {} for kind in KINDS}
+        self._tests: dict[Kind[Any], Test | None] = {}  # those that are the same at any time
+        self._start: datetime | None = None
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
+        if isinstance(event, events.Start):
+            self._start = event.time
+            self._tests = {}
+            return True
         told = _of_process(event)
         if told is not None:
             processes = PROCESSES.event
@@ -35,7 +43,12 @@ class StreamFilter:
         return test is None or self._row_passes(event, test)
 
     def _test(self, kind: Kind[Any], event: events.AnyEvent) -> Test | None:
-        return self._chosen.test(kind, event.time)
+        if kind not in self._tests:
+            test = self._chosen.test(kind, event.time, self._start, told=True)
+            if self._chosen.depends_on_time(kind):
+                return test
+            self._tests[kind] = test
+        return self._tests[kind]
 
     def _row_passes(self, event: events.AnyEvent, test: Test) -> bool:
         kind, passed = KIND_OF_EVENT[type(event)], self._passed[type(event)]

@@ -74,11 +74,17 @@ def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
     return next((candidate for candidate in kind.rows_of(snapshot) if kind.key(candidate) == wanted), row)
 
 
-def select(
-    pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool, now: datetime
+def select(  # noqa: PLR0913 - rows, what chooses among them, and when
+    pane: PaneKind[RowT],
+    candidates: Iterable[RowT],
+    chosen: Filter,
+    show_ended: bool,
+    now: datetime,
+    *,
+    start: datetime | None = None,
 ) -> list[RowT]:
-    """The rows that a pane shows at a time, unsorted."""
-    test = chosen.test(pane.kind, now)
+    """The rows that a pane shows at a time, unsorted; what began at `start` or later is new."""
+    test = chosen.test(pane.kind, now, start)
     if test is not None:
         candidates = filter(test, candidates)
     ended = pane.kind.ended
@@ -147,11 +153,19 @@ class Selection(Generic[RowT]):
         self._sorted_by: tuple[object, ...] = ()
         self._sorted: list[RowT] = []
 
-    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, now: datetime) -> list[RowT]:
+    def select(
+        self,
+        candidates: Sequence[RowT],
+        chosen: Filter,
+        show_ended: bool,
+        now: datetime,
+        *,
+        start: datetime | None = None,
+    ) -> list[RowT]:
         """As the function; the rows of another time are others."""
         by = candidates, chosen, show_ended
         if not (self._selected_by and all(map(is_, by, self._selected_by))):
-            self._selected, self._selected_by = select(self._pane, *by, now), by
+            self._selected, self._selected_by = select(self._pane, *by, now, start=start), by
             self._sorted, self._sorted_by = [], ()
         return self._selected
 

@@ -202,11 +202,8 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
     assert (snapshot["processes"], snapshot["connections"], snapshot["dns"]) == ([], [], [])
     assert snapshot["filter"] == "comm:wget state:closed"
     assert error == (
-        "nettop: the filter term 'state:closed' does not apply to processes and is ignored for them.\n"
-        "nettop: the filter term 'state:closed' does not apply to dns and is ignored for them.\n"
-        "nettop: the filter term 'state:closed' does not apply to hosts and is ignored for them.\n"
-        "nettop: the filter term 'state:closed' does not apply to udp and is ignored for them.\n"
-        "nettop: the filter term 'state:closed' does not apply to listeners and is ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to processes, dns, hosts, udp and listeners and is "
+        "ignored for them.\n"
     )
 
 

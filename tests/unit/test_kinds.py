@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import fields, replace
 
 from nettop.model.events import AnyEvent
-from nettop.model.filter import FILTER_KEYS
+from nettop.model.filter import FILTER_KEYS, FILTER_WORDS, Filter, exactly
 from nettop.model.kinds import (
     BARE,
     CONNECTIONS,
@@ -64,13 +64,25 @@ def test_each_has_columns_facts_settings_and_a_key(kind: Kind[Any]) -> None:
 
 @EVERY
 def test_each_has_an_owner_and_keys_of_the_filter(kind: Kind[Any]) -> None:
-    assert {BARE, "pid", "comm", "netns"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS}
+    assert {BARE, "pid", "comm", "netns"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS, *FILTER_WORDS}
     assert not kind.tests.keys() & kind.timed.keys()
 
 
 def test_every_key_of_the_filter_says_something_about_a_kind() -> None:
-    assert {key for kind in KINDS for key in (*kind.tests, *kind.timed)} == {BARE, *FILTER_KEYS}
+    said = {key for kind in KINDS for key in (*kind.tests, *kind.timed)}
+    assert said | {"between"} == {BARE, *FILTER_KEYS, *FILTER_WORDS}  # which asks as since does
     assert not any(kind.tests.keys() & kind.timed.keys() for kind in KINDS)
+
+
+@EVERY
+def test_what_rows_say_for_a_key_finds_them(kind: Kind[Any]) -> None:
+    assert kind.said.keys() | kind.summed <= kind.tests.keys() | kind.timed.keys()
+    for key, said in kind.said.items():
+        for row in kind.rows_of(busy()):
+            for text in filter(None, said(row)):
+                test = Filter(exactly(key, text)).test(kind, busy().captured_at)
+                assert test is not None
+                assert test(row), (key, text)
 
 
 @EVERY

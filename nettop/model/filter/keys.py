@@ -1,0 +1,153 @@
+"""The keys of the filter language: what values they take, and what they mean."""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+from dnslib import QTYPE, RCODE
+
+from nettop.model import rows
+from nettop.model.amounts import Amount
+from nettop.model.filter import values
+from nettop.model.filter.values import Words, WrongValueError, similar
+from nettop.model.kinds import TextTest
+
+_NEVER_SEEN = {
+    "listen": ("No connection listens: sockets that do are rows of their own.", "Write listen:443, or listen:0-65535."),
+    "time-wait": ("A connection in TIME-WAIT has ended for its process.", "Write state:closed."),
+}
+_STATES = ("open", *(state for state in get_args(rows.TcpState) if state not in _NEVER_SEEN))
+_CODES = tuple(dict.fromkeys(code.lower() for code in RCODE.forward.values()))
+
+
+def _same(words: tuple[str, ...]) -> dict[str, str]:
+    return {word: word for word in words}
+
+
+STATE = Words("state", _same(_STATES), {"estab": "established", "synsent": "syn-sent", "close": "closed"}, _NEVER_SEEN)
+END = Words("end", _same(get_args(rows.End)))
+SCOPE = Words("scope", _same(get_args(rows.AddressScope)))
+DIRECTION = Words(
+    "direction",
+    {"in": "inbound", "out": "outbound", "unknown": "unknown"},
+    {"inbound": "in", "outbound": "out", "incoming": "in", "outgoing": "out", "?": "unknown"},
+)
+WAITS_FOR = Words("reason to wait", _same(get_args(rows.WaitsFor)), {"window": "remote-window"})
+DNS = Words("DNS answer code or state", _same(("failed", *rows.DNS_STATUSES, *_CODES)))
+
+
+def _dns(value: str) -> Any:
+    return value.lower() if re.fullmatch(r"rcode[0-9]+", value.lower()) else DNS(value)
+
+
+def _wait(value: str) -> Amount | str:
+    if value[:1] in ("<", ">") or value[:1].isdigit():
+        return values.time(value)
+    whom: str = WAITS_FOR(value)
+    return whom
+
+
+def _type(value: str) -> TextTest:
+    known = set(QTYPE.forward.values())
+    if not re.search(r"[*?\[]|^TYPE[0-9]+$", value, re.IGNORECASE) and value.upper() not in known:
+        meant = similar(value, {name.lower() for name in known})
+        raise WrongValueError(
+            f"There is no record type '{value}'.",
+            f"Did you mean {meant.upper()}?" if meant else "Write for example AAAA.",
+        )
+    return values.text_test(value)
+
+
+class FilterKey(NamedTuple):
+    """One key: from one value to what the tests of the kinds take (raises WrongValueError), and what it is for.
+
+    `words` are values that it takes besides what rows have, or examples of them. `asks` is the key under which kinds
+    have the test, if that is another.
+    """
+
+    parse: Callable[[str], Any]
+    example: str
+    meaning: str
+    words: tuple[str, ...] = ()
+    asks: str = ""
+
+
+_TIMES = (">10ms", ">100ms", ">1s")
+_SIZES = (">1K", ">1M", ">100M")
+
+KEYS: dict[str, FilterKey] = {
+    "pid": FilterKey(values.pid, "42", "process id"),
+    "comm": FilterKey(values.comm, "nginx", "process name"),
+    "user": FilterKey(values.user, "www-data", "user name or uid of a process"),
+    "netns": FilterKey(values.netns, "4026531840", "inode number of the network namespace"),
+    "port": FilterKey(values.port, "443", "port of either end, or a range: port:8000-8099"),
+    "host": FilterKey(values.host, "*.example.com", "name, address or network of either end, name asked for, answer"),
+    "listen": FilterKey(
+        values.listen, "443", "port of a listening socket, or a range; listen:full: its queue is full", ("full",)
+    ),
+    "dir": FilterKey(DIRECTION, "in", "who opened a connection: in (the far end), out, unknown", DIRECTION.words),
+    "state": FilterKey(STATE, "established", "TCP state, or open for all but closed", STATE.words),
+    "close-wait": FilterKey(
+        values.time,
+        ">60s",
+        "how long a connection was in CLOSE_WAIT, or has been there: close-wait:>60s",
+        (">10s", ">60s", ">10m"),
+    ),
+    "end": FilterKey(END, "refused", "how a connection ended", END.words),
+    "drop": FilterKey(
+        values.text_test, "netfilter_drop", "reason for which the kernel dropped packets; drop:* for any", ("*",)
+    ),
+    "dns": FilterKey(
+        _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
+    ),
+    "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
+    "latency": FilterKey(values.time, ">100ms", "time from a DNS query to its answer", _TIMES),
+    "wait": FilterKey(
+        _wait, ">10s", "whom an open connection waits for (local, remote, ...), or how long: wait:>10s",
+        (*WAITS_FOR.words, ">1s", ">10s", ">1m"),
+    ),
+    "answer": FilterKey(values.time, ">100ms", "mean time to an answer on a connection", _TIMES),
+    "rtt": FilterKey(values.time, ">100ms", "round-trip time of a connection or host", _TIMES),
+    "connect": FilterKey(values.time, ">50ms", "time that a connection took to be established", _TIMES),
+    "age": FilterKey(
+        values.time, ">10m", "how long a connection, process or listening socket lasted, or has by now",
+        (">10s", ">1m", ">10m", ">1h"),
+    ),
+    "since": FilterKey(
+        values.since, "2m", "what began or ended in the last 2 minutes, or since 14:03", ("10s", "1m", "10m")
+    ),
+    "between": FilterKey(
+        values.between, "14:00-14:05", "what began or ended between two times, or 5m-2m ago", asks="since"
+    ),
+    "rtx": FilterKey(values.count, ">0", "number of segments sent again", (">0", ">10", ">100")),
+    "rate": FilterKey(values.size, ">1M", "bytes per second, both ways together", _SIZES),
+    "bytes": FilterKey(values.size, ">1M", "bytes sent and received", _SIZES),
+    "scope": FilterKey(
+        SCOPE, "public", "how far away a host is: loopback, host, link, private, public", SCOPE.words
+    ),
+}  # fmt: skip
+
+FLAGS: dict[str, str] = {
+    "failed": "what went wrong: a failed query or connection, a process or host with one, a listener that refuses",
+    "new": "what began after nettop did",
+}
+"""Words that are not looked for in names; in quotes they are."""
+
+SPOKEN = {"state": STATE, "end": END, "dir": DIRECTION, "dns": DNS}
+"""Keys whose words stand for themselves: refused is also looked for as end:refused."""
+TOO_SHORT = frozenset({"in", "out", "other", "open", "unknown", "normal"})
+"""Of these words those that would find too much."""
+
+_MEANT = {
+    "process": "comm", "proc": "comm", "name": "comm", "program": "comm", "app": "comm", "command": "comm",
+    "cmd": "comm", "uid": "user", "ip": "host", "addr": "host", "address": "host", "src": "host", "dst": "host",
+    "remote": "host", "local": "host", "server": "host", "domain": "host", "qname": "host", "sport": "port",
+    "dport": "port", "lport": "port", "direction": "dir", "status": "state", "rcode": "dns", "query": "dns",
+    "result": "dns", "srtt": "rtt", "retransmits": "rtx", "retrans": "rtx", "speed": "rate", "size": "bytes",
+    "tx": "bytes", "rx": "bytes", "duration": "age", "qtype": "type", "drops": "drop", "queue": "listen",
+}  # fmt: skip
+
+
+def meant_key(text: str) -> str | None:
+    """The key that was probably meant."""
+    return _MEANT.get(text.lower()) or similar(text, KEYS)
