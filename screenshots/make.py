@@ -53,7 +53,7 @@ class Picture:
 PICTURES = (
     Picture("overview", 34.5),
     Picture("hammering", 50.5, keys=("3", "z"), sorted_by="DNSFAIL ▾"),
-    Picture("hanging", 37.5, keys=("z",), sorted_by="AGE ▾", filter="-state:closed -comm:nginx"),
+    Picture("hanging", 37.5, keys=("z",), sorted_by="AGE ▾", filter="state:open -comm:nginx"),
     Picture("leaking", 50.5, keys=("3", "z"), sorted_by="TX ▾"),
     Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
     Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),

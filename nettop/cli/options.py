@@ -5,24 +5,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nettop.model.filter import FILTER_KEYS
+from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import setting
 from nettop.settings.kinds import Kind, Seconds, WrongValueError, as_text
 
 MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
 
 FILTER_RULES = (
-    "A bare word matches comm or host. Space is AND, '|' OR, a leading '-' NOT; '*' and '?' are wildcards.",
-    "A host may be a network (10.0.0.0/8) or have a port (10.0.0.5:443, [::1]:53).",
+    "Terms side by side must all match, as with 'and'; 'or' and '|' bind weaker, 'not', '!' and '-' strongest.",
+    "Parentheses group. Commas separate alternatives (pid:1,2), a dash makes a range, '>' and '<' compare (rtt:>1s).",
+    "A bare word matches part of a comm or host, or a state, end, answer or direction; a number also a pid or port.",
+    "'*' and '?' are wildcards. A host may be a network (10.0.0.0/8) or have a port (10.0.0.5:443, [::1]:53).",
     "A term that does not apply to a pane is ignored there, in AND and in OR; the pane's title names it.",
-    "Example: --filter 'comm:nginx -port:53 | dns:failed'",
+    "Example: --filter 'comm:nginx not port:53 or dns:failed'",
 )
 
 
 def filter_help() -> str:
     """The filter language, as the epilog of a command's help."""
     cells = max(map(len, FILTER_KEYS)) + 2
-    keys = "\n".join(f"  {key + ':':<{cells}}{meaning}" for key, meaning in FILTER_KEYS.items())
+    explained = {**{f"{key}:": meaning for key, meaning in FILTER_KEYS.items()}, **FILTER_WORDS}
+    keys = "\n".join(f"  {key:<{cells}}{meaning}" for key, meaning in explained.items())
     return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
 
 

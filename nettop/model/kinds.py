@@ -23,7 +23,17 @@ from nettop.model.amounts import (
     lasting,
     within,
 )
-from nettop.model.rows import Connection, DnsQuery, HostPackets, Listener, Process, ProcessIdentity, RemoteHost, UdpFlow
+from nettop.model.rows import (
+    Connection,
+    DnsQuery,
+    Endpoint,
+    HostPackets,
+    Listener,
+    Process,
+    ProcessIdentity,
+    RemoteHost,
+    UdpFlow,
+)
 from nettop.model.snapshot import Snapshot
 
 AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener
@@ -346,14 +356,13 @@ def _connection_said(row: Connection) -> tuple[str, ...]:
 
 
 def _dns_said(row: DnsQuery) -> tuple[str, ...]:
-    said = row.status if row.rcode is None else row.rcode.lower()
-    return (said, "failed") if row.failed else (said,)
+    said = (row.status,) if row.rcode in (None, row.status.upper()) else (row.status, row.rcode.lower())
+    return (*said, "failed") if row.failed else said
 
 
-def _near_and_far(row: Connection) -> tuple[str, ...]:
-    """The port of the service, where it is known which one that is."""
-    near, far = str(row.local.port), str(row.remote.port)
-    return {"inbound": (near,), "outbound": (far,)}.get(row.direction, (near, far))
+def _ports(*ends: Endpoint | rows.RemoteEndpoint | None) -> Iterable[str]:
+    """Each one once."""
+    return dict.fromkeys(str(end.port) for end in ends if end is not None)
 
 
 _DIRECTIONS = {"inbound": "in", "outbound": "out", "unknown": "unknown"}
@@ -404,7 +413,7 @@ DNS: Kind[DnsQuery] = Kind(
         "dns": _dns_said,
         "type": lambda row: (row.qtype,),
         "host": lambda row: (row.qname, row.server.address),
-        "port": lambda row: (str(row.server.port),),
+        "port": lambda row: _ports(row.client, row.server),
     },
 )
 
@@ -462,7 +471,7 @@ CONNECTIONS: Kind[Connection] = Kind(
         "wait": lambda row: (row.waits_for,),
         "drop": lambda row: row.drops or (),
         "host": _connection_said,
-        "port": _near_and_far,
+        "port": lambda row: _ports(row.local, row.remote),
     },
 )
 
@@ -554,7 +563,7 @@ UDP: Kind[UdpFlow] = Kind(
     said={
         **_OWNERS,
         "host": lambda row: () if row.remote is None else (row.remote.name, row.remote.address),
-        "port": lambda row: () if row.remote is None else (str(row.remote.port),),
+        "port": lambda row: _ports(row.local, row.remote),
     },
     stacked=False,
 )
@@ -593,7 +602,7 @@ LISTENERS: Kind[Listener] = Kind(
     },
     said={
         "pid": lambda row: map(str, _listener_pids(row)),
-        "comm": _listener_comms,
+        "comm": lambda row: dict.fromkeys(_listener_comms(row)),
         "netns": _OWNERS["netns"],
         "host": lambda row: (row.address,),
         "port": lambda row: (str(row.port),),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import shtab
 from argparse_manpage.manpage import Manpage
@@ -16,7 +17,7 @@ from nettop import __version__
 from nettop.cli.options import FILTER_RULES
 from nettop.cli.parser import make_parser
 from nettop.errors import CannotRunError, RunError, UsageError
-from nettop.model.filter import FILTER_KEYS
+from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import SETTINGS
 from nettop.settings.kinds import Choice
 from nettop.view import keys
@@ -29,11 +30,22 @@ _CHANGED = "November 26, 2026"  # when the meaning of the manual last changed
 _WIDTH = 78  # of usage lines, whatever the terminal
 _CELL = 80  # characters of a table's cell at most
 _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
+_BASH_WITHOUT_SPACE = """
+
+# what ends in a colon goes on
+_nettop_complete() {
+  _shtab_nettop "$@"
+  if [[ ${COMPREPLY[0]-} == *: ]]; then compopt -o nospace 2>/dev/null; fi
+  return 0
+}
+complete -o bashdefault -F _nettop_complete nettop
+"""
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
     "On a table": keys.TABLE_KEYS,
     "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
+    "While searching": keys.SEARCH_KEYS,
     "While typing a path": keys.PATH_KEYS,
     "In the help": keys.HELP_KEYS,
     "Everywhere": keys.APP_KEYS,
@@ -58,7 +70,7 @@ _VARIABLES = {
 }
 _EXAMPLES = {
     "sudo nettop": "The live screen.",
-    "sudo nettop --netns web --filter 'dns:failed | -state:closed'": "Only the network namespace web; failed DNS "
+    "sudo nettop --netns web --filter 'dns:failed or state:open'": "Only the network namespace web; failed DNS "
     "queries and open connections.",
     "sudo nettop snapshot --for 10 -o now.json": "Ten seconds as one JSON document.",
     "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
@@ -112,6 +124,7 @@ def files() -> dict[str, str]:
     made = {"nettop.1": manual()}
     for shell, name in _COMPLETIONS.items():
         made[name] = shtab.complete(_parser(), shell)
+    made[_COMPLETIONS["bash"]] += _BASH_WITHOUT_SPACE
     return made
 
 
@@ -126,9 +139,25 @@ def _parser() -> argparse.ArgumentParser:
             declared = next((s for s in SETTINGS if s.option in action.option_strings), None)
             if action.type is Path:
                 action.complete = shtab.FILE
+            elif "--filter" in action.option_strings:
+                action.complete = _filter_completion()
             elif declared is not None and isinstance(declared.kind, Choice):
                 action.choices = declared.kind.words
     return parser
+
+
+def _filter_completion() -> dict[str, Any]:
+    """How a shell completes a word of the filter: with the keys, behind which a value follows without a space."""
+    words = " ".join((*(f"{key}:" for key in FILTER_KEYS), *FILTER_WORDS))
+    return {
+        "bash": "_nettop_filter_words",
+        "zsh": "_nettop_filter_words",
+        "fish": f"(printf '%s\\n' {words})",
+        "preamble": {
+            "bash": f'_nettop_filter_words() {{\n  compgen -W "{words}" -- "$1"\n}}',
+            "zsh": f"_nettop_filter_words() {{\n  compadd -S '' -- {words}\n}}",
+        },
+    }
 
 
 def manual() -> str:
@@ -164,7 +193,8 @@ def _keys() -> Iterator[str]:
 
 def _filter() -> Iterator[str]:
     yield from map(_roff, FILTER_RULES)
-    yield from _definitions((f"{key}:", f"{_capital(meaning)}.") for key, meaning in FILTER_KEYS.items())
+    explained = {**{f"{key}:": meaning for key, meaning in FILTER_KEYS.items()}, **FILTER_WORDS}
+    yield from _definitions((key, f"{_capital(meaning)}.") for key, meaning in explained.items())
 
 
 def _columns() -> Iterator[str]:

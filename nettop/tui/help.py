@@ -18,7 +18,7 @@ from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
-from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, SEARCH_KEYS, TABLE_KEYS, Key
 from nettop.view.panes import PANES
 
 _KEY_CELLS = 18
@@ -60,6 +60,7 @@ def help_text(keymap: Mapping[str, str]) -> Group:
         *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
         *_section("In a detail view", _key_lines(DETAIL_KEYS, keymap)),
         *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
+        *_section("While searching", _key_lines(SEARCH_KEYS, keymap)),
         *_section("Filter", _filter_lines()),
         *(
             part
@@ -91,7 +92,12 @@ def _key_lines(keys: tuple[Key, ...], keymap: Mapping[str, str]) -> Iterator[tup
 def _filter_lines() -> Iterator[tuple[str, str]]:
     for key, meaning in filter_language.FILTER_KEYS.items():
         yield f"{key}:", meaning
-    yield "word", "comm or host contains it; * and ? are wildcards"
-    yield "a b", "both"
-    yield "a | b", "either"
-    yield "-a", "not"
+    yield from filter_language.FILTER_WORDS.items()
+    yield "word", "comm or host contains it, or it is a state, an end, an answer; * and ? are wildcards"
+    yield "42", "a number: pid, port, or part of comm or host"
+    yield "a b", "both; also: a and b"
+    yield "a or b", "either, binding more weakly; also: a | b"
+    yield "not a", "also: !a, -a"
+    yield "(a or b) c", "parentheses first"
+    yield "pid:1,2", "one of several values"
+    yield ">1s  1s-5s", "comparing, and a range; times in us, ms, s, m, h, d, bytes in K, M, G"

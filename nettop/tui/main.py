@@ -9,21 +9,21 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, AnyRow
-from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
+from nettop.tui.filter_bar import FilterBar, Filtering
 from nettop.tui.footer import KeyLine
-from nettop.tui.prompts import FilterBar
+from nettop.tui.search import SearchBar, Searching
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
+from nettop.view.completion import Seen
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 
@@ -84,7 +84,7 @@ class Pane(Vertical):
         yield self.table
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Filtering, Searching):
     """Draws what show() is given. Keys change the state of the view, or ask the app."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAIN_KEYS)]
@@ -119,6 +119,7 @@ class MainScreen(Screen[None]):
             others = (pane for name, pane in self._panes.items() if name not in self._stacked)
             yield from (*(self._panes[name] for name in self._stacked), *others)
         yield FilterBar()
+        yield SearchBar()
         yield KeyLine()
         yield TooSmall()
 
@@ -132,19 +133,25 @@ class MainScreen(Screen[None]):
         """Draw from this snapshot, with the state of the view."""
         context = replace(context, names=self.state.names)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
-        titles = {}
+        titles, shown_rows = {}, {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
-            rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context.now)
+            rows = pane.selection.select(
+                candidates, self.state.filter, self.state.show_ended, context.now, start=snapshot.started_at
+            )
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
             if pane.display:
                 empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            titles[kind] = self._title(pane, len(rows), len(candidates), column)
+            shown_rows[kind] = len(rows)
+            total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
+            titles[kind] = self._title(pane, len(rows), total, column)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
+        seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
+        self.query_one(FilterBar).show(seen)
 
     def _title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> Title:
         descending = self.state.sorts[pane.kind.name][1]
@@ -153,7 +160,7 @@ class MainScreen(Screen[None]):
         number = list(self._panes).index(pane.kind.name) + 1
         return Title(
             f" {number} {pane.kind.title} ",
-            f"{shown}/{total} ",
+            f"{shown} of {total} " if shown < total else f"{total} ",
             f"· by {column.title} {'▾' if descending else '▴'}{note} ",
         )
 
@@ -216,36 +223,16 @@ class MainScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Textual's hook: while one types, a slash is a slash."""
-        return action != "edit_filter" or not self.query_one(FilterBar).has_class("-open")
+        return action not in ("edit_filter", "search") or not self.query("FilterBar.-open, SearchBar.-open")
 
-    def action_edit_filter(self) -> None:
-        """Open the filter bar."""
-        self.query_one(FilterBar).open(self.state.filter)
+    @property
+    def chosen(self) -> Filter:
+        """The filter that is in effect."""
+        return self.state.filter
 
-    def action_filter_pid(self) -> None:
-        """To the selected row's pid."""
-        row = self.selected
-        if row is not None and row.pid is not None:
-            self._changed(filter=Filter(f"pid:{row.pid}"))
-
-    def action_filter_comm(self) -> None:
-        """To the selected row's comm."""
-        row = self.selected
-        if row is not None and row.comm:
-            self._changed(filter=exactly("comm", row.comm))
-
-    def action_clear_filter(self) -> None:
-        """Everything again."""
-        self._changed(filter=Filter(""))
-
-    def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
-        """As one types."""
-        self._changed(filter=message.chosen)
-
-    def on_filter_bar_closed(self) -> None:
-        """Keys go to the pane again."""
-        self.set_focus(self.table)
-        self.query_one(FilterBar).close()
+    def choose(self, chosen: Filter) -> None:
+        """Put a filter into effect."""
+        self._changed(filter=chosen)
 
     def action_toggle_ended(self) -> None:
         """Connections that closed and processes that exited."""
@@ -273,12 +260,3 @@ class MainScreen(Screen[None]):
 
     def _sort(self, kind: str, sorted_by: tuple[str, bool]) -> None:
         self._changed(sorts={**self.state.sorts, kind: sorted_by})
-
-
-def exactly(key: str, value: str) -> Filter:
-    """The filter for just this value, whatever characters it has."""
-    # a bracket makes a wildcard of the filter language literal; what cannot be written there may be any character
-    literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
-    if len(value) > COMM_CHARACTERS:  # as no kernel has one, but a recording may; with a wildcard it is taken
-        literal = f"{literal}*"
-    return Filter(f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in literal)}"')

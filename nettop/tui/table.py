@@ -24,6 +24,7 @@ from nettop.tui.bindings import bindings
 from nettop.view.columns import GAP_CELLS, Column, Context, fit
 from nettop.view.keys import TABLE_KEYS
 from nettop.view.panes import PaneKind
+from nettop.view.search import find
 
 RECORDED_WITHOUT = "nothing here matched the filter of the recording"  # of a table without rows
 
@@ -135,6 +136,18 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     def shown_rows(self) -> Sequence[RowT]:
         """All rows, in their order."""
         return self._rows
+
+    @property
+    def cursor_index(self) -> int:
+        """The place of that row among all."""
+        return self._cursor
+
+    def find(self, text: str, start: int, step: int) -> int | None:
+        """The place of the next row that has this text in one of its columns, from `start` on."""
+        context = self._cell_context
+        if context is None:
+            return None
+        return find(self._rows, self.pane.columns, context, text, start=start, step=step)
 
     def visible_columns(self) -> list[Column[RowT]]:
         """The columns that fit."""

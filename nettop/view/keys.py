@@ -61,9 +61,13 @@ MAIN_KEYS = (
     Key("quit", "q", "app.quit", "Quit", "Quit nettop", footer=True),
     # with priority, so that what is typed right after it is text instead of keys
     Key("filter.edit", "slash", "edit_filter", "Filter", "Edit the filter", footer=True, shown_as="/", priority=True),
-    Key("filter.pid", "f", "filter_pid", "Pid", "Show only the pid of the selected row", footer=True),
-    Key("filter.comm", "c", "filter_comm", "Comm", "Show only the comm of the selected row", footer=True),
+    Key("filter.pid", "f", "filter_pid", "Pid", "Add the pid of the selected row to the filter", footer=True),
+    Key("filter.comm", "c", "filter_comm", "Comm", "Add the comm of the selected row to the filter", footer=True),
     Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
+    Key("filter.undo", "u", "undo_filter", "Undo", "Restore the filter before the last change"),
+    Key("search", "ctrl+f,f3", "search", "Search", "Find text in the rows of the pane", shown_as="^f F3"),
+    Key("search.next", "n", "search_next(1)", "Next hit", "Go to the next row with the text"),
+    Key("search.previous", "N", "search_next(-1)", "Previous hit", "Go to the previous row with the text"),
     Key("pause", "space", "app.pause", "Pause", "Pause or resume the view; collecting continues", footer=True),
     Key("pane.next", "tab", "next_pane(1)", "Next pane", "Go to the next pane"),
     Key("pane.previous", "shift+tab", "next_pane(-1)", "Previous pane", "Go to the previous pane"),
@@ -80,7 +84,7 @@ MAIN_KEYS = (
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
     Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
     Key("rows.ended", "h", "toggle_ended", "Ended", f"Show or hide {_LASTING} that have ended"),
-    Key("names", "n", "app.toggle_names", "Names", "Switch between remote names and addresses"),
+    Key("names", "a", "app.toggle_names", "Names", "Switch between remote names and addresses"),
     Key("pace.faster", "plus,equals_sign", "app.pace(1)", "Faster", "Shorter interval; faster replay", shown_as="+"),
     Key("pace.slower", "minus", "app.pace(-1)", "Slower", "Longer interval; slower replay", shown_as="-"),
 )
@@ -93,9 +97,17 @@ DETAIL_KEYS = (
 
 FILTER_KEYS = (
     Key("filter.keep", "enter", "keep", "Keep", "Keep the filter", footer=True),
-    Key("filter.abandon", "escape", "abandon", "Cancel", "Restore the previous filter", footer=True, shown_as="esc"),
     Key("filter.earlier", "up", "recall(-1)", "Earlier", "Recall an earlier filter", footer=True, shown_as="↑"),
     Key("filter.later", "down", "recall(1)", "Later", "Recall a later filter", footer=True, shown_as="↓"),
+    Key("filter.complete", "tab", "complete", "Complete", "Complete the word; again for the next choice", footer=True),
+    Key("filter.abandon", "escape", "abandon", "Cancel", "Restore the previous filter", footer=True, shown_as="esc"),
+)
+
+SEARCH_KEYS = (
+    Key("search.keep", "enter", "close(True)", "Keep", "Stay at the row that was found", footer=True),
+    Key("search.up", "up", "step(-1)", "Previous", "Go to the previous row with the text", footer=True, shown_as="↑"),
+    Key("search.down", "down,ctrl+f,f3", "step(1)", "Next", "Go to the next row with the text", True, "↓ ^f F3"),
+    Key("search.abandon", "escape", "close(False)", "Cancel", "Go back to the row before", footer=True, shown_as="esc"),
 )
 
 PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
@@ -114,13 +126,14 @@ _ALSO_IN_DETAIL = (
 )  # fmt: skip
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
 
-ALL_KEYS = (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *PATH_KEYS, *HELP_KEYS)
+ALL_KEYS = (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS, *HELP_KEYS)
 
 # Keys that are active together, so each may have only one action: on each screen, and in each input
 TOGETHER = (
     (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS),
     (*APP_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),
     (*APP_KEYS, *FILTER_KEYS),
+    (*APP_KEYS, *SEARCH_KEYS),
     (*APP_KEYS, *PATH_KEYS),
     (*APP_KEYS, *HELP_KEYS),
 )

@@ -16,13 +16,14 @@ from textual.widgets import Input
 
 from nettop.export.json import snapshot_json
 from nettop.model import rows
+from nettop.model.filter import Filter, exactly
 from nettop.model.kinds import CONNECTIONS
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.sources.recording import read_snapshot
 from nettop.tui.detail import MAX_FACT_CHARACTERS, DetailScreen, facts_text
-from nettop.tui.main import MainScreen, exactly
-from nettop.tui.prompts import FilterBar
+from nettop.tui.filter_bar import FilterBar
+from nettop.tui.main import MainScreen
 from nettop.tui.table import cell
 from nettop.view.columns import Context
 from nettop.view.facts import detail
@@ -103,7 +104,7 @@ def test_panes(size: tuple[int, int]) -> None:
             for _ in range(4):
                 await pilot.press("pagedown")
                 seen.look(pilot)
-            await pilot.press("s", "S", "n", "h")
+            await pilot.press("s", "S", "a", "h")
             seen.look(pilot)
 
     play(steps, FakeFeed(hostile_snapshot()), size)
@@ -154,7 +155,7 @@ def test_what_prints_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("evil", STRINGS, ids=HOSTILE)
 def test_filtering_by_a_hostile_name_finds_its_row(evil: str) -> None:
-    test = exactly("comm", evil).test(CONNECTIONS, builders.BASE)
+    test = Filter(exactly("comm", evil)).test(CONNECTIONS, builders.BASE)
     assert test is not None
     assert test(hostile_rows(1, evil)[1])
     assert not test(hostile_rows(1, "another")[1])
@@ -324,6 +325,6 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
 def test_a_filter_of_a_row_that_no_kernel_has() -> None:
     """A recording may hold a longer name than a kernel; the key c takes it."""
     name = "a-name-of-more-than-fifteen"
-    test = exactly("comm", name).test(CONNECTIONS, builders.BASE)
+    test = Filter(exactly("comm", name)).test(CONNECTIONS, builders.BASE)
     assert test is not None
     assert test(builders.connection(comm=name))

@@ -357,7 +357,7 @@ def test_it_sends_nothing(tmp_path: Path) -> None:
                 programs.resolve, host="known.example.test", port=ANSWER, connections=1, nameserver=ADDRESS
             ).end()
             terminal.until_said("known.example.test", "NOERROR", "normal")
-            terminal.press("n")  # addresses, not names
+            terminal.press("a")  # addresses, not names
             terminal.press("2\r")  # a detail
             terminal.until_said("owner is")
             terminal.press("\x1b")

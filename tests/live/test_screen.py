@@ -73,7 +73,7 @@ def test_a_session(lab: Namespace, tmp_path: Path) -> None:  # noqa: PLR0915 - o
         # by pid, of the row
         choose(terminal, "comm:beta")
         terminal.press("2f")
-        terminal.until_said(f"filter pid:{beta}", " 2 Connections 2/")
+        terminal.until_said(f"filter pid:{beta}", " 2 Connections 2 of ")
 
         # a pause keeps the view, and what comes is counted
         terminal.press(" ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nettop.model.filter import FILTER_KEYS
+from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.model.rows import Losses
 from nettop.view.keys import APP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.view.panes import losses
@@ -50,7 +50,10 @@ def test_readme_has_the_keys_of_the_main_screen() -> None:
 
 def test_the_filter_page_has_every_key() -> None:
     table = "\n".join(f"| `{key}:` | {meaning} |" for key, meaning in FILTER_KEYS.items())
-    assert f"| key | matches |\n| -- | -- |\n{table}\n\n" in (ROOT / "docs" / "filters.md").read_text()
+    words = "\n".join(f"| `{word}` | {meaning} |" for word, meaning in FILTER_WORDS.items())
+    page = (ROOT / "docs" / "filters.md").read_text()
+    assert f"| key | matches |\n| -- | -- |\n{table}\n\n" in page
+    assert f"| word | matches |\n| -- | -- |\n{words}\n\n" in page
 
 
 def test_the_status_bars_words_are_explained() -> None:

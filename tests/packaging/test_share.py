@@ -67,18 +67,23 @@ def test_bash_completes() -> None:
         completed nettop --theme nor
         completed nettop snapshot --pi
         completed nettop replay --part
+        completed nettop --filter clos
+        completed nettop snapshot --filter fai
     """
-    assert said("bash", "-euc", script).split() == ["snapshot", "nord", "--pid", "--partial"]
+    assert said("bash", "-euc", script).split() == [
+        "snapshot", "nord", "--pid", "--partial", "close-wait:", "failed",
+    ]  # fmt: skip
 
 
 def test_fish_completes(tmp_path: Path) -> None:
     own = {f"XDG_{kind}_HOME": str(tmp_path) for kind in ("CACHE", "CONFIG", "DATA", "STATE")}  # it writes there
     script = (
         f"source {SHARE}/nettop.fish; "
-        "for line in 'nettop sn' 'nettop --theme nor' 'nettop snapshot --pi'; complete -C $line; end"
+        "for line in 'nettop sn' 'nettop --theme nor' 'nettop snapshot --pi' 'nettop --filter clos'; "
+        "complete -C $line; end"
     )
     assert [line.split("\t")[0] for line in said("fish", "--no-config", "-c", script, **own).splitlines()] == [
-        "snapshot", "nord", "--pid",
+        "snapshot", "nord", "--pid", "close-wait:",
     ]  # fmt: skip
 
 

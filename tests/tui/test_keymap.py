@@ -26,7 +26,7 @@ def test_one_key_with_two_meanings_is_refused(name: str, key: str, both: str) ->
 
 
 def test_two_keys_may_be_swapped() -> None:
-    refuse_clashes({"names": "h", "rows.ended": "n"})
+    refuse_clashes({"names": "h", "rows.ended": "a"})
 
 
 def test_the_keys_as_declared_do_not_clash() -> None:

@@ -11,15 +11,17 @@ import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from nettop.model.kinds import KINDS
 from nettop.tui.app import NettopApp
 from nettop.tui.detail import DetailScreen
+from nettop.tui.filter_bar import FilterBar
 from nettop.tui.footer import KeyLine
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
-from nettop.tui.prompts import FilterBar, PathPrompt
+from nettop.tui.prompts import PathPrompt
+from nettop.tui.search import SearchBar
 from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import Look
 from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app, until
@@ -162,7 +164,7 @@ async def _pid(pilot: Pilot[None], key: str) -> None:
 @case("filter.comm")
 async def _comm(pilot: Pilot[None], key: str) -> None:
     await pilot.press("down", key)
-    assert main(pilot).state.filter.text == 'comm:"バックアップ"'
+    assert main(pilot).state.filter.text == "comm:バックアップ"
     assert ids(pilot) == [8]
 
 
@@ -196,6 +198,8 @@ async def _earlier(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key, key)
     assert typed(pilot) == "pid:900"
     assert ids(pilot, "processes") == [900]
+    await pilot.press("escape", "f", "escape", "slash", key)  # what f has chosen is there too
+    assert typed(pilot) == "pid:4242"
 
 
 @case("filter.later")
@@ -205,6 +209,72 @@ async def _later(pilot: Pilot[None], key: str) -> None:
     assert typed(pilot) == "pid:61"  # what was being typed comes back
     await pilot.press(key)
     assert typed(pilot) == "pid:61"
+
+
+@case("filter.complete")
+async def _complete(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("slash", *"state:")
+    await pilot.pause()
+    assert "open 5  closed 5  established 4  syn-sent 1" in text(pilot)
+    await pilot.press(key)
+    assert typed(pilot) == "state:open"
+    await pilot.press(key, key)
+    assert typed(pilot) == "state:established"
+    assert len(ids(pilot)) == 4
+    assert main(pilot).active == "connections"
+
+
+@case("filter.undo")
+async def _undo(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("f", "c", "escape", key)
+    assert main(pilot).state.filter.text == "pid:4242 comm:curl"
+    await pilot.press(key)
+    assert main(pilot).state.filter.text == "pid:4242"
+    await pilot.press(key, key)
+    assert main(pilot).state.filter.text == ""
+
+
+def said(pilot: Pilot[None]) -> str:
+    """By the search bar."""
+    return str(main(pilot).query_one("#search-message", Static).visual)
+
+
+@case("search")
+async def _search(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key, *"nginx")
+    await pilot.pause()
+    assert row_id(pilot) == 6
+    assert said(pilot) == "row 4 of 10"
+    await pilot.press("slash", "f4", "x")  # text while one types
+    await pilot.pause()
+    assert said(pilot) == "Nothing in the connections pane has 'nginx/x'."
+    assert row_id(pilot) == 10
+
+
+@case("search.keep")
+async def _keep_found(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("ctrl+f", *"NGINX", key)
+    assert row_id(pilot) == 6
+    assert table(pilot).has_focus
+    assert not main(pilot).query_one(SearchBar).has_class("-open")
+
+
+@case("search.abandon")
+async def _abandon_search(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("down", "ctrl+f", *"nginx", key)
+    assert row_id(pilot) == 8
+    assert table(pilot).has_focus
+    assert main(pilot).state.filter.text == ""
+
+
+@case("search.down", "search.up", "search.next", "search.previous")
+async def _next_hit(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("ctrl+f", *"nginx", *(["enter"] if key in "nN" else []))
+    assert row_id(pilot) == 6
+    await pilot.press(key)
+    assert row_id(pilot) == 5
+    await pilot.press(key)
+    assert row_id(pilot) == 6  # round and round
 
 
 @case("pause")
@@ -418,7 +488,7 @@ def test_a_remapped_key_works_and_the_old_one_is_dead() -> None:
         assert main(pilot).state == main(pilot).state.__class__(
             main(pilot).state.filter, names=False, sorts=main(pilot).state.sorts
         )
-        await pilot.press("n")
+        await pilot.press("a")
         assert not main(pilot).state.show_ended
         await pilot.press("f1")
         assert isinstance(pilot.app.screen, HelpScreen)
@@ -428,7 +498,7 @@ def test_a_remapped_key_works_and_the_old_one_is_dead() -> None:
 
     play(
         steps, FakeFeed(busy()), (120, 60),
-        look=Look(keymap={"pause": "p", "names": "h", "rows.ended": "n", "help": "f1, f2"}),
+        look=Look(keymap={"pause": "p", "names": "h", "rows.ended": "a", "help": "f1, f2"}),
     )  # fmt: skip
 
 
@@ -450,8 +520,11 @@ def test_the_footer_shows_the_keys_of_where_one_is() -> None:
         await pilot.pause()
         await pilot.pause()
         footer = lines(pilot)[-1]
-        assert "/ Filter" not in footer
-        assert "esc Cancel" in footer
+        assert footer == "⏎ Keep ↑ Earlier ↓ Later tab Complete esc Cancel"
+        await pilot.press("escape", "ctrl+f")
+        await pilot.pause()
+        await pilot.pause()
+        assert lines(pilot)[-1] == "⏎ Keep ↑ Previous ↓ ^f F3 Next esc Cancel"
         await pilot.press("escape", "enter")
         await pilot.pause()
         await pilot.pause()
@@ -471,7 +544,7 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
         assert isinstance(screen, DetailScreen)
         await pilot.press("space")
         assert the_app(pilot)._paused is not None
-        await pilot.press("n", "plus", "minus")
+        await pilot.press("a", "plus", "minus")
         assert not main(pilot).state.names
         assert feed.told == [("hold", True), ("adjust", 1), ("adjust", -1)]
         await pilot.press("s")
@@ -524,7 +597,26 @@ def test_copying_goes_to_the_terminal_in_base64_only(monkeypatch: pytest.MonkeyP
 
 def test_keys_that_need_a_row_do_no_harm_without_one() -> None:
     async def steps(pilot: Pilot[None]) -> None:
-        await pilot.press("down", "up", "G", "g", "pagedown", "pageup", "enter", "f", "c", "y", "s", "S", "h", "n", "z")
+        await pilot.press(
+            "down",
+            "up",
+            "G",
+            "g",
+            "pagedown",
+            "pageup",
+            "enter",
+            "f",
+            "c",
+            "y",
+            "s",
+            "S",
+            "h",
+            "n",
+            "escape",
+            "a",
+            "u",
+            "z",
+        )
         assert isinstance(pilot.app.screen, MainScreen)
         assert notices(pilot) == ["There is no row to copy."]
         await show(pilot, busy())

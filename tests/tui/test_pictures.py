@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
-from nettop.tui.prompts import FilterBar
+from nettop.tui.filter_bar import FilterBar
 from tests.tui.scene import LOSSES, FakeFeed, busy, query, snapshot, the_app, until
 
 SIZES = [(80, 24), (120, 40), (200, 50)]

@@ -11,12 +11,12 @@ from textual import events
 from textual.pilot import Pilot
 
 from nettop.model import rows
-from nettop.model.filter import Filter
+from nettop.model.filter import Filter, understood
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import export_name, write_snapshot
 from nettop.tui.detail import DetailScreen
+from nettop.tui.filter_bar import FilterBar
 from nettop.tui.main import MainScreen
-from nettop.tui.prompts import FilterBar
 from nettop.tui.table import RowTable
 from tests import builders
 from tests.live.lab import check_snapshot
@@ -83,7 +83,7 @@ class TestCursor:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("down", "down", "down")
             assert cursor(pilot) == 6
-            for key in ("s", "s", "S", "n", "h", "z", "z", "h"):
+            for key in ("s", "s", "S", "a", "h", "z", "z", "h"):
                 await pilot.press(key)
                 assert cursor(pilot) == 6
             await pilot.press("f")
@@ -209,8 +209,15 @@ class TestFilterBar:
             await pilot.press("f", "slash")
             await write(pilot, "comm:nginx")
             assert ids(pilot) == [6, 5]
-            await write(pilot, "comm:nginx pid:")  # not understood: the last one that was stays
+            await write(pilot, "comm:nginx pid:")  # what is understood of it
             assert ids(pilot) == [6, 5]
+            assert "Until then: 2 of 10 connections by comm:nginx." in text(pilot)
+            await write(pilot, "comm:ngin pid:x")
+            assert ids(pilot) == []
+            assert "Until then: 0 of 10 connections by comm:ngin." in text(pilot).replace("\n", " ")
+            await write(pilot, "pid:x")  # not as it was when it was "pid:" or "pi"
+            assert len(ids(pilot)) == 10
+            assert "Until then: all 10 connections." in text(pilot)
             await pilot.press("enter")  # which does not close it
             assert the_app(pilot)._main.query_one(FilterBar).has_class("-open")
             await pilot.press("escape")
@@ -224,7 +231,7 @@ class TestFilterBar:
         [
             ("pidd:4", "^^^^", "There is no filter key 'pidd'."),
             ("comm:curl pid:x", "              ^", "A pid is a whole number"),
-            ("comm:curl  |", "           ^", "There is nothing after the last '|'."),
+            ("comm:curl  | | x", "             ^", "There is nothing before this '|'."),
             ("日本 port:xy", "          ^^", "A port is a whole number"),
         ],
     )
@@ -262,10 +269,10 @@ class TestFilterBar:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("slash")
             await write(pilot, "dns:failed")
-            assert "dns:failed is left out for processes; dns:failed is left out for connections" in text(pilot)
+            assert "10 of 10 connections · dns:failed chooses DNS only · enter keeps it" in text(pilot)
             await pilot.press("enter")
             await pilot.pause()
-            assert "2 Connections 10/10 · by OPENED ▾ · left out here: dns:failed" in text(pilot)
+            assert "2 Connections 10 · by OPENED ▾ · left out here: dns:failed" in text(pilot)
 
         play(steps, FakeFeed(busy()))
 
@@ -281,16 +288,76 @@ class TestFilterBar:
 
         play(steps, FakeFeed(busy()))
 
-    def test_the_history_keeps_its_bounds_and_no_repetition(self) -> None:
+    @pytest.mark.parametrize("size", [(60, 24), (80, 24), (120, 40)])
+    def test_what_is_wrong_is_never_cut(self, size: tuple[int, int]) -> None:
         async def steps(pilot: Pilot[None]) -> None:
-            bar = the_app(pilot)._main.query_one(FilterBar)
-            for number in (1, 2, 2, *range(3, 120)):
-                bar._keep(type(bar._before)(f"pid:{number}"))
-            assert len(bar._history) == 100
-            assert bar._history[-1] == "pid:119"
+            await pilot.press("slash")
+            for expression in ("comm:curl dirr:in", "end:bad", "dns:nope", "zzzzz:1", "host:10.77", "rtt:100ms or x"):
+                await write(pilot, expression)
+                said = " ".join(line.strip() for line in lines(pilot)[-6:-1])
+                error = understood(expression)[1]
+                assert error is not None
+                assert f"{error.message} {error.remedy} Until then: " in said
+                assert said.rstrip().endswith(".")
+
+        play(steps, FakeFeed(busy()), size)
+
+    def test_the_choices_follow_what_is_typed_and_what_happens(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash", *"state:cl")
             await pilot.pause()
+            assert lines(pilot)[-4] == "closed 5  close-wait 0  closing 0"
+            await show(pilot, snapshot(connections=[connection(1, "curl", None, state="close-wait")]))
+            assert lines(pilot)[-4] == "close-wait 1  closed 0  closing 0"
+            await pilot.press("tab", "enter")
+            assert the_app(pilot)._main.state.filter.text == "state:close-wait"
+
+        play(steps, FakeFeed(busy()), (80, 24))
+
+    def test_the_choices_are_there_before_one_types(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            await pilot.pause()
+            assert lines(pilot)[-4].startswith("pid:  comm:  port:  host:")
+            assert lines(pilot)[-3] == "all 10 connections · enter keeps it"
 
         play(steps, FakeFeed(busy()))
+
+    def test_one_types_on_behind_the_old_filter(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash", *"closed", "enter")
+            assert the_app(pilot)._main.state.filter.text == "comm:curl closed"
+            await pilot.press("slash", "enter")
+            assert the_app(pilot)._main.state.filter.text == "comm:curl closed"
+
+        play(steps, FakeFeed(busy()), chosen="comm:curl")
+
+    def test_keys_add_to_what_has_alternatives(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("f", "f")
+            assert the_app(pilot)._main.state.filter.text == "(comm:nginx or comm:curl) pid:4242"
+            await pilot.press("u")
+            assert the_app(pilot)._main.state.filter.text == "comm:nginx or comm:curl"
+            await pilot.press("u", "u")
+            assert the_app(pilot)._main.state.filter.text == "comm:nginx or comm:curl"
+
+        play(steps, FakeFeed(busy()), chosen="comm:nginx or comm:curl")
+
+    def test_what_finds_nothing_is_named(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            await pilot.press("slash")
+            await write(pilot, "comm:curl state:last_ack")
+            assert "none of 10 connections has state:last_ack" in text(pilot)
+            assert "2 Connections 0 of 10 " in text(pilot)
+
+        play(steps, FakeFeed(busy()))
+
+    def test_the_title_counts_what_a_recording_left_out(self) -> None:
+        async def steps(pilot: Pilot[None]) -> None:
+            assert "2 Connections 3 of 10 " in text(pilot)
+            assert "3 Processes 1 of 6 " in text(pilot)
+
+        play(steps, FakeFeed(Filter("comm:curl").apply(busy())), mode="SNAPSHOT")
 
     def test_a_filter_from_the_command_line(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
@@ -504,7 +571,7 @@ class TestSize:
 
     def test_the_smallest_screen_shows_one_pane(self) -> None:
         async def steps(pilot: Pilot[None]) -> None:
-            assert "2 Connections 10/10 " in text(pilot)
+            assert "2 Connections 10 " in text(pilot)
             assert [line for line in lines(pilot) if "reset-by-peer" in line]
             assert " 1 DNS  2 Connections" in text(pilot)  # the counts of the others give way
             assert "3 Processes" in text(pilot)
@@ -537,7 +604,7 @@ def test_what_is_new_is_drawn_when_another_thread_says_so() -> None:
         feed.start(the_app(pilot).feed_changed)
         feed.latest = only([1, 2, 3])
         await asyncio.to_thread(feed.changed)
-        await until(pilot, lambda: "3/3" in text(pilot))
+        await until(pilot, lambda: "2 Connections 3 " in text(pilot))
 
     play(steps, feed)
 

@@ -554,9 +554,9 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
-        "pid", "comm", "user", "netns", "port", "host", "listen", "dir", "state", "close-wait", "end", "drop", "dns",
-        "type", "latency", "wait", "answer", "rtt", "connect", "age", "since", "between", "rtx", "rate", "bytes",
-        "scope",
+        "pid", "comm", "user", "port", "host", "listen", "dir", "state", "age", "end", "close-wait", "wait", "answer",
+        "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "latency", "since", "between", "drop", "scope",
+        "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

@@ -24,9 +24,9 @@ from msgspec.structs import replace
 
 from nettop.model.amounts import Moment, Test
 from nettop.model.filter import values
-from nettop.model.filter.grammar import All, Either, Node, Not, Term, parse
+from nettop.model.filter.grammar import All, Either, Node, Not, Term, items, parse
 from nettop.model.filter.grammar import FilterError as FilterError
-from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, meant_key
+from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY, meant_key
 from nettop.model.filter.values import WrongValueError
 from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind
 from nettop.model.rows import COMM_CHARACTERS
@@ -172,11 +172,16 @@ def left_out(text: str | None) -> dict[str, tuple[str, ...]]:
 
 def exactly(key: str, value: str) -> str:
     """The term for just this value, whatever characters it has."""
+    if _PLAIN.fullmatch(value) and not (key == "comm" and len(value) > COMM_CHARACTERS):
+        return f"{key}:{value}"
     # a bracket makes a wildcard of the filter language literal; what cannot be written there may be any character
     literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
     if key == "comm" and len(value) > COMM_CHARACTERS:  # as no kernel has one, but a recording may
         literal = f"{literal}*"
     return f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in literal)}"'
+
+
+_PLAIN = re.compile(r"[\w.:/@%+-]+")  # what needs no quotes
 
 
 # Trees and tests
@@ -223,13 +228,10 @@ def _negated(test: Test) -> Test:
 
 # Terms
 
-_KEY = re.compile(r"(?P<key>[A-Za-z][A-Za-z-]*)(?P<sign>!=|==?|:|(?=[<>]))")
-_ITEM = re.compile(r'(?:"[^"]*"|\[[^\]]*\]|[^,])*')
-
 
 def _leaf(text: str, term: Term) -> _Leaf:
     written, word = text[term.begins : term.end], text[term.start : term.end]
-    found = _KEY.match(word)
+    found = WRITTEN_KEY.match(word)
     key = "" if found is None else found["key"].lower()
     if found is None or (key not in KEYS and key not in FLAGS and not _looks_like_key(key)):
         return _Leaf(written, BARE, _bare(text, term)) if word.lower() not in FLAGS else _flag(written, word.lower())
@@ -277,7 +279,7 @@ def _keyed(text: str, term: Term, key: str, at: int) -> _Tests:
             unfinished=True,
         )
     alternatives = []
-    for start, end in _items(text, at, term.end):
+    for start, end in items(text, at, term.end):
         value = text[start:end].replace('"', "")
         if not value:
             raise FilterError(
@@ -290,17 +292,6 @@ def _keyed(text: str, term: Term, key: str, at: int) -> _Tests:
             remedy = error.remedy or f"Write for example {key}:{known.example}."
             raise FilterError(str(error), remedy, text, (start, end), word=word) from None
     return _any_of(alternatives)
-
-
-def _items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where the values of a list stand."""
-    while True:
-        found = _ITEM.match(text, start, end)
-        ends = start if found is None else found.end()
-        yield start, ends
-        if ends >= end:
-            return
-        start = ends + 1
 
 
 def _tests(key: str, value: Any) -> _Tests:

@@ -82,7 +82,9 @@ class Either(NamedTuple):
 Node = Term | Not | All | Either
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A word or a sign, and where it stands."""
+
     kind: str  # or, and, not, minus, open, close, word, end
     start: int
     end: int
@@ -108,28 +110,41 @@ def parse(text: str) -> Node | None:
     return _Parser(text).whole()
 
 
-def words(text: str) -> Iterator[tuple[int, int]]:
-    """Where the terms of a text stand that need not be complete."""
+_ITEM = re.compile(r'(?:"[^"]*"?|\[[^\]]*\]|[^,])*')
+
+
+def items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the values of a list stand."""
+    while True:
+        found = _ITEM.match(text, start, end)
+        ends = start if found is None else found.end()
+        yield start, ends
+        if ends >= end:
+            return
+        start = ends + 1
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The words and signs of a text, of which the last one may lack its quotation mark."""
     closed = text if text.count('"') % 2 == 0 else f'{text}"'
     for token in _tokens(closed):
-        if token.kind == "word":
-            yield token.start, min(token.end, len(text))
+        yield token._replace(end=min(token.end, len(text)))
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def _tokens(text: str) -> Iterator[Token]:
     at = 0
     while (found := _TOKEN.match(text, at)) is not None:
         kind = str(found.lastgroup)
         start, at = found.span(kind)
         if kind == "word":
             kind = _WORDS.get(text[start:at].lower(), kind)
-        yield _Token(kind, start, at)
+        yield Token(kind, start, at)
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = [*_tokens(text), _Token("end", len(text), len(text))]
+        self._tokens = [*_tokens(text), Token("end", len(text), len(text))]
         self._at = 0
         self._depth = 0
 
@@ -142,17 +157,17 @@ class _Parser:
         return node
 
     @property
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         return self._tokens[self._at]
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         self._at += 1
         return self._tokens[self._at - 1]
 
-    def _said(self, token: _Token) -> str:
+    def _said(self, token: Token) -> str:
         return self._text[token.start : token.end]
 
-    def _error(self, token: _Token, message: str, remedy: str, unfinished: bool = False) -> FilterError:
+    def _error(self, token: Token, message: str, remedy: str, unfinished: bool = False) -> FilterError:
         return FilterError(message, remedy, self._text, (token.start, token.end), unfinished=unfinished)
 
     def _alternatives(self) -> Node:
@@ -178,7 +193,7 @@ class _Parser:
             nodes.append(self._negation())
         return nodes[0] if len(nodes) == 1 else All(tuple(nodes))
 
-    def _nothing_after(self, token: _Token, remedy: str) -> FilterError:
+    def _nothing_after(self, token: Token, remedy: str) -> FilterError:
         said = self._said(token)
         last = "the last" if said == "|" else "this"
         return self._error(

@@ -58,6 +58,10 @@ def _type(value: str) -> TextTest:
     return values.text_test(value)
 
 
+WRITTEN_KEY = re.compile(r"(?P<key>[A-Za-z][A-Za-z-]*)(?P<sign>!=|==?|:|(?=[<>]))")
+"""How a term with a key begins."""
+
+
 class FilterKey(NamedTuple):
     """One key: from one value to what the tests of the kinds take (raises WrongValueError), and what it is for.
 
@@ -79,7 +83,6 @@ KEYS: dict[str, FilterKey] = {
     "pid": FilterKey(values.pid, "42", "process id"),
     "comm": FilterKey(values.comm, "nginx", "process name"),
     "user": FilterKey(values.user, "www-data", "user name or uid of a process"),
-    "netns": FilterKey(values.netns, "4026531840", "inode number of the network namespace"),
     "port": FilterKey(values.port, "443", "port of either end, or a range: port:8000-8099"),
     "host": FilterKey(values.host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "listen": FilterKey(
@@ -87,21 +90,17 @@ KEYS: dict[str, FilterKey] = {
     ),
     "dir": FilterKey(DIRECTION, "in", "who opened a connection: in (the far end), out, unknown", DIRECTION.words),
     "state": FilterKey(STATE, "established", "TCP state, or open for all but closed", STATE.words),
+    "age": FilterKey(
+        values.time, ">10m", "how long a connection, process or listening socket lasted, or has by now",
+        (">10s", ">1m", ">10m", ">1h"),
+    ),
+    "end": FilterKey(END, "refused", "how a connection ended", END.words),
     "close-wait": FilterKey(
         values.time,
         ">60s",
         "how long a connection was in CLOSE_WAIT, or has been there: close-wait:>60s",
         (">10s", ">60s", ">10m"),
     ),
-    "end": FilterKey(END, "refused", "how a connection ended", END.words),
-    "drop": FilterKey(
-        values.text_test, "netfilter_drop", "reason for which the kernel dropped packets; drop:* for any", ("*",)
-    ),
-    "dns": FilterKey(
-        _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
-    ),
-    "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
-    "latency": FilterKey(values.time, ">100ms", "time from a DNS query to its answer", _TIMES),
     "wait": FilterKey(
         _wait, ">10s", "whom an open connection waits for (local, remote, ...), or how long: wait:>10s",
         (*WAITS_FOR.words, ">1s", ">10s", ">1m"),
@@ -109,22 +108,27 @@ KEYS: dict[str, FilterKey] = {
     "answer": FilterKey(values.time, ">100ms", "mean time to an answer on a connection", _TIMES),
     "rtt": FilterKey(values.time, ">100ms", "round-trip time of a connection or host", _TIMES),
     "connect": FilterKey(values.time, ">50ms", "time that a connection took to be established", _TIMES),
-    "age": FilterKey(
-        values.time, ">10m", "how long a connection, process or listening socket lasted, or has by now",
-        (">10s", ">1m", ">10m", ">1h"),
+    "rtx": FilterKey(values.count, ">0", "number of segments sent again", (">0", ">10", ">100")),
+    "rate": FilterKey(values.size, ">1M", "bytes per second, both ways together", _SIZES),
+    "bytes": FilterKey(values.size, ">1M", "bytes sent and received", _SIZES),
+    "dns": FilterKey(
+        _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
     ),
+    "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
+    "latency": FilterKey(values.time, ">100ms", "time from a DNS query to its answer", _TIMES),
     "since": FilterKey(
         values.since, "2m", "what began or ended in the last 2 minutes, or since 14:03", ("10s", "1m", "10m")
     ),
     "between": FilterKey(
         values.between, "14:00-14:05", "what began or ended between two times, or 5m-2m ago", asks="since"
     ),
-    "rtx": FilterKey(values.count, ">0", "number of segments sent again", (">0", ">10", ">100")),
-    "rate": FilterKey(values.size, ">1M", "bytes per second, both ways together", _SIZES),
-    "bytes": FilterKey(values.size, ">1M", "bytes sent and received", _SIZES),
+    "drop": FilterKey(
+        values.text_test, "netfilter_drop", "reason for which the kernel dropped packets; drop:* for any"
+    ),
     "scope": FilterKey(
         SCOPE, "public", "how far away a host is: loopback, host, link, private, public", SCOPE.words
     ),
+    "netns": FilterKey(values.netns, "4026531840", "inode number of the network namespace"),
 }  # fmt: skip
 
 FLAGS: dict[str, str] = {
