@@ -24,7 +24,7 @@ from nettop.export.file import OutputFile
 from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
-from nettop.text import printable_head
+from nettop.text import printable_head, printable_text
 from nettop.tui import size
 from nettop.tui.bindings import bindings
 from nettop.tui.detail import DetailScreen
@@ -178,6 +178,9 @@ class NettopApp(App[None], inherit_bindings=False):
 
     def get_key_display(self, binding: Binding) -> str:
         """Textual's hook: a sign, or the name of the key on a terminal that does not have the sign."""
+        name = printable_text(binding.key)
+        if name != binding.key:  # no key has such a name; Textual fails to look some of them up
+            return name
         sign = super().get_key_display(binding)
         return sign if shows(sign) else binding.key
 
