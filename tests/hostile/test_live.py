@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ NAMES = [  # of at most TASK_COMM_LEN - 1 bytes
 ]  # fmt: skip
 ARGUMENTS = [text.encode("utf-8", "surrogatepass") for text in HOSTILE.values() if len(text) < 200 and "\0" not in text]
 ARGUMENTS += [b"\xff\xfe\x80", b"x" * 20_000]
+TITLES = ("LATENCY", "REMOTE", "TRAFFIC")  # each of one of the panes
 CGROUP = "\x1b[2J[foo]\u202ex\u200b".encode() + b"\xff.service"
 
 
@@ -53,6 +55,10 @@ def cgroup() -> Iterator[Path]:
     made.rmdir()
 
 
+def shows_only(title: str, terminal: Terminal) -> bool:
+    return [each for each in TITLES if each in terminal.text] == [title]
+
+
 def test_impostors(lab: Namespace, cgroup: Path, tmp_path: Path) -> None:
     with Terminal([*NETTOP, "--netns", lab.name, "--interval", "1"], 120, 40, cwd=tmp_path) as terminal:
         terminal.until_said("LIVE", "Connections")
@@ -62,8 +68,9 @@ def test_impostors(lab: Namespace, cgroup: Path, tmp_path: Path) -> None:
         dressed.say("go")
         pids = [*liars.hear(), dressed.hear()]
         terminal.until_said(f"1 DNS {len(pids)}/{len(pids)}")
-        for pane, fact in (("1", "question  "), ("2", "remote  "), ("3", "TCP  ")):
+        for pane, title, fact in zip("123", TITLES, ("question  ", "remote  ", "TCP  "), strict=True):
             terminal.press(f"{pane}zg")
+            terminal.until(partial(shows_only, title, terminal), "the zoom")  # or a key is for the pane of before
             for _ in range(2):
                 terminal.press("\r")
                 terminal.until_said(fact)
