@@ -42,6 +42,14 @@
 #define UNSENT_NO_ROUTE_OR_DENIED 3 /* before Linux 6.1 the kernel does not say */
 #define UNSENT_NO_PORT 4            /* every port that it might have used is taken */
 
+/*
+ * Of the name of a cgroup that is watched what is compared: runtimes write 64 digits and two words, units are mostly short. A
+ * longer one counts as equal to another that begins like it.
+ */
+#define CGROUP_NAME_BYTES 128
+#define IN_UNIT 1
+#define IN_CONTAINER 2
+
 /* A process: group leader's name and start, so that threads of any name belong to it and a reused pid does not. */
 struct process_id {
 	__u64 start_boot_ns; /* task_struct.start_boottime of the group leader, CLOCK_BOOTTIME */
@@ -209,17 +217,23 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 #define PROCESS_EXEC 1
 #define PROCESS_EXIT 2
 #define PROCESS_EXEC_CUT 3 /* PROCESS_EXEC of which argv is longer than what is copied */
+#define CGROUP_MADE 4      /* no process: one of the two ids below is not 0, and its path stands for the arguments */
 
-/* A program was executed, or the last thread of a process has gone. arguments_bytes of argv follow the head. */
+/*
+ * A program was executed, or the last thread of a process has gone. arguments_bytes of argv follow the head. The cgroups are
+ * those that the process is in, by their ids, which are also the inode numbers of their directories.
+ */
 struct process_event {
 	__u64 time_ns;
 	struct process_id owner;
+	__u64 cgroup;    /* in cgroup2 */
+	__u64 cgroup_v1; /* in the hierarchy that has the controller pids: means something only where that is one of cgroup v1 */
 	__u32 kind;
 	__u32 arguments_bytes; /* copied; NUL after each argument */
 	char arguments[EXEC_ARGUMENT_BYTES];
 };
-_Static_assert(sizeof(struct process_event) == 560, "process_event");
-#define PROCESS_EVENT_HEAD_BYTES 48
+_Static_assert(sizeof(struct process_event) == 576, "process_event");
+#define PROCESS_EVENT_HEAD_BYTES 64
 
 /* Key and value of the map `unlisted`: sockets whose ends were counted by process instead of being listed one by one. */
 struct unlisted_key {
@@ -341,7 +355,9 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define END_INTERVAL_NS 3   /* the same of ends of connections, and of UDP sockets */
 #define LISTED_AT_ONCE 4    /* so many more may come at a time before the interval counts */
 #define SCAN 5              /* number of the scan of open files that is being made, or was last */
-#define CONTROLS 6
+#define PIDS_HIERARCHY 6    /* id of the cgroup v1 hierarchy that has the controller pids; 0: there is none */
+#define SCOPE_CGROUPS 7     /* what of IN_UNIT and IN_CONTAINER a process in scope must be */
+#define CONTROLS 8
 
 #define PASS_CHANGED 1 /* reports the sockets that changed since the last pass */
 #define PASS_ALL 2     /* reports every socket, because events were lost and nettop must find out which are gone */

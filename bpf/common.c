@@ -78,6 +78,8 @@ static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_F
 
 BPF_HASH(sockets, u64, struct socket_entry, 1); /* how many it holds is said when it is loaded */
 BPF_ARRAY(losses, u64, LOSS_COUNTERS);
+/* Written by nettop: see the indices in abi.h. */
+BPF_ARRAY(controls, u64, CONTROLS);
 BPF_PERF_OUTPUT(tcp_events);
 BPF_PERF_OUTPUT(udp_events);
 BPF_PERF_OUTPUT(dns_events);
@@ -94,6 +96,27 @@ struct comm_key {
 	char comm[COMM_BYTES];
 };
 BPF_HASH(scope_comm, struct comm_key, u8, SCOPE_ENTRIES);
+#endif
+#ifdef SCOPE_CGROUP
+struct cgroup_key {
+	u64 id;
+	u64 v1; /* 0: of cgroup2; 1: of the hierarchy of cgroup v1 that has the controller pids */
+};
+struct cgroup_name {
+	char name[CGROUP_NAME_BYTES];
+};
+BPF_HASH(scope_cgroup_name, struct cgroup_name, u8, SCOPE_CGROUP_NAMES);
+/*
+ * Both maps say what for: IN_UNIT, IN_CONTAINER or both.
+ * The cgroups of these names, and all below them: nettop enters those that are there when it starts, and cgroup_made() what
+ * comes later. Nothing says here that one is gone, so the one that was looked up longest ago gives way.
+ */
+BPF_TABLE("lru_hash", struct cgroup_key, u8, scope_cgroup, 16384);
+/* The processes that were seen in them, with their start_boot_ns: a socket may outlive the process that owned it. */
+BPF_TABLE("lru_hash", u32, u64, scope_member, 65536);
+#endif
+#if defined(SCOPE_PID) || defined(SCOPE_COMM) || defined(SCOPE_CGROUP)
+#define SCOPE_BY_PROCESS
 #endif
 
 /* Where the parts of a packet begin. */
@@ -136,6 +159,74 @@ static __always_inline void count_loss(int which, u64 amount)
 		__sync_fetch_and_add(counter, amount);
 }
 
+static __always_inline u64 control(int which)
+{
+	u64 *value = controls.lookup(&which);
+
+	return value ? *value : 0;
+}
+
+static __always_inline u64 cgroup_id(void *cgroup)
+{
+	void *node = 0;
+	u64 id = 0;
+
+	READ(node, cgroup, OFFSET_cgroup_kn);
+	READ(id, node, OFFSET_kernfs_node_id);
+	return id;
+}
+
+/* In cgroup2, whether it is mounted or not. */
+static __always_inline u64 cgroup_of(void *task)
+{
+	void *set = 0, *cgroup = 0;
+
+	READ(set, task, OFFSET_task_struct_cgroups);
+	READ(cgroup, set, OFFSET_css_set_dfl_cgrp);
+	return cgroup_id(cgroup);
+}
+
+/* Where the controller pids is, which every container's runtime and systemd use. */
+static __always_inline u64 cgroup_v1_of(void *task)
+{
+#ifdef NUMBER_pids_cgrp_id /* CONFIG_CGROUP_PIDS */
+	void *set = 0, *state = 0, *cgroup = 0;
+
+	READ(set, task, OFFSET_task_struct_cgroups);
+	READ(state, set, OFFSET_css_set_subsys + NUMBER_pids_cgrp_id * sizeof(state));
+	READ(cgroup, state, OFFSET_cgroup_subsys_state_cgroup);
+	return cgroup_id(cgroup);
+#else
+	return 0;
+#endif
+}
+
+#ifdef SCOPE_CGROUP
+static __always_inline u8 watched_as(u64 id, u64 v1)
+{
+	struct cgroup_key key = {.id = id, .v1 = v1};
+	u8 *kinds = scope_cgroup.lookup(&key);
+
+	return kinds ? *kinds : 0;
+}
+
+/* Whether a process is in scope is found out where it is identified, from its task, and asked later, when that may be gone. */
+static __always_inline void note_member(struct process_id *id, void *leader)
+{
+	u64 start_boot_ns = id->start_boot_ns, wanted = control(SCOPE_CGROUPS), *known;
+	u32 pid = id->pid;
+	u64 kinds = watched_as(cgroup_of(leader), 0) | watched_as(cgroup_v1_of(leader), 1);
+
+	known = scope_member.lookup(&pid);
+	if ((kinds & wanted) == wanted) {
+		if (!known || *known != start_boot_ns)
+			scope_member.update(&pid, &start_boot_ns);
+	} else if (known) {
+		scope_member.delete(&pid);
+	}
+}
+#endif
+
 static __always_inline void identify(struct process_id *id, void *task)
 {
 	void *leader = 0, *credentials = 0;
@@ -148,6 +239,9 @@ static __always_inline void identify(struct process_id *id, void *task)
 	/* To its NUL only: before Linux 5.17 what follows is the end of a longer name that the task had before. */
 	__builtin_memset(id->comm, 0, COMM_BYTES);
 	read_kernel_string(id->comm, COMM_BYTES, (char *)leader + OFFSET_task_struct_comm);
+#ifdef SCOPE_CGROUP
+	note_member(id, leader);
+#endif
 }
 
 /* By way of the task, because bpf_get_current_pid_tgid() is refused in cgroup_skb programs before Linux 6.10. */
@@ -282,13 +376,20 @@ static __always_inline int process_in_scope(struct process_id *id)
 	if (!scope_comm.lookup(&key))
 		return 0;
 #endif
+#ifdef SCOPE_CGROUP
+	u32 member = id->pid;
+	u64 *start_boot_ns = scope_member.lookup(&member);
+
+	if (!start_boot_ns || *start_boot_ns != id->start_boot_ns)
+		return 0;
+#endif
 	return 1;
 }
 
 /* An owner who is not known yet may still turn out to be in scope, except at the end of the socket. */
 static __always_inline int owner_in_scope(struct socket_entry *entry, int at_end)
 {
-#if defined(SCOPE_PID) || defined(SCOPE_COMM)
+#ifdef SCOPE_BY_PROCESS
 	if (entry->owner_certainty == OWNER_UNKNOWN)
 		return !at_end || entry->flags & SOCKET_INBOUND;
 	return process_in_scope(&entry->owner);

@@ -475,7 +475,7 @@ static __always_inline int too_many(struct __sk_buff *skb, struct socket_entry *
 /* An answer to a socket that is known to be out of scope, or that nobody in scope has used, is nobody's. */
 static __always_inline int socket_in_scope(struct socket_entry *udp, int egress)
 {
-#if defined(SCOPE_PID) || defined(SCOPE_COMM)
+#ifdef SCOPE_BY_PROCESS
 	if (!udp || udp->flags & SOCKET_SHARED)
 		return 1;
 	return udp->owner_certainty == OWNER_UNKNOWN ? egress : process_in_scope(&udp->owner);

@@ -105,7 +105,7 @@ static __always_inline void count_stray(struct stray_key *key)
 /* Nobody in a scope of processes can be known to own a stray. */
 static __always_inline int strays_in_scope(void)
 {
-#if defined(SCOPE_PID) || defined(SCOPE_COMM)
+#ifdef SCOPE_BY_PROCESS
 	return 0;
 #else
 	return 1;

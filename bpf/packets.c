@@ -204,7 +204,7 @@ static __always_inline u64 *released_slot(u64 key)
 /* A socket that is in no process's table of open files, or that the map had no room for; the kernel's own are nobody's. */
 static __always_inline void count_unknown(u64 key, u32 payload_bytes)
 {
-#if !defined(SCOPE_PID) && !defined(SCOPE_COMM)
+#ifndef SCOPE_BY_PROCESS
 	void *sk = (void *)key;
 	u64 *last = released_slot(key);
 	u8 kernel_socket = 0;

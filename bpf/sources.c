@@ -48,7 +48,7 @@ static __always_inline void count_from(struct packet_source *source, void *devic
 /* netif_receive_skb(skb): skb->data is at the network header; after GRO, and before anything decides over the packet */
 int packet_received(struct bpf_raw_tracepoint_args *ctx)
 {
-#if !defined(SCOPE_PID) && !defined(SCOPE_COMM) /* whose these packets are is not known */
+#ifndef SCOPE_BY_PROCESS /* whose these packets are is not known */
 	void *skb = (void *)ctx->args[0], *device = 0, *net = 0;
 	u32 flags = 0, length = 0, paged = 0, end = 0, linear, header_bytes;
 	struct source_packets amount = {};

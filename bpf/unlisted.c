@@ -16,19 +16,10 @@
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_KINDS 9
 
-/* Written by nettop: see the indices in abi.h. */
-BPF_ARRAY(controls, u64, CONTROLS);
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
 BPF_HASH(unlisted, struct unlisted_key, struct unlisted, 4096);
 BPF_ARRAY(nothing_unlisted, struct unlisted, 1); /* zero: the stack has no room for it */
-
-static __always_inline u64 control(int which)
-{
-	u64 *value = controls.lookup(&which);
-
-	return value ? *value : 0;
-}
 
 /*
  * Generic cell rate algorithm, ITU-T I.371 annex A: whether what takes `cost_ns` of the time there is comes no faster than

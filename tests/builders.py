@@ -273,6 +273,8 @@ def process_event(kind: int, seconds: float = 1.0, **changes: Any) -> ProcessEve
         "owner_pid": CURL.pid,
         "owner_uid": 1000,
         "owner_comm": comm("curl"),
+        "cgroup": 0,
+        "cgroup_v1": 0,
         "kind": kind,
         "arguments_bytes": len(changes.get("arguments", b"")),
         "arguments": b"",

@@ -42,6 +42,20 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH|PID",
         help="only this network namespace",
     )
+    scope.add_argument(
+        "--unit",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="UNIT",
+        help="only this systemd unit, also if it is started again: nginx.service, or what is in user.slice",
+    )
+    scope.add_argument(
+        "--container",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME|ID",
+        help="only this container, by its name or the beginning of its id",
+    )
     for attribute in ("filter", "interval", "dns_ports"):
         add_setting(parser, attribute)
     add_debug(parser)

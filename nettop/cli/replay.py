@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nettop.cli.options import add_debug, add_output, add_setting
+from nettop.cli.scope import SCOPE_OPTIONS
 from nettop.cli.screen import require_terminal, show
 from nettop.cli.watching import chosen_filter, history_of, output_of, settings_of
 from nettop.collector import Collector, FixedSnapshot
@@ -59,9 +60,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(options: argparse.Namespace) -> int:
     """Play it on the screen, or write its final snapshot."""
-    if options.pid or options.comm or options.netns:
+    if options.pid or options.comm or options.netns or options.unit or options.container:
         raise UsageError(
-            "--pid, --comm and --netns choose what to watch; they do not apply to a recording.",
+            f"{SCOPE_OPTIONS} choose what to watch; they do not apply to a recording.",
             "Use --filter, for example --filter pid:42.",
         )
     settings = settings_of(options)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NamedTuple, Protocol
 
 from nettop.cli.messages import note
+from nettop.cli.scope import container_ids, require_few, units_named
 from nettop.errors import UsageError
 from nettop.export.file import OutputFile
 from nettop.export.standard_streams import StandardOutput
@@ -48,7 +49,7 @@ def prepare(options: argparse.Namespace) -> Prepared:
 
 
 def _scope_of(options: argparse.Namespace) -> Scope:
-    """The scope chosen by --pid, --comm and --netns. Raises UsageError."""
+    """The scope chosen by --pid, --comm, --netns, --unit and --container. Raises UsageError."""
     if options.pid and not has_host_pids():
         raise UsageError(
             "--pid takes the host's process ids, but this container has its own.",
@@ -58,12 +59,11 @@ def _scope_of(options: argparse.Namespace) -> Scope:
         pids=tuple(dict.fromkeys(map(running_pid, options.pid))),
         comms=tuple(dict.fromkeys(map(_scope_comm, options.comm))),
         netns=tuple(dict.fromkeys(map(netns_inode, options.netns))),
+        units=units_named(options.unit),
+        containers=tuple(dict.fromkeys(options.container)),
+        container_ids=container_ids(options.container),
     )
-    for given in (scope.pids, scope.comms, scope.netns):
-        if len(given) > Scope.MAX_ENTRIES:
-            raise UsageError(
-                f"--pid, --comm and --netns take at most {Scope.MAX_ENTRIES} values each.", "Use --filter instead."
-            )
+    require_few(scope)
     return scope
 
 

@@ -19,10 +19,12 @@ SOCKET_REJECTED, SOCKET_UNSENT, SOCKET_DENIED = 32, 64, 128
 UNSENT_NO_ROUTE, UNSENT_DENIED, UNSENT_NO_ROUTE_OR_DENIED, UNSENT_NO_PORT = 1, 2, 3, 4
 SENDING_UNKNOWN, SENDING_NOTHING, SENDING_BUSY, SENDING_RWND_LIMITED, SENDING_SNDBUF_LIMITED = 0, 1, 2, 3, 4
 SPEAKER_NOBODY, SPEAKER_LOCAL, SPEAKER_REMOTE, RECENT_ANSWERS = 0, 1, 2, 4
-PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT = 1, 2, 3
+PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT, CGROUP_MADE = 1, 2, 3, 4
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
+CGROUP_NAME_BYTES = 128
+IN_UNIT, IN_CONTAINER = 1, 2
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -210,13 +212,15 @@ class DnsPacket(Struct, frozen=True, gc=False):
 
 
 class ProcessEvent(Struct, frozen=True, gc=False):
-    """`struct process_event`: an exec with its arguments, or the exit of a whole process."""
+    """`struct process_event`: an exec with its arguments, the exit of a whole process, or a cgroup with its path."""
 
     time_ns: U64
     owner_start_boot_ns: U64
     owner_pid: U32
     owner_uid: U32
     owner_comm: Bytes16
+    cgroup: U64
+    cgroup_v1: U64
     kind: U32
     arguments_bytes: U32
     arguments: bytes  # follow
@@ -403,5 +407,5 @@ DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, LOSS_COUNTERS = 11
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4
-SCAN, CONTROLS = 5, 6
+SCAN, PIDS_HIERARCHY, SCOPE_CGROUPS, CONTROLS = 5, 6, 7, 8
 PASS_CHANGED, PASS_ALL = 1, 2

@@ -19,7 +19,7 @@ from nettop.kernel.compiler import compile_apart, compiler_identity, ingredients
 from nettop.kernel.trust import weakness_of
 
 DIRECTORY = Path("/var/cache/nettop")
-_KEPT = 16  # files of 20 KB: two kernels with every kind of scope
+_KEPT = 32  # files of 20 KB: two kernels with every kind of scope
 _DIGEST_BYTES = 32
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -56,7 +56,13 @@ _OFFSETS = {
         "signal",
         "flags",
         "files",
+        "cgroups",
     ),
+    "css_set": ("dfl_cgrp", "subsys"),
+    "cgroup_subsys_state": ("cgroup",),
+    "cgroup": ("kn", "root", "self", "self.parent"),
+    "cgroup_root": ("hierarchy_id",),
+    "kernfs_node": ("id", "name"),
     "files_struct": ("fdt",),
     "fdtable": ("max_fds", "fd"),
     "cred": ("uid",),
@@ -162,6 +168,8 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         {},
     ),
 )
+# Enumerators whose number is not the same everywhere, by their enum; some kernels lack them.
+_ENUMERATORS = {"cgroup_subsys_id": ("pids_cgrp_id",)}  # CONFIG_CGROUP_PIDS
 # Functions of the kernel that only some have, each for what came with it.
 HAS_GET_RETVAL = "cgroup_common_func_proto"  # Linux 6.1: bpf_get_retval() in every program on a cgroup
 _FUNCTIONS = (HAS_GET_RETVAL,)
@@ -181,7 +189,7 @@ def ingredients() -> Iterator[str]:
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _FUNCTIONS))
+    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _ENUMERATORS, _FUNCTIONS))
     yield repr([(hook.mechanism, hook.program, hook.since) for hook in HOOKS])
 
 
@@ -340,6 +348,10 @@ def _offsets(btf: Btf) -> Iterator[str]:
     for structures, bits in _OPTIONAL:
         with suppress(BtfError):
             yield from tuple(_layout(btf, structures, bits))
+    for enum, names in _ENUMERATORS.items():
+        for number, name in btf.enumerators(enum).items():
+            if name in names:
+                yield f"-DNUMBER_{name}={number}"
     for function in _FUNCTIONS:
         with suppress(BtfError):
             btf.function(function)

@@ -182,6 +182,10 @@ class Hook:
         return f"{self.kind.name} {self.target}"
 
 
+CGROUPS = Hook(
+    "cgroups", "units and containers that come later, and may be gone soon",
+    "cgroup_made", RAW_TRACEPOINT, "cgroup_mkdir", (PROCESS_EVENTS,),
+)  # fmt: skip
 # fmt: off
 HOOKS = (
     Hook("dns_answers", "DNS answers, bytes received other than by TCP, and turns of TCP connections",
@@ -223,6 +227,7 @@ HOOKS = (
          "process_exec", RAW_TRACEPOINT, "sched_process_exec", (PROCESS_EVENTS,)),
     Hook("process_ends", "process exits",
          "process_exit", RAW_TRACEPOINT, "sched_process_exit", (PROCESS_EVENTS,)),
+    CGROUPS,
 )
 # fmt: on
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Thread
 
 from nettop.errors import CannotRunError
-from nettop.kernel import abi, reasons, syscalls
+from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.compiled import CompiledPrograms
-from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, HOOKS, Decoder, Hook, OnCgroup, Place
+from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, CGROUPS, HOOKS, Decoder, Hook, OnCgroup, Place
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
@@ -32,6 +32,8 @@ _FEWEST_BYTES = 256 * _KB  # but as much as holds what comes while the reader is
 _LOADING_AT_ONCE = 4  # programs
 _NUMBER_BYTES = 8  # of what the programs count
 _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
+
+_HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
@@ -92,10 +94,12 @@ class KernelProgram:
         self._program_fds: dict[str, int] = {}
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
+        self._scope = scope
         self._older_without_room: int | None = None  # unknown before the first scan
         try:
             self._make_maps(sockets_entries)
             self._write_scope(scope)
+            self._control(abi.PIDS_HIERARCHY, cgroups.pids_hierarchy())
             if not list_everything:
                 self._control(abi.QUERY_INTERVAL_NS, _SECOND_NS // QUERIES_LISTED_PER_S)
                 self._control(abi.END_INTERVAL_NS, _SECOND_NS // ENDS_LISTED_PER_S)
@@ -112,14 +116,17 @@ class KernelProgram:
     def attach(self, cgroup_fd: int) -> None:
         """Load and attach every hook; the network ones to this cgroup. Raises CannotRunError.
 
-        In this order: whoever makes a socket is seen before older sockets are looked for, so that none is missed;
-        packets are seen last, because they are counted in the sockets' entries, and answers before questions, so that
-        no question is taken for one that nobody answers.
+        In this order: whoever makes a cgroup is seen before those that are there are looked for, and whoever makes a
+        socket before older sockets are, so that none is missed; packets are seen last, because they are counted in the
+        sockets' entries, and answers before questions, so that no question is taken for one that nobody answers.
         """
         self._load_all()
         self.open_buffers()
+        self.attach_hook(CGROUPS, cgroup_fd)
+        if self._scope.by_cgroup:
+            self._watch_cgroups()
         for hook in self.hooks:
-            if hook.kind is not CGROUP_SKB:
+            if hook.kind is not CGROUP_SKB and hook is not CGROUPS:
                 self.attach_hook(hook, cgroup_fd)
         self.scan_files()
         for hook in self.hooks:
@@ -267,6 +274,13 @@ class KernelProgram:
         with suppress(FileNotFoundError):
             syscalls.delete(self._maps["sockets"], socket.to_bytes(8, sys.byteorder))
 
+    def is_member(self, process: abi.ProcessKey) -> bool:
+        """In a scope of units and containers: whether the process was in one of them when it was identified last."""
+        with suppress(FileNotFoundError):
+            known = syscalls.lookup(self._maps["scope_member"], struct.pack("=I", process.pid), _NUMBER_BYTES)
+            return int.from_bytes(known, sys.byteorder) == process.start_boot_ns
+        return False
+
     def losses(self) -> Losses:
         """The counters as they stand."""
         counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
@@ -335,6 +349,18 @@ class KernelProgram:
             syscalls.update(self._maps["scope_pid"], struct.pack("=I", pid), b"\1")
         for comm in scope.comms:
             syscalls.update(self._maps["scope_comm"], comm.ljust(COMM_CHARACTERS + 1, b"\0"), b"\1")
+        self._control(abi.SCOPE_CGROUPS, scope.cgroup_kinds)
+        for name, kinds in scope.cgroup_names.items():
+            key = os.fsencode(name)[: abi.CGROUP_NAME_BYTES - 1].ljust(abi.CGROUP_NAME_BYTES, b"\0")
+            syscalls.update(self._maps["scope_cgroup_name"], key, bytes([kinds]))
+
+    def _watch_cgroups(self) -> None:
+        """Enter the cgroups in scope that there are, and all below them. The kernel side enters what is made now."""
+        for cgroup in cgroups.walk():
+            kinds = self._scope.kinds_of(cgroup.path)
+            if kinds:
+                key = struct.pack("=QQ", cgroup.id, cgroup.v1)
+                syscalls.update(self._maps["scope_cgroup"], key, bytes([kinds]))
 
     def _taken(self, name: str, key_bytes: int, value_bytes: int) -> Iterator[tuple[bytes, bytes]]:
         """The elements of a map that were counted until begin_counting() was called last; they are removed."""
@@ -365,7 +391,7 @@ def map_bytes(compiled: CompiledPrograms, sockets_entries: int = SOCKETS_ENTRIES
     """About as much memory as the maps take."""
     total = 0
     for _, shape in _sized(compiled, sockets_entries):
-        element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type == syscalls.HASH else 0)
+        element = shape.value_bytes + (shape.key_bytes + _ELEMENT_BYTES if shape.type in _HASHES else 0)
         if shape.type == syscalls.PERCPU_ARRAY:
             element *= syscalls.possible_cpus()
         total += shape.entries * max(element, 1)  # of a ring buffer `entries` are bytes
@@ -391,10 +417,11 @@ def _megabytes(size: int) -> int:
 
 def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
-    kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms}
+    kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     return (
         f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
+        f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

@@ -1,12 +1,15 @@
-"""What to watch: --pid, --comm and --netns, resolved to the values that the kernel compares."""
+"""What to watch: --pid, --comm, --netns, --unit and --container, resolved to the values that the kernel compares."""
 
 import fcntl
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from nettop.errors import UsageError
+from nettop.kernel import abi
+from nettop.model.services import cgroup_names, of_path, unit_cgroup_names
 
 NETNS_DIRECTORY = Path("/run/netns")  # where ip-netns(8) keeps names
 _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
@@ -14,24 +17,57 @@ _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # ioctl_ns(2)
 
 @dataclass(frozen=True)
 class Scope:
-    """A process must match one value of every kind that is given. An empty scope matches everything."""
+    """A process must match one value of every kind that is given. An empty scope matches everything.
+
+    A process is in a unit or container if it is in its cgroup or below. `containers` are as they were given,
+    `container_ids` those that they stand for.
+    """
 
     MAX_ENTRIES: ClassVar[int] = 1024
+    MAX_NAMES: ClassVar[int] = 16 * MAX_ENTRIES  # of cgroups: that of a container may have one of fifteen
 
     pids: tuple[int, ...] = ()
     comms: tuple[bytes, ...] = ()
     netns: tuple[int, ...] = ()  # inode numbers
+    units: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    container_ids: frozenset[str] = frozenset()
 
     @property
     def by_process(self) -> bool:
         """Whether the decision depends on a socket's owner."""
-        return bool(self.pids or self.comms)
+        return bool(self.pids or self.comms or self.by_cgroup)
+
+    @property
+    def by_cgroup(self) -> bool:
+        """Whether it depends on its owner's cgroup."""
+        return bool(self.units or self.containers)
 
     def covers_process(self, pid: int, comm: bytes) -> bool:
-        """Whether a process with this comm, which ends at its first NUL, is in scope."""
+        """Whether a process with this comm, which ends at its first NUL, is in scope, but for its cgroup."""
         if self.pids and pid not in self.pids:
             return False
         return not self.comms or comm.partition(b"\0")[0] in self.comms
+
+    @property
+    def cgroup_names(self) -> Mapping[str, int]:
+        """What a cgroup of this name makes its processes be in: abi.IN_UNIT, IN_CONTAINER, or both."""
+        of_units = {name: abi.IN_UNIT for unit in self.units for name in unit_cgroup_names(unit)}
+        of_containers = {name: abi.IN_CONTAINER for each in self.container_ids for name in cgroup_names(each)}
+        both = of_units.keys() & of_containers.keys()
+        return {**of_units, **of_containers, **dict.fromkeys(both, abi.IN_UNIT | abi.IN_CONTAINER)}
+
+    def kinds_of(self, path: str) -> int:
+        """The same of a cgroup by its path, with all that it is below."""
+        units = {name for unit in self.units for name in unit_cgroup_names(unit)}
+        service = of_path(path)
+        in_container = not self.container_ids.isdisjoint((*service.outer, service.container or ""))
+        return abi.IN_UNIT * (not units.isdisjoint(path.split("/"))) | abi.IN_CONTAINER * in_container
+
+    @property
+    def cgroup_kinds(self) -> int:
+        """Those of the two that a process must be in."""
+        return abi.IN_UNIT * bool(self.units) | abi.IN_CONTAINER * bool(self.containers)
 
 
 def netns_inode(name: str) -> int:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from nettop.model.services import Runtime
+
 MAX_COUNT = 2**63 - 1  # what every reader of JSON with 64-bit integers can hold; msgspec's bounds end here too
 
 Time = Annotated[datetime, Meta(tz=True)]  # with its zone: a recording that leaves it out is refused
@@ -451,6 +453,10 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
 
     `cmdline_cut` is None if `cmdline` is whole. Of a very long one the beginning is kept and, where it could be read,
     the end; between them stands what is not an argument, but says how much is left out: `cmdline_cut` is its place.
+
+    `unit` is the innermost systemd unit. `container` is the id that its runtime gave it, or the name of one of LXC or
+    systemd-nspawn; what runtimes and kubelet call it (`container_name`, `image`, `pod`, `pod_namespace`) is known where
+    nettop could read their files. `netns_name` is the name of the network namespace in ip-netns(8), if it has one.
     """
 
     pid: Pid
@@ -465,6 +471,15 @@ class ProcessIdentity(Row, frozen=True, gc=False, kw_only=True):
     first_seen: Time
     exited_at: Time | None = None
     cmdline_cut: Count | None = None
+    unit: str | None = None
+    container: str | None = None
+    container_runtime: Runtime | None = None
+    container_name: str | None = None
+    image: str | None = None
+    pod: str | None = None
+    pod_namespace: str | None = None
+    pod_uid: str | None = None
+    netns_name: str | None = None
 
 
 class TcpTotals(Row, frozen=True, gc=False, kw_only=True):
@@ -664,12 +679,17 @@ class Host(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Scope(Row, frozen=True, gc=False, kw_only=True):
-    """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers."""
+    """What was watched: pids, comms, inode numbers of network namespaces (empty: everything), ports of DNS servers.
+
+    `unit` and `container` are as they were given; a container by its name may stand for several.
+    """
 
     pid: tuple[Pid, ...] = ()
     comm: tuple[str, ...] = ()
     netns: tuple[Count, ...] = ()
     dns_ports: tuple[Port, ...] = DNS_PORTS
+    unit: tuple[str, ...] = ()
+    container: tuple[str, ...] = ()
 
 
 class Losses(Row, frozen=True, gc=False, kw_only=True):

@@ -15,6 +15,7 @@ from nettop.model.filter import left_out
 from nettop.model.hosts import Hosts
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, Kind
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
+from nettop.model.services import NONE, of_path
 from nettop.model.snapshot import Snapshot
 from nettop.model.table import BoundedTable
 
@@ -389,7 +390,7 @@ class Store:
                 self._hosts.drops(told.netns, told.remote, told.drops)
 
     def _take_process(self, event: events.ProcessChanged) -> None:
-        identity = event.process
+        identity = _placed(event.process)
         key = _ProcessKey(identity.pid, identity.start_time)
         if key not in self._totals:
             self._totals[key] = _Totals()
@@ -513,6 +514,22 @@ class Store:
     def _process_row(self, key: _ProcessKey, totals: _Totals, tx_rate: float, rx_rate: float) -> Process:
         counts = dropped.of_process(totals.dropped, self._hooks)
         return _process_row(self._identities.rows[key], totals, tx_rate, rx_rate, counts)
+
+
+def _placed(identity: ProcessIdentity) -> ProcessIdentity:
+    """With what its cgroup says, which what wrote an older recording did not look for."""
+    if identity.cgroup is None or identity.unit is not None or identity.container is not None:
+        return identity
+    service = of_path(identity.cgroup)
+    if service == NONE:
+        return identity
+    return replace(
+        identity,
+        unit=service.unit,
+        container=service.container,
+        container_runtime=service.runtime,
+        pod_uid=service.pod_uid,
+    )
 
 
 def _put(kind: Kind[Any], table: BoundedTable[Any, Any], event: events.Event) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from nettop import __version__
-from nettop.kernel import abi
+from nettop.kernel import abi, cgroups
 from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import HOOKS
@@ -20,11 +20,14 @@ from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
 from nettop.sources import procfs
-from nettop.text import printable
+from nettop.sources.container_names import RuntimeFiles
+from nettop.sources.netns_names import NetnsNames
+from nettop.text import printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
+from nettop.tracking.services import Services
 from nettop.tracking.sources import PacketSources
-from nettop.tracking.tracker import Tracker
+from nettop.tracking.tracker import Lookups, Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
@@ -58,7 +61,8 @@ class LiveSource:
         # in a container of its own process ids /proc speaks of other processes than the kernel's records do
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
         hooks = [hook.need for hook in self._program.hooks]
-        self._tracker = Tracker(self._clock, scope, describe, procfs.UserNames(), hooks)
+        ask = Lookups(describe, procfs.UserNames(), _services(), self._program.is_member)
+        self._tracker = Tracker(self._clock, scope, ask, hooks)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
@@ -73,9 +77,7 @@ class LiveSource:
             time=self._clock.wall(now_ns),
             nettop=__version__,
             host=procfs.this_host(),
-            scope=rows.Scope(
-                pid=scope.pids, comm=tuple(map(printable, scope.comms)), netns=scope.netns, dns_ports=dns_ports
-            ),
+            scope=_as_row(scope, dns_ports),
             hooks={hook.need: hook.mechanism for hook in self._program.hooks},
             interval_s=interval_s,
             filter=filter_text,
@@ -278,6 +280,25 @@ class LiveSource:
                 self._without_owner.add(key)
                 fresh = True
         return fresh or due
+
+
+def _services() -> Services:
+    """Call it before the privileges are dropped: what containers are called stands in files of root."""
+    containers = RuntimeFiles()
+    containers.read_running()
+    has_v1 = any(hierarchy.v1 for hierarchy in cgroups.hierarchies())
+    return Services(cgroups.walk, containers, NetnsNames(), has_v1)
+
+
+def _as_row(scope: Scope, dns_ports: tuple[int, ...]) -> rows.Scope:
+    return rows.Scope(
+        pid=scope.pids,
+        comm=tuple(map(printable, scope.comms)),
+        netns=scope.netns,
+        dns_ports=dns_ports,
+        unit=tuple(map(printable_text, scope.units)),
+        container=tuple(map(printable_text, scope.containers)),
+    )
 
 
 def _missed_ends(losses: Losses) -> dict[str, int]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from nettop.kernel import syscalls
 from nettop.kernel.abi import ProcessKey
+from nettop.kernel.cgroups import CONTROLLER
 from nettop.model.rows import Host
+from nettop.model.services import Service, of_paths
 from nettop.text import printable
 from nettop.tracking.clock import TimeNamespace
 from nettop.tracking.processes import CommandLine, Described, command_line
@@ -59,11 +61,8 @@ def describe(proc: int, key: ProcessKey) -> Described | None:
         # Here the kernel gives the start only in clock ticks, rounded down, on this time namespace's clock.
         if int(fields[_START_TIME_FIELD]) != (key.start_boot_ns + time_namespace().boot_ns) // _CLOCK_TICK_NS:
             return None
-        return Described(
-            command_line=_command_line(directory),
-            parent_pid=int(fields[_PARENT_FIELD]),
-            cgroup=_cgroup2_path(_read(directory, "cgroup")),
-        )
+        cgroup, service = _belonging(_read(directory, "cgroup"))
+        return Described(_command_line(directory), int(fields[_PARENT_FIELD]), cgroup, service)
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return None
     except OSError:
@@ -176,8 +175,18 @@ def _read(directory: int, name: str) -> bytes:
         os.close(file)
 
 
-def _cgroup2_path(raw: bytes) -> str | None:
+# Of cgroup v1 what says most, first. systemd keeps its units in a hierarchy of that name, without a controller.
+_HIERARCHIES = (b"", b"name=systemd", CONTROLLER.encode())
+
+
+def _belonging(raw: bytes) -> tuple[str | None, Service]:
+    """From /proc/PID/cgroup (cgroups(7)) the path in cgroup2, and whose process it is by all of its paths."""
+    paths: dict[bytes, str] = {}
     for line in raw.splitlines():
-        if line.startswith(b"0::"):
-            return printable(line[3:])
-    return None
+        hierarchy, _, rest = line.partition(b":")
+        controllers, colon, path = rest.partition(b":")
+        if colon:
+            for controller in (b"",) if hierarchy == b"0" else controllers.split(b","):
+                paths[controller] = printable(path)
+    first = [paths[name] for name in _HIERARCHIES if name in paths]
+    return paths.get(b""), of_paths((*first, *(path for name, path in paths.items() if name not in _HIERARCHIES)))

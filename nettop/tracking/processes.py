@@ -12,8 +12,10 @@ from nettop.kernel import abi
 from nettop.kernel.abi import ProcessKey
 from nettop.model.events import ProcessChanged
 from nettop.model.rows import ProcessIdentity
+from nettop.model.services import NONE, Service
 from nettop.text import comm_text, printable
 from nettop.tracking.clock import Clock
+from nettop.tracking.services import NOWHERE, CgroupIds, Place, Services, cgroups_of
 
 MAX_COMMAND_LINES = 16_384  # of processes not (yet) seen on the network; about 8 MB, 16 s of 1,000 execs/s
 MAX_EXITS = 16_384  # a process closes its sockets after its exit is told, and its events may come a tick later:
@@ -39,6 +41,7 @@ class Described(Struct, frozen=True, gc=False):
     command_line: CommandLine
     parent_pid: int | None
     cgroup: str | None
+    service: Service = NONE
 
 
 class Sighting(Struct, frozen=True, gc=False):
@@ -64,6 +67,12 @@ class _Executed(Struct, frozen=True, gc=False):
     uid: int
     comm: str
     command_line: CommandLine
+    cgroups: CgroupIds
+
+
+class _Exit(Struct, frozen=True, gc=False):
+    at: datetime
+    cgroups: CgroupIds | None  # of an end that no record told
 
 
 class ProcessTracker:
@@ -78,8 +87,10 @@ class ProcessTracker:
         clock: Clock,
         describe: Callable[[ProcessKey], Described | None] | None,
         user_name: Callable[[int], str | None],
+        services: Services | None = None,
     ) -> None:
         self._clock = clock
+        self._services = services or Services()
         self._describe = describe
         self._user_name = user_name
         self._alive: dict[ProcessKey, _Alive] = {}  # bounded by the processes of the machine
@@ -87,7 +98,7 @@ class ProcessTracker:
         self._missing_longer: dict[ProcessKey, datetime] = {}  # since before the last tick
         self._exited_rows: OrderedDict[ProcessKey, ProcessIdentity] = OrderedDict()
         self._inferred: set[ProcessKey] = set()  # among them those whose end no record told
-        self._exits: OrderedDict[ProcessKey, datetime] = OrderedDict()
+        self._exits: OrderedDict[ProcessKey, _Exit] = OrderedDict()
         self._executed: OrderedDict[ProcessKey, _Executed] = OrderedDict()
         self._newly_ended: set[ProcessKey] = set()
         self._unsettled: deque[tuple[datetime, ProcessKey]] = deque()  # in order; those that were seen a moment ago
@@ -124,16 +135,17 @@ class ProcessTracker:
         time = self._clock.wall(event.time_ns)
         if event.kind == abi.PROCESS_EXIT:
             self._inferred.discard(key)
-            return self._exited(key, time)
+            return self._exited(key, time, cgroups_of(event))
         line = command_line(event.arguments, None if event.kind == abi.PROCESS_EXEC_CUT else 0)
-        executed = _Executed(event.time_ns, event.owner_uid, comm_text(event.owner_comm), line)
+        executed = _Executed(event.time_ns, event.owner_uid, comm_text(event.owner_comm), line, cgroups_of(event))
         _remember(self._executed, key, executed, MAX_COMMAND_LINES)
         known = self._alive.get(key)
         if known is None:
             return []
         if line.cut is not None and (described := self._described(key)) and described.command_line.arguments:
             line = described.command_line
-        row = replace(self._renamed(known.row, executed), cmdline=line.arguments, cmdline_cut=line.cut)
+        row = self._placed(self._renamed(known.row, executed), self._services.place_of(executed.cgroups))
+        row = replace(row, cmdline=line.arguments, cmdline_cut=line.cut)
         self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
 
@@ -157,8 +169,8 @@ class ProcessTracker:
         while self._unsettled and now - self._unsettled[0][0] >= SETTLED_AFTER:
             events.extend(self._settled(self._unsettled.popleft()[1], now))
         while self._exits:
-            key, exited_at = next(iter(self._exits.items()))
-            if now - exited_at < EXITS_KEPT:
+            key, ended = next(iter(self._exits.items()))
+            if now - ended.at < EXITS_KEPT:
                 break
             del self._exits[key]
             self._executed.pop(key, None)
@@ -174,11 +186,22 @@ class ProcessTracker:
     def _settled(self, key: ProcessKey, now: datetime) -> list[ProcessChanged]:
         known = self._alive.get(key)
         described = self._described(key) if known else None
-        if known is None or described is None or described.cgroup in (None, known.row.cgroup):
+        if known is None or described is None or described.cgroup is None:
             return []
-        row = replace(known.row, cgroup=described.cgroup)
+        row = self._placed(known.row, Place(described.cgroup, described.service))
+        if row == known.row:
+            return []
         self._alive[key] = _Alive(row, known.named_ns)
         return [ProcessChanged(time=now, process=row)]
+
+    def _placed(self, row: ProcessIdentity, place: Place | None) -> ProcessIdentity:
+        """The row with where its process is now. A container is not left again: what tells less of it knows less."""
+        if place is None:
+            return row
+        cgroup = row.cgroup if place.cgroup is None else place.cgroup
+        if place.service == NONE or (place.service.container is None and row.container is not None):
+            return replace(row, cgroup=cgroup)
+        return replace(row, cgroup=cgroup, **self._services.fields(place.service))
 
     def _described(self, key: ProcessKey) -> Described | None:
         return None if self._describe is None else self._describe(key)
@@ -187,15 +210,15 @@ class ProcessTracker:
         if key not in self._alive:
             return []
         self._inferred.add(key)
-        return self._exited(key, time)
+        return self._exited(key, time, None)
 
-    def _exited(self, key: ProcessKey, time: datetime) -> list[ProcessChanged]:
-        _remember(self._exits, key, time, MAX_EXITS)
+    def _exited(self, key: ProcessKey, time: datetime, cgroups: CgroupIds | None) -> list[ProcessChanged]:
+        _remember(self._exits, key, _Exit(time, cgroups), MAX_EXITS)
         known = self._alive.pop(key, None)
         if known is None:
             return []
         self._newly_ended.add(key)
-        row = replace(known.row, exited_at=time)
+        row = replace(self._placed(known.row, self._services.place_of(cgroups)), exited_at=time)
         self._keep_exited(key, row)
         return [ProcessChanged(time=time, process=row)]
 
@@ -223,15 +246,19 @@ class ProcessTracker:
     def _new_row(self, who: Sighting, netns: int, time: datetime) -> ProcessIdentity:
         key = who.key
         described = self._described(key)
-        executed = self._executed.get(key)
+        executed, ended = self._executed.get(key), self._exits.get(key)
         # /proc has no arguments of a process that is about to end, though the process is still there
         line = described.command_line if described else None
         if line is None or not line.arguments:
             line = executed.command_line if executed else None
-        if self._describe is not None and described is None and key not in self._exits:
+        if self._describe is not None and described is None and ended is None:
             self._missing[key] = time
         if described is not None:
             self._unsettled.append((time, key))
+        place = None if described is None else Place(described.cgroup, described.service)
+        if place is None or place == NOWHERE:
+            told = ended if ended is not None and ended.cgroups is not None else executed
+            place = self._services.place_of(None if told is None else told.cgroups) or NOWHERE
         return ProcessIdentity(
             pid=key.pid,
             start_time=self._clock.wall_of_boot(key.start_boot_ns),
@@ -241,10 +268,12 @@ class ProcessTracker:
             uid=who.uid,
             user=self._user_name(who.uid),
             parent_pid=described.parent_pid if described else None,
-            cgroup=described.cgroup if described else None,
+            cgroup=place.cgroup,
             netns=netns,
+            netns_name=self._services.netns_name(netns),
             first_seen=time,
-            exited_at=self._exits.get(key),
+            exited_at=None if ended is None else ended.at,
+            **self._services.fields(place.service),
         )
 
 

@@ -1,6 +1,7 @@
 """Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -29,10 +30,20 @@ from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
+from nettop.tracking.services import Services
 from nettop.tracking.udp import UdpTracker, owner
 from nettop.tracking.udp_flows import UdpFlows
 
 _COUNTS = abi.Unlisted.__struct_fields__[abi.Unlisted.__struct_fields__.index("queries") :]
+
+
+class Lookups(NamedTuple):
+    """What the trackers ask the host: see ProcessTracker; and with a scope of cgroups whether a process is in it."""
+
+    describe: Callable[[ProcessKey], Described | None] | None
+    user_name: Callable[[int], str | None]
+    services: Services | None = None
+    is_member: Callable[[ProcessKey], bool] = lambda _: True
 
 
 class Tracker:
@@ -42,12 +53,13 @@ class Tracker:
         self,
         clock: Clock,
         scope: Scope,
-        describe: Callable[[ProcessKey], Described | None] | None,
-        user_name: Callable[[int], str | None],
+        ask: Lookups,
         hooks: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._scope = scope
+        self._services = ask.services or Services()
+        self._is_member = ask.is_member
         self._names = NameTable()
         self._dns = DnsTracker(clock, self._names)
         self._listeners = ListenerTracker(clock)
@@ -58,7 +70,7 @@ class Tracker:
             abi.IPPROTO_UDP: UdpTracker(clock, self._flows),
             abi.PROTOCOL_OTHER: UdpTracker(clock),
         }
-        self._processes = ProcessTracker(clock, describe, user_name)
+        self._processes = ProcessTracker(clock, ask.describe, ask.user_name, self._services)
 
     @property
     def dns_unparsed(self) -> int:
@@ -85,6 +97,9 @@ class Tracker:
         if isinstance(record, DnsPacket):
             return self._dns_packet(record)
         if isinstance(record, ProcessEvent):
+            if record.kind == abi.CGROUP_MADE:
+                self._services.made(record)
+                return []
             return list(self._processes.event(record))
         if record.flags & abi.SOCKET_LISTENER:
             self._listeners.ended(record)
@@ -258,13 +273,18 @@ class Tracker:
     def _is_watched(self, process: ProcessKey | None, comm: bytes) -> bool:
         if not self._scope.by_process:
             return True
-        return process is not None and self._scope.covers_process(process.pid, comm)
+        return process is not None and self._covers(process, comm)
+
+    def _covers(self, process: ProcessKey, comm: bytes) -> bool:
+        if not self._scope.covers_process(process.pid, comm):
+            return False
+        return not self._scope.by_cgroup or self._is_member(process)
 
     def _is_out_of_scope(self, record: SocketRecord) -> bool:
         return (
             self._scope.by_process
             and record.owner_certainty != abi.OWNER_UNKNOWN
-            and not self._scope.covers_process(record.owner_pid, record.owner_comm)
+            and not self._covers(ProcessKey(record.owner_pid, record.owner_start_boot_ns), record.owner_comm)
         )
 
     def _lost_sight(self, record: SocketRecord) -> list[AnyEvent]:

@@ -75,6 +75,7 @@ def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
         parts.append((f"{status.filter.text} ", "filter"))
     scope = snapshot.scope
     scoped = [*(f"pid {pid}" for pid in scope.pid), *scope.comm, *(f"netns {netns}" for netns in scope.netns)]
+    scoped += [*scope.unit, *(f"container {container}" for container in scope.container)]
     if not set(DNS_PORTS) & set(scope.dns_ports):
         scoped.append(f"DNS port {', '.join(map(str, scope.dns_ports))}")
     if scoped:

@@ -25,6 +25,7 @@ from nettop.model.rows import Connection, Endpoint, Listener, OtherTotals, UdpTo
 from nettop.model.snapshot import Snapshot
 from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, programs
+from tests.live.cgroups import forest, short_lives
 from tests.live.lab import (
     FAR_IPV4,
     NEAR_IPV4,
@@ -580,9 +581,31 @@ def test_a_socket_whose_owner_has_ended(lab: Lab) -> None:
     lab.watch.until(lambda _: udp_of(lab, child) == after, "what the child sent alone", PATIENCE_S)
 
 
+def test_units_and_containers_of_processes_that_are_gone(lab: Lab, tmp_path: Path) -> None:
+    """By an exit alone: /proc has never been asked for them, and their cgroups are removed."""
+    container = "ab" * 32
+    with forest() as trees:
+        groups = [trees.make("system.slice/core.service"), trees.make(f"system.slice/docker-{container}.scope/below")]
+        client = short_lives(lab.near, groups, CLOSED, tmp_path / "log")
+        pids = client.hear(PATIENCE_S)
+    client.say("end")
+    client.end(PATIENCE_S)
+
+    def told(snapshot: Snapshot) -> list[tuple[str | None, ...]]:
+        rows = {row.pid: row for row in snapshot.processes if row.exited_at is not None and row.udp.tx_bytes == 1}
+        return [(row.unit, row.container, row.container_runtime) for pid in pids if (row := rows.get(pid)) is not None]
+
+    snapshot = lab.watch.until(lambda snapshot: len(told(snapshot)) == len(pids), "them", PATIENCE_S)
+    assert told(snapshot) == [
+        ("core.service", None, None),
+        (f"docker-{container}.scope", container, "docker"),
+    ]
+
+
 def test_every_scope_loads(lab: Lab) -> None:
     """The kernel programs are others with a scope."""
     scope = ["--netns", lab.near.name, "--pid", str(lab.servers["echo"].pid), "--comm", "python"]
+    scope += ["--unit", "not-there.service", "--container", "ab" * 32]
     done = subprocess.run([*NETTOP, "snapshot", "--for", "0.1", *scope], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert check_snapshot(done.stdout).dns == ()

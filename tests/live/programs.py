@@ -804,6 +804,23 @@ def errand(comm: str, tcp_port: int, udp_port: int) -> None:
     hear()
 
 
+def short_lives(groups: list[str], address: str, port: int) -> None:
+    """A child in each of these cgroups that sends one byte and ends; says their pids once all are over."""
+    pids = []
+    for group in groups:
+        child = os.fork()
+        if not child:
+            Path(group, "cgroup.procs").write_text("0")  # cgroup.procs takes it for whoever writes
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.sendto(b"x", (address, port))
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            raise AssertionError("it did not get there")
+        pids.append(child)
+    say(pids)
+    hear()
+
+
 def leave_socket_to_child(address: str, port: int, sizes: list[int]) -> None:
     """Parent and child send on one socket; the parent ends, and once told the child sends the last datagram."""
     rename("parent")

@@ -17,6 +17,7 @@ from nettop import __version__
 from nettop.cli import screen, watching
 from nettop.cli.main import main
 from nettop.cli.parser import make_parser
+from nettop.cli.scope import SCOPE_OPTIONS
 from nettop.errors import CannotRunError, RunError
 from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
@@ -143,7 +144,7 @@ def test_more_of_a_kind_than_the_kernel_side_holds(
     assert outcome(capfd, "snapshot", "--pid", str(os.getpid()), "--pid", str(os.getppid())) == (
         2,
         "",
-        "nettop: --pid, --comm and --netns take at most 1 values each. Use --filter instead.\n",
+        f"nettop: {SCOPE_OPTIONS} take at most 1 values each. Use --filter instead.\n",
     )
 
 
@@ -161,12 +162,12 @@ def test_a_control_character_in_a_filter_does_not_move_the_mark(capfd: pytest.Ca
     assert error.splitlines()[1:] == ["a?b pid:x", "        ^"]
 
 
-@pytest.mark.parametrize("option", ["--pid=1", "--comm=x", "--netns=x"])
+@pytest.mark.parametrize("option", ["--pid=1", "--comm=x", "--netns=x", "--unit=x", "--container=x"])
 def test_a_recording_has_its_scope(capfd: pytest.CaptureFixture[str], option: str, recording: Path) -> None:
     code, _, error = outcome(capfd, option, "replay", "--snapshot", recording)
     assert (code, error) == (
         2,
-        "nettop: --pid, --comm and --netns choose what to watch; they do not apply to a recording. "
+        f"nettop: {SCOPE_OPTIONS} choose what to watch; they do not apply to a recording. "
         "Use --filter, for example --filter pid:42.\n",
     )
 

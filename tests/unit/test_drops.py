@@ -11,7 +11,7 @@ from nettop.model import dropped, events, rows
 from nettop.model.filter import Filter
 from nettop.model.store import Store, replayed
 from nettop.model.stream_filter import StreamFilter
-from nettop.tracking.tracker import Tracker
+from nettop.tracking.tracker import Lookups, Tracker
 from tests.builders import (
     CLOCK,
     CURL,
@@ -41,7 +41,7 @@ def reason(_kind: int, number: int) -> str:
 
 
 def tracker(scope: Scope | None = None, hooks: Sequence[str] = HOOKS) -> Tracker:
-    subject = Tracker(CLOCK, scope or Scope(), lambda _: None, lambda _: None, hooks)
+    subject = Tracker(CLOCK, scope or Scope(), Lookups(lambda _: None, lambda _: None), hooks)
     subject.tick(ns(0.5), complete=False, map_was_full=False)
     return subject
 

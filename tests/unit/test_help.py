@@ -10,7 +10,7 @@ from nettop.cli.parser import make_parser
 from nettop.model.filter import FILTER_KEYS
 from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
-WATCHING = {"--pid", "--comm", "--netns", "--filter", "--interval", "--dns-ports", "--debug"}
+WATCHING = {"--pid", "--comm", "--netns", "--unit", "--container", "--filter", "--interval", "--dns-ports", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
 HELP = {"-h", "--help"}
 OPTIONS = {

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from nettop.kernel.abi import ProcessKey
+from nettop.model.services import Service
 from nettop.sources import procfs
 from nettop.sources.procfs import UserNames, describe
 from nettop.tracking.processes import CommandLine, Described
+
+ID = "ab" * 32
 
 
 @contextmanager
@@ -93,6 +96,29 @@ def test_the_cgroup_may_stand_behind_any_number_of_lines(tmp_path: Path) -> None
     ticks_ns = 5 * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
     found = described(ProcessKey(7, ticks_ns - procfs.time_namespace().boot_ns), str(tmp_path))
     assert found == Described(CommandLine(("a",)), 5, "/pods/deep")
+
+
+@pytest.mark.parametrize(
+    ("text", "cgroup", "service"),
+    [
+        ("0::/system.slice/a.service\n", "/system.slice/a.service", Service("a.service")),
+        (f"9:name=systemd:/x\n8:pids:/docker/{ID}\n0::/\n", "/", Service(None, ID, "docker")),
+        (
+            f"5:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/system.slice/docker.service\n",
+            None,
+            Service(None, ID, "docker"),
+        ),
+        (
+            "8:pids:/system.slice\n1:name=systemd:/system.slice/a:b.service\n0::/\n",
+            "/",
+            Service("a:b.service"),
+        ),
+        ("", None, Service()),
+        ("nonsense\n", None, Service()),
+    ],
+)
+def test_the_hierarchies_of_cgroup_v1_count_too(text: str, cgroup: str | None, service: Service) -> None:
+    assert procfs._belonging(text.encode()) == (cgroup, service)
 
 
 def test_names_of_users_as_the_file_has_them_now(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from nettop.model.events import (
     UdpChanged,
     Unlisted,
 )
-from nettop.tracking.tracker import Tracker
+from nettop.tracking.tracker import Lookups, Tracker
 from tests.builders import (
     CLOCK,
     CURL,
@@ -38,7 +38,7 @@ QUESTION = bytes(DNSRecord.question("www.example.com").pack())
 
 
 def tracker(scope: Scope | None = None) -> Tracker:
-    subject = Tracker(CLOCK, scope or Scope(), lambda _: None, lambda _: None)
+    subject = Tracker(CLOCK, scope or Scope(), Lookups(lambda _: None, lambda _: None))
     subject.tick(ns(0.5), complete=False, map_was_full=False)
     return subject
 
