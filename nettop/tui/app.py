@@ -23,6 +23,7 @@ from nettop.errors import NettopError
 from nettop.export.file import OutputFile
 from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
+from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
 from nettop.tui import size
@@ -142,7 +143,8 @@ class NettopApp(App[None], inherit_bindings=False):
         if snapshot is None:
             return
         traffic = self._traffic if self._paused is None else self._paused[1]
-        context = Context(snapshot.captured_at, self._main.state.names, traffic.by_process)
+        owners = Owners(snapshot.processes)
+        context = Context(snapshot.captured_at, self._main.state.names, traffic.by_process, owners)
         if self._main.is_mounted:
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
@@ -171,7 +173,8 @@ class NettopApp(App[None], inherit_bindings=False):
     def on_row_table_opened(self, message: RowTable.Opened) -> None:
         """Enter on a row."""
         if self.shown is not None:
-            context = Context(self.shown.captured_at, self._main.state.names)
+            owners = Owners(self.shown.processes)
+            context = Context(self.shown.captured_at, self._main.state.names, owners=owners)
             self.push_screen(DetailScreen(message.row, self.shown, context, self._look.panes), lambda _: self.draw())
 
     # Keys

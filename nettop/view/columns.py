@@ -10,9 +10,11 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, Kind, waited_ms
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, AnyRow, Kind, waited_ms
+from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
 from nettop.view import format as human
+from nettop.view.services import service
 
 RowT = TypeVar("RowT")
 GAP_CELLS = 1  # between columns
@@ -26,6 +28,7 @@ class Context:
     now: datetime
     names: bool = True  # show remote names instead of addresses
     traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
+    owners: Owners = NOBODY  # the processes that rows belong to
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,25 @@ def _nonzero(value: int) -> str:
     return str(value) if value else _DASH
 
 
+# What the columns of several kinds have in common
+
+
+def _service(row: AnyRow, context: Context) -> str | None:
+    return service(context.owners.of(row))
+
+
+def _service_order(row: AnyRow, context: Context) -> tuple[str | int, ...] | None:
+    said = _service(row, context)
+    return None if said is None else _name_in_order(said)
+
+
+def _service_column(priority: int) -> Column[Any]:
+    meaning = "systemd unit, container or pod that the process belongs to"
+    return Column(
+        "service", "SERVICE", meaning, 16, priority, lambda r, c: _service(r, c) or _DASH, _service_order, grow=1
+    )
+
+
 # DNS
 
 
@@ -144,6 +166,7 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
     ),
     Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm"),
+    _service_column(8),
     Column(
         "name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)",
         lambda r, _: None if r.qname is None else _name_in_order(r.qname), grow=3,
@@ -266,6 +289,7 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
         "comm", "COMM", "its name; ? marks an owner known by its listener only", 15, 1,
         lambda r, _: (r.comm or _DASH) + ("?" if r.owner == "listener" else ""), "comm",
     ),
+    _service_column(11),
     Column("direction", "DIR", "who opened it", 3, 5, lambda r, _: _ARROWS[r.direction], "direction"),
     Column(
         "local", "LOCAL", "this end", 15, 8, lambda r, _: local(r) or _DASH,
@@ -318,6 +342,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", "comm", grow=1),
     Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid),
            lambda r, _: _name_in_order(r.user or str(r.uid))),
+    _service_column(7),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), "tx_bytes",
            "right", descending=True),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 3, lambda r, _: human.size(r.rx_bytes),
@@ -447,6 +472,7 @@ UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
     Column("pid", "PID", "process that owns the socket", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name; x marks a flow that has ended", 15, 1,
            lambda r, _: f"x {r.comm or _DASH}" if r.closed else r.comm or _DASH, "comm"),
+    _service_column(6),
     Column("local", "LOCAL", "what the socket is bound to", 15, 5,
            lambda r, _: _DASH if r.local is None else endpoint(r.local.address, r.local.port),
            lambda r, _: None if r.local is None else (_in_order(r.local.address), r.local.port), grow=1,
@@ -499,6 +525,7 @@ LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
     ),
     Column("pid", "PID", "process that listens", 7, 3, lambda r, _: _number(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name, and how many other processes hold the socket", 15, 1, _holders, "comm", grow=1),
+    _service_column(6),
     Column("queue", "QUEUE", "connections that wait for accept(), and limit; ! if there is no room for one more", 11, 1,
            _queue, "queue", "right", descending=True),
     Column("syn", "SYN", "handshakes under way", 5, 4, lambda r, _: _nonzero(r.syn_queue), "syn_queue", "right",

@@ -1,6 +1,5 @@
 """What the detail of a row says: labels and values, and the rows that belong to it. Pure functions, no Textual."""
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,12 +26,9 @@ from nettop.model.rows import (
 )
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
+from nettop.view import services
 from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
 from nettop.view.panes import pane_of
-
-_CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
-_UNITS = (".service", ".scope", ".socket", ".mount", ".swap", ".timer")
-_CONTAINER_ID_CELLS = 12  # as container tools show it
 
 _OWNERS = {
     "exact": "seen to connect, send or close",
@@ -65,26 +61,15 @@ def detail(row: AnyRow, snapshot: Snapshot, context: Context) -> Detail:
     return _DETAILS[pane_of(row).kind](row, snapshot, context)
 
 
-def unit_or_container(cgroup: str | None) -> str | None:
-    """What a cgroup path says: `container 0123456789ab` or `unit nginx.service`; None if it is neither's."""
-    if cgroup is None:
-        return None
-    container = _CONTAINER.search(cgroup)
-    if container:
-        return f"container {container['id'][:_CONTAINER_ID_CELLS]}"
-    units = [part for part in cgroup.split("/") if part.endswith(_UNITS) and part not in _UNITS]
-    return f"unit {units[-1]}" if units else None
-
-
 def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
     parent = next((known.comm for known in snapshot.processes if known.pid == row.parent_pid), None)
-    runs_in = unit_or_container(row.cgroup)
     facts = (
         ("command", _command(row)),
         ("user", f"{row.user or '?'} (uid {row.uid})"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
-        ("cgroup", "unknown" if row.cgroup is None else f"{row.cgroup}{f'  ({runs_in})' if runs_in else ''}"),
-        ("netns", str(row.netns)),
+        *_belonging(row),
+        ("cgroup", "unknown" if row.cgroup is None else row.cgroup),
+        ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
         ("started", human.timestamp(row.start_time)),
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
@@ -105,6 +90,12 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
             if kind not in (PROCESSES, HOSTS) and ((owned := _owned(kind, row, snapshot)) or kind is not LISTENERS)
         },
     )
+
+
+def _belonging(row: Process) -> Iterator[tuple[str, str]]:
+    """Its unit, container and pod, if it is in any."""
+    facts = ("unit", row.unit), ("container", services.container(row)), ("pod", services.pod(row))
+    yield from ((label, text) for label, text in facts if text is not None)
 
 
 def _owned(kind: Kind[Any], owner: Process, snapshot: Snapshot) -> tuple[Any, ...]:
@@ -169,6 +160,12 @@ def _owner_text(pid: int | None, comm: str | None) -> str:
     return "unknown" if pid is None else f"{pid} {comm}"
 
 
+def _service(row: AnyRow, context: Context) -> Iterator[tuple[str, str]]:
+    said = services.service(context.owners.of(row))
+    if said is not None:
+        yield "service", said
+
+
 def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail:
     named_by = _named_by(row, snapshot)
     opened = human.timestamp(row.opened_at)
@@ -180,6 +177,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         end = f"{row.end or end}; a {row.silenced_by} on this host dropped packets of it"
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
         ("owner is", _OWNERS[row.owner]),
         ("direction", row.direction),
         ("local", local(row) or "none was chosen"),
@@ -329,9 +327,10 @@ def _leads_to(query: DnsQuery, row: Connection) -> bool:
     return any(answer.data == row.remote.address for answer in query.answers)
 
 
-def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
+def _query(row: DnsQuery, snapshot: Snapshot, context: Context) -> Detail:
     facts = [
         ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
         ("question", f"{row.qname or 'unknown'} {row.qtype or ''}".rstrip()),
         ("status", _status(row)),
         ("asked", human.timestamp(row.asked_at)),
@@ -351,7 +350,7 @@ def _query(row: DnsQuery, snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(f"DNS query {row.id}", tuple(facts), {CONNECTIONS: led_to})
 
 
-def _listener(row: Listener, snapshot: Snapshot, _context: Context) -> Detail:
+def _listener(row: Listener, snapshot: Snapshot, context: Context) -> Detail:
     opened = "before nettop started" if row.opened_before_start else human.timestamp(row.opened_at)
     closed = "its end was not seen" if row.closed_at is None else human.timestamp(row.closed_at)
     full = ": full, nobody else gets in" if row.full and not row.closed else ""
@@ -359,6 +358,7 @@ def _listener(row: Listener, snapshot: Snapshot, _context: Context) -> Detail:
     facts = (
         ("listens on", endpoint(row.address, row.port)),
         ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
         ("owner is", "seen to listen" if row.owner == "exact" else _OWNERS[row.owner]),
         ("held by", _holders(row)),
         ("netns", str(row.netns)),

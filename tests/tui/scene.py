@@ -165,7 +165,7 @@ def process(comm: str, **changes: Any) -> rows.Process:
     pid, user, uid = _PEOPLE[comm]
     fields: dict[str, Any] = {
         "pid": pid, "comm": comm, "user": user, "uid": uid, "start_time": builders.at(-pid), "cmdline": (comm, "--all"),
-        "cgroup": f"/system.slice/{comm}.service",
+        "cgroup": f"/system.slice/{comm}.service", "unit": f"{comm}.service",
     }  # fmt: skip
     return builders.process(**fields | changes)
 
@@ -328,6 +328,6 @@ def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:
 def flow(number: int, comm: str, address: str | None, port: int, **changes: Any) -> rows.UdpFlow:
     """What a socket of this process exchanged with a remote end."""
     remote = None if address is None else rows.RemoteEndpoint(address=address, port=port)
-    fields: dict[str, Any] = {"socket": number, "tx_packets": 0, "rx_packets": 0, "pid": _PEOPLE[comm][0], "comm": comm}
+    fields: dict[str, Any] = {"socket": number, "tx_packets": 0, "rx_packets": 0, **_of(comm)}
     local = rows.Endpoint(address="0.0.0.0", port=40_000 + number)
     return builders.udp_socket(id=number, local=local, remote=remote, **{**fields, **changes})

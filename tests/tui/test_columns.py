@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from nettop.model import rows
+from nettop.model.owners import Owners
 from nettop.tui.table import cell
 from nettop.view.columns import (
     CONNECTION_COLUMNS,
@@ -90,11 +91,36 @@ def test_every_column_has_a_title_a_meaning_and_a_key_of_its_own(columns: tuple[
 
 def test_no_column_is_always_empty() -> None:
     snapshot = busy()
-    context = Context(snapshot.captured_at, traffic={(row.pid, row.start_time): [1.0] for row in snapshot.processes})
+    traffic = {(row.pid, row.start_time): [1.0] for row in snapshot.processes}
+    context = Context(snapshot.captured_at, traffic=traffic, owners=Owners(snapshot.processes))
     for pane in PANES:
         for column in pane.columns:
             cells = {column.text(row, context).strip() for row in pane.kind.rows_of(snapshot)}
             assert cells - {"", "-"}, column.key
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({}, "-"),
+        ({"unit": "nginx.service"}, "nginx.service"),
+        ({"unit": f"docker-{'ab' * 32}.scope", "container": "ab" * 32}, "container:abababababab"),
+        ({"container": "ab" * 32, "container_runtime": "podman"}, "podman:abababababab"),
+        ({"container": "ab" * 32, "container_runtime": "docker", "container_name": "web"}, "docker:web"),
+        ({"container": "web", "container_runtime": "lxc", "unit": "ssh.service"}, "lxc:web"),
+        ({"container": "ab" * 32, "container_name": "app", "pod": "web-0", "pod_uid": "u"}, "pod:web-0/app"),
+        ({"container": "ab" * 32, "pod_uid": "u"}, "pod:u/abababababab"),
+        ({"pod_uid": "u"}, "pod:u"),
+    ],
+)
+def test_the_service_of_a_process_in_all_its_rows(service: dict[str, str], expected: str) -> None:
+    owner = builders.process(**service)
+    context = Context(NOW.now, owners=Owners([owner]))
+    its = {"pid": owner.pid, "process_start_time": owner.start_time}
+    assert said("service", owner, context) == expected
+    for row in (builders.connection(**its), builders.dns_query(**its), builders.udp_socket(**its)):
+        assert said("service", row, context) == expected
+        assert said("service", row, NOW) == "-"
 
 
 @pytest.mark.parametrize(

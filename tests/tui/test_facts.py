@@ -7,43 +7,35 @@ import pytest
 from nettop.model import rows
 from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, UDP
 from nettop.view.columns import Context
-from nettop.view.facts import Detail, detail, unit_or_container
+from nettop.view.facts import Detail, detail
 from nettop.view.panes import newest
 from tests import builders
 from tests.tui.scene import busy, closed, connection, process, query, snapshot
 
 NOW = Context(builders.at(60))
 ID = "0123456789abcdef" * 4
-POD = "pod8a1c2f6e_1b2c_4d5e_8f90_a1b2c3d4e5f6"
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "expected"),
+    ("service", "expected"),
     [
-        (None, None),
-        ("/", None),
-        ("/user.slice", None),
-        ("/system.slice/nginx.service", "unit nginx.service"),
-        ("/system.slice/system-getty.slice/getty@tty1.service", "unit getty@tty1.service"),
-        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-123.scope", "unit app-firefox-123.scope"),
-        ("/user.slice/user-1000.slice/session-3.scope", "unit session-3.scope"),
-        ("/system.slice/nginx.service/worker", "unit nginx.service"),
-        ("/machine.slice/machine-web.scope/payload", "unit machine-web.scope"),
-        (f"/system.slice/docker-{ID}.scope", "container 0123456789ab"),
-        (f"/docker/{ID}", "container 0123456789ab"),
-        (f"/docker/{ID}/init.scope", "container 0123456789ab"),
-        (f"/system.slice/containerd.service/{POD}.slice:cri-containerd:{ID}", "container 0123456789ab"),
-        (f"/kubepods.slice/kubepods-{POD}.slice/cri-containerd-{ID}.scope", "container 0123456789ab"),
-        (f"/kubepods/besteffort/{POD}/{ID}", "container 0123456789ab"),
-        (f"/kubepods.slice/kubepods-{POD}.slice/crio-{ID}.scope/container", "container 0123456789ab"),
-        (f"/machine.slice/libpod-{ID}.scope/container", "container 0123456789ab"),
-        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", "container 0123456789ab"),
-        (f"/default/{ID}", "container 0123456789ab"),
-        ("/system.slice/0123456789abcdef.service", "unit 0123456789abcdef.service"),
+        ({}, {}),
+        ({"unit": "nginx.service"}, {"unit": "nginx.service"}),
+        ({"container": ID}, {"container": "0123456789ab"}),
+        ({"container": ID, "container_runtime": "podman"}, {"container": "0123456789ab (podman)"}),
+        (
+            {"container": ID, "container_runtime": "docker", "container_name": "web", "image": "nginx:1"},
+            {"container": "web (docker 0123456789ab) image nginx:1"},
+        ),
+        ({"container": ID, "container_name": "web"}, {"container": "web (container 0123456789ab)"}),
+        ({"pod": "web-0", "pod_namespace": "shop", "pod_uid": "uid"}, {"pod": "shop/web-0"}),
+        ({"pod": "web-0"}, {"pod": "web-0"}),
+        ({"pod_uid": "uid"}, {"pod": "uid"}),
     ],
-)  # fmt: skip
-def test_unit_or_container(cgroup: str | None, expected: str | None) -> None:
-    assert unit_or_container(cgroup) == expected
+)
+def test_unit_container_and_pod(service: dict[str, str], expected: dict[str, str]) -> None:
+    shown = facts(detail(process("curl", **{"unit": None, **service}), busy(), NOW))
+    assert {name: shown[name] for name in ("unit", "container", "pod") if name in shown} == expected
 
 
 def facts(shown: Detail) -> dict[str, str]:
@@ -63,7 +55,8 @@ def test_a_process() -> None:
     assert said["command"] == "curl -H 'a b'"
     assert said["user"] == "ada (uid 1000)"
     assert said["parent"] == "900 nginx"
-    assert said["cgroup"] == "/system.slice/curl.service  (unit curl.service)"
+    assert said["cgroup"] == "/system.slice/curl.service"
+    assert said["unit"] == "curl.service"
     assert said["ended"] == "still running"
     assert said["TCP"] == "tx 1B  rx 0B  1 open, 3 opened, 0 accepted, 1 failed, 0 segments sent again"
     assert said["DNS"] == "3 queries, 2 answered, 1 with an error, 1 timeouts; latency median 12ms, longest 40ms"
