@@ -24,7 +24,8 @@ from msgspec.structs import replace
 
 from nettop.errors import UsageError
 from nettop.model import rows
-from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Span, Test, TextTest, User
+from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Moment, Place, Span, Test, TextTest
+from nettop.model.owners import NOBODY, Owners, Wanted
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
@@ -56,7 +57,7 @@ class FilterError(UsageError):
 
 class _Term(NamedTuple):
     text: str
-    tests: Mapping[Kind[Any], Callable[[datetime], Test]]  # by the time at which rows are looked at
+    tests: Mapping[Kind[Any], Callable[[Moment], Test]]
     negated: bool
 
 
@@ -68,14 +69,15 @@ class Filter:
         self.text = text.strip()
         self._alternatives = _parse(text)
 
-    def test(self, kind: Kind[Any], now: datetime) -> Callable[[AnyRow], bool] | None:
+    def test(self, kind: Kind[Any], now: datetime, owners: Owners = NOBODY) -> Callable[[AnyRow], bool] | None:
         """The test for one kind of rows as they are at a time; None if every row passes.
 
-        A term that says nothing about this kind is left out; not_applied() names it.
+        `owners` are the processes that rows may belong to. A term that says nothing about this kind is left out;
+        not_applied() names it.
         """
-        alternatives = []
+        alternatives, moment = [], Moment(now, owners)
         for terms in self._alternatives:
-            tests = [_negatable(term.tests[kind](now), term.negated) for term in terms if kind in term.tests]
+            tests = [_negatable(term.tests[kind](moment), term.negated) for term in terms if kind in term.tests]
             if tests:
                 alternatives.append(tests)
         if not alternatives:
@@ -97,17 +99,18 @@ class Filter:
         """
         if not self.text:
             return snapshot
+        owners = Owners(snapshot.processes)
         now, before = self.left_out(), snapshot.filter_not_applied
         not_applied = {kind.name: (*before.get(kind.name, ()), *now.get(kind.name, ())) for kind in IN_SNAPSHOT}
         return replace(
             snapshot,
             filter=both(snapshot.filter, self.text),
             filter_not_applied={name: tuple(dict.fromkeys(terms)) for name, terms in not_applied.items() if terms},
-            **{kind.name: self._passing(kind, kind.rows_of(snapshot), snapshot.captured_at) for kind in KINDS},
+            **{kind.name: self._passing(kind, snapshot, owners) for kind in KINDS},
         )
 
-    def _passing(self, kind: Kind[Any], candidates: tuple[_RowT, ...], now: datetime) -> tuple[_RowT, ...]:
-        test = self.test(kind, now)
+    def _passing(self, kind: Kind[_RowT], snapshot: Snapshot, owners: Owners) -> tuple[_RowT, ...]:
+        test, candidates = self.test(kind, snapshot.captured_at, owners), kind.rows_of(snapshot)
         return candidates if test is None else tuple(row for row in candidates if test(row))
 
 
@@ -220,15 +223,24 @@ def _looks_like_key(text: str) -> bool:
     return text.isalpha() and not re.fullmatch(r"[0-9a-fA-F]{1,4}", text)
 
 
-def _tests(key: str, value: Any) -> dict[Kind[Any], Callable[[datetime], Test]]:
+def _tests(key: str, value: Any) -> dict[Kind[Any], Callable[[Moment], Test]]:
     """What a term with this value asks of the kinds of rows about which its key says something, at a time."""
     tests = {kind: _always(kind.tests[key](value)) for kind in KINDS if key in kind.tests}
-    timed = {kind: partial(kind.timed[key], value) for kind in KINDS if key in kind.timed}
-    return {**tests, **timed}
+    timed = {kind: partial(_at, kind.timed[key], value) for kind in KINDS if key in kind.timed}
+    joined = {kind: partial(_of_owners, kind.joined[key], value) for kind in KINDS if key in kind.joined}
+    return {**tests, **timed, **joined}
 
 
-def _always(test: Test) -> Callable[[datetime], Test]:
-    return lambda _now: test
+def _at(ask: Callable[[Any, datetime], Test], value: Any, moment: Moment) -> Test:
+    return ask(value, moment.now)
+
+
+def _of_owners(ask: Callable[[Any, Owners], Test], value: Any, moment: Moment) -> Test:
+    return ask(value, moment.owners)
+
+
+def _always(test: Test) -> Callable[[Moment], Test]:
+    return lambda _moment: test
 
 
 def _text_test(pattern: str) -> TextTest:
@@ -241,7 +253,7 @@ def _text_test(pattern: str) -> TextTest:
     return test
 
 
-def _bare(word: str) -> dict[Kind[Any], Callable[[datetime], Test]]:
+def _bare(word: str) -> dict[Kind[Any], Callable[[Moment], Test]]:
     wildcard = re.search(r"[*?\[]", word)
     tests = _tests(BARE, _text_test(_without_final_dot(word) if wildcard else f"*{_without_final_dot(word)}*"))
     place = _place(word)
@@ -249,8 +261,8 @@ def _bare(word: str) -> dict[Kind[Any], Callable[[datetime], Test]]:
         return tests
     named = _tests("host", place)
 
-    def at(kind: Kind[Any], now: datetime) -> Test:
-        return _either(tests[kind](now), named[kind](now))
+    def at(kind: Kind[Any], moment: Moment) -> Test:
+        return _either(tests[kind](moment), named[kind](moment))
 
     return {kind: partial(at, kind) if kind in named else test for kind, test in tests.items()}
 
@@ -259,7 +271,9 @@ def _pid(value: str) -> int:
     return _whole_number(value, "A pid", _MAX_PID)
 
 
-def _netns(value: str) -> int:
+def _netns(value: str) -> int | Wanted:
+    if not (value.isascii() and value.isdecimal()):
+        return _named(value)
     return _whole_number(value, "A network namespace's inode", _MAX_INODE)
 
 
@@ -278,8 +292,8 @@ def _comm(value: str) -> TextTest:
     return _text_test(value)
 
 
-def _user(value: str) -> User:
-    return User(_text_test(value), value)
+def _named(value: str) -> Wanted:
+    return Wanted(_text_test(value), value.lower())
 
 
 def _port(value: str) -> tuple[int, int]:
@@ -427,8 +441,12 @@ class _FilterKey(NamedTuple):
 _KEYS: dict[str, _FilterKey] = {
     "pid": _FilterKey(_pid, "42", "process id"),
     "comm": _FilterKey(_comm, "nginx", "process name"),
-    "user": _FilterKey(_user, "www-data", "user name or uid of a process"),
-    "netns": _FilterKey(_netns, "4026531840", "inode number of the network namespace"),
+    "user": _FilterKey(_named, "www-data", "user name or uid of the process"),
+    "unit": _FilterKey(_named, "nginx.service", "systemd unit or slice of the process; unit:nginx is enough"),
+    "container": _FilterKey(_named, "web", "name of the process's container, or the beginning of its id"),
+    "pod": _FilterKey(_named, "kube-system/coredns-*", "name of the process's pod, with or without its namespace"),
+    "image": _FilterKey(_named, "nginx", "image of the process's container, with or without registry and tag"),
+    "netns": _FilterKey(_netns, "blue", "network namespace: its name in ip-netns, or its inode number"),
     "port": _FilterKey(_port, "443", "port of either end, or a range: port:8000-8099"),
     "host": _FilterKey(_host, "*.example.com", "name, address or network of either end, name asked for, answer"),
     "listen": _FilterKey(_listen, "443", "port of a listening socket, or a range; listen:full: its queue is full"),

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nettop.model import events, rows
+from nettop.model.owners import JOINED, NOBODY, Owners
 from nettop.model.rows import Connection, DnsQuery, HostPackets, Listener, Process, ProcessIdentity, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 
@@ -43,11 +44,11 @@ class Span(NamedTuple):
         return milliseconds > self.milliseconds if self.more else milliseconds < self.milliseconds
 
 
-class User(NamedTuple):
-    """What `user:` asks for: a name, or the text of a uid."""
+class Moment(NamedTuple):
+    """What a test of rows may depend on besides them: when they are looked at, and whose they are."""
 
-    test: TextTest
-    text: str
+    now: datetime
+    owners: Owners = NOBODY
 
 
 def _never(_row: Any) -> bool:
@@ -69,6 +70,7 @@ class Kind(Generic[RowT]):
         history: how many rows that have ended are kept; `history_help` says it for the setting.
         tests: for each key of the filter that says something about these rows, from its value to a test of a row.
         timed: as tests, of keys whose test depends on the time at which the rows are looked at.
+        joined: as tests, of keys that ask for what is known of the processes that a row belongs to.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         failed: whether a row stands for something that went wrong.
         final: whether no other version of a row can follow.
@@ -91,6 +93,7 @@ class Kind(Generic[RowT]):
     history_help: str
     tests: Mapping[str, Callable[[Any], Test]]
     timed: Mapping[str, Callable[[Any, datetime], Test]] = field(default_factory=dict)
+    joined: Mapping[str, Callable[[Any, Owners], Test]] = field(default_factory=lambda: JOINED)
     ended: Callable[[RowT], bool] | None = None
     failed: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
@@ -118,7 +121,6 @@ def capitalized(text: str) -> str:
 
 _OWNED: Mapping[str, Callable[[Any], Test]] = {
     "pid": lambda number: lambda row: row.pid == number,
-    "netns": lambda number: lambda row: row.netns == number,
     "comm": lambda test: lambda row: test(row.comm),
 }
 """What can be asked of all rows, because each has an owner."""
@@ -360,7 +362,6 @@ PROCESSES: Kind[Process] = Kind(
         **_OWNED,
         BARE: _OWNED["comm"],
         "drop": _dropped,
-        "user": lambda user: lambda row: user.test(row.user) or str(row.uid) == user.text,
     },
 )
 
@@ -381,7 +382,6 @@ HOSTS: Kind[RemoteHost] = Kind(
         BARE: _host_word,
         "pid": lambda number: lambda row: number in _pids(row),
         "comm": lambda test: lambda row: any(map(test, _comms(row))),
-        "netns": _OWNED["netns"],
         "host": _host_at,
         "scope": lambda scope: lambda row: getattr(row, "scope", None) == scope,
     },
@@ -426,7 +426,6 @@ LISTENERS: Kind[Listener] = Kind(
     stacked=False,
     tests={
         "pid": lambda number: lambda row: row.pid == number or any(holder.pid == number for holder in row.holders),
-        "netns": _OWNED["netns"],
         "comm": lambda test: lambda row: any(map(test, _listener_comms(row))),
         BARE: _listener_word,
         "port": _listens,

@@ -6,6 +6,7 @@ from typing import Any
 from nettop.model import events, rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import KIND_OF_EVENT, KINDS, PROCESSES, Kind, Test
+from nettop.model.owners import Owners
 
 MAX_ROWS = 131_072  # per kind, as many as the kernel's map has sockets; the one that changed longest ago is forgotten
 
@@ -20,10 +21,13 @@ class StreamFilter:
 
     def __init__(self, chosen: Filter) -> None:
         self._chosen = chosen
+        self._owners = Owners(most=MAX_ROWS)
         self._passed: dict[type[events.Event], dict[Hashable, None]] = {kind.event: {} for kind in KINDS}
 
     def passes(self, event: events.AnyEvent) -> bool:
         """Whether to tell this event."""
+        if isinstance(event, events.ProcessChanged):
+            self._owners.add(event.process)
         told = _of_process(event)
         if told is not None:
             processes = PROCESSES.event
@@ -35,7 +39,7 @@ class StreamFilter:
         return test is None or self._row_passes(event, test)
 
     def _test(self, kind: Kind[Any], event: events.AnyEvent) -> Test | None:
-        return self._chosen.test(kind, event.time)
+        return self._chosen.test(kind, event.time, self._owners)
 
     def _row_passes(self, event: events.AnyEvent, test: Test) -> bool:
         kind, passed = KIND_OF_EVENT[type(event)], self._passed[type(event)]

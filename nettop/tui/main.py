@@ -135,7 +135,7 @@ class MainScreen(Screen[None]):
         titles = {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
-            rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context.now)
+            rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context)
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
             if pane.display:

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import compress, repeat
 from operator import is_, not_
 from typing import Any, Generic, Literal, TypeVar
@@ -75,10 +74,10 @@ def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
 
 
 def select(
-    pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool, now: datetime
+    pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool, context: Context
 ) -> list[RowT]:
     """The rows that a pane shows at a time, unsorted."""
-    test = chosen.test(pane.kind, now)
+    test = chosen.test(pane.kind, context.now, context.owners)
     if test is not None:
         candidates = filter(test, candidates)
     ended = pane.kind.ended
@@ -147,11 +146,11 @@ class Selection(Generic[RowT]):
         self._sorted_by: tuple[object, ...] = ()
         self._sorted: list[RowT] = []
 
-    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, now: datetime) -> list[RowT]:
+    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, context: Context) -> list[RowT]:
         """As the function; the rows of another time are others."""
         by = candidates, chosen, show_ended
         if not (self._selected_by and all(map(is_, by, self._selected_by))):
-            self._selected, self._selected_by = select(self._pane, *by, now), by
+            self._selected, self._selected_by = select(self._pane, *by, context), by
             self._sorted, self._sorted_by = [], ()
         return self._selected
 

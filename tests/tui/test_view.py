@@ -98,7 +98,7 @@ def test_selecting_by_filter_and_end() -> None:
     seen = busy()
 
     def kept(pane: PaneKind[Any], expression: str, show_ended: bool) -> list[Any]:
-        return select(pane, pane.kind.rows_of(seen), Filter(expression), show_ended, NOW.now)
+        return select(pane, pane.kind.rows_of(seen), Filter(expression), show_ended, NOW)
 
     assert len(kept(CONNECTION_PANE, "", show_ended=True)) == 10
     live = kept(CONNECTION_PANE, "", show_ended=False)
@@ -131,8 +131,8 @@ _CONTEXTS = [NOW, Context(builders.at(60)), Context(builders.at(60), names=False
 def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[Any]) -> None:
     selection = Selection(CONNECTION_PANE)
     for candidates, chosen, show_ended, key, descending, context in steps:
-        expected = select(CONNECTION_PANE, candidates, chosen, show_ended, context.now)
-        assert selection.select(candidates, chosen, show_ended, context.now) == expected
+        expected = select(CONNECTION_PANE, candidates, chosen, show_ended, context)
+        assert selection.select(candidates, chosen, show_ended, context) == expected
         column = CONNECTION_PANE.column(key)
         assert selection.sort(column, descending, context) == sort(expected, column, descending, context)
 
@@ -140,11 +140,11 @@ def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[A
 def test_a_selection_is_not_made_again() -> None:
     seen, chosen, column = busy(), Filter("comm:c*"), CONNECTION_PANE.column("age")
     selection = Selection(CONNECTION_PANE)
-    chosen_rows = selection.select(seen.connections, chosen, True, NOW.now)
+    chosen_rows = selection.select(seen.connections, chosen, True, NOW)
     ordered = selection.sort(column, True, NOW)
-    assert selection.select(seen.connections, chosen, True, NOW.now) is chosen_rows
+    assert selection.select(seen.connections, chosen, True, NOW) is chosen_rows
     assert selection.sort(column, True, NOW) is ordered
-    assert selection.select(busy().connections, chosen, True, NOW.now) is not chosen_rows
+    assert selection.select(busy().connections, chosen, True, NOW) is not chosen_rows
 
 
 def test_emphasis() -> None:

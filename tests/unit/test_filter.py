@@ -303,7 +303,7 @@ def test_listeners(expression: str, row: Listener, passed: bool) -> None:
         ("pid:1 comm:a netns:1 word", {}),
         ("port:53", {"processes": ("port:53",), "hosts": ("port:53",)}),
         ("host:a", {"processes": ("host:a",)}),
-        ("user:ada", dict.fromkeys(("connections", "dns", "hosts", "udp", "listeners"), ("user:ada",))),
+        ("user:ada unit:a container:b pod:c image:d netns:e", {}),
         ("-state:closed", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("-state:closed",))),
         ("listen:443", dict.fromkeys(("processes", "connections", "dns", "hosts", "udp"), ("listen:443",))),
         ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("end:refused",))),
@@ -374,11 +374,11 @@ def test_a_filtered_snapshot() -> None:
         ("-pid:4.2 a", 5, 8, "A pid is a whole number, not '4.2'.", "Write for example pid:42."),
         ("pid:²", 4, 5, "A pid is a whole number, not '²'.", "Write for example pid:42."),
         (
-            "netns:init",
+            "netns:4294967296",
             6,
-            10,
-            "A network namespace's inode is a whole number, not 'init'.",
-            "Write for example netns:4026531840.",
+            16,
+            "A network namespace's inode is never larger than 4294967295.",
+            "Write for example netns:blue.",
         ),
         ("port:http", 5, 9, "A port is a whole number, not 'http'.", "Write for example port:443."),
         ("port:80-", 5, 8, "A port is a whole number, not ''.", "Write for example port:443."),
@@ -543,8 +543,8 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
-        "pid", "comm", "user", "netns", "port", "host", "listen", "state", "close-wait", "end", "drop", "dns", "wait",
-        "answer", "scope", "type",
+        "pid", "comm", "user", "unit", "container", "pod", "image", "netns", "port", "host", "listen", "state",
+        "close-wait", "end", "drop", "dns", "wait", "answer", "scope", "type",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

@@ -64,12 +64,13 @@ def test_each_has_columns_facts_settings_and_a_key(kind: Kind[Any]) -> None:
 
 @EVERY
 def test_each_has_an_owner_and_keys_of_the_filter(kind: Kind[Any]) -> None:
-    assert {BARE, "pid", "comm", "netns"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS}
+    assert {BARE, "pid", "comm"} <= kind.tests.keys() <= {BARE, *FILTER_KEYS}
+    assert {"user", "unit", "container", "pod", "image", "netns"} == kind.joined.keys()
     assert not kind.tests.keys() & kind.timed.keys()
 
 
 def test_every_key_of_the_filter_says_something_about_a_kind() -> None:
-    assert {key for kind in KINDS for key in (*kind.tests, *kind.timed)} == {BARE, *FILTER_KEYS}
+    assert {key for kind in KINDS for key in (*kind.tests, *kind.timed, *kind.joined)} == {BARE, *FILTER_KEYS}
     assert not any(kind.tests.keys() & kind.timed.keys() for kind in KINDS)
 
 
