@@ -42,6 +42,13 @@ def printable_head(text: str, cells: int) -> str:
     return printable_text(text[: (cells + 1) * (1 + MAX_MARKS)])
 
 
+def cell_width(text: str) -> int:
+    """How many cells of a terminal a printable text takes: wide characters two, marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if _is_mark(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def printing(text: str) -> str:
     """What the user types, without unprintable characters."""
     return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)

@@ -2,16 +2,16 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from nettop.cli.format import add_format, refuse_without_snapshot, writer_of
 from nettop.cli.options import add_debug, add_output, add_setting
 from nettop.cli.screen import require_terminal, show
 from nettop.cli.watching import chosen_filter, history_of, output_of, settings_of
 from nettop.collector import Collector, FixedSnapshot
 from nettop.errors import UsageError
-from nettop.export.json import snapshot_json
-from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.settings.resolve import look
@@ -52,6 +52,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     add_setting(replay, "filter")
     add_setting(replay, "theme")
+    add_format(replay)
     add_output(replay)
     add_debug(replay)
     replay.set_defaults(run=run)
@@ -64,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
             "--pid, --comm and --netns choose what to watch; they do not apply to a recording.",
             "Use --filter, for example --filter pid:42.",
         )
+    if not options.snapshot:
+        refuse_without_snapshot(options)
     settings = settings_of(options)
+    written = writer_of(options, settings)
     chosen = chosen_filter(settings)
     file = InputFile(_played_file(options))
     is_standard_input = file.is_standard_input
@@ -72,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     if options.snapshot:
         if snapshot is None:
             snapshot = replayed(read_events(file, options.partial), history_of(settings)).snapshot()
-        return _write_replayed(options, chosen, snapshot)
+        return _write_replayed(options, written, chosen.apply(snapshot))
     if is_standard_input:
         _take_keys_from_terminal()
     require_terminal()
@@ -107,9 +111,9 @@ def _played_file(options: argparse.Namespace) -> Path:
     return path
 
 
-def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
+def _write_replayed(options: argparse.Namespace, written: Callable[[Snapshot], bytes], snapshot: Snapshot) -> int:
     with output_of(options) as output:
-        output.write(snapshot_json(chosen.apply(snapshot)))
+        output.write(written(snapshot))
         output.commit()
     return 0
 

@@ -61,6 +61,9 @@ _EXAMPLES = {
     "sudo nettop --netns web --filter 'dns:failed | -state:closed'": "Only the network namespace web; failed DNS "
     "queries and open connections.",
     "sudo nettop snapshot --for 10 -o now.json": "Ten seconds as one JSON document.",
+    "sudo nettop snapshot --format table --table processes --sort tx --top 20": "The twenty processes that have sent "
+    "most, as text for a pipe or a screen reader.",
+    "nettop replay now.json --snapshot --format csv --table dns -o dns.csv": "Its queries for a spreadsheet.",
     "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
     "nettop replay incident.jsonl": "Play it on the screen, without root.",
     "ssh host sudo nettop stream | nettop replay -": "The screen here, the traffic of another host.",

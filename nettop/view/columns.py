@@ -43,6 +43,7 @@ class Column(Generic[RowT]):
     grow: int = 0
     descending: bool = False  # the direction that one wants first
     keeps_port: bool = False  # what follows the last colon stays where the text is cut
+    chart: bool = False  # drawn, from what the screen has seen before: nothing for a text
 
     def sort_key(self, context: Context) -> Callable[[RowT], Any]:
         """What a row sorts by in this column; None where that is unknown."""
@@ -327,7 +328,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("rx_rate", "RX/s", "payload received per second", 6, 1, lambda r, _: human.rate(r.rx_bytes_per_s),
            "rx_bytes_per_s", "right", descending=True),
     Column("traffic", "TRAFFIC", "both rates over the last ticks", SPARKLINE_CELLS, 7, _traffic, _rates,
-           descending=True),
+           descending=True, chart=True),
     Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), "tcp.active",
            "right", descending=True),
     Column("leaking", "LEAK", "connections in CLOSE_WAIT for over a minute: it has not closed them", 5, 4,
