@@ -10,13 +10,13 @@ from nettop.cli.format import add_format, refuse_without_snapshot, writer_of
 from nettop.cli.options import add_debug, add_output, add_setting
 from nettop.cli.screen import require_terminal, show
 from nettop.cli.watching import chosen_filter, history_of, output_of, settings_of
-from nettop.collector import Collector, FixedSnapshot
+from nettop.collector import FixedSnapshot
 from nettop.errors import UsageError
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.settings.resolve import look
 from nettop.sources.input_file import STDIN, InputFile
-from nettop.sources.recording import MAX_SPEED, MIN_SPEED, RecordingSource, read_events, read_snapshot
+from nettop.sources.recording import MAX_SPEED, MIN_SPEED, read_events, read_snapshot
 
 DEMO = Path(__file__).parents[1] / "demo" / "demo.jsonl"
 _STDIN = 0
@@ -82,8 +82,10 @@ def run(options: argparse.Namespace) -> int:
     require_terminal()
     if snapshot is not None:
         return show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, look(settings))
-    source = RecordingSource(file, options.partial, options.speed)
-    return show(Collector(source, history_of(settings)), "REPLAY", chosen, look(settings))
+    from nettop.player import Player  # noqa: PLC0415 - only the screen plays
+
+    player = Player(file, history_of(settings), options.partial, options.speed)
+    return show(player, "REPLAY", chosen, look(settings))
 
 
 def _take_keys_from_terminal() -> None:

@@ -32,6 +32,7 @@ _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
     "On a table": keys.TABLE_KEYS,
+    "While a recording is played": keys.PLAYER_KEYS,
     "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
     "While typing a path": keys.PATH_KEYS,

@@ -18,7 +18,7 @@ from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
-from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.panes import PANES
 
 _KEY_CELLS = 18
@@ -58,6 +58,7 @@ def help_text(keymap: Mapping[str, str]) -> Group:
     """The whole help; `keymap` holds the keys that the user has changed, by id."""
     return Group(
         *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
+        *_section("While a recording is played", _key_lines(PLAYER_KEYS, keymap)),
         *_section("In a detail view", _key_lines(DETAIL_KEYS, keymap)),
         *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
         *_section("Filter", _filter_lines()),

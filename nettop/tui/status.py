@@ -18,6 +18,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.text import printable_head
 from nettop.view import format as human
 from nettop.view import panes as view
+from nettop.view import playback
 
 MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
 LIVE = "LIVE"
@@ -28,13 +29,14 @@ _RECORDED_FILTER_CHARACTERS = 40  # so that host and time stay on the line; the 
 class Status:
     """What the bar says, apart from the snapshot."""
 
-    mode: str  # LIVE, or of a recording REPLAY, END OF RECORDING, SNAPSHOT
+    mode: str  # LIVE, or of a recording REPLAY, GOING, END OF RECORDING, SNAPSHOT
     paused: bool
     new_rows: int  # since the pause
     filter: Filter
     traffic: Sequence[float]  # bytes/s, of the last ticks
     pace: str
     dns_per_s: float
+    length_s: float | None = None  # of a recording, if known
 
 
 def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, str]]:
@@ -48,15 +50,25 @@ def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, 
     mode = (f" PAUSED (+{status.new_rows} new) ", "paused") if status.paused else (f" {status.mode} ", "mode")
     parts = [
         mode,
-        (f" {human.duration(snapshot.elapsed_s * 1000)} {status.pace} ", "text"),
+        (f" {_how_far(snapshot, status)} {status.pace} ", "text"),
         (f" tx {human.size(round(tx))}/s rx {human.size(round(rx))}/s ", "text"),
         (f" conn {human.count(open_connections)} ", "text"),
         (f" dns {status.dns_per_s:.0f}/s, {human.share(failed, over)} failed ", "text"),
     ]
     room = width - sum(cell_len(text) for text, _ in parts) - 1
+    played = playback.bar(snapshot.elapsed_s, status.length_s, room - 1)
+    if played:
+        parts[1] = (f" {_how_far(snapshot, status)} {played} {status.pace} ", "text")
+        room -= len(played) + 1
     if room >= MIN_SPARKLINE_CELLS:
         parts.insert(3, (human.sparkline(list(status.traffic), min(room, MAX_SPARKLINE_CELLS)) + " ", "sparkline"))
     return parts
+
+
+def _how_far(snapshot: Snapshot, status: Status) -> str:
+    if status.pace and status.mode != LIVE:
+        return playback.position(snapshot.elapsed_s, status.length_s)
+    return human.duration(snapshot.elapsed_s * 1000)
 
 
 def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
