@@ -25,7 +25,7 @@ from nettop.sources.tape import MAX_KEPT_BYTES, Place, Tape
 from nettop.view import format as human
 from nettop.view.panes import Traffic
 
-CHECKPOINT_EVENTS = 50_000  # from one to the next: so many are played in a second
+CHECKPOINT_EVENTS = 30_000  # from one to the next: so many are played in half a second
 MAX_CHECKPOINTS = 8  # some 25 MB each where all tables are full
 _SLICE_S = 0.1  # on the way to another place: how long nobody is listened to
 _PIPE_WAIT_S = 0.05  # where nothing arrives: the same

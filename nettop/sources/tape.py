@@ -19,13 +19,16 @@ class Place(NamedTuple):
 
 
 class Tape:
-    """Reads a file again to go back; of a pipe, which cannot be read again, it keeps the newest lines."""
+    """Goes back within a file by reading there again. Of what takes long to read again, or cannot be, it keeps lines.
+
+    These are compressed files, which have to be read from their beginning, and pipes.
+    """
 
     def __init__(self, file: InputFile) -> None:
         self.place = Place()
-        self.earliest = 0  # the first line that can be gone back to
         self._file = file
-        self._kept: list[bytes] = []
+        self._kept: list[bytes] = []  # the newest
+        self._kept_from = 0  # the number of lines before them
         self._kept_bytes = 0
 
     @property
@@ -38,47 +41,59 @@ class Tape:
         """The file's."""
         return self._file.was_cut
 
+    @property
+    def earliest(self) -> int:
+        """The first line that can be gone back to."""
+        return 0 if self._file.can_go_back else self._kept_from
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()
 
     def is_ready(self, timeout_s: float) -> bool:
         """Whether a line or the end is there, or arrives within the timeout."""
-        return self.place.line - self.earliest < len(self._kept) or self._file.is_ready(timeout_s)
+        return self.place.line < self._kept_from + len(self._kept) or self._file.is_ready(timeout_s)
 
     def readline(self, limit: int) -> bytes:
         """See InputFile."""
-        at = self.place.line - self.earliest
+        at = self.place.line - self._kept_from
         if at < len(self._kept):
             line = self._kept[at]
         else:
             line = self._file.readline(limit)
-            if line and not self._file.can_go_back:
+            if line:
                 self._keep(line)
         if line:
             self.place = Place(self.place.line + 1, self.place.offset + len(line))
         return line
 
     def _keep(self, line: bytes) -> None:
+        if self._file.can_go_back and not self._file.is_compressed:
+            self._kept_from += 1
+            return
         self._kept.append(line)
         self._kept_bytes += len(line)
         if self._kept_bytes > MAX_KEPT_BYTES:
             dropped, self._kept = self._kept[:_MOST_DROPPED], self._kept[_MOST_DROPPED:]
             self._kept_bytes -= sum(map(len, dropped))
-            self.earliest += len(dropped)
+            self._kept_from += len(dropped)
 
     def go_to(self, place: Place) -> Iterator[None]:
         """Go to a place where it has been, not before the earliest; it is there once the iteration is over."""
-        if self._file.can_go_back:
-            again = self._file.again(0 if self._file.is_compressed else place.offset)
-            try:
-                for number in range(place.line if self._file.is_compressed else 0):
-                    again.readline(MAX_LINE_BYTES)
-                    if not number % _LINES_AT_ONCE:
-                        yield
-            except BaseException:
-                again.close()
-                raise
-            self._file.close()
-            self._file = again
+        if not self._kept_from <= place.line <= self._kept_from + len(self._kept):
+            yield from self._read_again(place)
         self.place = place
+
+    def _read_again(self, place: Place) -> Iterator[None]:
+        again = self._file.again(0 if self._file.is_compressed else place.offset)
+        try:
+            for number in range(place.line if self._file.is_compressed else 0):
+                again.readline(MAX_LINE_BYTES)
+                if not number % _LINES_AT_ONCE:
+                    yield
+        except BaseException:
+            again.close()
+            raise
+        self._file.close()
+        self._file = again
+        self._kept, self._kept_from, self._kept_bytes = [], place.line, 0
