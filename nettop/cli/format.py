@@ -26,7 +26,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         "--format",
         type=_format,
         metavar="FORMAT",
-        help=f"{'; '.join(f'{name}: {meaning}' for name, meaning in FORMATS.items())} (default json)",
+        help=f"as {', '.join(f'{name} ({meaning})' for name, meaning in FORMATS.items())}; default json",
     )
     group.add_argument(
         "--table",

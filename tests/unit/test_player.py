@@ -219,6 +219,7 @@ def test_wherever_it_goes_all_is_as_if_played_until_there(
     path: Path,
     demo: list[events.AnyEvent],
     moments: list[Moment],
+    *,
     monkeypatch: pytest.MonkeyPatch,
     compress: Callable[[bytes], bytes],
     through_a_pipe: bool,
