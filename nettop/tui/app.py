@@ -175,7 +175,7 @@ class NettopApp(App[None], inherit_bindings=False):
         playing = self._feed.playing
         mode = self._mode
         if playing is not None and (playing.going or self._feed.finished):
-            mode = "GOING" if playing.going else "END OF RECORDING"
+            mode = "SEEKING" if playing.going else "END OF RECORDING"
         return Status(
             mode=mode,
             paused=self._paused is not None,

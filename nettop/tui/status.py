@@ -29,7 +29,7 @@ _RECORDED_FILTER_CHARACTERS = 40  # so that host and time stay on the line; the 
 class Status:
     """What the bar says, apart from the snapshot."""
 
-    mode: str  # LIVE, or of a recording REPLAY, GOING, END OF RECORDING, SNAPSHOT
+    mode: str  # LIVE, or of a recording REPLAY, SEEKING, END OF RECORDING, SNAPSHOT
     paused: bool
     new_rows: int  # since the pause
     filter: Filter

@@ -126,7 +126,7 @@ def test_a_long_way_is_said() -> None:
         feed.going = True
         the_app(pilot).tick()
         await pilot.pause()
-        assert "GOING" in lines(pilot)[0]
+        assert "SEEKING" in lines(pilot)[0]
 
     play(steps, feed, mode="REPLAY")
 

@@ -22,6 +22,7 @@ from tests import builders
 from tests.live.lab import check_snapshot
 from tests.tui.scene import (
     FakeFeed,
+    FakePlayer,
     busy,
     closed,
     connection,
@@ -340,7 +341,7 @@ class TestPause:
         play(steps, feed)
 
     def test_a_recording_that_has_ended_says_so(self) -> None:
-        feed = FakeFeed(busy())
+        feed = FakePlayer(busy())
 
         async def steps(pilot: Pilot[None]) -> None:
             assert " REPLAY " in lines(pilot)[0]
