@@ -22,6 +22,7 @@ OPTIONS = {
     | OUTPUT
     | FORMAT
     | {"--demo", "--snapshot", "--speed", "--partial", "--filter", "--theme", "--debug"},
+    "diagnose": HELP | WATCHING | {"--for", "--json"},
     "doctor": HELP | {"--json", "--debug"},
     "config": HELP | {"--debug"},
 }
