@@ -3,15 +3,69 @@
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nettop.model.events import Tick
+from nettop.model.filter import Filter
+from nettop.model.kinds import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import DEFAULT_HISTORY, History, Store
 from nettop.sources import Source
 
+if TYPE_CHECKING:
+    from nettop.view.panes import Traffic
+
 _READ_TIMEOUT_S = 0.25  # longest delay until stop() is noticed
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Where a player has gone: what is there, and what the view would have added up had it seen all until there.
+
+    `row` is what was looked for, `said` what the user should know.
+    """
+
+    snapshot: Snapshot
+    traffic: "Traffic"
+    row: AnyRow | None = None
+    said: str = ""
+
+
+class Playing(Protocol):
+    """What can be played from any place. What is asked for comes later, as `jump`."""
+
+    @property
+    def length_s(self) -> float | None:
+        """From beginning to end, in the recording's time; None if not known (yet)."""
+        ...
+
+    @property
+    def going(self) -> bool:
+        """Whether it is on its way to another place, and this takes a while."""
+        ...
+
+    @property
+    def jump(self) -> Jump | None:
+        """The last one."""
+        ...
+
+    def go(self, seconds: float) -> None:
+        """Forward by so much of the recording's time, or back."""
+        ...
+
+    def go_to_start(self) -> None:
+        """Play from the start again."""
+        ...
+
+    def go_to_next_tick(self) -> None:
+        """Forward by one tick."""
+        ...
+
+    def go_to_next_failure(self, chosen: Filter) -> None:
+        """To the next row that fails, of those that a filter chooses."""
+        ...
 
 
 class Feed(Protocol):
@@ -37,6 +91,11 @@ class Feed(Protocol):
         """How fast snapshots come, in words."""
         ...
 
+    @property
+    def playing(self) -> Playing | None:
+        """Itself, if it can be played from any place."""
+        ...
+
     def start(self, changed: Callable[[], None]) -> None:
         """Start; `changed` is called, from any thread, after `latest`, `error`, `pace` or `finished` has changed."""
         ...
@@ -54,40 +113,76 @@ class Feed(Protocol):
         ...
 
 
-class Collector:
-    """A Feed that owns a source and a store. Each tick replaces `latest`, a frozen value, in one assignment."""
+class ThreadedFeed:
+    """A Feed with a thread of its own, on which everything happens that is wished for."""
 
-    def __init__(self, source: Source, history: History = DEFAULT_HISTORY) -> None:
+    def __init__(self) -> None:
         self.latest: Snapshot | None = None
         self.error: BaseException | None = None
-        self._source = source
-        self._store = Store(history)
         self._stop = threading.Event()
         self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._changed: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="nettop-collector", daemon=True)
 
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the thread."""
+        self._changed = changed
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and release everything."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._release()
+
+    def step(self, timeout_s: float) -> None:
+        """Do what there is to do, waiting for at most so long."""
+        raise NotImplementedError
+
+    def _goes_on(self) -> bool:
+        """Whether there is, or may be, anything left to do."""
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        raise NotImplementedError
+
+    def _take_wishes(self) -> bool:
+        """Do what is wished for; whether anything was."""
+        any_wishes = not self._wishes.empty()
+        while not self._wishes.empty():
+            self._wishes.get()()
+        return any_wishes
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and self._goes_on():
+                self.step(_READ_TIMEOUT_S)
+            self._changed()  # it has finished
+        except BaseException as error:  # noqa: BLE001 - the screen raises it
+            self.error = error
+            self._changed()
+
+
+class Collector(ThreadedFeed):
+    """A Feed that owns a source and a store. Each tick replaces `latest`, a frozen value, in one assignment."""
+
+    playing: Playing | None = None
+
+    def __init__(self, source: Source, history: History = DEFAULT_HISTORY) -> None:
+        super().__init__()
+        self._source = source
+        self._store = Store(history)
+
     @property
     def finished(self) -> bool:
-        """A recording ends, the kernel does not."""
+        """Whether the source has ended; the kernel does not."""
         return self._source.finished
 
     @property
     def pace(self) -> str:
         """The source's pace."""
         return self._source.pace
-
-    def start(self, changed: Callable[[], None]) -> None:
-        """Start reading."""
-        self._changed = changed
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading and release the source."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._source.close()
 
     def adjust(self, step: int) -> None:
         """Applied to the source before its next read."""
@@ -99,9 +194,7 @@ class Collector:
 
     def step(self, timeout_s: float) -> None:
         """Store what the source has; a tick replaces `latest`."""
-        if not self._wishes.empty():
-            while not self._wishes.empty():
-                self._wishes.get()()
+        if self._take_wishes():
             self._changed()
         ticked = False
         for event in self._source.read(timeout_s):
@@ -111,14 +204,11 @@ class Collector:
             self.latest = self._store.snapshot()
             self._changed()
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set() and not self._source.finished:
-                self.step(_READ_TIMEOUT_S)
-            self._changed()  # it has finished
-        except BaseException as error:  # noqa: BLE001 - the screen raises it
-            self.error = error
-            self._changed()
+    def _goes_on(self) -> bool:
+        return not self._source.finished
+
+    def _release(self) -> None:
+        self._source.close()
 
 
 class FixedSnapshot:
@@ -127,6 +217,7 @@ class FixedSnapshot:
     error = None
     finished = True
     pace = ""
+    playing: Playing | None = None
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.latest: Snapshot | None = snapshot

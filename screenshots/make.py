@@ -70,6 +70,7 @@ class DemoFeed:
     error = None
     finished = False
     pace = "every 1 s"
+    playing = None
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
         self.latest: Snapshot | None = None

@@ -2,22 +2,22 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from nettop.cli.format import add_format, refuse_without_snapshot, writer_of
 from nettop.cli.options import add_debug, add_output, add_setting
 from nettop.cli.scope import SCOPE_OPTIONS
 from nettop.cli.screen import require_terminal, show
 from nettop.cli.watching import chosen_filter, history_of, output_of, settings_of
-from nettop.collector import Collector, FixedSnapshot
+from nettop.collector import FixedSnapshot
 from nettop.errors import UsageError
-from nettop.export.json import snapshot_json
-from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import replayed
 from nettop.settings.resolve import look
 from nettop.sources.input_file import STDIN, InputFile
-from nettop.sources.recording import MAX_SPEED, MIN_SPEED, RecordingSource, read_events, read_snapshot
+from nettop.sources.recording import MAX_SPEED, MIN_SPEED, read_events, read_snapshot
 
 DEMO = Path(__file__).parents[1] / "demo" / "demo.jsonl"
 _STDIN = 0
@@ -53,6 +53,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     add_setting(replay, "filter")
     add_setting(replay, "theme")
+    add_format(replay)
     add_output(replay)
     add_debug(replay)
     replay.set_defaults(run=run)
@@ -65,7 +66,10 @@ def run(options: argparse.Namespace) -> int:
             f"{SCOPE_OPTIONS} choose what to watch; they do not apply to a recording.",
             "Use --filter, for example --filter pid:42.",
         )
+    if not options.snapshot:
+        refuse_without_snapshot(options)
     settings = settings_of(options)
+    written = writer_of(options, settings)
     chosen = chosen_filter(settings)
     file = InputFile(_played_file(options))
     is_standard_input = file.is_standard_input
@@ -73,14 +77,16 @@ def run(options: argparse.Namespace) -> int:
     if options.snapshot:
         if snapshot is None:
             snapshot = replayed(read_events(file, options.partial), history_of(settings)).snapshot()
-        return _write_replayed(options, chosen, snapshot)
+        return _write_replayed(options, written, chosen.apply(snapshot))
     if is_standard_input:
         _take_keys_from_terminal()
     require_terminal()
     if snapshot is not None:
         return show(FixedSnapshot(snapshot), "SNAPSHOT", chosen, look(settings))
-    source = RecordingSource(file, options.partial, options.speed)
-    return show(Collector(source, history_of(settings)), "REPLAY", chosen, look(settings))
+    from nettop.player import Player  # noqa: PLC0415 - only the screen plays
+
+    player = Player(file, history_of(settings), options.partial, options.speed)
+    return show(player, "REPLAY", chosen, look(settings))
 
 
 def _take_keys_from_terminal() -> None:
@@ -108,9 +114,9 @@ def _played_file(options: argparse.Namespace) -> Path:
     return path
 
 
-def _write_replayed(options: argparse.Namespace, chosen: Filter, snapshot: Snapshot) -> int:
+def _write_replayed(options: argparse.Namespace, written: Callable[[Snapshot], bytes], snapshot: Snapshot) -> int:
     with output_of(options) as output:
-        output.write(snapshot_json(chosen.apply(snapshot)))
+        output.write(written(snapshot))
         output.commit()
     return 0
 

@@ -2,9 +2,9 @@
 
 import argparse
 
+from nettop.cli.format import add_format, writer_of
 from nettop.cli.options import DEFAULT_FOR_S, MAX_FOR_S, MIN_FOR_S, add_output, add_watching, duration, filter_help
 from nettop.cli.watching import history_of, output_of, prepare, stop_signals, watched_events, watching
-from nettop.export.json import snapshot_json
 from nettop.model.store import Store
 
 
@@ -12,8 +12,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Declare the command."""
     snapshot = commands.add_parser(
         "snapshot",
-        help="watch for a while and write one JSON snapshot",
-        description="Watch for a while, then write one JSON snapshot. Signals such as SIGINT end the watch early.",
+        help="watch for a while and write one snapshot: JSON, a table or CSV",
+        description="Watch for a while, then write one snapshot. Signals such as SIGINT end the watch early.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=filter_help(),
     )
@@ -26,6 +26,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         metavar="SECONDS",
         help=f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {DEFAULT_FOR_S:g})",
     )
+    add_format(snapshot)
     add_output(snapshot)
     snapshot.set_defaults(run=run)
 
@@ -33,6 +34,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(options: argparse.Namespace) -> int:
     """Watch until the time is up or a signal arrives, then write what was seen."""
     settings, scope, chosen = prepare(options)
+    written = writer_of(options, settings)
     with (
         stop_signals() as stopped,
         watching(options, settings, scope) as source,
@@ -42,6 +44,6 @@ def run(options: argparse.Namespace) -> int:
         for event in watched_events(source, options.seconds, stopped):
             store.apply(event)
         stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
-        output.write(snapshot_json(chosen.apply(store.snapshot())))
+        output.write(written(chosen.apply(store.snapshot())))
         output.commit()
     return 0

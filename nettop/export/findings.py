@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from nettop.model.owners import Owners
 from nettop.model.rows import Host, Row, Seconds, Time
 from nettop.model.snapshot import Snapshot, with_ages
 from nettop.view import format as human
@@ -62,7 +63,7 @@ def findings_text(snapshot: Snapshot) -> tuple[bool, bytes]:
     """The same as lines to read."""
     found = findings(snapshot)
     watched = human.long_duration(snapshot.elapsed_s * 1000)
-    context = Context(snapshot.captured_at)
+    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes))
     if found:
         lines = [line for each in found for line in _finding(each, context)]
     else:

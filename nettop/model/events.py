@@ -4,7 +4,7 @@ Each event carries whole rows, not differences: the last row with an id is the t
 by row and is still a recording that replays.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
@@ -17,6 +17,10 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """Base of all; `time` is when it happened, or for counters when they were read."""
 
     time: rows.Time
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """As of a row: nothing changes it."""
+        return self
 
 
 class Start(Event, frozen=True, gc=False, kw_only=True, tag="start"):

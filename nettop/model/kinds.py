@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from nettop.model import events, rows
 from nettop.model.amounts import (
@@ -108,6 +108,10 @@ class Kind(Generic[RowT]):
     unlisted: Callable[[rows.Unlisted], int] | None = None
     numbered: bool = False
     stacked: bool = True
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Itself: a kind is what it is by identity."""
+        return self
 
     @property
     def title(self) -> str:

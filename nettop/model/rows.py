@@ -6,7 +6,7 @@ field with a default may be absent from what an older nettop wrote, which is rea
 """
 
 from datetime import datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from msgspec import Meta, Struct
 
@@ -67,6 +67,10 @@ DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told oth
 
 class Row(Struct, frozen=True, gc=False):
     """Base of everything that is part of the JSON contract."""
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Nothing changes a row, so that copies of a store share theirs."""
+        return self
 
 
 class Endpoint(Row, frozen=True, gc=False, kw_only=True):

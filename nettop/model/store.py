@@ -2,10 +2,10 @@
 
 import statistics
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict, astuple, replace
@@ -31,6 +31,9 @@ DEFAULT_HISTORY: History = {kind.name: kind.history for kind in KINDS}
 class _ProcessKey(Struct, frozen=True, gc=False):
     pid: int
     start_time: datetime
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
 
 class _TcpShare(rows.TcpTotals, frozen=True, gc=False, kw_only=True):
@@ -264,6 +267,10 @@ class Store:
         if now is None or event.time > now:
             self._now = event.time
 
+    def row(self, kind: Kind[Any], key: Hashable) -> Any:
+        """The row of this kind with this key, as it was told last; None if there is none, or none any more."""
+        return self._tables[kind].rows.get(key)
+
     def snapshot(self) -> Snapshot:
         """All rows as of the last event. Raises RuntimeError before Start."""
         if self._start is None or self._now is None:
@@ -408,7 +415,7 @@ class Store:
 
     def _take_start(self, event: events.Start) -> None:
         self._start = event
-        self._hooks = event.hooks.keys()
+        self._hooks = frozenset(event.hooks)
         self._filter_not_applied = left_out(event.filter)
         self._hosts.tells_unwanted = dropped.DROPS in event.hooks
 

@@ -6,12 +6,9 @@ Run by `make share`. It needs development packages, so it is not in the wheel.
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import shtab
-from argparse_manpage.manpage import Manpage
 
 from nettop import __version__
 from nettop.cli.options import FILTER_RULES
@@ -19,7 +16,8 @@ from nettop.cli.parser import make_parser
 from nettop.errors import CannotRunError, RunError, UsageError
 from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import SETTINGS
-from nettop.settings.kinds import Choice
+from nettop.share import completions, options
+from nettop.share.roff import bold, capital, definition, plain
 from nettop.view import keys
 from nettop.view.panes import PANES
 
@@ -27,7 +25,14 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 SETTINGS_PAGE = DOCS / "settings.md"
 _CHANGED = "November 26, 2026"  # when the meaning of the manual last changed
-_WIDTH = 78  # of usage lines, whatever the terminal
+_SUMMARY = "top for the network of a Linux host, from eBPF"
+_DESCRIPTION = (
+    "nettop shows which process asks which DNS names and what the answers are, which TCP connections are open, for "
+    "whom they wait and how they end, and how much each process sends and receives; also listening sockets, remote "
+    "hosts, UDP flows and dropped packets.",
+    "Without a command it opens the live screen. The options --pid, --comm and --netns choose what is watched at all; "
+    "each may be repeated, and one value of each given option must match. --filter chooses among the rows.",
+)
 _CELL = 80  # characters of a table's cell at most
 _COMPLETIONS = {"bash": "nettop.bash", "zsh": "_nettop", "fish": "nettop.fish"}
 _BASH_WITHOUT_SPACE = """
@@ -43,6 +48,7 @@ complete -o bashdefault -F _nettop_complete nettop
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
     "On a table": keys.TABLE_KEYS,
+    "While a recording is played": keys.PLAYER_KEYS,
     "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
     "While searching": keys.SEARCH_KEYS,
@@ -73,6 +79,9 @@ _EXAMPLES = {
     "sudo nettop --netns web --filter 'dns:failed or state:open'": "Only the network namespace web; failed DNS "
     "queries and open connections.",
     "sudo nettop snapshot --for 10 -o now.json": "Ten seconds as one JSON document.",
+    "sudo nettop snapshot --format table --table processes --sort tx --top 20": "The twenty processes that have sent "
+    "most, as text for a pipe or a screen reader.",
+    "nettop replay now.json --snapshot --format csv --table dns -o dns.csv": "Its queries for a spreadsheet.",
     "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
     "nettop replay incident.jsonl": "Play it on the screen, without root.",
     "ssh host sudo nettop stream | nettop replay -": "The screen here, the traffic of another host.",
@@ -86,7 +95,6 @@ _EXIT_STATUS = {
     ): "Cannot run here: a privilege, a kernel feature or BCC is missing; nettop doctor says which.",
 }
 
-_ROFF = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "~": "\\(ti", "^": "\\(ha"}
 # By pane and column: what does not fit into a heading and a line of the help
 _EXACTLY = {
     "dns result": "The answer's code (NOERROR, NXDOMAIN, SERVFAIL, ...). TIMEOUT: no answer within 5 seconds of the "
@@ -129,43 +137,25 @@ def files() -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The real one without epilogs, and with what completes each option."""
+    """The real one, with what completes each option."""
     parser = make_parser()
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     for each in (parser, *commands.choices.values()):
-        each.epilog = None
-        each.formatter_class = partial(argparse.HelpFormatter, width=_WIDTH)
         for action in each._actions:
-            declared = next((s for s in SETTINGS if s.option in action.option_strings), None)
-            if action.type is Path:
-                action.complete = shtab.FILE
-            elif "--filter" in action.option_strings:
-                action.complete = _filter_completion()
-            elif declared is not None and isinstance(declared.kind, Choice):
-                action.choices = declared.kind.words
+            completions.offer(action)
     return parser
-
-
-def _filter_completion() -> dict[str, Any]:
-    """How a shell completes a word of the filter: with the keys, behind which a value follows without a space."""
-    words = " ".join((*(f"{key}:" for key in FILTER_KEYS), *FILTER_WORDS))
-    return {
-        "bash": "_nettop_filter_words",
-        "zsh": "_nettop_filter_words",
-        "fish": f"(printf '%s\\n' {words})",
-        "preamble": {
-            "bash": f'_nettop_filter_words() {{\n  compgen -W "{words}" -- "$1"\n}}',
-            "zsh": f"_nettop_filter_words() {{\n  compadd -S '' -- {words}\n}}",
-        },
-    }
 
 
 def manual() -> str:
     """nettop(1)."""
-    page = Manpage(_parser())
-    page.date, page.source, page.manual = _CHANGED, f"nettop {__version__}", "User Commands"
-    page.description = "top for the network of a Linux host, from eBPF"
-    for heading, lines in (
+    parser = _parser()
+    lines = [f'.TH NETTOP 1 "{_CHANGED}" "nettop {__version__}" "User Commands"']
+    for heading, section in (
+        ("name", [plain(f"nettop - {_SUMMARY}")]),
+        ("synopsis", options.synopsis(parser)),
+        ("description", [plain(line) for line in _DESCRIPTION]),
+        ("commands", options.commands(parser)),
+        ("options", options.options(parser)),
         ("examples", _definitions(_EXAMPLES.items())),
         ("keys", _keys()),
         ("status bar", _status_bar()),
@@ -176,42 +166,42 @@ def manual() -> str:
         ("files", _definitions(_FILES.items())),
         ("environment", _definitions(_environment())),
         ("limits", _limits()),
-        ("see also", iter([".BR ss (8),", ".BR tcpdump (8),", ".BR bpftool (8)"])),
+        ("see also", [".BR ss (8),", ".BR tcpdump (8),", ".BR bpftool (8)"]),
     ):
-        page.add_section(heading, ">", "\n".join(lines))
-    return str(page)
+        lines += [f".SH {heading.upper()}", *section]
+    return "\n".join(lines) + "\n"
 
 
 def _keys() -> Iterator[str]:
-    yield _roff("The id in brackets is the name in the table [keys] of config.toml, which assigns other keys.")
+    yield plain("The id in brackets is the name in the table [keys] of config.toml, which assigns other keys.")
     for heading, group in _KEY_GROUPS.items():
-        yield f".SS {_roff(heading)}"
+        yield f".SS {plain(heading)}"
         yield from _definitions(
             (key.shown_as or key.keys.replace(",", " "), f"{key.meaning} [{key.id}].") for key in group
         )
 
 
 def _filter() -> Iterator[str]:
-    yield from map(_roff, FILTER_RULES)
+    yield from map(plain, FILTER_RULES)
     explained = {**{f"{key}:": meaning for key, meaning in FILTER_KEYS.items()}, **FILTER_WORDS}
-    yield from _definitions((key, f"{_capital(meaning)}.") for key, meaning in explained.items())
+    yield from _definitions((key, f"{capital(meaning)}.") for key, meaning in explained.items())
 
 
 def _columns() -> Iterator[str]:
-    yield _roff(_UNITS)
+    yield plain(_UNITS)
     for pane in PANES:
-        yield f".SS {_roff(pane.kind.title)}"
+        yield f".SS {plain(pane.kind.title)}"
         yield from _definitions(
             (
                 f"{column.key} ({column.title})",
-                f"{_capital(column.meaning)}. {_EXACTLY.get(f'{pane.name} {column.key}', '')}".rstrip(),
+                f"{capital(column.meaning)}. {_EXACTLY.get(f'{pane.name} {column.key}', '')}".rstrip(),
             )
             for column in pane.columns
         )
 
 
 def _settings() -> Iterator[str]:
-    yield _roff(
+    yield plain(
         "The command line overrides the environment, which overrides config.toml, which overrides the default. "
         "'nettop config' prints the settings in effect and their sources. A name with a dot belongs to a table: "
         "history.dns is dns in [history]. In the environment, commas separate the items of a list."
@@ -219,7 +209,7 @@ def _settings() -> Iterator[str]:
     for each in SETTINGS:
         elsewhere = ", ".join(filter(None, (each.option, each.variable)))
         also = f" Also {elsewhere}." if elsewhere else ""
-        meaning = f"{_capital(each.help)}. {_capital(each.kind.values)}.{also}"
+        meaning = f"{capital(each.help)}. {capital(each.kind.values)}.{also}"
         yield from _definitions([(f"{each.name} = {each.default_toml}", meaning)])
 
 
@@ -240,13 +230,13 @@ def settings_page() -> str:
 
 
 def _limits() -> Iterator[str]:
-    yield _roff("What nettop cannot see, and why:")
+    yield plain("What nettop cannot see, and why:")
     rows = _table(DOCS / "limits.md", "What nettop cannot see")
     yield from _definitions((_sentence(what), _sentence(why)) for what, why in rows)
 
 
 def _status_bar() -> Iterator[str]:
-    yield _roff("The two lines at the top of the screen use these words:")
+    yield plain("The two lines at the top of the screen use these words:")
     rows = _table(DOCS / "screen.md", "Status bar")
     yield from _definitions((word.strip("`"), _sentence(meaning)) for word, meaning in rows)
 
@@ -259,22 +249,12 @@ def _table(page: Path, section: str) -> list[tuple[str, str]]:
 
 
 def _sentence(markdown: str) -> str:
-    return f"{_capital(markdown.replace('`', ''))}."
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
+    return f"{capital(markdown.replace('`', ''))}."
 
 
 def _definitions(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     for term, meaning in pairs:
-        yield f".TP\n\\fB{_roff(term)}\\fR\n{_roff(meaning)}"
-
-
-def _roff(text: str) -> str:
-    """Text that troff takes literally."""
-    text = text.translate({ord(character): written for character, written in _ROFF.items()})
-    return f"\\&{text}" if text.startswith(".") else text
+        yield from definition(bold(term), plain(meaning))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,23 @@
 
 _shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
-_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
+_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --format --table --sort --top -o --output --force)
 _shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
-_shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme -o --output --force --debug)
+_shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --sort --top -o --output --force --debug)
 _shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
 _shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --theme)
 
+_shtab_nettop_snapshot___pid_COMPGEN=_nettop_pid
+_shtab_nettop_snapshot___comm_COMPGEN=_nettop_comm
+_shtab_nettop_snapshot___netns_COMPGEN=_nettop_netns
 _shtab_nettop_snapshot___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_snapshot__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_snapshot___output_COMPGEN=_shtab_compgen_files
+_shtab_nettop_stream___pid_COMPGEN=_nettop_pid
+_shtab_nettop_stream___comm_COMPGEN=_nettop_comm
+_shtab_nettop_stream___netns_COMPGEN=_nettop_netns
 _shtab_nettop_stream___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_stream__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_stream___output_COMPGEN=_shtab_compgen_files
@@ -25,10 +31,22 @@ _shtab_nettop_replay_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_replay__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay___output_COMPGEN=_shtab_compgen_files
+_shtab_nettop_diagnose___pid_COMPGEN=_nettop_pid
+_shtab_nettop_diagnose___comm_COMPGEN=_nettop_comm
+_shtab_nettop_diagnose___netns_COMPGEN=_nettop_netns
 _shtab_nettop_diagnose___filter_COMPGEN=_nettop_filter_words
+_shtab_nettop___pid_COMPGEN=_nettop_pid
+_shtab_nettop___comm_COMPGEN=_nettop_comm
+_shtab_nettop___netns_COMPGEN=_nettop_netns
 _shtab_nettop___filter_COMPGEN=_nettop_filter_words
 
+_shtab_nettop_snapshot___format_choices=(json table csv)
+_shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp)
+_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets)
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
+_shtab_nettop_replay___format_choices=(json table csv)
+_shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp)
+_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets)
 _shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
@@ -66,6 +84,15 @@ _shtab_nettop___debug_nargs=0
 
 
 # Custom Preamble
+_nettop_pid() {
+  compgen -W "$(ls /proc | grep -x '[0-9]*' | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
+}
+_nettop_comm() {
+  compgen -W "$(cat /proc/*/comm 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
+}
+_nettop_netns() {
+  compgen -W "$(ls /run/netns 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
+}
 _nettop_filter_words() {
   compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new" -- "$1"
 }

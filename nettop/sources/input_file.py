@@ -1,4 +1,4 @@
-"""Input of a replay: a file, a pipe or standard input, compressed or not, read once.
+"""Input of a replay: a file, a pipe or standard input, compressed or not.
 
 A pipe cannot be rewound, so lines that were read to identify it can be put back. It may stall, so callers that must
 not block call is_ready() first.
@@ -6,6 +6,7 @@ not block call is_ready() first.
 
 import os
 import select
+import stat
 import sys
 import time
 import zlib
@@ -86,22 +87,34 @@ class InputFile:
     """Reads lines. `path` is `-` for standard input. Raises RecordingError; close() releases the file."""
 
     def __init__(self, path: Path) -> None:
-        self.name = "standard input" if path == STDIN else str(path)
+        name = "standard input" if path == STDIN else str(path)
+        try:
+            fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            begin = os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        try:
+            self._open(name, fd, begin)
+        except RecordingError:
+            os.close(fd)
+            raise
+
+    def _open(self, name: str, fd: int, begin: int | None) -> None:
+        """`begin`: the byte of a regular file that it begins with; None for what can be read only once."""
+        self.name = name
         self.was_cut = False  # its compressed data is truncated
+        self._fd = fd
+        self._begin = self._offset = begin
         self._format = ""
         self._new: Callable[[], _Decompressor] | None = None
         self._decompressor: _Decompressor | None = None
         self._lines: deque[bytes] = deque()
         self._rest = bytearray()  # of an incomplete line
         self._ended = False
-        try:
-            self._fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self._raw = self._magic()
-        except OSError as error:
-            raise self._unreadable(error) from error
-        for name, beginnings, new in _FORMATS:
+        self._raw = self._magic()
+        for compression, beginnings, new in _FORMATS:
             if self._raw.startswith(beginnings):
-                self._format, self._new = name, new
+                self._format, self._new = compression, new
         self._waiting = select.poll()
         self._waiting.register(self._fd, select.POLLIN)
 
@@ -110,6 +123,30 @@ class InputFile:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether it can be read again."""
+        return self._begin is not None
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it has to be read up to a line to know where that is."""
+        return self._new is not None
+
+    @property
+    def size(self) -> int:
+        """Of a file that can be read again, in bytes."""
+        return os.fstat(self._fd).st_size - (self._begin or 0)
+
+    def again(self, offset: int = 0) -> "InputFile":
+        """A file that can be read again, from its beginning; not compressed, also from so many bytes behind."""
+        assert self._begin is not None  # noqa: S101 - see can_go_back
+        other = InputFile.__new__(InputFile)
+        other._open(self.name, os.dup(self._fd), self._begin)
+        if offset:
+            other._offset, other._raw = self._begin + offset, b""
+        return other
 
     @property
     def is_standard_input(self) -> bool:
@@ -146,22 +183,30 @@ class InputFile:
 
     def _magic(self) -> bytes:
         raw = b""
-        while len(raw) < _MAGIC_BYTES and (more := os.read(self._fd, _CHUNK_BYTES)):
+        while len(raw) < _MAGIC_BYTES and (more := self._read()):
             raw += more
+        return raw
+
+    def _read(self) -> bytes:
+        """The next chunk; blocks if there is none."""
+        try:
+            if self._offset is None:
+                return os.read(self._fd, _CHUNK_BYTES)
+            raw = os.pread(self._fd, _CHUNK_BYTES, self._offset)  # leaves alone where others read who share the file
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        self._offset += len(raw)
         return raw
 
     def _has_raw(self) -> bool:
         return bool(self._raw) or (self._decompressor is not None and not self._decompressor.needs_input)
 
     def _advance(self) -> None:
-        """Read the next chunk; blocks if there is none."""
-        try:
-            raw, self._raw = self._raw, b""
-            if not raw and not self._has_raw():
-                raw = os.read(self._fd, _CHUNK_BYTES)
-                self._ended = not raw
-        except OSError as error:
-            raise self._unreadable(error) from error
+        """Take in the next chunk; blocks if there is none."""
+        raw, self._raw = self._raw, b""
+        if not raw and not self._has_raw():
+            raw = self._read()
+            self._ended = not raw
         if self._new is None:
             self._take(raw)
         elif self._ended:
@@ -196,5 +241,6 @@ class InputFile:
             self._lines.extend(line + newline for line in lines)
             self._rest = bytearray(rest)
 
-    def _unreadable(self, error: OSError) -> RecordingError:
-        return RecordingError(f"{self.name} cannot be read: {error.strerror}.", "Give a file that you may read.")
+
+def _unreadable(name: str, error: OSError) -> RecordingError:
+    return RecordingError(f"{name} cannot be read: {error.strerror}.", "Give a file that you may read.")

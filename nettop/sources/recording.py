@@ -1,22 +1,23 @@
-"""A recording (what `nettop stream` wrote) or a snapshot as a source of events."""
+"""What a recording (the output of `nettop stream`) or a snapshot file holds."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from nettop.model.events import STREAM_SCHEMA, AnyEvent, End, Start, Tick
+from nettop.model.events import STREAM_SCHEMA, AnyEvent, End, Start
+from nettop.model.rows import Time
 from nettop.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
 from nettop.sources.input_file import InputFile, RecordingError
 from nettop.text import printable_text
 
 MAX_LINE_BYTES = 8 << 20  # a row holds a DNS answer of at most 64 KB; a longer line is not from a recording
 MAX_SNAPSHOT_BYTES = 1 << 30
+MIN_SPEED, MAX_SPEED = 1 / 64, 1024.0  # of playing it, times the original
 _WRITERS = "'nettop stream' or 'nettop snapshot'"
-MIN_SPEED, MAX_SPEED = 1 / 64, 1024.0
 
 
 class _Envelope(msgspec.Struct):
@@ -24,6 +25,7 @@ class _Envelope(msgspec.Struct):
 
     type: str | None = None
     schema: str | None = None
+    time: Time | None = None
 
 
 _EVENT = msgspec.json.Decoder(AnyEvent)
@@ -128,34 +130,96 @@ def _wrong_schema(name: str, schema: str | None) -> RecordingError:
     )
 
 
+class Lines(Protocol):
+    """What the lines of a recording are read from."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether compressed data ends too early."""
+        ...
+
+    def readline(self, limit: int) -> bytes:
+        """See InputFile."""
+        ...
+
+
+class EventReader:
+    """Reads events, and checks that they are a recording. `partial`: accept one that was truncated."""
+
+    def __init__(self, lines: Lines, partial: bool) -> None:
+        self.line = 0  # the number of the last one that was read
+        self._lines = lines
+        self._partial = partial
+        self._ended = False
+
+    def go_to(self, line: int) -> None:
+        """The lines go on behind this one, which was read before and is not the last."""
+        self.line = line
+        self._ended = False
+
+    def read(self) -> AnyEvent | None:
+        """The next event; None at the end. Raises RecordingError, which names the line."""
+        line = self._lines.readline(MAX_LINE_BYTES)
+        name = self._lines.name
+        if not line:
+            self._refuse_cut(name)
+            return None
+        self.line += 1
+        if self._ended:
+            raise RecordingError(
+                f"{name} continues after its 'end' event (line {self.line}).", "Remove what follows it."
+            )
+        if not line.endswith(b"\n"):
+            if self._partial and self.line > 1:
+                return None
+            raise _cut(name, f"in the middle of line {self.line}")
+        event = _decode(name, line, self.line)
+        self._ended = isinstance(event, End)
+        return event
+
+    def _refuse_cut(self, name: str) -> None:
+        if self._partial:
+            return
+        if self._lines.was_cut:
+            raise _cut(name, f"within its compressed data, after line {self.line}")
+        if not self._ended:
+            raise _cut(name, f"after line {self.line}, without the 'end' event")
+
+
 def read_events(file: Path | InputFile, partial: bool) -> Iterator[AnyEvent]:
     """The events of a recording. `partial`: accept a truncated one, up to its last complete line.
 
     Raises RecordingError, which names the line.
     """
     with _opened(file) as opened:
-        name = opened.name
-        number = 0
-        ended = False
-        while line := opened.readline(MAX_LINE_BYTES):
-            number += 1
-            if ended:
-                raise RecordingError(
-                    f"{name} continues after its 'end' event (line {number}).", "Remove what follows it."
-                )
-            if not line.endswith(b"\n"):
-                if partial and number > 1:
-                    return
-                raise _cut(name, f"in the middle of line {number}")
-            event = _decode(name, line, number)
-            ended = isinstance(event, End)
+        reader = EventReader(opened, partial)
+        while (event := reader.read()) is not None:
             yield event
-        if partial:
-            return
-        if opened.was_cut:
-            raise _cut(name, f"within its compressed data, after line {number}")
-        if not ended:
-            raise _cut(name, f"after line {number}, without the 'end' event")
+
+
+def end_of(file: InputFile) -> InputFile | None:
+    """The file again, not far from its end if that can be found; None for what can be read only once."""
+    if not file.can_go_back:
+        return None
+    return file.again(0 if file.is_compressed else max(file.size - 2 * MAX_LINE_BYTES, 0))
+
+
+def time_of_last_event(end: InputFile, stopped: Callable[[], bool]) -> datetime | None:
+    """When the recording ends; None if that cannot be told. May take a while. Closes the file."""
+    last = b""
+    try:
+        while not stopped() and (line := end.readline(MAX_LINE_BYTES)):
+            last = line if line.endswith(b"\n") else last
+        return None if stopped() else _ENVELOPE.decode(last).time
+    except (RecordingError, *_NOT_JSON):
+        return None
+    finally:
+        end.close()
 
 
 def _cut(name: str, where: str) -> RecordingError:
@@ -183,82 +247,3 @@ def _decode(name: str, line: bytes, number: int) -> AnyEvent:
             "Give an unmodified file written by 'nettop stream'.",
         )
     return event
-
-
-class RecordingSource:
-    """Plays a recording: as fast as it can be read, or at `speed` times the pace at which it was made."""
-
-    def __init__(self, file: Path | InputFile, partial: bool = False, speed: float | None = None) -> None:
-        self._file = file if isinstance(file, InputFile) else InputFile(file)
-        self._events = read_events(self._file, partial)
-        self._speed = speed
-        self._next: AnyEvent | None = next(self._events, None)
-        if self._next is None:
-            raise RecordingError(f"{self._file.name} is empty.", "Give a file written by 'nettop stream'.")
-        self._first_time = self._next.time
-        self._played_s = 0.0  # of the recording's time
-        self._resumed_at = time.monotonic()
-        self._held = False
-        self.finished = False
-
-    def read(self, timeout_s: float) -> list[AnyEvent]:
-        """See Source: the events up to the next tick, once it is due; from a pipe, those that have arrived."""
-        if not self._look_ahead(timeout_s) or self._next is None:
-            return []
-        if self._speed is not None and not self._wait_until_due(self._next, timeout_s, self._speed):
-            return []
-        batch: list[AnyEvent] = []
-        while self._next is not None and not (batch and isinstance(batch[-1], Tick)):
-            batch.append(self._next)
-            self._next = None
-            self._look_ahead(0)
-        return batch
-
-    def _look_ahead(self, timeout_s: float) -> bool:
-        """Whether the next event is there, or arrives within the timeout."""
-        if self._next is None and not self.finished and self._file.is_ready(timeout_s):
-            self._next = next(self._events, None)
-            self.finished = self._next is None
-        return self._next is not None
-
-    def _wait_until_due(self, event: AnyEvent, timeout_s: float, speed: float) -> bool:
-        due_s = (event.time - self._first_time).total_seconds()
-        self._advance()
-        if due_s <= self._played_s:
-            return True
-        time.sleep(timeout_s if self._held else min(timeout_s, (due_s - self._played_s) / speed))
-        self._advance()
-        return due_s <= self._played_s
-
-    def finish(self) -> list[AnyEvent]:
-        """See Source."""
-        self.finished = True
-        return []
-
-    def close(self) -> None:
-        """See Source."""
-        self._next = None
-        self.finished = True
-        self._file.close()
-
-    @property
-    def pace(self) -> str:
-        """See Source."""
-        return "" if self._speed is None else f"x{self._speed:g}"
-
-    def adjust(self, step: int) -> None:
-        """See Source: twice or half as fast."""
-        if self._speed is not None:
-            self._advance()
-            self._speed = min(max(self._speed * 2.0**step, MIN_SPEED), MAX_SPEED)
-
-    def hold(self, held: bool) -> None:
-        """See Source: a held recording does not advance."""
-        self._advance()
-        self._held = held
-
-    def _advance(self) -> None:
-        now = time.monotonic()
-        if not self._held:
-            self._played_s += (now - self._resumed_at) * (self._speed or 0.0)
-        self._resumed_at = now

@@ -19,8 +19,9 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
-from nettop.collector import Feed
+from nettop.collector import Feed, Jump
 from nettop.errors import NettopError
 from nettop.export.file import OutputFile
 from nettop.export.json import snapshot_json
@@ -40,7 +41,7 @@ from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
 from nettop.view.headline import Status
-from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
 from nettop.view.panes import Traffic, newest_ids
 
@@ -59,7 +60,7 @@ class NettopApp(App[None], inherit_bindings=False):
     TITLE = "nettop"
     ENABLE_COMMAND_PALETTE = True
     ALLOW_SELECT = False  # what is drawn line by line gives no text, and ctrl+c leaves; the terminal selects with shift
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP_KEYS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP_KEYS), *bindings(PLAYER_KEYS)]
     HORIZONTAL_BREAKPOINTS = size.WIDTHS
     VERTICAL_BREAKPOINTS = size.HEIGHTS
 
@@ -79,7 +80,8 @@ class NettopApp(App[None], inherit_bindings=False):
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._traffic = Traffic()
         self._first_pace: str | None = None
-        self._said: tuple[str, bool] | None = None  # the feed's pace, and whether it has finished
+        self._said: tuple[object, ...] | None = None  # what the feed says of itself
+        self._jump: Jump | None = None  # the last one that was followed
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._watching = False
         self.failure: NettopError | None = None
@@ -151,7 +153,10 @@ class NettopApp(App[None], inherit_bindings=False):
                 self.crash = "".join(traceback.format_exception(error))
             self.exit(return_code=1)
             return
-        latest, said = self._feed.latest, (self._feed.pace, self._feed.finished)
+        self._follow_jump()
+        playing = self._feed.playing
+        said = self._feed.pace, self._feed.finished, playing and (playing.going, playing.length_s)
+        latest = self._feed.latest
         if latest is not None and latest is not self._latest:
             self._traffic.add(latest)
             self._latest = latest
@@ -161,6 +166,20 @@ class NettopApp(App[None], inherit_bindings=False):
         if self._first_pace is None:
             self._first_pace = self._feed.pace
         self.draw()
+
+    def _follow_jump(self) -> None:
+        """Be where the player has gone, as if one had watched until there; a pause is one there."""
+        jump = None if self._feed.playing is None else self._feed.playing.jump
+        if jump is None or jump is self._jump:
+            return
+        self._jump, self._said = jump, None
+        self._latest, self._traffic = jump.snapshot, jump.traffic.copy()
+        if self._paused is not None:
+            self._paused = jump.snapshot, jump.traffic
+        if jump.row is not None:
+            self._main.select(jump.row)
+        if jump.said:
+            self._say(jump.said)
 
     def draw(self) -> None:
         """Draw the screens anew from what is shown."""
@@ -180,9 +199,12 @@ class NettopApp(App[None], inherit_bindings=False):
         latest = self._latest or snapshot
         seen = newest_ids(snapshot)
         new_rows = sum(max(number - seen[name], 0) for name, number in newest_ids(latest).items())
-        ended = self._feed.finished and self._mode == "REPLAY"
+        playing = self._feed.playing
+        mode = self._mode
+        if playing is not None and (playing.going or self._feed.finished):
+            mode = "SEEKING" if playing.going else "END OF RECORDING"
         return Status(
-            mode="END OF RECORDING" if ended else self._mode,
+            mode=mode,
             paused=self._paused is not None,
             new_rows=new_rows,
             filter=self._main.state.filter,
@@ -192,6 +214,7 @@ class NettopApp(App[None], inherit_bindings=False):
             dns=traffic.dns,
             pace_is_new=self._feed.pace != self._first_pace,
             ended_hidden=not self._main.state.show_ended,
+            length_s=None if playing is None else playing.length_s,
         )
 
     def on_main_screen_state_changed(self) -> None:
@@ -216,14 +239,50 @@ class NettopApp(App[None], inherit_bindings=False):
         known = shows(sign) and not set(sign) - _SIGNS
         return sign if sign.isascii() or known else binding.key
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's hook: keys of the player mean something else where nothing is played, and where one types."""
+        if action in ("go", "go_to_start", "go_to_next_tick", "go_to_next_failure"):
+            typing = isinstance(self.focused, Input)
+            return self._feed.playing is not None and isinstance(self.screen, MainScreen | DetailScreen) and not typing
+        return super().check_action(action, parameters)
+
     def action_pause(self) -> None:
-        """Keep the view; a replay stops too."""
-        if self._paused is not None:
+        """Keep the view; a replay stops too, and begins again where it has ended."""
+        if self._feed.playing is not None and self._feed.finished:
+            self.action_go_to_start()
+            return
+        self._pause(self._paused is None)
+
+    def _pause(self, paused: bool) -> None:
+        if not paused:
             self._paused = None
-        elif self._latest is not None:
+        elif self._paused is None and self._latest is not None:
             self._paused = self._latest, self._traffic.copy()
         self._feed.hold(self._paused is not None)
         self.draw()
+
+    def action_go(self, seconds: int) -> None:
+        """Back or forward in a recording."""
+        if self._feed.playing is not None:
+            self._feed.playing.go(seconds)
+
+    def action_go_to_start(self) -> None:
+        """Play it again."""
+        if self._feed.playing is not None:
+            self._pause(False)
+            self._feed.playing.go_to_start()
+
+    def action_go_to_next_tick(self) -> None:
+        """One tick, then pause."""
+        if self._feed.playing is not None:
+            self._pause(True)
+            self._feed.playing.go_to_next_tick()
+
+    def action_go_to_next_failure(self) -> None:
+        """Pause there."""
+        if self._feed.playing is not None:
+            self._pause(True)
+            self._feed.playing.go_to_next_failure(self._main.state.filter)
 
     def action_pace(self, step: int) -> None:
         """Another interval, or speed of a replay; the feed says when it is so."""
@@ -299,6 +358,8 @@ class NettopApp(App[None], inherit_bindings=False):
         keys = KEYS_IN_DETAIL if isinstance(screen, DetailScreen) else MAIN_KEYS
         yield from self._commands((*APP_KEYS, *keys), screen)
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
+        if self._feed.playing is not None:
+            yield from self._commands(PLAYER_KEYS, screen)
         if isinstance(screen, MainScreen | DetailScreen) and table is not None:
             yield from self._commands(TABLE_KEYS, table)
             for column in (*table.pane.columns, *table.pane.hidden):

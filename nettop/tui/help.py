@@ -19,7 +19,17 @@ from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
-from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, SEARCH_KEYS, TABLE_KEYS, Key
+from nettop.view.keys import (
+    APP_KEYS,
+    DETAIL_KEYS,
+    FILTER_KEYS,
+    HELP_KEYS,
+    MAIN_KEYS,
+    PLAYER_KEYS,
+    SEARCH_KEYS,
+    TABLE_KEYS,
+    Key,
+)
 from nettop.view.panes import PANES
 from nettop.view.words import ENDS, RESULTS, STATES, STATUS_BAR
 
@@ -88,6 +98,7 @@ class HelpScreen(ClosedOnce, ModalScreen[None]):
 def sections(keymap: Mapping[str, str]) -> Iterator[Section]:
     """The whole help; `keymap` holds the keys that the user has changed, by id."""
     yield Section("Keys", tuple(_key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)))
+    yield Section("While a recording is played", tuple(_key_lines(PLAYER_KEYS, keymap)))
     yield Section("In a detail view", tuple(_key_lines(DETAIL_KEYS, keymap)))
     yield Section("While typing a filter", tuple(_key_lines(FILTER_KEYS, keymap)))
     yield Section("While searching", tuple(_key_lines(SEARCH_KEYS, keymap)))

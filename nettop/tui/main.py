@@ -26,7 +26,7 @@ from nettop.view.columns import Column, Context
 from nettop.view.completion import Seen
 from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
-from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
+from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, pane_of, shown, sort_by, tabs
 
 _MATCHLESS = "nothing matches the filter"
 
@@ -172,6 +172,12 @@ class MainScreen(Filtering, Searching):
     def selected(self) -> AnyRow | None:
         """The row under the cursor."""
         return self.table.cursor_row
+
+    def select(self, row: AnyRow) -> None:
+        """Put the cursor on this row, in its pane, once it is drawn there."""
+        pane = self._panes[pane_of(row).name]
+        pane.table.pin(pane.kind.key(row))
+        self.activate(pane.kind.name)
 
     def activate(self, kind: str) -> None:
         """Make a pane the one that keys go to."""

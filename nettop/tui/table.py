@@ -173,6 +173,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._clamp()
         self._redraw()
 
+    def pin(self, key: Hashable) -> None:
+        """Put the cursor on the row with this key when it is shown next."""
+        self._cursor_key = key
+
     def action_move(self, step: int) -> None:
         """One row."""
         self.move_to(self._cursor + step)

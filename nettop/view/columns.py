@@ -55,6 +55,7 @@ class Column(Generic[RowT]):
     descending: bool = False  # the direction that one wants first
     keeps_port: bool = False  # what follows the last colon stays where the text is cut
     doubtful: Callable[[RowT], bool] | None = None  # whether what went wrong may be harmless, or long ago
+    chart: bool = False  # drawn, from what the screen has seen before: nothing for a text
 
     def mark(self, row: RowT, text: str) -> Mark | None:
         """How the cell with this text stands out, if it does."""
@@ -381,7 +382,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("rx_rate", "RX/s", "payload received per second", 6, 1, lambda r, _: human.rate(r.rx_bytes_per_s),
            "rx_bytes_per_s", "right", descending=True),
     Column("traffic", "TRAFFIC", "both rates over the last ticks, all rows on one scale", SPARKLINE_CELLS, 7, _traffic,
-           _rates, descending=True),
+           _rates, descending=True, chart=True),
     Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), "tcp.active",
            "right", descending=True),
     Column("leaking", "LEAK", "connections in CLOSE_WAIT for over a minute: it has not closed them", 5, 4,

@@ -13,6 +13,7 @@ from nettop.model.rows import DNS_PORTS, Losses, Scope
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, printable_head
 from nettop.view import format as human
+from nettop.view import playback
 from nettop.view.outcomes import Outcomes, outcomes
 
 MIN_SPARKLINE_CELLS, MAX_SPARKLINE_CELLS = 8, 60
@@ -36,7 +37,7 @@ class Part(NamedTuple):
 class Status:
     """What the bar says, apart from the snapshot."""
 
-    mode: str  # LIVE, or of a recording REPLAY, END OF RECORDING, SNAPSHOT
+    mode: str  # LIVE, or of a recording REPLAY, SEEKING, END OF RECORDING, SNAPSHOT
     paused: bool
     new_rows: int  # since the pause
     filter: Filter
@@ -46,17 +47,23 @@ class Status:
     dns: Outcomes | None = None  # of the last interval; None if there was none yet
     pace_is_new: bool = False  # it is no longer that of the start
     ended_hidden: bool = False
+    length_s: float | None = None  # of a recording, if known
 
 
 def headline(snapshot: Snapshot, status: Status, width: int) -> list[Said]:
     """The first line: mode, clock, host, rates, counts; the sparkline takes what room is left."""
     parts = fitted([*_when_and_where(snapshot, status), *_counts(snapshot, status)], width)
     room = width - _cells(parts) - 1
+    styles = [part.style for part in parts]
+    played = playback.bar(snapshot.elapsed_s, status.length_s, room - 1) if "played" in styles else ""
+    if played:
+        parts.insert(styles.index("played") + 1, Part(f" {played}", "text"))
+        room -= len(played) + 1
     drawn = _sparkline(status.traffic, room)
     if drawn:
         after_rates = [part.style for part in parts].index("rates") + 1
         parts[after_rates:after_rates] = drawn
-    return [(part.text, "text" if part.style == "rates" else part.style) for part in parts]
+    return [(part.text, "text" if part.style in ("rates", "played") else part.style) for part in parts]
 
 
 def _when_and_where(snapshot: Snapshot, status: Status) -> Iterator[Part]:
@@ -69,7 +76,10 @@ def _when_and_where(snapshot: Snapshot, status: Status) -> Iterator[Part]:
         yield Part(f" {clock}", "text", 1)
     if status.mode == LIVE:  # of a recording the second line says it, with the date
         yield Part(f" {snapshot.host.name.partition('.')[0]}", "text", 4)
-    yield Part(f" {human.duration(snapshot.elapsed_s * 1000)}", "text", 6)
+    if status.pace and status.mode != LIVE:  # a recording that is played
+        yield Part(f" {playback.position(snapshot.elapsed_s, status.length_s)}", "played")
+    else:
+        yield Part(f" {human.duration(snapshot.elapsed_s * 1000)}", "text", 6)
     yield Part(f" {status.pace}", "text", 1 if status.pace_is_new else 5)
 
 
@@ -121,7 +131,7 @@ def _noticed(snapshot: Snapshot, status: Status, filter_characters: int) -> list
         parts.append(Part(f"{_cut(status.filter.text, filter_characters)} ", "filter"))
     if status.ended_hidden:
         parts.append(Part(" ended rows hidden ", "label", 1))
-    scoped = ", ".join(_scoped(snapshot.scope))
+    scoped = ", ".join(scoped(snapshot.scope))
     if scoped:
         parts.append(Part(f" only {_cut(scoped, _SCOPE_CHARACTERS)} ", "label", 2))
     reach = ", ".join(_reach(snapshot))
@@ -187,7 +197,8 @@ def _oldest(kind: Kind[Any], rows: Sequence[Any]) -> datetime | None:
     return min(filter(None, map(kind.over_at, rows)), default=None)
 
 
-def _scoped(scope: Scope) -> Iterator[str]:
+def scoped(scope: Scope) -> Iterator[str]:
+    """What was watched at all, if not everything."""
     yield from (f"pid {pid}" for pid in scope.pid)
     yield from scope.comm
     for netns, name in zip_longest(scope.netns, scope.netns_name[: len(scope.netns)], fillvalue=""):

@@ -58,6 +58,24 @@ APP_KEYS = (
     ),
 )
 
+SEEK_S, SEEK_FAR_S = 5, 30
+
+# While a recording is played, on the main screen and in details. With priority over what these keys do elsewhere.
+PLAYER_KEYS = (
+    Key("play.back", "left", f"app.go(-{SEEK_S})", "Back", f"Go back {SEEK_S} s", shown_as="←", priority=True),
+    Key("play.forward", "right", f"app.go({SEEK_S})", "Forward", f"Go forward {SEEK_S} s", shown_as="→", priority=True),
+    Key("play.far_back", "shift+left", f"app.go(-{SEEK_FAR_S})", "Far back", f"Go back {SEEK_FAR_S} s",
+        shown_as="shift+←", priority=True),
+    Key("play.far_forward", "shift+right", f"app.go({SEEK_FAR_S})", "Far forward", f"Go forward {SEEK_FAR_S} s",
+        shown_as="shift+→", priority=True),
+    Key("play.tick", "full_stop", "app.go_to_next_tick", "Tick", "Pause, and go forward by one tick", shown_as=".",
+        priority=True),
+    Key("play.failure", "exclamation_mark", "app.go_to_next_failure", "Next failure",
+        "Pause at the next failure that the filter lets through, and select it", shown_as="!", priority=True),
+    Key("play.start", "0", "app.go_to_start", "Again", "Play from the start again",
+        priority=True),
+)  # fmt: skip
+
 # On a table of rows, on every screen
 TABLE_KEYS = (
     Key("row.up", "up,k", "move(-1)", "Up", "Move up one row", shown_as="↑ k", command=False),
@@ -186,12 +204,14 @@ _ALSO_IN_DETAIL = (
 )  # fmt: skip
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
 
-ALL_KEYS = (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS, *HELP_KEYS)
+ALL_KEYS = (
+    *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS, *HELP_KEYS,
+)  # fmt: skip
 
 # Keys that are active together, so each may have only one action: on each screen, and in each input
 TOGETHER = (
-    (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS),
-    (*APP_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),
+    (*APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS),
+    (*APP_KEYS, *PLAYER_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),
     (*APP_KEYS, *FILTER_KEYS),
     (*APP_KEYS, *SEARCH_KEYS),
     (*APP_KEYS, *PATH_KEYS),

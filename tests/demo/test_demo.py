@@ -19,8 +19,11 @@ from jsonschema import Draft202012Validator
 
 from nettop.export.json import event_json
 from nettop.model import rows
-from nettop.model.events import AnyEvent, End
-from nettop.sources.recording import RecordingSource, read_events
+from nettop.model.events import AnyEvent
+from nettop.model.store import replayed
+from nettop.player import Player
+from nettop.sources.input_file import InputFile
+from nettop.sources.recording import read_events
 from screenshots import make as pictures
 from tests.demo.publish import BEGIN, HOST, strangers
 
@@ -145,14 +148,13 @@ def test_file_or_demo(arguments: Sequence[str], sentence: str) -> None:
 
 
 def test_it_plays_faster_than_it_was_made(events: Sequence[AnyEvent]) -> None:
-    source = RecordingSource(RECORDING, speed=1024)
-    played: list[AnyEvent] = []
+    player = Player(InputFile(RECORDING), speed=1024)
     begin = time.monotonic()
-    while not source.finished:
-        played += source.read(1.0)
-    assert isinstance(played[-1], End)
-    assert played == list(events)
+    while not player.finished:
+        player.step(1.0)
+    assert player.latest == replayed(events).snapshot()
     assert time.monotonic() - begin < 30
+    player.stop()
 
 
 # The pictures

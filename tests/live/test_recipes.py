@@ -47,21 +47,21 @@ def environment(busy: Namespace, tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.fixture(scope="module")
 def done(environment: dict[str, str], directory: Path) -> list[str]:
-    """What the first three said, all of them run at once."""
+    """What those that watch said, all of them run at once."""
     started = [
         subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", recipe], cwd=directory, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for recipe in recipes()[:3]
+        for recipe in recipes()[:4]
     ]  # fmt: skip
     outputs = [process.communicate(timeout=PATIENCE_S) for process in started]
-    assert [(process.returncode, error) for process, (_, error) in zip(started, outputs, strict=True)] == [(0, "")] * 3
+    assert [(process.returncode, error) for process, (_, error) in zip(started, outputs, strict=True)] == [(0, "")] * 4
     return [output for output, _ in outputs]
 
 
-def test_there_are_four() -> None:
-    assert len(recipes()) == 4
+def test_there_are_five() -> None:
+    assert len(recipes()) == 5
 
 
 def test_which_names_fail(done: list[str]) -> None:
@@ -72,18 +72,27 @@ def test_which_names_fail(done: list[str]) -> None:
     assert not any(row[2] == "there.test" for row in rows)
 
 
+def test_who_sends_most(done: list[str]) -> None:
+    head, below = done[1].split("\n\n")
+    assert head.startswith(os.uname().nodename)
+    title, columns, *rows = below.splitlines()
+    assert re.fullmatch(r"Processes: (20 of )?\d+, by TX", title)
+    assert columns.split()[:4] == ["PID", "COMM", "USER", "TX"]
+    assert any(re.search(r"\d+  (x )?dig ", row) for row in rows)
+
+
 def test_asking_a_recording(done: list[str]) -> None:
-    assert re.search(r"dig\s+│ missing\.test", done[1])
-    (queries, failed), *_ = re.findall(r"there\.test\s*│\s*(\d+) │\s*(\d+) │", done[1])
+    assert re.search(r"dig\s+│ missing\.test", done[2])
+    (queries, failed), *_ = re.findall(r"there\.test\s*│\s*(\d+) │\s*(\d+) │", done[2])
     assert int(queries) > 0
     assert int(failed) == 0
 
 
 def test_a_ticket(done: list[str], environment: dict[str, str], directory: Path) -> None:
-    head, *rows = done[2].splitlines()
+    head, *rows = done[3].splitlines()
     assert f"Linux {os.uname().release}" in head
     assert any(re.fullmatch(r"curl\[\d+\] to 127\.0\.0\.1 port 9: refused", row) for row in rows)
-    (replay,) = recipes()[3].splitlines()
+    (replay,) = recipes()[4].splitlines()
     path, chosen = environment["PATH"], environment["NETTOP_FILTER"]
     with Terminal(["bash", "-c", f"exec {replay}"], cwd=directory, PATH=path, NETTOP_FILTER=chosen) as terminal:
         terminal.until_said("SNAPSHOT", "127.0.0.1:9", "refused")

@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from nettop.collector import Feed, Jump, Playing
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
@@ -21,6 +22,8 @@ Play = Callable[[Pilot[None]], Awaitable[None]]
 
 class FakeFeed:
     """A Feed that has what a test puts in, and remembers what it was told."""
+
+    playing: Playing | None = None
 
     def __init__(self, latest: Snapshot | None = None) -> None:
         self.latest = latest
@@ -44,9 +47,33 @@ class FakeFeed:
         self.told.append(("hold", held))
 
 
+class FakePlayer(FakeFeed):
+    """The same of a recording of a minute, which goes nowhere by itself."""
+
+    def __init__(self, latest: Snapshot | None = None) -> None:
+        super().__init__(latest)
+        self.playing: Playing = self
+        self.pace = "x1"
+        self.going = False
+        self.length_s: float | None = 67.0
+        self.jump: Jump | None = None
+
+    def go(self, seconds: float) -> None:
+        self.told.append(("go", seconds))
+
+    def go_to_start(self) -> None:
+        self.told.append(("start again", None))
+
+    def go_to_next_tick(self) -> None:
+        self.told.append(("tick", None))
+
+    def go_to_next_failure(self, chosen: Filter) -> None:
+        self.told.append(("failure", chosen.text))
+
+
 def play(
     steps: Play,
-    feed: FakeFeed,
+    feed: Feed,
     size: tuple[int, int] = (120, 40),
     *,
     look: Look = DEFAULT_LOOK,

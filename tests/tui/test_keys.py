@@ -24,7 +24,7 @@ from nettop.tui.prompts import PathPrompt
 from nettop.tui.search import SearchBar
 from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import Look
-from tests.tui.scene import FakeFeed, busy, ids, lines, notices, play, show, table, text, the_app, until
+from tests.tui.scene import FakeFeed, FakePlayer, busy, ids, lines, notices, play, show, table, text, the_app, until
 
 Case = Callable[[Pilot[None], str], Awaitable[None]]
 CASES: dict[str, Case] = {}
@@ -485,6 +485,40 @@ async def _next_table(pilot: Pilot[None], key: str) -> None:
     assert before != screen.table.id
 
 
+def told(pilot: Pilot[None]) -> list[tuple[str, object]]:
+    feed = the_app(pilot)._feed
+    assert isinstance(feed, FakeFeed)
+    return feed.told
+
+
+@case("play.back", "play.forward", "play.far_back", "play.far_forward")
+async def _go(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    steps = {"left": -5, "right": 5, "shift+left": -30, "shift+right": 30}
+    assert told(pilot) == [("go", steps[key])]
+
+
+@case("play.tick")
+async def _tick(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key, key)
+    assert "PAUSED" in lines(pilot)[0]
+    assert told(pilot) == [("hold", True), ("tick", None)] * 2
+
+
+@case("play.failure")
+async def _failure(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("f", key)
+    assert "PAUSED" in lines(pilot)[0]
+    assert told(pilot) == [("hold", True), ("failure", "pid:4242")]
+
+
+@case("play.start")
+async def _again(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("space", key)
+    assert "PAUSED" not in lines(pilot)[0]
+    assert told(pilot) == [("hold", True), ("hold", False), ("start again", None)]
+
+
 EVERY = [(key.id, name.strip()) for key in ALL_KEYS for name in key.keys.split(",")]
 
 
@@ -495,7 +529,7 @@ def test_a_key_does_what_it_says(name: str, key: str, tmp_path: Path, monkeypatc
     async def steps(pilot: Pilot[None]) -> None:
         await CASES[name](pilot, key)
 
-    play(steps, FakeFeed(busy()))
+    play(steps, FakePlayer(busy()) if name.startswith("play.") else FakeFeed(busy()))
 
 
 def test_no_case_is_for_a_key_that_does_not_exist() -> None:

@@ -22,6 +22,7 @@ from tests import builders
 from tests.live.lab import check_snapshot
 from tests.tui.scene import (
     FakeFeed,
+    FakePlayer,
     busy,
     closed,
     connection,
@@ -448,7 +449,7 @@ class TestPause:
         play(connected, feed, (72, 24))
 
     def test_a_recording_that_has_ended_says_so(self) -> None:
-        feed = FakeFeed(busy())
+        feed = FakePlayer(busy())
 
         async def steps(pilot: Pilot[None]) -> None:
             assert " REPLAY " in lines(pilot)[0]

@@ -20,7 +20,7 @@ from nettop.tui.main import MainScreen
 from nettop.tui.prompts import Palette
 from nettop.tui.terminal import MAX_CELLS, InputDecoder, KeyParser, TerminalOutput
 from tests.live.terminal import Terminal
-from tests.tui.scene import FakeFeed, busy, play, table, text, the_app, until
+from tests.tui.scene import FakeFeed, FakePlayer, busy, play, table, text, the_app, until
 
 DEMO = (sys.executable, "-m", "nettop", "replay", "--demo")
 SAID = ("REPLAY", "Connections", "Quit")
@@ -274,7 +274,7 @@ def test_another_pace_and_the_end_show_without_a_tick() -> None:
         the_app(pilot).feed_changed()
         await until(pilot, lambda: "END OF RECORDING" in text(pilot))
 
-    feed = FakeFeed(busy())
+    feed = FakePlayer(busy())
     play(steps, feed, mode="REPLAY")
 
 

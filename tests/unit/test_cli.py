@@ -438,7 +438,7 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
     assert re.fullmatch(rf"nettop {__version__} cannot run here yet \(Linux .+\)\.", verdict)
     assert "MISSING  permission to load programs that see packets: not held (CAP_NET_ADMIN)" in rest
     assert rest[rest.index("Not tried, because of what is missing:") + 1].endswith(
-        "DNS answers, bytes received other than by TCP, and turns of TCP connections"
+        "DNS answers, bytes received over UDP and other protocols, response times on TCP"
     )
     assert rest[rest.index("What to do:") + 1 :] == [f"  - {where_to_get_privileges()}"]  # once, for all three
 

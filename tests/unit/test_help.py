@@ -12,12 +12,16 @@ from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
 WATCHING = {"--pid", "--comm", "--netns", "--unit", "--container", "--filter", "--interval", "--dns-ports", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
+FORMAT = {"--format", "--table", "--sort", "--top"}
 HELP = {"-h", "--help"}
 OPTIONS = {
     "": HELP | WATCHING | {"--version", "--theme"},
-    "snapshot": HELP | WATCHING | OUTPUT | {"--for"},
+    "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
     "stream": HELP | WATCHING | OUTPUT | {"--for"},
-    "replay": HELP | OUTPUT | {"--demo", "--snapshot", "--speed", "--partial", "--filter", "--theme", "--debug"},
+    "replay": HELP
+    | OUTPUT
+    | FORMAT
+    | {"--demo", "--snapshot", "--speed", "--partial", "--filter", "--theme", "--debug"},
     "diagnose": HELP | WATCHING | {"--for", "--json"},
     "doctor": HELP | {"--json", "--debug"},
     "config": HELP | {"--debug"},

@@ -65,6 +65,8 @@ LATE_IMPORTS = {
     ): "knows Textual's names of keys; only for those who have changed keys",
     ("nettop.cli.diagnose", "nettop.export.findings"): "columns, which no other headless command needs",
     ("nettop.cli.doctor", "nettop.cli.checks"): "no other command needs it",
+    ("nettop.cli.format", "nettop.cli.tables"): "JSON needs no columns",
+    ("nettop.cli.replay", "nettop.player"): "only the screen plays",
     ("nettop.cli.screen", "nettop.tui.run"): "the headless commands do without textual",
     ("nettop.kernel.compiler", "bcc"): "slow and large, and once the cache holds the compiled programs not needed",
     ("nettop.settings.kinds", "difflib"): "only after a mistake",

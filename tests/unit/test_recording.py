@@ -6,10 +6,9 @@ import os
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from nettop.model import events
 from nettop.model.store import replayed
 from nettop.sources import recording
 from nettop.sources.input_file import InputFile, RecordingError
-from nettop.sources.recording import RecordingSource, read_events, read_snapshot
+from nettop.sources.recording import read_events, read_snapshot
 from tests.builders import a_recording, at, connection, dns_query, identity, start, tick, told
 
 RECORDED = a_recording()
@@ -267,112 +266,6 @@ def test_the_text_of_a_stranger_is_made_printable(path: Path, name: str, shown: 
     assert (read.processes[0].comm, read.dns[0].qname) == (shown, shown)
 
 
-class Time:
-    """A clock that moves when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(round(seconds, 6))
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    clock = Time()
-    monkeypatch.setattr(recording, "time", clock)
-    return clock
-
-
-def types(batch: Sequence[events.AnyEvent]) -> list[str]:
-    return [type(event).__name__ for event in batch]
-
-
-def test_without_a_speed_each_read_is_a_tick(path: Path, clock: Time) -> None:
-    path.write_bytes(WHOLE)
-    source = RecordingSource(path)
-    read = []
-    while not source.finished:
-        read.append(source.read(1.0))
-    assert [types(batch)[-1] for batch in read] == ["Tick", "Tick", "Tick", "End"]
-    assert [event for batch in read for event in batch] == RECORDED
-    assert clock.slept == []
-    assert source.read(1.0) == []
-
-
-def lines(*told_events: events.AnyEvent) -> bytes:
-    return b"".join(event_json(event) for event in told_events)
-
-
-@pytest.mark.parametrize(
-    ("speed", "slept"), [(1.0, [1.0, 1.0, 0.5]), (2.0, [1.0, 0.25]), (0.5, [1.0] * 5), (1000.0, [0.0025])]
-)
-def test_the_pace_is_that_of_the_recording_times_the_speed(
-    path: Path, clock: Time, speed: float, slept: list[float]
-) -> None:
-    # GIVEN a recording whose second batch comes 2.5 s after its first
-    path.write_bytes(lines(start(), tick(0), tick(2.5), events.End(time=at(2.5))))
-    source = RecordingSource(path, speed=speed)
-    assert types(source.read(1.0)) == ["Start", "Tick"]
-    # WHEN it is read, waiting for a second at most
-    batches = [source.read(1.0) for _ in slept]
-    # THEN it waited so long, and no read before the last had anything
-    assert clock.slept == slept
-    assert [types(batch) for batch in batches] == [[]] * (len(slept) - 1) + [["Tick"]]
-    assert types(source.read(1.0)) == ["End"]
-    assert source.finished
-
-
-def test_a_faster_pace_counts_from_where_the_recording_is(path: Path, clock: Time) -> None:
-    path.write_bytes(lines(start(), tick(0), tick(10), events.End(time=at(10))))
-    source = RecordingSource(path, speed=1.0)
-    source.read(1.0)
-    assert source.read(4.0) == []
-    source.adjust(1)
-    assert source.pace == "x2"
-    assert types(source.read(60.0)) == ["Tick"]
-    assert clock.slept == [4.0, 3.0]
-
-
-def test_a_held_recording_stands_still(path: Path, clock: Time) -> None:
-    path.write_bytes(lines(start(), tick(0), tick(2), events.End(time=at(2))))
-    source = RecordingSource(path, speed=1.0)
-    source.read(1.0)
-    source.hold(True)
-    assert source.read(30.0) == []
-    source.hold(False)
-    assert types(source.read(30.0)) == ["Tick"]
-    assert clock.slept == [30.0, 2.0]
-
-
-@pytest.mark.parametrize(("steps", "pace"), [(1, "x2"), (-1, "x0.5"), (30, "x1024"), (-30, "x0.015625")])
-def test_the_pace_has_bounds(path: Path, steps: int, pace: str) -> None:
-    path.write_bytes(WHOLE)
-    source = RecordingSource(path, speed=1.0)
-    source.adjust(steps)
-    assert source.pace == pace
-
-
-def test_an_empty_file_is_no_source(path: Path) -> None:
-    path.touch()
-    with pytest.raises(RecordingError, match="is empty"):
-        RecordingSource(path, partial=True)
-
-
-def test_finish_and_close_end_it(path: Path) -> None:
-    path.write_bytes(WHOLE)
-    source: Any = RecordingSource(path)
-    assert source.finish() == []
-    assert source.finished
-    source.close()
-    assert source.read(1.0) == []
-
-
 # Pipes and compressed files
 
 SNAPSHOT = snapshot_json(replayed(RECORDED).snapshot())
@@ -456,23 +349,3 @@ def test_a_compressed_file_that_expands_without_end_costs_no_memory(path: Path) 
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-
-
-def test_a_pipe_that_stands_still_keeps_nobody_waiting() -> None:
-    end, start = os.pipe()
-    lines = WHOLE.splitlines(keepends=True)
-    os.write(start, lines[0] + lines[1] + lines[2][:10])
-    source = RecordingSource(Path(f"/dev/fd/{end}"))
-    assert source.read(0) == RECORDED[:2]
-    assert source.read(0) == []
-    assert [source.finished] == [False]
-    os.write(start, lines[2][10:])
-    assert source.read(10) == RECORDED[2:3]
-    os.write(start, b"".join(lines[3:]))
-    os.close(start)
-    rest: list[events.AnyEvent] = []
-    while not source.finished:
-        rest += source.read(10)
-    assert rest == RECORDED[3:]
-    source.close()
-    os.close(end)

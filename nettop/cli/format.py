@@ -1,0 +1,96 @@
+"""The options of a written snapshot: its format, and for tables which, in which order and how many rows."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from nettop.errors import UsageError
+from nettop.export.json import snapshot_json
+from nettop.model.kinds import KINDS
+from nettop.model.snapshot import Snapshot
+from nettop.settings.declared import Settings
+from nettop.settings.kinds import suggestion
+
+FORMATS = {
+    "json": "everything",
+    "table": "text for people, pipes and screen readers",
+    "csv": "one table with exact values",
+}
+TABLES = tuple(kind.name for kind in KINDS)
+MAX_TOP = 1_000_000
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add --format, --table, --sort and --top. What groups rows belongs here, too."""
+    group = parser.add_argument_group("format")
+    group.add_argument(
+        "--format",
+        type=_format,
+        metavar="FORMAT",
+        help=f"as {', '.join(f'{name} ({meaning})' for name, meaning in FORMATS.items())}; default json",
+    )
+    group.add_argument(
+        "--table",
+        action="append",
+        type=_tables,
+        metavar="TABLE[,TABLE...]",
+        help=f"which tables: {', '.join(TABLES)} (default: those that the screen shows first)",
+    )
+    group.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        help="the column to sort by, as 'COLUMN desc' or 'COLUMN asc' in this direction; tables without it keep theirs",
+    )
+    group.add_argument("--top", type=_top, metavar="N", help="only the first N rows of each table")
+
+
+def writer_of(options: argparse.Namespace, settings: Settings) -> Callable[[Snapshot], bytes]:
+    """What makes of a snapshot what is to be written. Call it before anything is watched. Raises UsageError."""
+    if options.format in (None, "json"):
+        for option, is_given in _arranging(options).items():
+            if is_given:
+                raise UsageError(
+                    f"{option} is for tables, and JSON has all rows.", "Add --format table or --format csv."
+                )
+        return snapshot_json
+    from nettop.cli.tables import table_writer  # noqa: PLC0415 - JSON needs no columns
+
+    return table_writer(options, settings)
+
+
+def refuse_without_snapshot(options: argparse.Namespace) -> None:
+    """Raise UsageError if an option of a written snapshot is given where none is written."""
+    given = {"-o": options.output is not None, "--force": options.force, "--format": options.format is not None}
+    for option, is_given in {**given, **_arranging(options)}.items():
+        if is_given:
+            raise UsageError(
+                f"{option} is for what is written, and a replay on the screen writes nothing.",
+                "Add --snapshot to write the final snapshot instead.",
+            )
+
+
+def _arranging(options: argparse.Namespace) -> dict[str, bool]:
+    return {
+        "--table": options.table is not None,
+        "--sort": options.sort is not None,
+        "--top": options.top is not None,
+    }
+
+
+def _format(text: str) -> str:
+    return _one_of(text, tuple(FORMATS), "a format")
+
+
+def _tables(text: str) -> tuple[str, ...]:
+    return tuple(_one_of(part.strip(), TABLES, "a table") for part in text.split(","))
+
+
+def _one_of(text: str, known: Sequence[str], what: str) -> str:
+    if text.lower() not in known:
+        raise UsageError(f"'{text}' is not {what}.", suggestion(text.lower(), known))
+    return text.lower()
+
+
+def _top(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) <= MAX_TOP):
+        raise UsageError(f"'{text}' is not a number of rows.", f"Give --top a number from 1 to {MAX_TOP}.")
+    return int(text)

@@ -1,0 +1,61 @@
+"""What the options --table, --sort and --top want; loaded only where tables are written."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nettop.errors import UsageError
+from nettop.export.formats import WRITERS
+from nettop.export.tables import Wanted, all_columns, named
+from nettop.model.kinds import KINDS
+from nettop.model.snapshot import Snapshot
+from nettop.settings.declared import Settings
+from nettop.settings.kinds import suggestion
+from nettop.settings.resolve import look
+from nettop.view.panes import PaneKind
+
+_DIRECTIONS = {"": None, "asc": False, "desc": True}
+_STDOUT = 1
+
+
+def table_writer(options: argparse.Namespace, settings: Settings) -> Callable[[Snapshot], bytes]:
+    """What makes the tables that these options want of a snapshot. Raises UsageError."""
+    write, wanted = WRITERS[options.format], _wanted(options, settings)
+    if options.output is not None:
+        return lambda snapshot: write(snapshot, wanted)
+    return lambda snapshot: write(snapshot, replace(wanted, width=_terminal_width()))
+
+
+def _wanted(options: argparse.Namespace, settings: Settings) -> Wanted:
+    screen = look(settings)
+    panes = {pane.name: pane for pane in screen.panes}
+    names = dict.fromkeys(name for group in options.table or () for name in group)
+    if options.format == "csv" and len(names) != 1:
+        known = ", ".join(kind.name for kind in KINDS)
+        raise UsageError("CSV holds one table.", f"Say which with --table: {known}.")
+    chosen = tuple(panes[name] for name in names or screen.stacked)
+    column, descending = (None, None) if options.sort is None else _sort(options.sort, chosen)
+    return Wanted(chosen, column, descending, options.top)
+
+
+def _sort(text: str, panes: Sequence[PaneKind[Any]]) -> tuple[str, bool | None]:
+    """The name of a column, and a direction if one is given. Raises UsageError if none of the tables has it."""
+    name, _, direction = text.strip().partition(" ")
+    direction = direction.strip().lower()
+    if direction not in _DIRECTIONS:
+        raise UsageError(f"'{direction}' is not a direction to sort in.", f"Write '{name} asc' or '{name} desc'.")
+    if all(named(pane, name) is None for pane in panes):
+        known = dict.fromkeys(column.key for pane in panes for column in all_columns(pane).columns)
+        tables = " or ".join(pane.name for pane in panes)
+        raise UsageError(f"'{name}' is not a column of {tables}.", suggestion(name, tuple(known)))
+    return name, _DIRECTIONS[direction]
+
+
+def _terminal_width() -> int | None:
+    """Of standard output; None if that is a pipe or a file, or if the terminal does not say."""
+    try:
+        return os.get_terminal_size(_STDOUT).columns or None
+    except OSError:
+        return None

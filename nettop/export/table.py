@@ -1,0 +1,113 @@
+"""Tables as plain text: aligned by spaces, without lines, colours and charts, for pipes, tickets and screen readers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nettop.export.tables import Table, Wanted, all_columns, tables
+from nettop.model.kinds import AnyRow
+from nettop.model.owners import Owners
+from nettop.model.snapshot import Snapshot
+from nettop.text import cell_width, printable_head, printable_text
+from nettop.view import format as human
+from nettop.view.columns import GAP_CELLS, Column, Context, fit
+from nettop.view.headline import losses, remarks, scoped
+
+_GAP = " " * 2  # one is not enough to see where a text ends that has spaces
+_NOTHING = "-"  # for an empty cell, so that a column stays the same field for awk and is heard by those who listen
+_CUT = "…"
+_PORT_CELLS = len(":65535")
+
+
+def table_text(snapshot: Snapshot, wanted: Wanted) -> bytes:
+    """What was seen where and when and what is missing, then the tables, each below a line that says what it holds."""
+    parts = [
+        "\n".join(_head(snapshot)),
+        *("\n".join(_lines(each, snapshot, wanted)) for each in tables(snapshot, wanted)),
+    ]
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _head(snapshot: Snapshot) -> Iterator[str]:
+    host = snapshot.host
+    watched = human.long_duration(snapshot.elapsed_s * 1000)
+    yield printable_text(f"{host.name}, {human.timestamp(snapshot.captured_at, 'seconds')}, watched for {watched}")
+    if snapshot.filter is not None:
+        yield printable_text(f"Filter: {snapshot.filter}")
+    only = ", ".join(scoped(snapshot.scope))
+    if only:
+        yield printable_text(f"Only: {only}")
+    missing = [*losses(snapshot.losses), *remarks(snapshot.losses)]
+    yield f"Missing: {', '.join(missing)}" if missing else "Nothing lost"
+
+
+def _lines(table: Table, snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
+    kind = table.pane.kind
+    left_out = snapshot.filter_not_applied.get(kind.name, ())
+    note = f"; the filter's {' '.join(left_out)} does not apply here" if left_out else ""
+    if not table.rows:
+        empty = f"no {kind.plural} match the filter" if snapshot.filter else kind.empty
+        yield printable_text(f"{kind.title}: {empty}{note}")
+        return
+    some = f"{len(table.rows)} of {table.total}" if len(table.rows) < table.total else str(table.total)
+    yield printable_text(f"{kind.title}: {some}, by {table.by.title}{note}")
+    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes))
+    yield from _grid(table, context, wanted.width)
+
+
+def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
+    pane = table.pane if width is not None else all_columns(table.pane)
+    columns = [column for column in pane.columns if not column.chart]
+    if table.by not in columns and not table.by.chart:
+        columns.append(table.by)  # what it is sorted by is seen
+    texts = {column.key: [_cell(column, row, context) for row in table.rows] for column in columns}
+    widest = {key: max(map(cell_width, cells)) for key, cells in texts.items()}
+    sizes = {column.key: max(widest[column.key], len(column.title)) for column in columns}
+    if width is not None:
+        sizes = _fitted(columns, sizes, table.by, width)
+    shown = [column for column in columns if column.key in sizes]
+    yield _line([(column, column.title) for column in shown], sizes)
+    for index in range(len(table.rows)):
+        yield _line([(column, texts[column.key][index]) for column in shown], sizes)
+
+
+def _cell(column: Column[Any], row: AnyRow, context: Context) -> str:
+    return printable_text(column.text(row, context)) or _NOTHING
+
+
+def _fitted(columns: Sequence[Column[Any]], natural: dict[str, int], by: Column[Any], width: int) -> dict[str, int]:
+    """The widths of the columns that fit, as on the screen; none is wider than what it holds."""
+    more = len(_GAP) - GAP_CELLS  # than the screen has between two columns
+    needed = [
+        replace(
+            column,
+            cells=min(natural[column.key], max(column.cells, len(column.title))) + more,
+            priority=0 if column is by else column.priority,
+        )
+        for column in columns
+    ]
+    return {column.key: min(natural[column.key], cells - more) for column, cells in fit(needed, width + more)}
+
+
+def _line(cells: Sequence[tuple[Column[Any], str]], sizes: dict[str, int]) -> str:
+    return _GAP.join(_padded(text, sizes[column.key], column) for column, text in cells).rstrip()
+
+
+def _padded(text: str, cells: int, column: Column[Any]) -> str:
+    text = _cut(text, cells, column.keeps_port)
+    blank = " " * (cells - cell_width(text))
+    return blank + text if column.align == "right" else text + blank
+
+
+def _cut(text: str, cells: int, keeps_port: bool) -> str:
+    """The text in at most so many cells: without what goes beyond, or with `keeps_port` without what is before that."""
+    if cell_width(text) <= cells:
+        return text
+    port = text[text.rfind(":") :][:_PORT_CELLS] if keeps_port and ":" in text else ""
+    room = cells - len(_CUT) - cell_width(port)
+    if room < 1:
+        port, room = "", cells - len(_CUT)
+    kept = list(printable_head(text, room))
+    while cell_width("".join(kept)) > room:
+        kept.pop()
+    return f"{''.join(kept)}{_CUT}{port}"

@@ -1,0 +1,88 @@
+"""Which rows a report has, in which order: what the formats for people and spreadsheets write.
+
+Pure, like the panes: the screen's columns, sort and titles are those of the declarations that it shares with them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nettop.model.kinds import AnyRow
+from nettop.model.snapshot import Snapshot
+from nettop.view.columns import COLUMNS, Column, Context
+from nettop.view.panes import PaneKind, sort
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written of a snapshot.
+
+    Attributes:
+        panes: the tables, in order, each with the columns and the sort that the user has set for the screen.
+        sort: the column to sort by instead, under any of its names, where a table has it.
+        descending: the direction; None: the one that one wants first of that column.
+        top: how many rows of each table; None: all.
+        width: the cells of the terminal that it is for; None: as many as it takes.
+
+    """
+
+    panes: tuple[PaneKind[Any], ...]
+    sort: str | None = None
+    descending: bool | None = None
+    top: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one kind, chosen and sorted. Groups of rows, once there are any, are another such table."""
+
+    pane: PaneKind[Any]
+    by: Column[Any]
+    rows: Sequence[AnyRow]
+    total: int  # with those that `top` leaves out
+
+
+Writer = Callable[[Snapshot, Wanted], bytes]
+
+
+def tables(snapshot: Snapshot, wanted: Wanted) -> list[Table]:
+    """The tables of a snapshot that a report has."""
+    return [_table(pane, snapshot, wanted) for pane in wanted.panes]
+
+
+def _table(pane: PaneKind[Any], snapshot: Snapshot, wanted: Wanted) -> Table:
+    by, descending = pane.column(pane.sort), pane.descending
+    column = named(pane, wanted.sort) if wanted.sort is not None else None
+    if column is not None:
+        by, descending = column, column.descending if wanted.descending is None else wanted.descending
+    rows = list(pane.kind.rows_of(snapshot))
+    ordered = sort(rows, by, descending, Context(snapshot.captured_at))
+    return Table(pane, by, ordered[: wanted.top], len(rows))
+
+
+def named(pane: PaneKind[Any], name: str) -> Column[Any] | None:
+    """The column with this key (`tx`), title (`TX`) or field (`tx_bytes`), of all that such rows have."""
+    columns = COLUMNS[pane.kind]
+    for names in (_key, _title, _field):
+        for column in columns:
+            if names(column) == name.lower():
+                return column
+    return None
+
+
+def _key(column: Column[Any]) -> str:
+    return column.key
+
+
+def _title(column: Column[Any]) -> str:
+    return column.title.lower()
+
+
+def _field(column: Column[Any]) -> str | None:
+    return column.sort if isinstance(column.sort, str) else None
+
+
+def all_columns(pane: PaneKind[Any]) -> PaneKind[Any]:
+    """The pane with every column that its rows have, whatever the screen leaves out."""
+    return replace(pane, columns=COLUMNS[pane.kind], hidden=())
