@@ -131,9 +131,9 @@ def _noticed(snapshot: Snapshot, status: Status, filter_characters: int) -> list
         parts.append(Part(f"{_cut(status.filter.text, filter_characters)} ", "filter"))
     if status.ended_hidden:
         parts.append(Part(" ended rows hidden ", "label", 1))
-    scoped = ", ".join(scoped(snapshot.scope))
-    if scoped:
-        parts.append(Part(f" only {_cut(scoped, _SCOPE_CHARACTERS)} ", "label", 2))
+    only = ", ".join(scoped(snapshot.scope))
+    if only:
+        parts.append(Part(f" only {_cut(only, _SCOPE_CHARACTERS)} ", "label", 2))
     reach = ", ".join(_reach(snapshot))
     if reach:
         parts.append(Part(f" kept: {reach} ", "quiet", 4))

@@ -58,7 +58,7 @@ def test_a_table_says_where_when_and_what_is_missing() -> None:
     assert head[1:] == [
         "Filter: dns:failed",
         "Only: pid 42, curl",
-        "Missing: 12 lost, 3 map full, 7 evicted, 2 unparsed, 4.0K unattributed",
+        "Missing: 12 lost, 3 map full, 2 unparsed, 4.0K unattributed",
     ]
     assert text(busy(), "dns")[1:3] == ["Nothing lost", ""]
 
