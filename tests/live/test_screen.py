@@ -73,7 +73,7 @@ def test_a_session(lab: Namespace, tmp_path: Path) -> None:  # noqa: PLR0915 - o
         # by pid, of the row
         choose(terminal, "comm:beta")
         terminal.press("2f")
-        terminal.until_said(f"filter pid:{beta}", " 2 Connections 2 of ")
+        terminal.until_said(f"filter comm:beta pid:{beta}", " 2 Connections 2 of ")
 
         # a pause keeps the view, and what comes is counted
         terminal.press(" ")
@@ -93,6 +93,7 @@ def test_a_session(lab: Namespace, tmp_path: Path) -> None:  # noqa: PLR0915 - o
         assert re.fullmatch(r"nettop-[A-Za-z0-9.-]+-\d{8}T\d{6}Z\.json", file.name)
         snapshot = check_snapshot(file.read_bytes())
         assert (snapshot.paused, snapshot.filter) == (True, f"pid:{beta}")
+        assert snapshot.filtered_out["connections"] > 0
         assert [(row.pid, row.comm, row.tx_bytes, row.rx_bytes) for row in snapshot.connections] == [
             (beta, "beta", 8, 5_000)
         ] * 2
