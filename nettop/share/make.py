@@ -20,6 +20,7 @@ from nettop.model.filter import FILTER_KEYS
 from nettop.settings.declared import SETTINGS
 from nettop.settings.kinds import Choice
 from nettop.view import keys
+from nettop.view.grouping import column_lists
 from nettop.view.panes import PANES
 
 HERE = Path(__file__).parent
@@ -35,6 +36,7 @@ _KEY_GROUPS = {
     "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
     "While typing a path": keys.PATH_KEYS,
+    "In a menu": keys.CHOICE_KEYS,
     "In the help": keys.HELP_KEYS,
     "Everywhere": keys.APP_KEYS,
 }
@@ -178,6 +180,9 @@ def _columns() -> Iterator[str]:
             )
             for column in pane.columns
         )
+    for heading, columns in column_lists():
+        yield f".SS {_roff(heading)}"
+        yield from _definitions((column.title, f"{_capital(column.meaning)}.") for column in columns)
 
 
 def _settings() -> Iterator[str]:

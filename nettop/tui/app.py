@@ -35,6 +35,7 @@ from nettop.tui.status import Status
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
+from nettop.view.group import Group
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import DEFAULT_LOOK, Look
 from nettop.view.panes import Traffic, newest_ids
@@ -214,7 +215,8 @@ class NettopApp(App[None], inherit_bindings=False):
         if row is None:
             self._say("There is no row to copy.", failed=True)
         else:
-            self.copy_to_clipboard(msgspec.json.encode(row).decode())
+            told = row.told() if isinstance(row, Group) else row
+            self.copy_to_clipboard(msgspec.json.encode(told).decode())
             self._say(f"Sent the row as JSON to the terminal's clipboard (OSC 52).{_clipboard_hint(os.environ)}")
 
     def action_export(self) -> None:
@@ -265,6 +267,9 @@ class NettopApp(App[None], inherit_bindings=False):
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
         for key in keys:
             yield SystemCommand(key.label, key.meaning, partial(screen.run_action, key.action))
+        for grouping in self._main.drill.groupings if screen is self._main else ():
+            meaning = f"Group {grouping.kind.plural} by {grouping.name}"
+            yield SystemCommand(f"Group by {grouping.name}", meaning, partial(self._main.group_by, grouping.name))
         if table is not None:
             for key in TABLE_KEYS:
                 yield SystemCommand(key.label, key.meaning, partial(table.run_action, key.action))

@@ -18,7 +18,8 @@ from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
-from nettop.view.keys import APP_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
+from nettop.view.grouping import column_lists
+from nettop.view.keys import APP_KEYS, CHOICE_KEYS, DETAIL_KEYS, FILTER_KEYS, HELP_KEYS, MAIN_KEYS, TABLE_KEYS, Key
 from nettop.view.panes import PANES
 
 _KEY_CELLS = 18
@@ -60,6 +61,7 @@ def help_text(keymap: Mapping[str, str]) -> Group:
         *_section("Keys", _key_lines((*MAIN_KEYS, *TABLE_KEYS, *APP_KEYS), keymap)),
         *_section("In a detail view", _key_lines(DETAIL_KEYS, keymap)),
         *_section("While typing a filter", _key_lines(FILTER_KEYS, keymap)),
+        *_section("In a menu", _key_lines(CHOICE_KEYS, keymap)),
         *_section("Filter", _filter_lines()),
         *(
             part
@@ -67,6 +69,11 @@ def help_text(keymap: Mapping[str, str]) -> Group:
             for part in _section(
                 f"Columns of {pane.kind.title}", ((column.title, column.meaning) for column in pane.columns)
             )
+        ),
+        *(
+            part
+            for heading, columns in column_lists()
+            for part in _section(f"Columns of {heading}", ((column.title, column.meaning) for column in columns))
         ),
     )
 

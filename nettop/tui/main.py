@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from nettop.model.filter import Filter
@@ -18,12 +17,15 @@ from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
+from nettop.tui.drilling import Drill, Drilling
 from nettop.tui.footer import KeyLine
 from nettop.tui.prompts import FilterBar
 from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
+from nettop.view.group import Group
+from nettop.view.grouping import GROUPINGS
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 
@@ -37,7 +39,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
-    sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)  # by the names of panes, those of groups too
 
 
 class TabTitle(Static):
@@ -77,6 +79,7 @@ class Pane(Vertical):
         self.title = TabTitle(view.name, "pane-title")
         self.selection: Selection[Any] = Selection(view)
         self.table: RowTable[Any] = RowTable(view, view.kind.empty, id=f"table-{view.name}")
+        self.drill = Drill(view, self.table)
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -84,7 +87,7 @@ class Pane(Vertical):
         yield self.table
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Drilling):
     """Draws what show() is given. Keys change the state of the view, or ask the app."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAIN_KEYS)]
@@ -101,7 +104,9 @@ class MainScreen(Screen[None]):
         self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES, stacked: Sequence[str] = STACKED
     ) -> None:
         super().__init__()
-        self.state = ViewState(chosen, sorts={pane.name: (pane.sort, pane.descending) for pane in panes})
+        sorts = {pane.name: (pane.sort, pane.descending) for pane in (*panes, *(each.pane for each in GROUPINGS))}
+        self.state = ViewState(chosen, sorts=sorts)
+        self._shown: tuple[Snapshot, Context, Status] | None = None
         self._panes = {pane.name: Pane(pane) for pane in panes}
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         self._bar = StatusBar()
@@ -130,30 +135,37 @@ class MainScreen(Screen[None]):
 
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
+        self._shown = snapshot, context, status
         context = replace(context, names=self.state.names)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
         titles = {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context.now)
-            sorted_by = self.state.sorts[kind]
-            column = pane.view.column(sorted_by[0])
+            shown = f"{len(rows)}/{len(candidates)} "
             if pane.display:
                 empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
-                pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            titles[kind] = self._title(pane, len(rows), len(candidates), column)
+                shown = pane.drill.show((pane.selection, rows), snapshot, context, self.state.sorts, empty)
+            titles[kind] = self._title(pane, shown)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
 
-    def _title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> Title:
-        descending = self.state.sorts[pane.kind.name][1]
+    def redraw(self) -> None:
+        """At once: the next key may be meant for what is shown then."""
+        self._changed()
+        if self._shown is not None:
+            self.show(*self._shown)
+
+    def _title(self, pane: Pane, shown: str) -> Title:
+        key, descending = self.state.sorts[pane.drill.view.name]
+        column: Column[Any] = pane.drill.view.column(key)
         left_out = self.state.filter.not_applied(pane.kind)
         note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
         number = list(self._panes).index(pane.kind.name) + 1
         return Title(
             f" {number} {pane.kind.title} ",
-            f"{shown}/{total} ",
+            printable_text(shown),
             f"· by {column.title} {'▾' if descending else '▴'}{note} ",
         )
 
@@ -163,8 +175,20 @@ class MainScreen(Screen[None]):
         return self._panes[self.active].table
 
     @property
-    def selected(self) -> AnyRow | None:
-        """The row under the cursor."""
+    def drill(self) -> Drill:
+        """The active pane's."""
+        return self._panes[self.active].drill
+
+    def drill_of(self, table: RowTable[Any]) -> Drill:
+        """That of the pane with this table."""
+        return self._pane_of(table).drill
+
+    def _pane_of(self, table: RowTable[Any]) -> Pane:
+        return next(pane for pane in self._panes.values() if pane.table is table)
+
+    @property
+    def selected(self) -> AnyRow | Group[Any] | None:
+        """The row or group under the cursor."""
         return self.table.cursor_row
 
     def activate(self, kind: str) -> None:
@@ -257,22 +281,22 @@ class MainScreen(Screen[None]):
 
     def action_sort_next(self) -> None:
         """By the next column that is seen."""
-        column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
-        self._sort(self.active, (column.key, column.descending))
+        column = next_column(self.table.visible_columns(), self.state.sorts[self.table.pane.name][0])
+        self._sort(self.table, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:
         """The other way round."""
-        key, descending = self.state.sorts[self.active]
-        self._sort(self.active, (key, not descending))
+        key, descending = self.state.sorts[self.table.pane.name]
+        self._sort(self.table, (key, not descending))
 
     def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
         """By this column; again: the other way round."""
-        kind = message.table.pane.name
-        self.activate(kind)
-        self._sort(kind, sort_by(message.table.pane.column(message.column), self.state.sorts[kind]))
+        table = message.table
+        self.activate(self._pane_of(table).kind.name)
+        self._sort(table, sort_by(table.pane.column(message.column), self.state.sorts[table.pane.name]))
 
-    def _sort(self, kind: str, sorted_by: tuple[str, bool]) -> None:
-        self._changed(sorts={**self.state.sorts, kind: sorted_by})
+    def _sort(self, table: RowTable[Any], sorted_by: tuple[str, bool]) -> None:
+        self._changed(sorts={**self.state.sorts, table.pane.name: sorted_by})
 
 
 def exactly(key: str, value: str) -> Filter:
