@@ -226,7 +226,7 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     @property
     def failed(self) -> bool:
         """Whether it ended otherwise than by both sides closing it."""
-        return self.end not in (None, "normal")
+        return ended_badly(self.end)
 
     @property
     def failed_to_connect(self) -> bool:
@@ -243,6 +243,11 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     def silenced_by(self) -> str | None:
         """The same where that can be why no answer came: it timed out or was given up."""
         return self.dropped_by if self.end in ("timeout", "given-up") else None
+
+
+def ended_badly(end: End | None) -> bool:
+    """Whether this is the end of a connection that failed."""
+    return end not in (None, "normal")
 
 
 class Holder(Row, frozen=True, gc=False, kw_only=True):
@@ -355,7 +360,12 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     @property
     def failed(self) -> bool:
         """Whether it went wrong: an error code, or no answer."""
-        return self.status in ("timeout", "refused") or self.rcode not in (None, "NOERROR")
+        return failed_with(self.status, self.rcode)
+
+
+def failed_with(status: DnsStatus, rcode: str | None) -> bool:
+    """Whether this is the outcome of a query that failed."""
+    return status in ("timeout", "refused") or rcode not in (None, "NOERROR")
 
 
 class _CountedSocket(Row, frozen=True, gc=False, kw_only=True):

@@ -19,6 +19,7 @@ from nettop.settings.declared import SETTINGS
 from nettop.share import completions, options
 from nettop.share.roff import bold, capital, definition, plain
 from nettop.view import keys
+from nettop.view.grouping import column_lists
 from nettop.view.panes import PANES
 
 HERE = Path(__file__).parent
@@ -53,6 +54,7 @@ _KEY_GROUPS = {
     "While typing a filter": keys.FILTER_KEYS,
     "While searching": keys.SEARCH_KEYS,
     "While typing a path": keys.PATH_KEYS,
+    "In a menu": keys.CHOICE_KEYS,
     "In the help": keys.HELP_KEYS,
     "Everywhere": keys.APP_KEYS,
 }
@@ -198,6 +200,9 @@ def _columns() -> Iterator[str]:
             )
             for column in pane.columns
         )
+    for heading, columns in column_lists():
+        yield f".SS {plain(heading)}"
+        yield from _definitions((column.title, f"{capital(column.meaning)}.") for column in columns)
 
 
 def _settings() -> Iterator[str]:

@@ -40,6 +40,7 @@ from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
+from nettop.view.group import Group
 from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
@@ -308,7 +309,8 @@ class NettopApp(App[None], inherit_bindings=False):
         if row is None:
             self._say("There is no row to copy.", failed=True)
         else:
-            self.copy_to_clipboard(msgspec.json.encode(row).decode())
+            told = row.told() if isinstance(row, Group) else row
+            self.copy_to_clipboard(msgspec.json.encode(told).decode())
             self._say(f"Sent the row as JSON to the terminal's clipboard (OSC 52).{_clipboard_hint(os.environ)}")
 
     def action_export(self) -> None:
@@ -360,6 +362,9 @@ class NettopApp(App[None], inherit_bindings=False):
         table = screen.table if isinstance(screen, MainScreen | DetailScreen) else None
         if self._feed.playing is not None:
             yield from self._commands(PLAYER_KEYS, screen)
+        for grouping in self._main.drill.groupings if screen is self._main else ():
+            meaning = f"Group {grouping.kind.plural} by {grouping.name}"
+            yield SystemCommand(f"Group by {grouping.name}", meaning, partial(self._main.group_by, grouping.name))
         if isinstance(screen, MainScreen | DetailScreen) and table is not None:
             yield from self._commands(TABLE_KEYS, table)
             for column in (*table.pane.columns, *table.pane.hidden):

@@ -19,8 +19,10 @@ from nettop.tui.bindings import bindings
 from nettop.tui.once import ClosedOnce
 from nettop.tui.size import TooSmall
 from nettop.tui.terminal import shows
+from nettop.view.grouping import column_lists
 from nettop.view.keys import (
     APP_KEYS,
+    CHOICE_KEYS,
     DETAIL_KEYS,
     FILTER_KEYS,
     HELP_KEYS,
@@ -102,15 +104,15 @@ def sections(keymap: Mapping[str, str]) -> Iterator[Section]:
     yield Section("In a detail view", tuple(_key_lines(DETAIL_KEYS, keymap)))
     yield Section("While typing a filter", tuple(_key_lines(FILTER_KEYS, keymap)))
     yield Section("While searching", tuple(_key_lines(SEARCH_KEYS, keymap)))
+    yield Section("In a menu", tuple(_key_lines(CHOICE_KEYS, keymap)))
     yield Section("In this help", tuple(_key_lines(HELP_KEYS, keymap)))
     yield Section("Filter", tuple(_filter_lines()))
     yield Section("The two lines at the top", tuple(STATUS_BAR.items()))
     yield Section("STATE of a connection", tuple(STATES.items()))
     yield Section("END of a connection", tuple(chain(ENDS.items(), [("(fw)", "a firewall of this host dropped it")])))
     yield Section("RESULT of a DNS query", tuple(RESULTS.items()))
-    for pane in PANES:
-        columns = tuple((column.title, column.meaning) for column in pane.columns)
-        yield Section(f"Columns of {pane.kind.title}", columns)
+    for heading, columns in (*((pane.kind.title, pane.columns) for pane in PANES), *column_lists()):
+        yield Section(f"Columns of {heading}", tuple((column.title, column.meaning) for column in columns))
 
 
 def _drawn(section: Section) -> Group:

@@ -16,6 +16,7 @@ from nettop.model.kinds import CONNECTIONS, AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
+from nettop.tui.drilling import Drill, Drilling, counted
 from nettop.tui.filter_bar import FilterBar, Filtering
 from nettop.tui.footer import KeyLine
 from nettop.tui.search import SearchBar, Searching
@@ -24,6 +25,8 @@ from nettop.tui.status import StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.completion import Seen
+from nettop.view.group import Group
+from nettop.view.grouping import GROUPINGS
 from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, pane_of, shown, sort_by, tabs
@@ -38,7 +41,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
-    sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)  # by the names of panes, those of groups too
 
 
 class TabTitle(Static):
@@ -78,6 +81,7 @@ class Pane(Vertical):
         self.title = TabTitle(view.name, "pane-title")
         self.selection: Selection[Any] = Selection(view)
         self.table: RowTable[Any] = RowTable(view, view.kind.empty, id=f"table-{view.name}")
+        self.drill = Drill(view, self.table)
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
@@ -85,7 +89,7 @@ class Pane(Vertical):
         yield self.table
 
 
-class MainScreen(Filtering, Searching):
+class MainScreen(Filtering, Searching, Drilling):
     """Draws what show() is given. Keys change the state of the view, or ask the app."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAIN_KEYS)]
@@ -102,7 +106,9 @@ class MainScreen(Filtering, Searching):
         self, chosen: Filter, panes: Sequence[PaneKind[Any]] = PANES, stacked: Sequence[str] = STACKED
     ) -> None:
         super().__init__()
-        self.state = ViewState(chosen, sorts={pane.name: (pane.sort, pane.descending) for pane in panes})
+        sorts = {pane.name: (pane.sort, pane.descending) for pane in (*panes, *(each.pane for each in GROUPINGS))}
+        self.state = ViewState(chosen, sorts=sorts)
+        self._shown: tuple[Snapshot, Context, Status] | None = None
         self._panes = {pane.name: Pane(pane) for pane in panes}
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         self._bar = StatusBar()
@@ -132,34 +138,41 @@ class MainScreen(Filtering, Searching):
 
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
+        self._shown = snapshot, context, status
         context = replace(context, names=self.state.names, start=snapshot.started_at)
         self._bar.show(snapshot, replace(status, filter=self.state.filter))
         titles, shown_rows = {}, {}
         for kind, pane in self._panes.items():
             candidates = pane.kind.rows_of(snapshot)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context)
-            sorted_by = self.state.sorts[kind]
-            column = pane.view.column(sorted_by[0])
+            total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
+            shown, shown_rows[kind] = counted(len(rows), total), len(rows)
             if pane.display:
                 empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
-                pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            shown_rows[kind] = len(rows)
-            total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
-            titles[kind] = self._title(pane, len(rows), total, column)
+                lined = pane.drill.show((pane.selection, rows), snapshot, context, self.state.sorts, empty)
+                shown = lined.title(total)
+            titles[kind] = self._title(pane, shown)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
         seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
         self.query_one(FilterBar).show(seen)
 
-    def _title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> Title:
-        descending = self.state.sorts[pane.kind.name][1]
+    def redraw(self) -> None:
+        """At once: the next key may be meant for what is shown then."""
+        self._changed()
+        if self._shown is not None:
+            self.show(*self._shown)
+
+    def _title(self, pane: Pane, shown: str) -> Title:
+        key, descending = self.state.sorts[pane.drill.view.name]
+        column: Column[Any] = pane.drill.view.column(key)
         left_out = self.state.filter.not_applied(pane.kind)
         note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
         number = list(self._panes).index(pane.kind.name) + 1
         return Title(
             f" {number} {pane.kind.title} ",
-            f"{shown} of {total} " if shown < total else f"{total} ",
+            printable_text(shown),
             f"· by {column.title} {'▾' if descending else '▴'}{note} ",
         )
 
@@ -169,8 +182,20 @@ class MainScreen(Filtering, Searching):
         return self._panes[self.active].table
 
     @property
-    def selected(self) -> AnyRow | None:
-        """The row under the cursor."""
+    def drill(self) -> Drill:
+        """The active pane's."""
+        return self._panes[self.active].drill
+
+    def drill_of(self, table: RowTable[Any]) -> Drill:
+        """That of the pane with this table."""
+        return self._pane_of(table).drill
+
+    def _pane_of(self, table: RowTable[Any]) -> Pane:
+        return next(pane for pane in self._panes.values() if pane.table is table)
+
+    @property
+    def selected(self) -> AnyRow | Group[Any] | None:
+        """The row or group under the cursor."""
         return self.table.cursor_row
 
     def select(self, row: AnyRow) -> None:
@@ -249,29 +274,29 @@ class MainScreen(Filtering, Searching):
 
     def action_sort_next(self) -> None:
         """By the next column that is seen."""
-        column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
-        self._sort(self.active, (column.key, column.descending))
+        column = next_column(self.table.visible_columns(), self.state.sorts[self.table.pane.name][0])
+        self._sort(self.table, (column.key, column.descending))
 
     @property
     def sorted_by(self) -> tuple[str, bool]:
         """What the active pane is sorted by, and whether that descends."""
-        return self.state.sorts[self.active]
+        return self.state.sorts[self.table.pane.name]
 
     def sort_by(self, key: str | None) -> None:
         """By this column; again: the other way round."""
         if key is not None:
-            self._sort(self.active, sort_by(self.table.pane.column(key), self.sorted_by))
+            self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
 
     def action_sort_reverse(self) -> None:
         """The other way round."""
-        key, descending = self.state.sorts[self.active]
-        self._sort(self.active, (key, not descending))
+        key, descending = self.state.sorts[self.table.pane.name]
+        self._sort(self.table, (key, not descending))
 
     def on_row_table_header_clicked(self, message: RowTable.HeaderClicked) -> None:
         """By this column; again: the other way round."""
-        kind = message.table.pane.name
-        self.activate(kind)
-        self._sort(kind, sort_by(message.table.pane.column(message.column), self.state.sorts[kind]))
+        table = message.table
+        self.activate(self._pane_of(table).kind.name)
+        self._sort(table, sort_by(table.pane.column(message.column), self.state.sorts[table.pane.name]))
 
-    def _sort(self, kind: str, sorted_by: tuple[str, bool]) -> None:
-        self._changed(sorts={**self.state.sorts, kind: sorted_by})
+    def _sort(self, table: RowTable[Any], sorted_by: tuple[str, bool]) -> None:
+        self._changed(sorts={**self.state.sorts, table.pane.name: sorted_by})

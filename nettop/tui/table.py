@@ -6,7 +6,7 @@ Textual's DataTable costs 82 ms a tick at 10,000 rows and 1.3 s a rebuild; drawi
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import zip_longest
 from operator import indexOf
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -29,6 +29,15 @@ from nettop.view.search import find
 RECORDED_WITHOUT = "nothing here matched the filter of the recording"  # of a table without rows
 
 RowT = TypeVar("RowT", bound=AnyRow)
+
+
+class Spot(NamedTuple):
+    """Where the cursor is: on the row with this key (None: at the top), so many lines below the first that is seen."""
+
+    key: Hashable | None = None
+    line: int = 0
+
+
 _SCROLLBAR_CELLS = 1
 _GAP = " " * GAP_CELLS
 _Part = tuple[str, tuple[str, ...]]  # a text and the names of its styles
@@ -127,6 +136,17 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._top = self._cursor - line
         self._clamp()
         self._redraw()
+
+    def turn_to(self, pane: PaneKind[Any], spot: Spot) -> None:
+        """Go on with rows of another kind, which show() has to bring at once; the cursor goes to the spot."""
+        self.pane = pane
+        self._rows, self._cursor_key, self._cursor, self._top = (), spot.key, spot.line, 0
+        self._fit_columns()
+
+    @property
+    def spot(self) -> Spot:
+        """Where the cursor is."""
+        return Spot(self._cursor_key, self._cursor - self._top)
 
     @property
     def cursor_row(self) -> RowT | None:

@@ -102,7 +102,7 @@ def _in_order(address: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=32_768)
-def _name_in_order(name: str) -> tuple[str | int, ...]:
+def name_in_order(name: str) -> tuple[str | int, ...]:
     """What a name sorts by: letters without regard to case, numbers by their value, so that web9 precedes web10."""
     parts = _DIGITS.split(name.lower())  # text and digits in turn, so that only like is compared
     return tuple(int(part) if odd else part for part, odd in zip(parts, cycle((False, True)), strict=False))
@@ -133,7 +133,7 @@ def _service(row: AnyRow, context: Context) -> str | None:
 
 def _service_order(row: AnyRow, context: Context) -> tuple[str | int, ...] | None:
     said = _service(row, context)
-    return None if said is None else _name_in_order(said)
+    return None if said is None else name_in_order(said)
 
 
 def _service_column(priority: int) -> Column[Any]:
@@ -146,7 +146,8 @@ def _service_column(priority: int) -> Column[Any]:
 # DNS
 
 
-def _dns_result(row: DnsQuery, _context: Context) -> str:
+def dns_result(row: DnsQuery, _context: Context) -> str:
+    """The answer's code, or what came instead; `!` marks a failure."""
     results = {
         "answered": row.rcode or "?",
         "timeout": "TIMEOUT",
@@ -173,10 +174,11 @@ def _answers_order(row: DnsQuery, context: Context) -> tuple[int, tuple[str | in
     first = next((answer for answer in row.answers if answer.type in ("A", "AAAA")), None)
     if first is not None and row.unparsed is None and not row.truncated:
         return 1, _in_order(first.data)
-    return 0, _name_in_order(_dns_answers(row, context))
+    return 0, name_in_order(_dns_answers(row, context))
 
 
-def _server(row: DnsQuery, _context: Context) -> str:
+def dns_server(row: DnsQuery, _context: Context) -> str:
+    """Its address; with its port if that is not 53."""
     return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
 
 
@@ -190,10 +192,10 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
     _service_column(8),
     Column(
         "name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)",
-        lambda r, _: None if r.qname is None else _name_in_order(r.qname), grow=3,
+        lambda r, _: None if r.qname is None else name_in_order(r.qname), grow=3,
     ),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, "qtype"),
-    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, _dns_result, _dns_result,
+    Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, dns_result, dns_result,
            doubtful=lambda r: r.rcode == "NXDOMAIN"),
     Column(
         "latency", "LATENCY", "from first question to answer", 7, 2, lambda r, _: human.duration(r.latency_ms),
@@ -204,7 +206,7 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         "right", descending=True,
     ),
     Column(
-        "server", "SERVER", "where it was sent", 15, 5, _server,
+        "server", "SERVER", "where it was sent", 15, 5, dns_server,
         lambda r, _: (_in_order(r.server.address), r.server.port), grow=1,
     ),
     Column("answers", "ANSWERS", "what came back", 16, 7, _dns_answers, _answers_order, grow=3),
@@ -247,7 +249,7 @@ def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tup
         return None
     if end.name is None or end.names or not context.names:
         return 0, _in_order(end.address), end.port
-    return 1, _name_in_order(end.name), end.port
+    return 1, name_in_order(end.name), end.port
 
 
 def age_ms(row: Connection, context: Context) -> float | None:
@@ -371,7 +373,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("comm", "COMM", "its name; x marks one that has ended", 15, 1,
            lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", "comm", grow=1),
     Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid),
-           lambda r, _: _name_in_order(r.user or str(r.uid))),
+           lambda r, _: name_in_order(r.user or str(r.uid))),
     _service_column(7),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), "tx_bytes",
            "right", descending=True),
@@ -443,7 +445,7 @@ def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int
     unclear = row.names and row.name_source == "other-process"
     if row.name is None or unclear or not context.names:
         return 0, _in_order(row.address)
-    return 1, (*_name_in_order(row.name), *_in_order(row.address))
+    return 1, (*name_in_order(row.name), *_in_order(row.address))
 
 
 HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (

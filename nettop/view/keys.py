@@ -100,7 +100,7 @@ TABLE_KEYS = (
         command=False,
     ),
     Key("row.last", "end,G", "last", "Last", "Go to the last row", shown_as="end G", command=False),
-    Key("row.open", "enter", "open", "Open", "Show everything known about the row", footer=True),
+    Key("row.open", "enter", "open", "Open", "Show everything known about the row; the rows of a group", footer=True),
 )
 
 *_LASTING_BUT_ONE, _LAST = (kind.plural for kind in KINDS if kind.ended is not None)
@@ -130,7 +130,14 @@ MAIN_KEYS = (
     ),
     Key("filter.pid", "f", "filter_pid", "Only pid", "Add the pid of the selected row to the filter", footer=True),
     Key("filter.comm", "c", "filter_comm", "Only name", "Add the comm of the selected row to the filter", footer=True),
-    Key("filter.clear", "escape", "clear_filter", "Clear", "Clear the filter", shown_as="esc"),
+    Key(
+        "filter.clear",
+        "escape",
+        "back",
+        "Back",
+        "Go one level back: out of the group, then of the grouping; then clear the filter",
+        shown_as="esc",
+    ),
     Key("filter.undo", "u", "undo_filter", "Undo", "Restore the filter before the last change"),
     Key("search", "ctrl+f,f3", "search", "Search", "Find text in the rows of the pane", shown_as="^f F3"),
     Key("search.next", "n", "search_next(1)", "Next hit", "Go to the next row with the text"),
@@ -148,6 +155,8 @@ MAIN_KEYS = (
     Key(
         "export", "e", "app.export", "Export", "Write the snapshot to a JSON file in the export directory", footer=True
     ),
+    Key("group.next", "b", "group_next", "Group", "Group the rows by the next thing that they share", footer=True),
+    Key("group.menu", "B,f5", "group_menu", "Group by", "Choose what the rows are grouped by", shown_as="B F5"),
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
     Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
     Key("rows.ended", "h", "toggle_ended", "Ended", f"Show or hide {_LASTING} that have ended"),
@@ -179,6 +188,14 @@ SEARCH_KEYS = (
 
 PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
 
+CHOICE_KEYS = (
+    Key("choice.close", "escape,q", "close", "Close", "Close the menu and change nothing", shown_as="esc q"),
+    Key("choice.up", "up,k", "move(-1)", "Up", "Move up one line", shown_as="↑ k"),
+    Key("choice.down", "down,j", "move(1)", "Down", "Move down one line", shown_as="↓ j"),
+    Key("choice.take", "enter", "take", "Take", "Take the line; the letter before a line does so at once"),
+)
+CHOICE_LETTERS = "abcdefghilmnoprstuvwxyz"  # those that these keys leave
+
 HELP_KEYS = (
     Key("help.close", "escape,question_mark,q,enter,f1", "close", "Close", "Close the help", shown_as="esc ? q F1"),
     Key("help.up", "up,k", "scroll(-1)", "Up", "Scroll up one line", shown_as="↑ k"),
@@ -205,7 +222,8 @@ _ALSO_IN_DETAIL = (
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
 
 ALL_KEYS = (
-    *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS, *HELP_KEYS,
+    *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS,
+    *CHOICE_KEYS, *HELP_KEYS,
 )  # fmt: skip
 
 # Keys that are active together, so each may have only one action: on each screen, and in each input
@@ -215,6 +233,7 @@ TOGETHER = (
     (*APP_KEYS, *FILTER_KEYS),
     (*APP_KEYS, *SEARCH_KEYS),
     (*APP_KEYS, *PATH_KEYS),
+    (*APP_KEYS, *CHOICE_KEYS),
     (*APP_KEYS, *HELP_KEYS),
 )
 

@@ -123,14 +123,20 @@ class Title:
 
 
 def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]:
-    """What each tab says by its pane: everything for the active one, and of the others the count; less, to fit."""
+    """What each tab says by its pane: everything for the active one, and of the others the count; less, to fit.
+
+    Where the active one would be cut, as groups make its title long, the numbers of the others are left: their keys.
+    """
     names = {name: title.name for name, title in titles.items()}
     counts = {name: f"{title.name}{title.count}" for name, title in titles.items()}
     whole = titles[active].whole
     for fitting in ({**counts, active: whole}, {**names, active: whole}):
         if sum(map(len, fitting.values())) <= width:
             return fitting
-    return {**names, active: counts[active]}
+    before = list(names)[: list(names).index(active)]
+    if sum(len(names[name]) for name in before) + len(counts[active]) <= width:
+        return {**names, active: counts[active]}
+    return {**{name: f" {title.name.split()[0]} " for name, title in titles.items()}, active: counts[active]}
 
 
 class Selection(Generic[RowT]):

@@ -51,28 +51,28 @@ def _measure(settings: Settings, where: Namespace, rows: int, size: tuple[int, i
     seconds, keys = settings.seconds(10, 3), settings.rounds(100, 15)
     with ExitStack() as stack:
         if loaded:
-            stack.enter_context(_load(settings, where))
+            stack.enter_context(load(settings, where))
         command = (*NETTOP, *only(where))
         terminal = stack.enter_context(Terminal(command, columns=size[0], lines=size[1], cwd=settings.directory))
-        _until(terminal, b"LIVE")
+        until(terminal, b"LIVE")
         _prepare(terminal)
         before, begun = spent(terminal.pid).threads[terminal.pid], time.monotonic()
-        _drain(terminal, seconds)
+        drain(terminal, seconds)
         tick_ms = (spent(terminal.pid).threads[terminal.pid] - before) / (time.monotonic() - begun) / 1e6
-        move = [_move(terminal, key) for _ in range(keys) for key in "jk"]
-        sort = [_turn(terminal, arrow) for _ in range(keys // 2) for arrow in (ASCENDING, DESCENDING)]
+        moves = [move(terminal, key) for _ in range(keys) for key in "jk"]
+        sorts = [_turn(terminal, arrow) for _ in range(keys // 2) for arrow in (ASCENDING, DESCENDING)]
         terminal.press("q")
         while terminal.process.poll() is None:
             terminal.take(0.05)
     return {
         "rows": rows, "terminal": f"{size[0]}x{size[1]}", "load": loaded, "tick_ms": tick_ms,
         **{f"{name}_p{share:.0f}_ms": percentile(taken, share / 100) * 1000
-           for name, taken in (("move", move), ("sort", sort)) for share in (50, 95)},
+           for name, taken in (("move", moves), ("sort", sorts)) for share in (50, 95)},
     }  # fmt: skip
 
 
 @contextmanager
-def _load(settings: Settings, where: Namespace) -> Iterator[None]:
+def load(settings: Settings, where: Namespace) -> Iterator[None]:
     clients = [start(where, settings.directory, LOAD_S, rate=LOAD_PER_S) for start in (start_dns, start_connections)]
     try:
         yield
@@ -83,30 +83,30 @@ def _load(settings: Settings, where: Namespace) -> Iterator[None]:
 
 def _prepare(terminal: Terminal) -> None:
     terminal.press("2")
-    _drain(terminal, QUIET_S)
+    drain(terminal, QUIET_S)
     terminal.press("z")
-    _drain(terminal, 0.2)
+    drain(terminal, 0.2)
     terminal.press(f"/{FILTER}\r")
-    _until(terminal, FILTER.encode())
-    _drain(terminal, SETTLED_S)
+    until(terminal, FILTER.encode())
+    drain(terminal, SETTLED_S)
     terminal.press("j")  # from here on the cursor stays on its row, which has to be found with each tick
-    _drain(terminal, 0.2)
+    drain(terminal, 0.2)
 
 
-def _until(terminal: Terminal, word: bytes) -> None:
+def until(terminal: Terminal, word: bytes) -> None:
     said, end = b"", time.monotonic() + PATIENCE_S
     while word not in said:
         assert time.monotonic() < end, f"waited in vain for {word.decode()}"
         said = said[-len(word) :] + terminal.take(0.1)
 
 
-def _drain(terminal: Terminal, seconds: float) -> None:
+def drain(terminal: Terminal, seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         terminal.take(left)
 
 
-def _pressed(terminal: Terminal, key: str) -> float:
+def pressed(terminal: Terminal, key: str) -> float:
     """Press it once the terminal is quiet; when that was."""
     while terminal.take(QUIET_S):
         pass
@@ -115,15 +115,15 @@ def _pressed(terminal: Terminal, key: str) -> float:
     return begun
 
 
-def _move(terminal: Terminal, key: str) -> float:
-    begun = _pressed(terminal, key)
+def move(terminal: Terminal, key: str) -> float:
+    begun = pressed(terminal, key)
     assert terminal.take(PATIENCE_S), f"nothing came of the key {key}"
     return time.monotonic() - begun
 
 
 def _turn(terminal: Terminal, arrow: bytes) -> float:
-    begun = _pressed(terminal, "S")
-    _until(terminal, arrow)
+    begun = pressed(terminal, "S")
+    until(terminal, arrow)
     return time.monotonic() - begun
 
 

@@ -154,13 +154,18 @@ class Namespace:
         self._programs.append(program)
         return program
 
-    def play(self, function: Callable[..., None], *, nameserver: str | None = None, **arguments: Any) -> Program:
-        """Start a function of programs.py in a process of its own."""
+    def play(
+        self,
+        function: Callable[..., None],
+        *,
+        nameserver: str | None = None,
+        prefix: Sequence[str] = (),
+        **arguments: Any,
+    ) -> Program:
+        """Start a function of programs.py in a process of its own; `prefix` is a command that execs it."""
         inspect.signature(function).bind(**arguments)
-        file = inspect.getfile(function)
-        return self.start(
-            sys.executable, file, function.__name__, json.dumps(arguments, sort_keys=True), nameserver=nameserver
-        )
+        command = (*prefix, sys.executable, inspect.getfile(function), function.__name__)
+        return self.start(*command, json.dumps(arguments, sort_keys=True), nameserver=nameserver)
 
     def end(self) -> None:
         for program in self._programs:

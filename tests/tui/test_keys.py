@@ -13,8 +13,9 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from nettop.model.kinds import KINDS
+from nettop.model.kinds import CONNECTIONS, KINDS
 from nettop.tui.app import NettopApp
+from nettop.tui.choices import Choices
 from nettop.tui.detail import DetailScreen
 from nettop.tui.filter_bar import FilterBar
 from nettop.tui.footer import KeyLine
@@ -22,6 +23,7 @@ from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
 from nettop.tui.prompts import PathPrompt
 from nettop.tui.search import SearchBar
+from nettop.view.grouping import groupings_of
 from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import Look
 from tests.tui.scene import FakeFeed, FakePlayer, busy, ids, lines, notices, play, show, table, text, the_app, until
@@ -194,7 +196,13 @@ async def _comm(pilot: Pilot[None], key: str) -> None:
 
 @case("filter.clear")
 async def _clear(pilot: Pilot[None], key: str) -> None:
-    await pilot.press("f", key)
+    await pilot.press("f", "b", "enter")
+    await until(pilot, lambda: "by host > www.example.com 198.51.100.1 · 1/10" in text(pilot))
+    await pilot.press(key)
+    assert "by host · 3 hosts, 3/10" in text(pilot)
+    await pilot.press(key)
+    assert ids(pilot) == [10, 2, 1]
+    await pilot.press(key)
     assert main(pilot).state.filter.text == ""
     assert len(ids(pilot)) == 10
 
@@ -427,6 +435,58 @@ async def _names(pilot: Pilot[None], key: str) -> None:
 async def _pace(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     assert the_app(pilot)._feed.told == [("adjust", -1 if key == "minus" else 1)]  # type: ignore[attr-defined]
+
+
+@case("group.next")
+async def _group(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert "2 Connections by host · 10 hosts, 10/10" in text(pilot)
+    await pilot.press(key)
+    assert "2 Connections by port · 3 ports, 10/10" in text(pilot)
+    for _ in groupings_of(CONNECTIONS)[1:]:
+        await pilot.press(key)
+    assert ids(pilot) == [10, 8, 7, 6, 5, 4, 3, 2, 1, 9]
+
+
+async def open_menu(pilot: Pilot[None], key: str = "B") -> Choices:
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(pilot.app.screen, Choices) and pilot.app.screen.query(OptionList))
+    assert isinstance(pilot.app.screen, Choices)
+    return pilot.app.screen
+
+
+async def grouped_by(pilot: Pilot[None]) -> str | None:
+    """What the menu has left behind."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+    grouping = main(pilot).drill.place.grouping
+    return None if grouping is None else grouping.name
+
+
+@case("group.menu")
+async def _group_menu(pilot: Pilot[None], key: str) -> None:
+    await open_menu(pilot, key)
+    assert "Group by" in text(pilot)
+    await pilot.press("s")
+    assert await grouped_by(pilot) == "state"
+    await open_menu(pilot, key)
+    assert "• s  state" in text(pilot)
+    await pilot.press("r")
+    assert await grouped_by(pilot) is None
+
+
+@case("choice.close")
+async def _close_menu(pilot: Pilot[None], key: str) -> None:
+    await open_menu(pilot)
+    await pilot.press(key)
+    assert await grouped_by(pilot) is None
+    assert not await ended(pilot)
+
+
+@case("choice.up", "choice.down", "choice.take")
+async def _choose(pilot: Pilot[None], key: str) -> None:
+    await open_menu(pilot)
+    await pilot.press("down", "down", *([] if key == "enter" else [key]), "enter")
+    assert await grouped_by(pilot) == {"enter": "port", "up": "host", "k": "host"}.get(key, "process")
 
 
 @case("row.up", "row.down")

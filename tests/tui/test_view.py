@@ -86,6 +86,15 @@ def test_tabs_drop_the_counts_of_others_where_they_have_no_room() -> None:
     assert tabs(titles, "b", 17) == {"a": " a ", "b": " b 1/2 ", "c": " c "}
 
 
+def test_tabs_keep_only_the_keys_of_others_where_the_active_one_would_be_cut() -> None:
+    titles = {
+        name: Title(f" {number} {name} ", "1/2 ", "by X ") for number, name in enumerate(("one", "two", "end"), 1)
+    }
+    assert tabs(titles, "end", 25) == {"one": " 1 one ", "two": " 2 two ", "end": " 3 end 1/2 "}
+    assert tabs(titles, "end", 24) == {"one": " 1 ", "two": " 2 ", "end": " 3 end 1/2 "}
+    assert tabs(titles, "one", 24) == {"one": " 1 one 1/2 ", "two": " 2 two ", "end": " 3 end "}
+
+
 @pytest.mark.parametrize("pane", PANES)
 @pytest.mark.parametrize("descending", [False, True])
 def test_every_column_sorts_all_there_is(pane: Any, descending: bool) -> None:

@@ -76,6 +76,7 @@ LATE_IMPORTS = {
     ("nettop.settings.resolve", "nettop.view.look"): "the headless commands do without",
     ("nettop.settings.resolve", "nettop.view.panes"): "the headless commands do without",
     ("nettop.settings.resolve", "tomllib"): "only for those who have a file of settings",
+    ("nettop.view.domains", "publicsuffixlist"): "only for those who group by domain",
     ("nettop.sources.input_file", "backports.zstd"): "only for a recording that is compressed; before Python 3.14",
     ("nettop.sources.input_file", "compression.zstd"): "only for a recording that is compressed; from Python 3.14",
 }
