@@ -70,7 +70,10 @@ class Kind(Generic[RowT]):
         tests: for each key of the filter that says something about these rows, from its value to a test of a row.
         timed: as tests, of keys whose test depends on the time at which the rows are looked at.
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
+        over: what rows that have ended are called.
+        over_at: when a row became history. None: nobody knows.
         failed: whether a row stands for something that went wrong.
+        outlives: whether a row stays in the history when ordinary ones of the same age go.
         final: whether no other version of a row can follow.
         unlisted: how many of these an Unlisted event stands for. None: there is always a row.
         numbered: whether keys are numbers that rise with every new row.
@@ -92,7 +95,10 @@ class Kind(Generic[RowT]):
     tests: Mapping[str, Callable[[Any], Test]]
     timed: Mapping[str, Callable[[Any, datetime], Test]] = field(default_factory=dict)
     ended: Callable[[RowT], bool] | None = None
+    over: str = "ended"
+    over_at: Callable[[RowT], datetime | None] | None = None
     failed: Callable[[RowT], bool] = _never
+    outlives: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
     unlisted: Callable[[rows.Unlisted], int] | None = None
     numbered: bool = False
@@ -284,6 +290,22 @@ def waited_ms(row: Connection, now: datetime) -> float | None:
     return max((now - row.waits_since).total_seconds() * 1000, 0.0)
 
 
+# What outlives ordinary rows
+
+SLOW_MS = 1_000.0  # far more than a far end or a chain of resolvers takes; TCP sends the first SYN again after it
+
+
+def _query_outlives(row: DnsQuery) -> bool:
+    """A failure or a slow answer, or one that may still become so; not each name of a search list that is none."""
+    if row.status == "pending" or (row.latency_ms is not None and row.latency_ms >= SLOW_MS):
+        return True
+    return row.failed and row.rcode != "NXDOMAIN"
+
+
+def _connection_outlives(row: Connection) -> bool:
+    return row.failed or (row.connect_ms is not None and row.connect_ms >= SLOW_MS)
+
+
 # The kinds
 
 
@@ -297,7 +319,9 @@ DNS: Kind[DnsQuery] = Kind(
     told="dns",
     key=attrgetter("id"),
     numbered=True,
+    over_at=attrgetter("asked_at"),
     failed=attrgetter("failed"),
+    outlives=_query_outlives,
     final=lambda row: row.status == "forgotten",  # an answer may turn out not to have arrived
     sort="time",
     history=10_000,  # about 15 MB with their answers: the last minutes of a busy host
@@ -324,7 +348,9 @@ CONNECTIONS: Kind[Connection] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=lambda row: row.state == "closed",
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
+    outlives=_connection_outlives,
     final=lambda row: row.state == "closed",
     sort="opened",
     history=10_000,  # about 8 MB; the open ones are bounded by the kernel's map
@@ -353,6 +379,7 @@ PROCESSES: Kind[Process] = Kind(
     told="process",
     key=lambda row: (row.pid, row.start_time),  # pids are reused
     ended=lambda row: row.exited_at is not None,
+    over_at=attrgetter("exited_at"),
     sort="traffic",
     history=4_000,  # about 6 MB
     history_help="ended processes that are kept, some 1.5 KB each",
@@ -374,6 +401,8 @@ HOSTS: Kind[RemoteHost] = Kind(
     told="host_packets",
     key=lambda row: (row.netns, row.address),
     ended=attrgetter("is_quiet"),
+    over="quiet",
+    outlives=lambda row: row.failed > 0,
     sort="rx_rate",
     history=4_000,  # about 6 MB; those with something open are bounded by the kernel's map of sockets
     history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
@@ -399,6 +428,7 @@ UDP: Kind[UdpFlow] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=attrgetter("closed"),
+    outlives=lambda row: row.rx_dropped > 0,
     final=attrgetter("closed"),
     sort="rx",
     history=10_000,  # about 7 MB, as many as queries; the open ones are bounded by the kernel's maps
@@ -418,7 +448,9 @@ LISTENERS: Kind[Listener] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=attrgetter("closed"),
+    over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
+    outlives=lambda row: row.drops > row.drops_before_start,
     final=attrgetter("closed"),
     sort="drops",
     history=1_000,  # about 1 MB; the open ones are bounded by the kernel's map

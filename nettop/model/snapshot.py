@@ -10,6 +10,7 @@ from nettop.model.rows import (
     Connection,
     DnsQuery,
     Host,
+    Kept,
     Listener,
     Losses,
     Process,
@@ -33,6 +34,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
     for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
     recording, the totals of processes are those of the rows that were recorded. `strays` are not filtered.
+    `kept` says of each kind of rows how far back they go.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -54,6 +56,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     hosts: tuple[RemoteHost, ...] = ()
     udp: tuple[UdpFlow, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    kept: dict[str, Kept] = field(default_factory=dict)
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

@@ -16,14 +16,15 @@ from nettop.model.hosts import Hosts
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, Kind
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.snapshot import Snapshot
-from nettop.model.table import BoundedTable
+from nettop.model.table import BoundedTable, Keeping
 
 LATENCIES_KEPT = 255  # per process, for its percentiles
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
 LEAKING_AFTER = timedelta(seconds=60)  # in CLOSE_WAIT: a program that means to close does so within moments
 _OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
 
-History = Mapping[str, int]  # how many rows are kept of what is over, by kind
+SECONDS = "seconds"  # stands among the kinds in a History
+History = Mapping[str, int]  # how many rows are kept of what is over, by kind; for how long at least, by SECONDS
 DEFAULT_HISTORY: History = {kind.name: kind.history for kind in KINDS}
 
 
@@ -215,10 +216,13 @@ class Store:
             PROCESSES: self._forget_process,
             UDP: self._forget_udp,
         }
+        self._kept_for = timedelta(seconds=history.get(SECONDS, 0))
+        keeping = {kind: self._keeping(kind) for kind in KINDS}
         self._tables: dict[Kind[Any], BoundedTable[Any, Any]] = {
-            kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind)) for kind in KINDS
+            kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind), keeping[kind])
+            for kind in KINDS
         }
-        self._hosts = Hosts(history.get(HOSTS.name, HOSTS.history), HOSTS.ended or (lambda _: False))
+        self._hosts = Hosts(history.get(HOSTS.name, HOSTS.history), HOSTS.ended or (lambda _: False), keeping[HOSTS])
         self._tables[HOSTS] = self._hosts.table
         self._dns: BoundedTable[int, DnsQuery] = self._tables[DNS]
         self._connections: BoundedTable[int, Connection] = self._tables[CONNECTIONS]
@@ -292,7 +296,25 @@ class Store:
             ),
             **self._rows(),
             strays=self._strays.rows,
+            kept=self._kept(),
         )
+
+    def _keeping(self, kind: Kind[Any]) -> Keeping:
+        return Keeping(kind.outlives, kind.over_at or (lambda _: None), self._kept_since)
+
+    def _kept_since(self) -> datetime | None:
+        return self._now - self._kept_for if self._kept_for and self._now is not None else None
+
+    def _kept(self) -> dict[str, rows.Kept]:
+        return {
+            kind.name: rows.Kept(
+                complete_since=table.complete_since,
+                lasting=table.lasting,
+                lasting_since=table.lasting_since,
+                lasting_evicted=table.evicted_lasting,
+            )
+            for kind, table in self._tables.items()
+        }
 
     def _rows(self) -> dict[str, Any]:
         shown: dict[Kind[Any], dict[Any, Any]] = {kind: table.rows for kind, table in self._tables.items()}
