@@ -24,9 +24,10 @@ from msgspec.structs import replace
 
 from nettop.errors import UsageError
 from nettop.model import rows
-from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind, Place, Span, Test, TextTest, User
+from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, PROCESSES, AnyRow, Kind, Place, Span, Test, TextTest, User
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
+from nettop.model.timeline import of_processes
 from nettop.text import printable_text
 
 _RowT = TypeVar("_RowT", bound=AnyRow)
@@ -99,11 +100,13 @@ class Filter:
             return snapshot
         now, before = self.left_out(), snapshot.filter_not_applied
         not_applied = {kind.name: (*before.get(kind.name, ()), *now.get(kind.name, ())) for kind in IN_SNAPSHOT}
+        passing = {kind.name: self._passing(kind, kind.rows_of(snapshot), snapshot.captured_at) for kind in KINDS}
         return replace(
             snapshot,
             filter=both(snapshot.filter, self.text),
             filter_not_applied={name: tuple(dict.fromkeys(terms)) for name, terms in not_applied.items() if terms},
-            **{kind.name: self._passing(kind, kind.rows_of(snapshot), snapshot.captured_at) for kind in KINDS},
+            timeline=of_processes(snapshot.timeline, set(map(PROCESSES.key, passing[PROCESSES.name]))),
+            **passing,
         )
 
     def _passing(self, kind: Kind[Any], candidates: tuple[_RowT, ...], now: datetime) -> tuple[_RowT, ...]:

@@ -23,6 +23,7 @@ from nettop.model.rows import (
     Transmission,
     UdpFlow,
 )
+from nettop.model.timeline import SecondSums
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -34,7 +35,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
     for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
     recording, the totals of processes are those of the rows that were recorded. `strays` are not filtered.
-    `kept` says of each kind of rows how far back they go.
+    `kept` says of each kind of rows how far back they go. `timeline` are the last hour's seconds, of everything; a
+    filter leaves out only processes.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -57,6 +59,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     udp: tuple[UdpFlow, ...] = ()
     listeners: tuple[Listener, ...] = ()
     kept: dict[str, Kept] = field(default_factory=dict)
+    timeline: tuple[SecondSums, ...] = ()
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

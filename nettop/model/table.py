@@ -26,6 +26,9 @@ class Keeping:
     since: Callable[[], datetime | None] = lambda: None
 
 
+IN_TURN = Keeping()
+
+
 class BoundedTable(Generic[KeyT, RowT]):
     """Rows by their keys, in the order in which they came.
 
@@ -43,7 +46,7 @@ class BoundedTable(Generic[KeyT, RowT]):
         ended: Callable[[RowT], bool] | None,
         most: int,
         forget: Callable[[KeyT, RowT], object] | None = None,
-        keeping: Keeping = Keeping(),
+        keeping: Keeping = IN_TURN,
     ) -> None:
         self.rows: dict[KeyT, RowT] = {}
         self.evicted = self.evicted_lasting = 0
