@@ -72,6 +72,8 @@ class Kind(Generic[RowT]):
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         over: what rows that have ended are called.
         over_at: when a row became history. None: nobody knows.
+        began: when a row began, None if that is not known. No function: no row says it.
+        sums: its fields that are added up from the start, as `tcp.opened`: a mark counts them from there.
         failed: whether a row stands for something that went wrong.
         outlives: whether a row stays in the history when ordinary ones of the same age go.
         final: whether no other version of a row can follow.
@@ -97,6 +99,8 @@ class Kind(Generic[RowT]):
     ended: Callable[[RowT], bool] | None = None
     over: str = "ended"
     over_at: Callable[[RowT], datetime | None] | None = None
+    began: Callable[[RowT], datetime | None] | None = None
+    sums: tuple[str, ...] = ()
     failed: Callable[[RowT], bool] = _never
     outlives: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
@@ -306,6 +310,19 @@ def _connection_outlives(row: Connection) -> bool:
     return row.failed or (row.connect_ms is not None and row.connect_ms >= SLOW_MS)
 
 
+# What is added up from the start
+
+_PROCESS_SUMS = (
+    "tx_bytes", "rx_bytes", "drops", "resets_sent", "resets_received", "icmp_errors",
+    "tcp.tx_bytes", "tcp.rx_bytes", "tcp.opened", "tcp.accepted", "tcp.failed", "tcp.retransmits",
+    "udp.tx_bytes", "udp.rx_bytes", "udp.rx_dropped", "other.tx_bytes", "other.rx_bytes", "other.rx_dropped",
+    "dns.queries", "dns.answered", "dns.failed", "dns.timeouts", "turns.asked.count", "turns.was_asked.count",
+)  # fmt: skip
+_HOST_SUMS = (
+    "accepted", "failed", "tx_bytes", "rx_bytes", "tx_packets", "rx_packets", "retransmits", "unwanted_packets", "syns",
+)  # fmt: skip
+
+
 # The kinds
 
 
@@ -319,6 +336,7 @@ DNS: Kind[DnsQuery] = Kind(
     told="dns",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("asked_at"),
     over_at=attrgetter("asked_at"),
     failed=attrgetter("failed"),
     outlives=_query_outlives,
@@ -347,6 +365,7 @@ CONNECTIONS: Kind[Connection] = Kind(
     told="connection",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("opened_at"),
     ended=lambda row: row.state == "closed",
     over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
@@ -378,6 +397,8 @@ PROCESSES: Kind[Process] = Kind(
     event=events.ProcessChanged,
     told="process",
     key=lambda row: (row.pid, row.start_time),  # pids are reused
+    began=attrgetter("start_time"),
+    sums=_PROCESS_SUMS,
     ended=lambda row: row.exited_at is not None,
     over_at=attrgetter("exited_at"),
     sort="traffic",
@@ -400,6 +421,7 @@ HOSTS: Kind[RemoteHost] = Kind(
     event=events.HostPacketsCounted,
     told="host_packets",
     key=lambda row: (row.netns, row.address),
+    sums=_HOST_SUMS,
     ended=attrgetter("is_quiet"),
     over="quiet",
     outlives=lambda row: row.failed > 0,
@@ -447,6 +469,7 @@ LISTENERS: Kind[Listener] = Kind(
     told="listener",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("opened_at"),
     ended=attrgetter("closed"),
     over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),

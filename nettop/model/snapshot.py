@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nettop.model.rows import (
     Connection,
+    Count,
     DnsQuery,
     Host,
     Kept,
@@ -36,7 +37,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     for each kind of rows the terms that say nothing about it and so did not choose. Replayed from a filtered
     recording, the totals of processes are those of the rows that were recorded. `strays` are not filtered.
     `kept` says of each kind of rows how far back they go. `timeline` are the last hour's seconds, of everything; a
-    filter leaves out only processes.
+    filter leaves out only processes. `mark` is set where the screen had one: totals of processes and hosts count from
+    then on, but for percentiles and maxima, and what has an id above that in `mark_ids` was first seen after it.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -60,6 +62,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     listeners: tuple[Listener, ...] = ()
     kept: dict[str, Kept] = field(default_factory=dict)
     timeline: tuple[SecondSums, ...] = ()
+    mark: Time | None = None
+    mark_ids: dict[str, Count] = field(default_factory=dict)
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

@@ -25,9 +25,11 @@ from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.keys import MAIN_KEYS
+from nettop.view.marks import with_mark
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
 
 _MATCHLESS = "nothing matches the filter"
+_NOTHING_NEW = "nothing began after the mark"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
+    only_new: bool = False  # since the mark, if there is one
     sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
 
@@ -131,17 +134,21 @@ class MainScreen(Screen[None]):
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
         context = replace(context, names=self.state.names)
-        self._bar.show(snapshot, replace(status, filter=self.state.filter))
+        only_new = self.state.only_new and context.mark is not None
+        self._bar.show(snapshot, replace(status, filter=self.state.filter, only_new=only_new))
+        listed = context.mark.only_new(snapshot) if context.mark is not None and only_new else snapshot
         titles = {}
         for kind, pane in self._panes.items():
-            candidates = pane.kind.rows_of(snapshot)
+            candidates = pane.kind.rows_of(listed)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context.now)
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
             if pane.display:
-                empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                without = _NOTHING_NEW if only_new else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                empty = _MATCHLESS if candidates else without
                 pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            titles[kind] = self._title(pane, len(rows), len(candidates), column)
+            title = self._title(pane, len(rows), len(candidates), column)
+            titles[kind] = with_mark(title, pane.kind, context.mark, only_new)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
@@ -254,6 +261,10 @@ class MainScreen(Screen[None]):
     def toggle_names(self) -> None:
         """Names or addresses, here and in details."""
         self._changed(names=not self.state.names)
+
+    def show_new(self, only: bool) -> None:
+        """Only what is new since the mark, or everything."""
+        self._changed(only_new=only)
 
     def action_sort_next(self) -> None:
         """By the next column that is seen."""

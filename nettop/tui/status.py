@@ -35,6 +35,7 @@ class Status:
     traffic: Sequence[float]  # bytes/s, of the last ticks
     pace: str
     dns_per_s: float
+    only_new: bool = False  # rows that began before the mark are hidden
 
 
 def headline(snapshot: Snapshot, status: Status, width: int) -> list[tuple[str, str]]:
@@ -73,6 +74,9 @@ def notices(snapshot: Snapshot, status: Status) -> list[tuple[str, str]]:
     if status.filter.text:
         parts.append((" filter ", "label"))
         parts.append((f"{status.filter.text} ", "filter"))
+    if snapshot.mark is not None:
+        since = "only new since" if status.only_new else "since"
+        parts.append((f" {since} {human.clock(snapshot.mark)} ", "filter"))
     scope = snapshot.scope
     scoped = [*(f"pid {pid}" for pid in scope.pid), *scope.comm, *(f"netns {netns}" for netns in scope.netns)]
     if not set(DNS_PORTS) & set(scope.dns_ports):

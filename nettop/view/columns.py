@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, Kind, waited_ms
+from nettop.model.mark import Mark
 from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
 from nettop.view import format as human
 
@@ -26,6 +27,7 @@ class Context:
     now: datetime
     names: bool = True  # show remote names instead of addresses
     traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
+from nettop.model.mark import newest_ids
 from nettop.model.rows import Losses
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
@@ -237,9 +238,3 @@ def losses(lost: Losses) -> list[str]:
         "packets of other hosts": lost.packets_without_host,
     }
     return [f"{number} {what}" for what, number in counts.items() if number]
-
-
-def newest_ids(snapshot: Snapshot) -> dict[str, int]:
-    """Of each kind of rows that has numbers: what has a larger one is newer than this snapshot."""
-    numbered = {kind.name: kind.rows_of(snapshot) for kind in KINDS if kind.numbered}
-    return {name: rows[-1].id if rows else 0 for name, rows in numbered.items()}

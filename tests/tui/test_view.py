@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
+from nettop.model.mark import newest_ids
 from nettop.view.columns import Context
 from nettop.view.panes import (
     HISTORY_TICKS,
@@ -19,7 +20,6 @@ from nettop.view.panes import (
     Title,
     Traffic,
     losses,
-    newest_ids,
     next_column,
     select,
     shown,
