@@ -1,18 +1,22 @@
 """Sums per second: every event in its second, bytes where they were read, the processes that did most, an hour."""
 
+from collections import Counter
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nettop.cli.replay import DEMO
 from nettop.model.events import AnyEvent
 from nettop.model.events import Unlisted as UnlistedSeen
 from nettop.model.filter import Filter
 from nettop.model.rows import Unlisted
 from nettop.model.store import Store, replayed
 from nettop.model.timeline import MAX_OPEN, SECONDS_KEPT, Doer, ProcessSums, SecondSums, Sums, Timeline, failure_of
+from nettop.sources.recording import read_events
 from tests.builders import BASE, CURL, answered, at, connection, dns_query, identity, start, tick, told, udp_socket
 
 FIRST = BASE.replace(microsecond=0)
@@ -179,6 +183,26 @@ def test_any_times(times: list[tuple[Any, bool]]) -> None:
     seen = [row.time for row in timeline.rows()]
     assert seen == sorted(set(seen))
     assert sum(row.opened for row in timeline.rows()) <= len(times)
+
+
+def test_the_seconds_of_the_demo_add_up_to_what_its_rows_and_processes_say() -> None:
+    snapshot = replayed(read_events(DEMO, partial=False)).snapshot()
+
+    def summed(name: str) -> int:
+        return sum(getattr(each, name) for each in snapshot.timeline)
+
+    results = Counter(failure_of(row) for row in snapshot.dns)
+    failures = [name for name in SecondSums.__struct_fields__ if name.startswith("dns_") and name != "dns_queries"]
+    assert {name: summed(name) for name in failures} == {name: results[name] for name in failures}
+    assert summed("dns_queries") == len(snapshot.dns)
+    for name, of_process in (
+        ("tx_bytes", "tx_bytes"),
+        ("rx_bytes", "rx_bytes"),
+        ("opened", "tcp.opened"),
+        ("accepted", "tcp.accepted"),
+        ("failed_connects", "tcp.failed"),
+    ):
+        assert summed(name) == sum(map(attrgetter(of_process), snapshot.processes)) > 0
 
 
 def test_a_filtered_snapshot_names_only_processes_that_it_has() -> None:
