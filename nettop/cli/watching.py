@@ -22,7 +22,7 @@ from nettop.model import events
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.rows import COMM_CHARACTERS
-from nettop.model.store import History
+from nettop.model.store import SECONDS, History
 from nettop.settings.declared import Settings
 from nettop.settings.resolve import Resolved, resolve
 from nettop.signals import on_ending
@@ -100,8 +100,8 @@ def resolved(options: argparse.Namespace) -> Resolved:
 
 
 def history_of(settings: Settings) -> History:
-    """How many rows of each kind are kept."""
-    return {kind.name: getattr(settings, f"history_{kind.name}") for kind in KINDS}
+    """How many rows of each kind are kept, and for how long at least."""
+    return {name: getattr(settings, f"history_{name}") for name in (SECONDS, *(kind.name for kind in KINDS))}
 
 
 def chosen_filter(settings: Settings, told: bool = False) -> Filter:

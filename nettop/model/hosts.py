@@ -19,7 +19,7 @@ from nettop.model.rows import (
     RemoteHost,
     UdpFlow,
 )
-from nettop.model.table import BoundedTable
+from nettop.model.table import IN_TURN, BoundedTable, Keeping
 
 PROCESSES_NAMED = 16  # per host: more than fit into a line
 UNWANTED = ("NO_SOCKET", "IP_NOPROTO")  # enum skb_drop_reason: nobody listens there, nobody knows that protocol
@@ -104,8 +104,8 @@ class _Sums:
 class Hosts:
     """Takes what changes; rows() are those of the snapshot. Hosts with nothing open or moving are bounded by `most`."""
 
-    def __init__(self, most: int, ended: Callable[[RemoteHost], bool]) -> None:
-        self.table: BoundedTable[HostKey, RemoteHost] = BoundedTable(ended, most, self._forget)
+    def __init__(self, most: int, ended: Callable[[RemoteHost], bool], keeping: Keeping = IN_TURN) -> None:
+        self.table: BoundedTable[HostKey, RemoteHost] = BoundedTable(ended, most, self._forget, keeping)
         self._sums: dict[HostKey, _Sums] = {}
         self.tells_unwanted = False  # whether the kernel says which packets no socket takes
         self._own: set[HostKey] = set()

@@ -76,7 +76,10 @@ class Kind(Generic[RowT]):
         ended: whether a row has ended. None: rows are events, which do not last; all count as history.
         over: what rows that have ended are called.
         over_at: when a row became history. None: nobody knows.
+        began: when a row began, None if that is not known. No function: no row says it.
+        sums: its fields that are added up from the start, as `tcp.opened`: a mark counts them from there.
         failed: whether a row stands for something that went wrong.
+        outlives: whether a row stays in the history when ordinary ones of the same age go.
         final: whether no other version of a row can follow.
         unlisted: how many of these an Unlisted event stands for. None: there is always a row.
         numbered: whether keys are numbers that rise with every new row.
@@ -103,7 +106,10 @@ class Kind(Generic[RowT]):
     ended: Callable[[RowT], bool] | None = None
     over: str = "ended"
     over_at: Callable[[RowT], datetime | None] | None = None
+    began: Callable[[RowT], datetime | None] | None = None
+    sums: tuple[str, ...] = ()
     failed: Callable[[RowT], bool] = _never
+    outlives: Callable[[RowT], bool] = _never
     final: Callable[[RowT], bool] = _never
     unlisted: Callable[[rows.Unlisted], int] | None = None
     numbered: bool = False
@@ -377,6 +383,35 @@ def waited_ms(row: Connection, now: datetime) -> float | None:
     return max((now - row.waits_since).total_seconds() * 1000, 0.0)
 
 
+# What outlives ordinary rows
+
+SLOW_MS = 1_000.0  # far more than a far end or a chain of resolvers takes; TCP sends the first SYN again after it
+
+
+def _query_outlives(row: DnsQuery) -> bool:
+    """A failure or a slow answer, or one that may still become so; not each name of a search list that is none."""
+    if row.status == "pending" or (row.latency_ms is not None and row.latency_ms >= SLOW_MS):
+        return True
+    return row.failed and row.rcode != "NXDOMAIN"
+
+
+def _connection_outlives(row: Connection) -> bool:
+    return row.failed or (row.connect_ms is not None and row.connect_ms >= SLOW_MS)
+
+
+# What is added up from the start
+
+_PROCESS_SUMS = (
+    "tx_bytes", "rx_bytes", "drops", "resets_sent", "resets_received", "icmp_errors",
+    "tcp.tx_bytes", "tcp.rx_bytes", "tcp.opened", "tcp.accepted", "tcp.failed", "tcp.retransmits",
+    "udp.tx_bytes", "udp.rx_bytes", "udp.rx_dropped", "other.tx_bytes", "other.rx_bytes", "other.rx_dropped",
+    "dns.queries", "dns.answered", "dns.failed", "dns.timeouts", "turns.asked.count", "turns.was_asked.count",
+)  # fmt: skip
+_HOST_SUMS = (
+    "accepted", "failed", "tx_bytes", "rx_bytes", "tx_packets", "rx_packets", "retransmits", "unwanted_packets", "syns",
+)  # fmt: skip
+
+
 # The kinds
 
 
@@ -390,8 +425,10 @@ DNS: Kind[DnsQuery] = Kind(
     told="dns",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("asked_at"),
     over_at=attrgetter("asked_at"),
     failed=attrgetter("failed"),
+    outlives=_query_outlives,
     final=lambda row: row.status == "forgotten",  # an answer may turn out not to have arrived
     sort="time",
     history=10_000,  # about 15 MB with their answers: the last minutes of a busy host
@@ -430,9 +467,11 @@ CONNECTIONS: Kind[Connection] = Kind(
     told="connection",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("opened_at"),
     ended=lambda row: row.state == "closed",
     over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
+    outlives=_connection_outlives,
     final=lambda row: row.state == "closed",
     sort="opened",
     history=10_000,  # about 8 MB; the open ones are bounded by the kernel's map
@@ -488,6 +527,8 @@ PROCESSES: Kind[Process] = Kind(
     event=events.ProcessChanged,
     told="process",
     key=lambda row: (row.pid, row.start_time),  # pids are reused
+    began=attrgetter("start_time"),
+    sums=_PROCESS_SUMS,
     ended=lambda row: row.exited_at is not None,
     over_at=attrgetter("exited_at"),
     sort="traffic",
@@ -520,8 +561,10 @@ HOSTS: Kind[RemoteHost] = Kind(
     event=events.HostPacketsCounted,
     told="host_packets",
     key=lambda row: (row.netns, row.address),
+    sums=_HOST_SUMS,
     ended=attrgetter("is_quiet"),
     over="quiet",
+    outlives=lambda row: row.failed > 0,
     sort="rx_rate",
     history=4_000,  # about 6 MB; those with something open are bounded by the kernel's map of sockets
     history_help="hosts that are kept though nothing comes or is open, some 1.5 KB each",
@@ -558,6 +601,7 @@ UDP: Kind[UdpFlow] = Kind(
     key=attrgetter("id"),
     numbered=True,
     ended=attrgetter("closed"),
+    outlives=lambda row: row.rx_dropped > 0,
     final=attrgetter("closed"),
     sort="rx",
     history=10_000,  # about 7 MB, as many as queries; the open ones are bounded by the kernel's maps
@@ -581,9 +625,11 @@ LISTENERS: Kind[Listener] = Kind(
     told="listener",
     key=attrgetter("id"),
     numbered=True,
+    began=attrgetter("opened_at"),
     ended=attrgetter("closed"),
     over_at=attrgetter("closed_at"),
     failed=attrgetter("failed"),
+    outlives=lambda row: row.drops > row.drops_before_start,
     final=attrgetter("closed"),
     sort="drops",
     history=1_000,  # about 1 MB; the open ones are bounded by the kernel's map

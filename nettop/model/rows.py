@@ -710,6 +710,20 @@ class Scope(Row, frozen=True, gc=False, kw_only=True):
     container: tuple[str, ...] = ()
 
 
+class Kept(Row, frozen=True, gc=False, kw_only=True):
+    """How far back the rows of a kind go: those of connections and others that last, since they ended.
+
+    All that ended after `complete_since` are here; None if none has been evicted, or if nobody knows when such rows
+    end. Failed and slow rows outlive ordinary ones: `lasting` are those that did, and `lasting_since` is the same for
+    them, `lasting_evicted` how many had to go too (part of `evicted` in the losses).
+    """
+
+    complete_since: Time | None = None
+    lasting: Count = 0
+    lasting_since: Time | None = None
+    lasting_evicted: Count = 0
+
+
 class Losses(Row, frozen=True, gc=False, kw_only=True):
     """What is missing from everything else here. All zero means that nothing is.
 

@@ -11,6 +11,7 @@ from nettop.model.rows import (
     Count,
     DnsQuery,
     Host,
+    Kept,
     Listener,
     Losses,
     Process,
@@ -23,6 +24,7 @@ from nettop.model.rows import (
     Transmission,
     UdpFlow,
 )
+from nettop.model.timeline import SecondSums
 
 SNAPSHOT_SCHEMA: Final = "nettop.snapshot/1"
 
@@ -34,7 +36,10 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     it has both expressions one after the other, in parentheses if they have alternatives. `filter_not_applied` names
     for each kind of rows the terms that say nothing about it and so did not choose, `filtered_out` counts the rows that
     were not chosen. Replayed from a filtered recording, the totals of processes are those of the rows that were
-    recorded, and how many were not is not known. `strays` are not filtered.
+    recorded, and how many were not is not known. `strays` are not filtered. `kept` says of each kind of rows how far
+    back they go. `timeline` are the last hour's seconds, of everything; a filter leaves out only processes. `mark` is
+    set where the screen had one: totals of processes and hosts count from then on, but for percentiles and maxima, and
+    what has an id above that in `mark_ids` was first seen after it.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -57,6 +62,10 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     hosts: tuple[RemoteHost, ...] = ()
     udp: tuple[UdpFlow, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    kept: dict[str, Kept] = field(default_factory=dict)
+    timeline: tuple[SecondSums, ...] = ()
+    mark: Time | None = None
+    mark_ids: dict[str, Count] = field(default_factory=dict)
 
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:

@@ -17,14 +17,16 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, K
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.services import NONE, of_path
 from nettop.model.snapshot import Snapshot
-from nettop.model.table import BoundedTable
+from nettop.model.table import BoundedTable, Keeping
+from nettop.model.timeline import Doer, Sums, Timeline, failure_of
 
 LATENCIES_KEPT = 255  # per process, for its percentiles
 MAX_OPEN_EVICTED = 131_072  # statuses of queries without a row; twice what the tracker waits for, some 12 MB
 LEAKING_AFTER = timedelta(seconds=60)  # in CLOSE_WAIT: a program that means to close does so within moments
 _OPEN = ("pending", "timeout", "refused")  # what an answer may still follow on
 
-History = Mapping[str, int]  # how many rows are kept of what is over, by kind
+SECONDS = "seconds"  # stands among the kinds in a History
+History = Mapping[str, int]  # how many rows are kept of what is over, by kind; for how long at least, by SECONDS
 DEFAULT_HISTORY: History = {kind.name: kind.history for kind in KINDS}
 
 
@@ -82,6 +84,7 @@ class _Totals:
         "max_latency_ms",
         "other",
         "queries",
+        "summed",
         "tcp",
         "ticked_rx",
         "ticked_tx",
@@ -96,6 +99,7 @@ class _Totals:
         self.dropped: rows.Dropped | None = None
         self.ticked_tx = self.ticked_rx = 0  # the sums at the last tick, for the rates
         self.queries = self.answered = self.dns_failed = self.timeouts = 0
+        self.summed = Sums()  # for the timeline, at the last tick
         self.leaking = 0
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.max_latency_ms: float | None = None
@@ -110,6 +114,20 @@ class _Totals:
     def rx_bytes(self) -> int:
         """Over TCP and UDP."""
         return self.tcp.rx_bytes + self.udp.rx_bytes
+
+    def sum_up(self) -> Sums:
+        """What has come since the last time."""
+        now = Sums(
+            self.tx_bytes,
+            self.rx_bytes,
+            self.queries,
+            self.dns_failed + self.timeouts,
+            self.tcp.opened,
+            self.tcp.accepted,
+            self.tcp.failed,
+        )
+        then, self.summed = self.summed, now
+        return now.since(then)
 
     def add_tcp(self, share: _TcpShare, sign: int = 1) -> None:
         """With -1: take it away."""
@@ -219,10 +237,13 @@ class Store:
             PROCESSES: self._forget_process,
             UDP: self._forget_udp,
         }
+        self._kept_for = timedelta(seconds=history.get(SECONDS, 0))
+        keeping = {kind: self._keeping(kind) for kind in KINDS}
         self._tables: dict[Kind[Any], BoundedTable[Any, Any]] = {
-            kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind)) for kind in KINDS
+            kind: BoundedTable(kind.ended, history.get(kind.name, kind.history), forget.get(kind), keeping[kind])
+            for kind in KINDS
         }
-        self._hosts = Hosts(history.get(HOSTS.name, HOSTS.history), HOSTS.ended or (lambda _: False))
+        self._hosts = Hosts(history.get(HOSTS.name, HOSTS.history), HOSTS.ended or (lambda _: False), keeping[HOSTS])
         self._tables[HOSTS] = self._hosts.table
         self._dns: BoundedTable[int, DnsQuery] = self._tables[DNS]
         self._connections: BoundedTable[int, Connection] = self._tables[CONNECTIONS]
@@ -243,6 +264,8 @@ class Store:
         self._unattributed = {"tcp": 0, "udp": 0, "other": 0}
         self._hooks: Collection[str] = ()
         self._strays = dropped.Strays()
+        self._timeline = Timeline()
+        self._ownerless = {"tx_bytes": 0, "rx_bytes": 0}  # since the last tick
         self._takes: dict[type[events.Event], Callable[[Any], None]] = {
             **{kind.event: partial(_put, kind, self._tables[kind]) for kind in KINDS},
             events.DnsChanged: self._take_dns,
@@ -300,7 +323,26 @@ class Store:
             ),
             **self._rows(),
             strays=self._strays.rows,
+            kept=self._kept(),
+            timeline=self._timeline.rows(),
         )
+
+    def _keeping(self, kind: Kind[Any]) -> Keeping:
+        return Keeping(kind.outlives, kind.over_at or (lambda _: None), self._kept_since)
+
+    def _kept_since(self) -> datetime | None:
+        return self._now - self._kept_for if self._kept_for and self._now is not None else None
+
+    def _kept(self) -> dict[str, rows.Kept]:
+        return {
+            kind.name: rows.Kept(
+                complete_since=table.complete_since,
+                lasting=table.lasting,
+                lasting_since=table.lasting_since,
+                lasting_evicted=table.evicted_lasting,
+            )
+            for kind, table in self._tables.items()
+        }
 
     def _rows(self) -> dict[str, Any]:
         shown: dict[Kind[Any], dict[Any, Any]] = {kind: table.rows for kind, table in self._tables.items()}
@@ -313,28 +355,33 @@ class Store:
     def _take_dns(self, event: events.DnsChanged) -> None:
         row = event.dns
         if row.id <= self._last_evicted_dns_id and row.id not in self._dns.rows:
-            self._count_evicted_dns(row)
+            self._count_evicted_dns(row, event.time)
             return
         known = self._dns.put(row.id, row)
         before = None if known is None else known.status
         if known is not None and before == "answered" != row.status:
             _take_back(self._totals_of(known.pid, known.process_start_time), known)
             before = "pending"
-        self._count_dns(row, before)
+        self._count_dns(row, before, event.time)
 
     def _forget_query(self, number: int, row: DnsQuery) -> None:
         self._last_evicted_dns_id = max(self._last_evicted_dns_id, number)
         self._dns_without_row.remember(row)
 
-    def _count_evicted_dns(self, row: DnsQuery) -> None:
+    def _count_evicted_dns(self, row: DnsQuery, time: datetime) -> None:
         """A row that was evicted meanwhile, or in a filtered stream one that is older than what was."""
         known, before = self._dns_without_row.take(row.id)
         if known:
-            self._count_dns(row, before)
+            self._count_dns(row, before, time)
             self._dns.evicted += before is None
             self._dns_without_row.remember(row)
 
-    def _count_dns(self, row: DnsQuery, before: DnsStatus | None) -> None:
+    def _count_dns(self, row: DnsQuery, before: DnsStatus | None, time: datetime) -> None:
+        if before is None:
+            self._timeline.count(row.asked_at, "dns_queries")
+        failure = failure_of(row) if before != row.status else None
+        if failure is not None:
+            self._timeline.count(time, failure)
         totals = self._totals_of(row.pid, row.process_start_time)
         if totals is not None:
             _count_dns(totals, before, row)
@@ -347,12 +394,19 @@ class Store:
             self._waiting_to_close.pop(row.id, None)
         before = self._connections.put(row.id, row)
         self._share_out(before, row)
+        self._note_connection(before, row, event.time)
         if row.turns is not None and row.turns.answered:
             totals = self._totals_of(row.pid, row.process_start_time)
             if totals is not None:
                 answers = totals.answers.setdefault(row.turns.asked_by, _Answers())
                 answers.take(before.turns if before is not None else None, row.turns)
         self._hosts.connection(before, row)
+
+    def _note_connection(self, before: Connection | None, row: Connection, time: datetime) -> None:
+        if before is None and not row.opened_before_start and row.direction != "unknown":
+            self._timeline.count(time, "accepted" if row.direction == "inbound" else "opened")
+        if row.failed_to_connect and (before is None or before.state != "closed"):
+            self._timeline.count(time, "failed_connects")
 
     def _forget_connection(self, number: int, _row: Connection) -> None:
         self._passed_on.pop((Connection, number), None)
@@ -382,6 +436,14 @@ class Store:
         for kind in KINDS:
             if kind.unlisted is not None:
                 self._unlisted[kind.name] += kind.unlisted(counted)
+        for name, number in (
+            ("dns_queries", counted.queries),
+            ("dns_other_failed", counted.failed),
+            ("opened", counted.opened),
+            ("accepted", counted.accepted),
+        ):
+            if number:
+                self._timeline.count(event.time, name, number)
         totals = self._totals_of(counted.pid, counted.process_start_time)
         if totals is not None:
             totals.add_unlisted(counted)
@@ -407,7 +469,9 @@ class Store:
     def _forget_process(self, key: _ProcessKey, _identity: ProcessIdentity) -> None:
         self._changed.pop(key, None)
         self._moving.discard(key)
-        del self._totals[key]
+        gone = self._totals.pop(key).sum_up()
+        self._ownerless["tx_bytes"] += gone.tx_bytes
+        self._ownerless["rx_bytes"] += gone.rx_bytes
         self._processes.pop(key, None)
 
     def _take_losses(self, event: events.LossesChanged) -> None:
@@ -465,6 +529,9 @@ class Store:
         if totals is None:
             if row.pid is None:
                 self._unattributed[_PROTOCOLS[type(share)]] += sign * (share.tx_bytes + share.rx_bytes)
+                if not isinstance(share, rows.OtherTotals):
+                    self._ownerless["tx_bytes"] += sign * share.tx_bytes
+                    self._ownerless["rx_bytes"] += sign * share.rx_bytes
             return
         match share:
             case rows.TcpTotals():
@@ -492,6 +559,7 @@ class Store:
 
     def _tick(self, tick: events.Tick) -> None:
         self._count_leaking(tick.time)
+        self._sum_up(tick.time)
         since = self._last_tick or (self._start.time if self._start else tick.time)
         seconds = (tick.time - since).total_seconds()
         if not tick.rates or seconds <= 0:
@@ -510,6 +578,20 @@ class Store:
             self._processes[key] = self._process_row(key, totals, tx_rate, rx_rate)
         self._changed.clear()
         self._hosts.tick(seconds)
+
+    def _sum_up(self, time: datetime) -> None:
+        """Into the timeline: of processes all that has changed since the last tick."""
+        tx, rx = self._ownerless.values()
+        for key in self._changed:
+            sums = self._totals[key].sum_up()
+            if any(sums):
+                tx, rx = tx + sums.tx_bytes, rx + sums.rx_bytes
+                self._timeline.add(time, Doer(key.pid, key.start_time, self._identities.rows[key].comm), sums)
+        self._ownerless = {"tx_bytes": 0, "rx_bytes": 0}
+        for name, number in (("tx_bytes", tx), ("rx_bytes", rx)):
+            if number:
+                self._timeline.count(time, name, number)
+        self._timeline.tick(time)
 
     def _refresh_processes(self) -> None:
         """Rows of what has changed since the last tick, with the rates of that tick."""

@@ -2,18 +2,43 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 KeyT = TypeVar("KeyT")
 RowT = TypeVar("RowT")
+
+LASTING_SHARE = 2  # at most a half is for rows that outlive others: a flood of failures leaves room for what follows
+MOST_BY_TIME = 100_000  # rows that are kept because they are young: some 150 MB of queries
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Which rows are evicted later than their turn.
+
+    `outlives` says of a row that its turn comes after that of all others, `over_at` when a row ended (None: nobody
+    knows). What ended after `since()` stays, up to MOST_BY_TIME rows.
+    """
+
+    outlives: Callable[[Any], bool] = lambda _: False
+    over_at: Callable[[Any], datetime | None] = lambda _: None
+    since: Callable[[], datetime | None] = lambda: None
+
+
+IN_TURN = Keeping()
 
 
 class BoundedTable(Generic[KeyT, RowT]):
     """Rows by their keys, in the order in which they came.
 
     Of those that have ended the newest `most` are kept; the others are evicted in the order in which they ended, and
-    counted. Where rows are events (`ended` is None) each has ended when it comes. What lasts is never evicted: whoever
-    puts it here has to bound it.
+    counted. Rows that outlive others are passed over, up to a share of `most`, the oldest of them go then. Where rows
+    are events (`ended` is None) each has ended when it comes. What lasts is never evicted: whoever puts it here has to
+    bound it.
+
+    `complete_since` is when the last one ended that was evicted in its turn: all that ended later are here. The same
+    for those that outlive others is `lasting_since`; both None if none was, or if nobody knows when.
     """
 
     def __init__(
@@ -21,14 +46,24 @@ class BoundedTable(Generic[KeyT, RowT]):
         ended: Callable[[RowT], bool] | None,
         most: int,
         forget: Callable[[KeyT, RowT], object] | None = None,
+        keeping: Keeping = IN_TURN,
     ) -> None:
         self.rows: dict[KeyT, RowT] = {}
-        self.evicted = 0
+        self.evicted = self.evicted_lasting = 0
+        self.complete_since: datetime | None = None
+        self.lasting_since: datetime | None = None
         self._ended = ended
         self._most = most
         self._forget = forget  # told what was evicted
+        self._keeping = keeping
         # In the order in which they ended. Not a dict, whose first key lies behind all that were deleted before it.
         self._over: deque[KeyT] = deque()
+        self._lasting: deque[KeyT] = deque()  # those whose turn has come, but who outlive the others
+
+    @property
+    def lasting(self) -> int:
+        """How many rows have outlived others that ended later."""
+        return len(self._lasting)
 
     def put(self, key: KeyT, row: RowT) -> RowT | None:
         """Insert the row, or replace the one with this key, which is returned."""
@@ -42,14 +77,47 @@ class BoundedTable(Generic[KeyT, RowT]):
             if before is None or not ended(before):
                 self._end(key)
         elif before is not None and ended(before):  # it goes on after all
-            self._over.remove(key)
+            try:
+                self._over.remove(key)
+            except ValueError:
+                self._lasting.remove(key)
         return before
 
     def _end(self, key: KeyT) -> None:
         self._over.append(key)
-        if len(self._over) > self._most:
-            oldest = self._over.popleft()
-            self.evicted += 1
-            row = self.rows.pop(oldest)
-            if self._forget is not None:
-                self._forget(oldest, row)
+        while self._too_many():
+            self._evict()
+
+    def _too_many(self) -> bool:
+        kept = len(self._over) + len(self._lasting)
+        if kept <= self._most:
+            return False
+        since = self._keeping.since()
+        if since is None or kept > MOST_BY_TIME:
+            return True
+        over_at = self._keeping.over_at(self.rows[self._over[0]])
+        return over_at is None or over_at < since
+
+    def _evict(self) -> None:
+        """One, or let one outlive the others."""
+        oldest = self._over.popleft()
+        lasts = self._keeping.outlives(self.rows[oldest])
+        if lasts:
+            self._lasting.append(oldest)
+            if len(self._lasting) <= self._most // LASTING_SHARE:
+                return
+            oldest = self._lasting.popleft()
+        row = self.rows.pop(oldest)
+        over_at = self._keeping.over_at(row)
+        self.evicted += 1
+        if lasts:
+            self.evicted_lasting += 1
+            self.lasting_since = _later(self.lasting_since, over_at)
+        else:
+            self.complete_since = _later(self.complete_since, over_at)
+        if self._forget is not None:
+            self._forget(oldest, row)
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return one if other is None or (one is not None and one > other) else other

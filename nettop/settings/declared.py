@@ -12,6 +12,7 @@ from msgspec import Struct, defstruct
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.rows import DNS_PORTS
+from nettop.model.table import MOST_BY_TIME
 from nettop.settings.kinds import (
     Choice,
     Columns,
@@ -29,6 +30,7 @@ from nettop.settings.kinds import (
 
 MAX_DNS_PORTS = 8  # each is a comparison for every packet
 MAX_HISTORY = 1_000_000  # rows; some 1.5 GB of queries, and seconds per tick: beyond it a recording serves better
+MAX_HISTORY_S = 24 * 3600
 THEMES = (
     "textual-dark", "textual-light", "nord", "gruvbox", "catppuccin-mocha", "dracula", "tokyo-night", "monokai",
     "flexoki", "catppuccin-latte", "catppuccin-frappe", "catppuccin-macchiato", "solarized-light", "solarized-dark",
@@ -110,6 +112,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[int, ...],
         _Declared(Ports(MAX_DNS_PORTS), "ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR", "--dns-ports"),
     ] = DNS_PORTS
+    history_seconds: Annotated[
+        int,
+        _Declared(
+            Whole(0, MAX_HISTORY_S),
+            f"rows stay for so long after their end, up to {MOST_BY_TIME} of a kind; 0: by number alone",
+        ),
+    ] = 0
     keys: Annotated[Mapping[str, str], _Declared(Keys(), "other keys for what the screen does")] = {}
 
 

@@ -26,6 +26,7 @@ from nettop.errors import NettopError
 from nettop.export.file import OutputFile
 from nettop.export.json import snapshot_json
 from nettop.model.filter import Filter
+from nettop.model.mark import Mark, newest_ids
 from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
 from nettop.settings.declared import THEMES
@@ -44,7 +45,7 @@ from nettop.view.group import Group
 from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
-from nettop.view.panes import Traffic, newest_ids
+from nettop.view.panes import Traffic
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
@@ -79,6 +80,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._main = MainScreen(chosen or Filter(""), look.panes, look.stacked)
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
+        self._mark: Mark | None = None
         self._traffic = Traffic()
         self._first_pace: str | None = None
         self._said: tuple[object, ...] | None = None  # what the feed says of itself
@@ -90,7 +92,12 @@ class NettopApp(App[None], inherit_bindings=False):
 
     @property
     def shown(self) -> Snapshot | None:
-        """What the screen shows: the latest, or that of the pause."""
+        """What the screen shows: the latest, or that of the pause; with totals since the mark, if there is one."""
+        snapshot = self._unmarked
+        return snapshot if snapshot is None or self._mark is None else self._mark.since(snapshot)
+
+    @property
+    def _unmarked(self) -> Snapshot | None:
         return self._paused[0] if self._paused is not None else self._latest
 
     def get_css_variables(self) -> dict[str, str]:
@@ -159,6 +166,8 @@ class NettopApp(App[None], inherit_bindings=False):
         said = self._feed.pace, self._feed.finished, playing and (playing.going, playing.length_s)
         latest = self._feed.latest
         if latest is not None and latest is not self._latest:
+            if self._latest is None:
+                self._mark = Mark.of_file(latest)
             self._traffic.add(latest)
             self._latest = latest
         elif said == self._said:
@@ -189,7 +198,8 @@ class NettopApp(App[None], inherit_bindings=False):
             return
         traffic = self._traffic if self._paused is None else self._paused[1]
         owners = Owners(snapshot.processes)
-        context = Context(snapshot.captured_at, self._main.state.names, traffic.by_process, owners)
+        names, mark = self._main.state.names, self._mark_of(snapshot)
+        context = Context(snapshot.captured_at, names, traffic.by_process, owners, mark=mark)
         if self._main.is_mounted:
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
@@ -218,6 +228,10 @@ class NettopApp(App[None], inherit_bindings=False):
             length_s=None if playing is None else playing.length_s,
         )
 
+    def _mark_of(self, snapshot: Snapshot) -> Mark | None:
+        """None also where a replay has gone back to before the mark."""
+        return None if snapshot.mark is None else self._mark
+
     def on_main_screen_state_changed(self) -> None:
         """The view is to be drawn anew."""
         self.draw()
@@ -225,8 +239,8 @@ class NettopApp(App[None], inherit_bindings=False):
     def on_row_table_opened(self, message: RowTable.Opened) -> None:
         """Enter on a row."""
         if self.shown is not None:
-            owners = Owners(self.shown.processes)
-            context = Context(self.shown.captured_at, self._main.state.names, owners=owners)
+            owners, mark = Owners(self.shown.processes), self._mark_of(self.shown)
+            context = Context(self.shown.captured_at, self._main.state.names, owners=owners, mark=mark)
             self.push_screen(DetailScreen(message.row, self.shown, context, self._look.panes), lambda _: self.draw())
 
     # Keys
@@ -288,6 +302,27 @@ class NettopApp(App[None], inherit_bindings=False):
     def action_pace(self, step: int) -> None:
         """Another interval, or speed of a replay; the feed says when it is so."""
         self._feed.adjust(step)
+
+    def action_mark(self) -> None:
+        """Count from what is shown."""
+        if self._unmarked is not None:
+            self._mark = Mark(self._unmarked)
+            self.draw()
+
+    def action_unmark(self) -> None:
+        """Count from the start again."""
+        if self._latest is not None:
+            self._mark = Mark.of_file(self._latest)
+            if self._mark is not None:
+                self._say("The file was exported with this mark and counts from there.")
+            self._main.show_new(False)
+
+    def action_show_new(self) -> None:
+        """Only what began after the mark, or everything again."""
+        if self._mark is None:
+            self._say("There is no mark to be newer than; m sets one.", failed=True)
+        else:
+            self._main.show_new(not self._main.state.only_new)
 
     def action_toggle_names(self) -> None:
         """Names or addresses."""

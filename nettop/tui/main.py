@@ -29,9 +29,11 @@ from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS
 from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
+from nettop.view.marks import with_mark
 from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, pane_of, shown, sort_by, tabs
 
 _MATCHLESS = "nothing matches the filter"
+_NOTHING_NEW = "nothing began after the mark"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ViewState:
     filter: Filter
     show_ended: bool = True
     names: bool = True
+    only_new: bool = False  # since the mark, if there is one
     sorts: dict[str, tuple[str, bool]] = field(default_factory=dict)  # by the names of panes, those of groups too
 
 
@@ -140,18 +143,21 @@ class MainScreen(Filtering, Searching, Drilling):
         """Draw from this snapshot, with the state of the view."""
         self._shown = snapshot, context, status
         context = replace(context, names=self.state.names, start=snapshot.started_at)
-        self._bar.show(snapshot, replace(status, filter=self.state.filter))
+        only_new = self.state.only_new and context.mark is not None
+        self._bar.show(snapshot, replace(status, filter=self.state.filter, only_new=only_new))
+        listed = context.mark.only_new(snapshot) if context.mark is not None and only_new else snapshot
         titles, shown_rows = {}, {}
         for kind, pane in self._panes.items():
-            candidates = pane.kind.rows_of(snapshot)
+            candidates = pane.kind.rows_of(listed)
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context)
             total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
             shown, shown_rows[kind] = counted(len(rows), total), len(rows)
             if pane.display:
-                empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
-                lined = pane.drill.show((pane.selection, rows), snapshot, context, self.state.sorts, empty)
+                without = _NOTHING_NEW if only_new else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                empty = _MATCHLESS if candidates else without
+                lined = pane.drill.show((pane.selection, rows), listed, context, self.state.sorts, empty)
                 shown = lined.title(total)
-            titles[kind] = self._title(pane, shown)
+            titles[kind] = with_mark(self._title(pane, shown), pane.kind, context.mark, only_new)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
@@ -271,6 +277,10 @@ class MainScreen(Filtering, Searching, Drilling):
     def toggle_names(self) -> None:
         """Names or addresses, here and in details."""
         self._changed(names=not self.state.names)
+
+    def show_new(self, only: bool) -> None:
+        """Only what is new since the mark, or everything."""
+        self._changed(only_new=only)
 
     def action_sort_next(self) -> None:
         """By the next column that is seen."""

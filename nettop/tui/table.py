@@ -23,6 +23,7 @@ from nettop.text import printable_head, printable_text
 from nettop.tui.bindings import bindings
 from nettop.view.columns import GAP_CELLS, Column, Context, fit
 from nettop.view.keys import TABLE_KEYS
+from nettop.view.marks import NEW
 from nettop.view.panes import PaneKind
 from nettop.view.search import find
 
@@ -111,6 +112,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._cursor = 0
         self._top = 0
         self._columns: list[tuple[Column[RowT], int]] = []
+        self._marked = False  # there is a column for what is new
         self._styles: dict[str, Style] = {}
         self._lines: list[_Line] = []  # as they were drawn last, or are about to be
         self._area = Size()  # of the widget, which Textual looks up in the tree each time
@@ -123,7 +125,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         """Replace the rows; the cursor stays on its row, and that on its line. `empty` is said where there are none."""
         self._empty = empty or self._empty
         line = self._cursor - self._top
+        marked, self._marked = self._marked, context.mark is not None
         self._rows, self._cell_context, self._sorted_by = rows, context, sorted_by
+        if marked != self._marked:
+            self._fit_columns()
         if self._cursor_key is None:
             self._cursor = 0
         else:
@@ -172,7 +177,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def visible_columns(self) -> list[Column[RowT]]:
         """The columns that fit."""
-        return [column for column, _ in self._columns]
+        return [column for column, _ in self._columns if column is not NEW]
 
     @property
     def _page(self) -> int:
@@ -241,7 +246,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         """A title sorts, a row is selected, twice is opened."""
         if event.y == 0:
             column = self._column_at(event.x)
-            if column is not None:
+            if column is not None and column is not NEW:
                 self.post_message(self.HeaderClicked(self, column.key))
             return
         index = self._top + event.y - 1
@@ -266,7 +271,8 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._redraw()
 
     def _fit_columns(self) -> None:
-        self._columns = fit(self.pane.columns, max(self._area.width - _SCROLLBAR_CELLS, 1))
+        columns = (NEW, *self.pane.columns) if self._marked else self.pane.columns
+        self._columns = fit(columns, max(self._area.width - _SCROLLBAR_CELLS, 1))
 
     # Drawing
 

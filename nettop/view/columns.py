@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, AnyRow, Kind, waited_ms
+from nettop.model.mark import Mark
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
 from nettop.view import format as human
@@ -20,7 +21,7 @@ RowT = TypeVar("RowT")
 GAP_CELLS = 1  # between columns
 _DASH = "-"
 _FAILURE = "! "  # begins a cell that says that something went wrong
-Mark = Literal["failed", "doubtful"]
+Outcome = Literal["failed", "doubtful"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Context:
     traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
     owners: Owners = NOBODY  # the processes that rows belong to
     start: datetime | None = None  # what began then or later is new
+    mark: Mark | None = None
 
     @cached_property
     def traffic_top(self) -> float:
@@ -57,7 +59,7 @@ class Column(Generic[RowT]):
     doubtful: Callable[[RowT], bool] | None = None  # whether what went wrong may be harmless, or long ago
     chart: bool = False  # drawn, from what the screen has seen before: nothing for a text
 
-    def mark(self, row: RowT, text: str) -> Mark | None:
+    def mark(self, row: RowT, text: str) -> Outcome | None:
         """How the cell with this text stands out, if it does."""
         if not text.startswith(_FAILURE):
             return None

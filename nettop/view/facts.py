@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -55,7 +55,13 @@ class Detail:
 
 def detail(row: AnyRow, snapshot: Snapshot, context: Context) -> Detail:
     """Everything known about a row."""
-    return _DETAILS[pane_of(row).kind](row, snapshot, context)
+    kind = pane_of(row).kind
+    found = _DETAILS[kind](row, snapshot, context)
+    if snapshot.mark is None or not kind.sums:
+        return found
+    return replace(
+        found, facts=(("counted", f"since the mark at {human.timestamp(snapshot.mark, 'seconds')}"), *found.facts)
+    )
 
 
 def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import zip_longest
 from operator import attrgetter, countOf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nettop.model.filter import Filter
-from nettop.model.kinds import KINDS, Kind
+from nettop.model.kinds import KINDS
 from nettop.model.rows import DNS_PORTS, Losses, Scope
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, printable_head
@@ -47,6 +46,7 @@ class Status:
     dns: Outcomes | None = None  # of the last interval; None if there was none yet
     pace_is_new: bool = False  # it is no longer that of the start
     ended_hidden: bool = False
+    only_new: bool = False  # rows that began before the mark are hidden
     length_s: float | None = None  # of a recording, if known
 
 
@@ -129,6 +129,9 @@ def _noticed(snapshot: Snapshot, status: Status, filter_characters: int) -> list
     if status.filter.text:
         parts.append(Part(" filter ", "label"))
         parts.append(Part(f"{_cut(status.filter.text, filter_characters)} ", "filter"))
+    if snapshot.mark is not None:
+        since = "only new since" if status.only_new else "since"
+        parts.append(Part(f" {since} {human.clock(snapshot.mark)} ", "filter"))
     if status.ended_hidden:
         parts.append(Part(" ended rows hidden ", "label", 1))
     only = ", ".join(scoped(snapshot.scope))
@@ -181,20 +184,12 @@ def _reach(snapshot: Snapshot) -> Iterator[str]:
     for kind in KINDS:
         if snapshot.losses.evicted.get(kind.name):
             past = kind.plural if kind.ended is None else f"{kind.over} {kind.plural}"
-            oldest = _oldest(kind, kind.rows_of(snapshot))
-            if oldest is None:
+            kept = snapshot.kept.get(kind.name)
+            since = None if kept is None else kept.complete_since
+            if since is None:
                 yield f"the newest {past}"
             else:
-                yield f"{past} of the last {human.duration((snapshot.captured_at - oldest).total_seconds() * 1000)}"
-
-
-def _oldest(kind: Kind[Any], rows: Sequence[Any]) -> datetime | None:
-    """When the first of the rows ended that are kept as history; None if that is not known."""
-    if kind.over_at is None:
-        return None
-    if kind.ended is None:
-        rows = rows[:1]  # events come in their order
-    return min(filter(None, map(kind.over_at, rows)), default=None)
+                yield f"{past} of the last {human.duration((snapshot.captured_at - since).total_seconds() * 1000)}"
 
 
 def scoped(scope: Scope) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
+from nettop.model.mark import newest_ids
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
 from nettop.view.outcomes import Outcomes, SinceLast
@@ -226,9 +227,3 @@ class Traffic:
                 seen[key] = history
         self.by_process = seen
         self.total.append(total)
-
-
-def newest_ids(snapshot: Snapshot) -> dict[str, int]:
-    """Of each kind of rows that has numbers: what has a larger one is newer than this snapshot."""
-    numbered = {kind.name: kind.rows_of(snapshot) for kind in KINDS if kind.numbered}
-    return {name: rows[-1].id if rows else 0 for name, rows in numbered.items()}

@@ -6,14 +6,17 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
 from nettop.model.kinds import CONNECTIONS, KINDS
+from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
 from nettop.tui.choices import Choices
 from nettop.tui.detail import DetailScreen
@@ -26,7 +29,22 @@ from nettop.tui.search import SearchBar
 from nettop.view.grouping import groupings_of
 from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import Look
-from tests.tui.scene import FakeFeed, FakePlayer, busy, ids, lines, notices, play, show, table, text, the_app, until
+from tests.builders import at
+from tests.tui.scene import (
+    FakeFeed,
+    FakePlayer,
+    busy,
+    ids,
+    lines,
+    notices,
+    play,
+    query,
+    show,
+    table,
+    text,
+    the_app,
+    until,
+)
 
 Case = Callable[[Pilot[None], str], Awaitable[None]]
 CASES: dict[str, Case] = {}
@@ -421,6 +439,62 @@ async def _ended(pilot: Pilot[None], key: str) -> None:
     assert 5150 not in ids(pilot, "processes")
     await pilot.press(key)
     assert len(ids(pilot)) == 10
+
+
+def later(**changes: Any) -> Snapshot:
+    """Ten seconds after the first: curl has sent 1,000 bytes more, and asked once more."""
+    first = busy()
+    curl, *others = first.processes
+    curl = replace(curl, tx_bytes=curl.tx_bytes + 1_000, dns=replace(curl.dns, queries=curl.dns.queries + 1))
+    fields = {
+        "captured_at": at(70),
+        "processes": (curl, *others),
+        "dns": (*first.dns, query(100, "curl", "new.example.com", asked_at=at(65))),
+        **changes,
+    }
+    return replace(first, **fields)
+
+
+@case("mark.set")
+async def _mark(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("1", key)
+    assert "since 12:01:00" in lines(pilot)[1]
+    await show(pilot, later())
+    signs = [line.split()[0] for line in lines(pilot) if "example" in line and "A " in line]
+    assert signs.count("+") == 1
+    assert "+ 12:01:05" in text(pilot)
+    await pilot.press("3")
+    assert "by TRAFFIC ▾ · since 12:01:00" in text(pilot)
+    (curl,) = (row for row in table(pilot, "processes").shown_rows if row.comm == "curl")
+    assert (curl.tx_bytes, curl.dns.queries) == (1_000, 1)
+    await pilot.press(key)  # it moves there
+    assert "since 12:01:10" in lines(pilot)[1]
+    assert "+ 12:01:05" not in text(pilot)
+
+
+@case("mark.new")
+async def _only_new(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("1", key)
+    await until(pilot, lambda: notices(pilot) == ["There is no mark to be newer than; m sets one."])
+    await pilot.press("m", key)
+    await show(pilot, later())
+    assert (ids(pilot, "dns"), ids(pilot)) == ([100], [])
+    assert "nothing began after the mark" in text(pilot)
+    assert "1 DNS 1/1 · by TIME ▾ · new since 12:01:00" in text(pilot)
+    await pilot.press(key)
+    assert len(ids(pilot, "dns")) == 10
+
+
+@case("mark.remove")
+async def _unmark(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("m", "M")
+    await show(pilot, later())
+    await pilot.press(key)
+    assert "since" not in text(pilot)
+    assert "+" not in text(pilot)
+    assert len(ids(pilot, "dns")) == 10
+    (curl,) = (row for row in table(pilot, "processes").shown_rows if row.comm == "curl")
+    assert curl.tx_bytes == busy().processes[0].tx_bytes + 1_000
 
 
 @case("names")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
+from nettop.model.mark import newest_ids
 from nettop.view.columns import Context
 from nettop.view.outcomes import Outcomes
 from nettop.view.panes import (
@@ -19,7 +20,6 @@ from nettop.view.panes import (
     Selection,
     Title,
     Traffic,
-    newest_ids,
     next_column,
     select,
     shown,

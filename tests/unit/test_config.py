@@ -43,6 +43,7 @@ OTHER: dict[str, tuple[str, str, Any]] = {
     "hosts.sort": ('"syns"', "syns", "syns"),
     "udp.columns": ('["remote"]', "remote", ("remote",)),
     "udp.sort": ('"tx"', "tx", "tx"),
+    "history.seconds": ("600", "600", 600),
     "history.hosts": ("700", "700", 700),
     "history.udp": ("600", "600", 600),
     "processes.sort": ('"comm asc"', "comm asc", "comm asc"),

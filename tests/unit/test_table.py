@@ -1,12 +1,15 @@
 """The table behind every kind of rows: what it keeps, what it evicts, what it counts."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nettop.model.table import BoundedTable
+from nettop.model import table as table_module
+from nettop.model.table import BoundedTable, Keeping
+from tests.builders import at
 
 
 class Row(NamedTuple):
@@ -73,3 +76,85 @@ def test_nothing_is_evicted_before_there_is_too_much(most: int) -> None:
     table = lasting(most)
     put(table, *((number, True) for number in range(most)))
     assert (len(table.rows), table.evicted) == (most, 0)
+
+
+# What is evicted later than its turn
+
+
+class Event(NamedTuple):
+    number: int
+    failed: bool = False
+    time: datetime = at(0)
+
+
+def keeping(most: int, since: datetime | None = None) -> BoundedTable[int, Event]:
+    rules = Keeping(lambda row: row.failed, lambda row: row.time, lambda: since)
+    return BoundedTable(None, most, keeping=rules)
+
+
+def tell(table: BoundedTable[int, Event], *failed: bool) -> None:
+    first = max(table.rows, default=0) + 1
+    for number, each in enumerate(failed, first):
+        table.put(number, Event(number, each, at(number)))
+
+
+def test_failures_outlive_what_came_after_them() -> None:
+    table = keeping(4)
+    tell(table, True, *[False] * 20)
+    assert list(table.rows) == [1, 19, 20, 21]
+    assert (table.evicted, table.lasting, table.evicted_lasting) == (17, 1, 0)
+    assert (table.complete_since, table.lasting_since) == (at(18), None)
+
+
+def test_failures_leave_half_of_the_room_and_the_oldest_of_them_go_first() -> None:
+    table = keeping(6)
+    tell(table, *[True] * 5, *[False] * 20)
+    assert list(table.rows) == [3, 4, 5, 23, 24, 25]
+    assert (table.evicted, table.lasting, table.evicted_lasting) == (19, 3, 2)
+    assert (table.complete_since, table.lasting_since) == (at(22), at(2))
+
+
+def test_where_all_fail_the_oldest_are_evicted_as_if_none_did() -> None:
+    table = keeping(4)
+    tell(table, *[True] * 20)
+    assert list(table.rows) == [17, 18, 19, 20]
+    assert (table.evicted, table.evicted_lasting) == (16, 16)
+
+
+def test_whether_a_row_outlives_others_is_asked_when_its_turn_comes() -> None:
+    table = keeping(2)
+    tell(table, False)
+    table.put(1, Event(1, True, at(1)))
+    tell(table, False, False)
+    assert list(table.rows) == [1, 3]
+
+
+def test_one_that_outlived_others_and_goes_on_after_all_is_kept() -> None:
+    table: BoundedTable[int, Row] = BoundedTable(lambda row: row.over, 2, keeping=Keeping(lambda _: True))
+    put(table, (1, True), (2, True), (3, True))
+    assert (list(table.rows), table.lasting) == ([2, 3], 1)
+    put(table, (2, False), (4, True), (5, True), (6, True))
+    assert list(table.rows) == [2, 5, 6]
+
+
+def test_the_young_stay_even_if_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_module, "MOST_BY_TIME", 8)
+    table = keeping(2, since=at(5))
+    tell(table, *[False] * 7)
+    assert (list(table.rows), table.complete_since) == ([5, 6, 7], at(4))
+    tell(table, *[False] * 10)
+    assert (list(table.rows), table.complete_since) == (list(range(10, 18)), at(9))
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 6))
+def test_any_failures(failed: list[bool], most: int) -> None:
+    table = keeping(most)
+    tell(table, *failed)
+    assert len(table.rows) == min(len(failed), most)
+    assert table.evicted == len(failed) - len(table.rows)
+    ordinary = [row for row in table.rows.values() if not row.failed]
+    if table.complete_since is not None:  # all that came later are there
+        assert all(row.time > table.complete_since for row in ordinary)
+        later = [number for number, each in enumerate(failed, 1) if not each and at(number) > table.complete_since]
+        assert [row.number for row in ordinary] == later

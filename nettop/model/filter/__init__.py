@@ -28,10 +28,11 @@ from nettop.model.filter.grammar import All, Either, Node, Not, Term, items, par
 from nettop.model.filter.grammar import FilterError as FilterError
 from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY, meant_key
 from nettop.model.filter.values import WrongValueError
-from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, AnyRow, Kind
+from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, PROCESSES, AnyRow, Kind
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.snapshot import Snapshot
+from nettop.model.timeline import of_processes
 
 _RowT = TypeVar("_RowT", bound=AnyRow)
 _Tests = Mapping[Kind[Any], Callable[[Moment], Test]]
@@ -120,6 +121,7 @@ class Filter:
             filter=both(snapshot.filter, self.text),
             filter_not_applied={name: tuple(dict.fromkeys(terms)) for name, terms in not_applied.items() if terms},
             filtered_out={name: number for name, number in without.items() if number},
+            timeline=of_processes(snapshot.timeline, set(map(PROCESSES.key, passing[PROCESSES.name]))),
             **passing,
         )
 
