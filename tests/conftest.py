@@ -2,12 +2,18 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from nettop.signals import ENDING
 
 _HERE = Path(__file__).parent
 _LIVE = (_HERE / "live", _HERE / "faults", _HERE / "hostile" / "test_live.py")
+
+
+# how long an example takes says more of the machine than of nettop
+hypothesis.settings.register_profile("nettop", deadline=None)
+hypothesis.settings.load_profile("nettop")
 
 
 def pytest_configure() -> None:

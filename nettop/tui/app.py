@@ -33,6 +33,7 @@ from nettop.settings.declared import THEMES
 from nettop.text import printable_head, printable_text
 from nettop.tui import size
 from nettop.tui.bindings import bindings
+from nettop.tui.choices import Choice, Choices
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
@@ -41,6 +42,7 @@ from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
+from nettop.view.findings import Finding, findings
 from nettop.view.group import Group
 from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
@@ -81,6 +83,7 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._mark: Mark | None = None
+        self._findings: tuple[Snapshot, list[Finding]] | None = None
         self._traffic = Traffic()
         self._first_pace: str | None = None
         self._said: tuple[object, ...] | None = None  # what the feed says of itself
@@ -201,6 +204,7 @@ class NettopApp(App[None], inherit_bindings=False):
         names, mark = self._main.state.names, self._mark_of(snapshot)
         context = Context(snapshot.captured_at, names, traffic.by_process, owners, mark=mark)
         if self._main.is_mounted:
+            self._main.tell(self._found())
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
             if isinstance(screen, DetailScreen) and screen.is_mounted:
@@ -227,6 +231,13 @@ class NettopApp(App[None], inherit_bindings=False):
             ended_hidden=not self._main.state.show_ended,
             length_s=None if playing is None else playing.length_s,
         )
+
+    def _found(self) -> list[Finding]:
+        """What is wrong in what is shown; a mark changes nothing of that."""
+        snapshot = self._unmarked
+        if snapshot is not None and (self._findings is None or self._findings[0] is not snapshot):
+            self._findings = snapshot, findings(snapshot)
+        return [] if self._findings is None else self._findings[1]
 
     def _mark_of(self, snapshot: Snapshot) -> Mark | None:
         """None also where a replay has gone back to before the mark."""
@@ -323,6 +334,23 @@ class NettopApp(App[None], inherit_bindings=False):
             self._say("There is no mark to be newer than; m sets one.", failed=True)
         else:
             self._main.show_new(not self._main.state.only_new)
+
+    def action_findings(self) -> None:
+        """List what is wrong; the one that is chosen is shown."""
+        found = self._found()
+        if not found:
+            self._say("Nothing found: no rule of nettop diagnose speaks of what is shown.")
+        elif not isinstance(self.screen, Choices):
+            choices = [Choice(str(number), each.sentence) for number, each in enumerate(found)]
+            self.push_screen(Choices("Findings", choices), partial(self._prove, found))
+
+    def _prove(self, found: list[Finding], number: str | None) -> None:
+        if number is not None:
+            self._main.prove(found[int(number)])
+
+    def on_finding_line_clicked(self) -> None:
+        """A click on the line."""
+        self.action_findings()
 
     def action_toggle_names(self) -> None:
         """Names or addresses."""

@@ -18,6 +18,7 @@ from nettop.text import printable_text
 from nettop.tui.bindings import bindings
 from nettop.tui.drilling import Drill, Drilling, counted
 from nettop.tui.filter_bar import FilterBar, Filtering
+from nettop.tui.finding_line import FindingLine
 from nettop.tui.footer import KeyLine
 from nettop.tui.search import SearchBar, Searching
 from nettop.tui.size import TooSmall
@@ -25,6 +26,7 @@ from nettop.tui.status import StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
 from nettop.view.completion import Seen
+from nettop.view.findings import Finding
 from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS
 from nettop.view.headline import Status
@@ -123,6 +125,7 @@ class MainScreen(Filtering, Searching, Drilling):
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         yield self._bar
+        yield FindingLine()
         with Vertical(id="tabs"):
             yield from self._tabs.values()
         with Vertical(id="panes"):
@@ -163,6 +166,18 @@ class MainScreen(Filtering, Searching, Drilling):
             self._tabs[kind].say(text)
         seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
         self.query_one(FilterBar).show(seen)
+
+    def tell(self, found: Sequence[Finding]) -> None:
+        """Say what is wrong."""
+        self.query_one(FindingLine).show(found)
+
+    def prove(self, finding: Finding) -> None:
+        """Show the rows that prove a finding, in their pane."""
+        pane = self._panes[finding.pane]
+        while pane.drill.out():
+            pass
+        self.activate(finding.pane)
+        self.set_filter(finding.filter)
 
     def redraw(self) -> None:
         """At once: the next key may be meant for what is shown then."""

@@ -6,10 +6,11 @@ from nettop.model.rows import DnsStatus, End, TcpState
 
 STATUS_BAR: Mapping[str, str] = {
     "LIVE": "the view follows this host",
-    "REPLAY": "a recording plays; END OF RECORDING once it has ended",
+    "REPLAY": "a recording plays; SEEKING while it goes to another place, END OF RECORDING once it has ended",
     "SNAPSHOT": "a snapshot from a file",
     "PAUSED": "the view stands still while nettop keeps collecting; in parentheses the rows that are new since",
-    "since": "when the view was paused",
+    "since": "when the view was paused; on the second line when the mark was set, from which totals count",
+    "only new since": "only what began after the mark is shown; key M shows the rest again",
     "every": "how often counters are read; keys + and - change it",
     "tx rx": "payload sent and received per second, by all processes that are in scope",
     "peak": "the rate that the highest bar beside it stands for",
@@ -29,11 +30,11 @@ STATUS_BAR: Mapping[str, str] = {
     "packets of other hosts": "packets from remote addresses that have no row, because too many came at once",
     "not listed": "queries and connections that are in the totals of their process, but have no row of their own",
     "unasked answers": "DNS answers that no query was waiting for: from a server that was not asked, or forged",
-    "unattributed": "payload without one known process, for example on a UDP socket that several processes share",
+    "unattributed": "payload without one known process, for example on a UDP or raw socket that several processes share",
     "recorded with filter": "the filter that chose what is in the file",
     "filter": "only rows that match are shown",
     "ended rows hidden": "what has ended is not shown; key h shows it again",
-    "only": "the scope: what --pid, --comm and --netns chose",
+    "only": "the scope: what --pid, --comm, --netns, --unit and --container chose",
     "kept": "how far back the rows go of which older ones made room; history.* in the settings says how many are kept",
 }
 """Words of the status bar, in its order."""

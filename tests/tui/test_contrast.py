@@ -18,7 +18,7 @@ from tests.tui.scene import LOSSES, FakeFeed, busy, play, table, the_app, until
 
 Prepare = Callable[[Pilot[None]], Awaitable[None]]
 
-_MARKS = set("▁▂▃▄▅▆▇█▔│─━╭╮╰╯▊▌▎▐▕▀ ")
+_MARKS = set("▁▂▃▄▅▆▇█▔│─━╭╮╰╯▊▌▎▐▕▀^ ")
 # What terminals of sixteen colours show for them, in their order
 _LINUX_CONSOLE = (
     "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"

@@ -257,7 +257,7 @@ def test_a_group_may_have_no_rows_left() -> None:
         await pilot.press("1", *"bbbbbbbb", "enter")
         await until(pilot, lambda: "by look-up > other.example.org · 1/8" in text(pilot))
         await show(pilot, snapshot(ASKED[:2], seconds=2))  # a recording that goes back
-        assert "by look-up > other.example.org · 0/2" in text(pilot)
+        assert "by look-up > other.example.org · 0 of 2" in text(pilot)
         assert "nothing is left of this group" in text(pilot)
         await pilot.press("escape")
         assert labels(pilot) == ["www.example.com", "www.example.com"]

@@ -343,7 +343,7 @@ class TestFilterBar:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press("slash")
             await pilot.pause()
-            assert lines(pilot)[-4].startswith("pid:  comm:  port:  host:")
+            assert lines(pilot)[-4].startswith("pid:  comm:  user:  unit:")
             assert lines(pilot)[-3] == "all 10 connections · enter keeps it"
 
         play(steps, FakeFeed(busy()))
