@@ -30,7 +30,8 @@ STATUS_BAR: Mapping[str, str] = {
     "packets of other hosts": "packets from remote addresses that have no row, because too many came at once",
     "not listed": "queries and connections that are in the totals of their process, but have no row of their own",
     "unasked answers": "DNS answers that no query was waiting for: from a server that was not asked, or forged",
-    "unattributed": "payload without one known process, for example on a UDP or raw socket that several processes share",
+    "unattributed": "payload without one known process, for example on a UDP or raw socket that several processes "
+    "share",
     "recorded with filter": "the filter that chose what is in the file",
     "filter": "only rows that match are shown",
     "ended rows hidden": "what has ended is not shown; key h shows it again",

@@ -303,7 +303,7 @@ def test_the_tables_are_those_of_the_screen_with_their_sort(
         ("--format tabel", "'tabel' is not a format. Did you mean 'table'?"),
         ("--format table --table conections", "'conections' is not a table. Did you mean 'connections'?"),
         ("--format table --table dns,x", "'x' is not a table. Choose from dns, connections, processes, "),
-        ("--format table --table udp --sort latncy", "'latncy' is not a column of udp. Choose from pid, comm, service, "),
+        ("--format table --table udp --sort latncy", "'latncy' is not a column of udp. Choose from pid, comm, "),
         ("--format table --sort latncy", "'latncy' is not a column of dns or connections or processes. Did you "),
         ("--format table --sort=tx:up", "'tx:up' is not a column of dns or "),
         ("--format table --top 0", "'0' is not a number of rows. Give --top a number from 1 to 1000000."),
