@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 DNS_PORT = 53
+CLONE_NEWNET = 0x40000000  # setns(2)
 PR_SET_NAME = 15  # prctl(2)
 ICMPV6_FILTER, ICMPV6_ECHO_REPLY = 1, 129  # include/uapi/linux/icmpv6.h
 SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
@@ -820,9 +821,14 @@ def errand(comm: str, tcp_port: int, udp_port: int) -> None:
     hear()
 
 
-def short_lives(groups: list[str], address: str, port: int) -> None:
+def short_lives(netns: str, groups: list[str], address: str, port: int) -> None:
     """A child in each of these cgroups that sends one byte and ends; says their pids once all are over."""
     pids = []
+    with Path(
+        netns
+    ).open() as namespace:  # here and not before: with `ip netns exec` there is another /sys, without cgroups
+        if ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET):
+            raise AssertionError("it did not get into the namespace")
     for group in groups:
         child = os.fork()
         if not child:
