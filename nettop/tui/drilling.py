@@ -103,7 +103,9 @@ class Drill:
         else:
             ordered = self._lines.sort(place, lines, view.column(key), descending, context)
         self._table.show(ordered, context, (key, descending), _GONE if place.steps else empty)
-        groups = "" if place.grouping is None else f"{len(lines)} {place.grouping.plural}, "
+        groups = ""
+        if place.grouping is not None:
+            groups = f"{len(lines)} {place.grouping.name if len(lines) == 1 else place.grouping.plural}, "
         return Lined(place.crumbs, groups, len(kept))
 
 

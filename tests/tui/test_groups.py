@@ -50,18 +50,18 @@ def test_into_a_group_and_back_to_the_same_line() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("1", "b")
         assert labels(pilot) == ["www.example.com", "gone.example.net", "other.example.org"]
-        assert "1 DNS by name · 3 names, 8/8 · by COUNT ▾" in text(pilot)
+        assert "1 DNS by name · 3 names, 8 · by COUNT ▾" in text(pilot)
         assert "! 3 100%" in text(pilot)
         await pilot.press("down", "enter")
         assert ids(pilot, "dns") == [7, 6, 5]
-        assert "1 DNS by name > gone.example.net · 3/8 · by TIME ▾" in text(pilot)
+        assert "1 DNS by name > gone.example.net · 3 of 8 · by TIME ▾" in text(pilot)
         await pilot.press("down", "b")
-        assert "by name > gone.example.net by domain · 1 domains, 3/8" in text(pilot)
+        assert "by name > gone.example.net by domain · 1 domain, 3 of 8" in text(pilot)
         await pilot.press("escape", "escape")
         assert selected(pilot) == "gone.example.net"
         await pilot.press("escape")
         assert ids(pilot, "dns") == [8, 7, 6, 5, 4, 3, 2, 1]
-        assert "1 DNS 8/8" in text(pilot)
+        assert "1 DNS 8 " in text(pilot)
 
     play(steps, FakeFeed(snapshot(ASKED)))
 
@@ -125,7 +125,7 @@ def test_a_filter_chooses_rows_before_they_are_grouped() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("1", "b", "slash", *"dns:failed", "enter")
         assert labels(pilot) == ["gone.example.net"]
-        assert "1 names, 3/8" in text(pilot)
+        assert "1 name, 3 of 8" in text(pilot)
         await pilot.press("slash", *" nothing", "enter")
         assert "nothing matches the filter" in text(pilot)
         await pilot.press("enter", "y")
@@ -138,7 +138,7 @@ def test_ended_rows_and_addresses() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("b")
         assert labels(pilot, "connections") == ["www.example.com 198.51.100.1", "198.51.100.2"]
-        await pilot.press("n")
+        await pilot.press("a")
         assert labels(pilot, "connections") == ["198.51.100.1", "198.51.100.2"]
         await pilot.press("h")
         assert labels(pilot, "connections") == ["198.51.100.1"]
@@ -228,7 +228,7 @@ def test_the_palette_groups_too() -> None:
         assert "Group by name" not in commands  # one has gone into such a group
         commands["Group by server"].callback()
         await pilot.pause()
-        assert "by name > www.example.com by server · 1 servers, 4/8" in text(pilot)
+        assert "by name > www.example.com by server · 1 server, 4 of 8" in text(pilot)
 
     play(steps, FakeFeed(snapshot(ASKED)))
 
@@ -255,7 +255,7 @@ def test_every_line_of_a_menu_has_a_letter_of_its_own() -> None:
 def test_a_group_may_have_no_rows_left() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("1", *"bbbbbbbb", "enter")
-        await until(pilot, lambda: "by look-up > other.example.org · 1/8" in text(pilot))
+        await until(pilot, lambda: "by look-up > other.example.org · 1 of 8" in text(pilot))
         await show(pilot, snapshot(ASKED[:2], seconds=2))  # a recording that goes back
         assert "by look-up > other.example.org · 0 of 2" in text(pilot)
         assert "nothing is left of this group" in text(pilot)

@@ -146,6 +146,11 @@ class TestNotices:
             udp=(flow(4, "curl", "192.0.2.1", 53, closed=True),),
             seconds=66,
             losses=rows.Losses(evicted={"dns": 1105, "connections": 3, "processes": 0, "udp": 2, "hosts": 1}),
+            kept={
+                "dns": rows.Kept(complete_since=builders.at(5)),
+                "connections": rows.Kept(complete_since=builders.at(58)),
+                "udp": rows.Kept(),
+            },
         )
         assert notices(seen, status(), WIDE) == [
             (" nothing lost ", "quiet"),

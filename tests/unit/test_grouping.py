@@ -104,10 +104,10 @@ def test_queries_by_domain_code_and_server() -> None:
 
 def test_queries_by_process_and_by_the_unit_that_it_runs_in() -> None:
     units = msgspec.structs.replace(
-        ASKED, processes=(process("curl"), process("chromium", cgroup=f"/docker-{'ab' * 32}.scope"))
+        ASKED, processes=(process("curl"), process("chromium", container="ab" * 32, container_runtime="docker"))
     )
     assert counts(DNS, "process", units) == {"curl[4242]": 5, "chromium[3111]": 2, "chromium[3112]": 1}
-    assert counts(DNS, "unit", units) == {"unit curl.service": 5, "container abababababab": 2, "(none)": 1}
+    assert counts(DNS, "unit", units) == {"curl.service": 5, "docker:abababababab": 2, "(none)": 1}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_processes() -> None:
     )
     assert counts(PROCESSES, "comm", shown) == {"curl": 2, "nginx": 2}
     assert counts(PROCESSES, "user", shown) == {"ada": 1, "root": 1, "www-data": 2}
-    assert counts(PROCESSES, "unit", shown) == {"unit curl.service": 2, "unit nginx.service": 2}
+    assert counts(PROCESSES, "unit", shown) == {"curl.service": 2, "nginx.service": 2}
     assert counts(PROCESSES, "parent", shown) == {"-[4000]": 2, "curl[4243]": 1, "(unknown)": 1}
     said = cells(groups(PROCESSES, "comm", shown)["curl"])
     assert [said[title] for title in ("COUNT", "TX/s", "RX", "CONN", "LEAK", "FAIL", "DNS", "DNSFAIL", "WHO")] == [
