@@ -1,6 +1,7 @@
 """Groups on the screen: going in and out, and that everything else goes on as it does with rows."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
