@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from nettop.tui.bindings import bindings
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
+from nettop.tui.menus import ColumnPicker, SortMenu
 from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.status import Status
 from nettop.tui.table import RowTable
@@ -37,7 +39,7 @@ from nettop.tui.terminal import TerminalDriver, shows
 from nettop.view.columns import Context
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import DEFAULT_LOOK, Look
-from nettop.view.panes import Traffic, newest_ids
+from nettop.view.panes import PaneKind, Traffic, newest_ids
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
@@ -142,12 +144,15 @@ class NettopApp(App[None], inherit_bindings=False):
         if snapshot is None:
             return
         traffic = self._traffic if self._paused is None else self._paused[1]
-        context = Context(snapshot.captured_at, self._main.state.names, traffic.by_process)
+        context = self._cell_context(snapshot, traffic)
         if self._main.is_mounted:
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
             if isinstance(screen, DetailScreen) and screen.is_mounted:
                 screen.show(snapshot, context)
+
+    def _cell_context(self, snapshot: Snapshot, traffic: Traffic) -> Context:
+        return Context(snapshot.captured_at, self._main.state.names, traffic.by_process, snapshot.started_at)
 
     def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
@@ -171,7 +176,7 @@ class NettopApp(App[None], inherit_bindings=False):
     def on_row_table_opened(self, message: RowTable.Opened) -> None:
         """Enter on a row."""
         if self.shown is not None:
-            context = Context(self.shown.captured_at, self._main.state.names)
+            context = self._cell_context(self.shown, self._traffic)
             self.push_screen(DetailScreen(message.row, self.shown, context, self._look.panes), lambda _: self.draw())
 
     # Keys
@@ -197,6 +202,44 @@ class NettopApp(App[None], inherit_bindings=False):
     def action_toggle_names(self) -> None:
         """Names or addresses."""
         self._main.toggle_names()
+
+    @property
+    def plays(self) -> bool:
+        """Whether it is a recording that plays, where the arrow keys are the player's."""
+        return self._mode == "REPLAY"
+
+    def action_sort_menu(self) -> None:
+        """Choose what the focused table is sorted by."""
+        screen = self.screen
+        if isinstance(screen, MainScreen | DetailScreen) and screen.table is not None:
+            self.push_screen(SortMenu(screen.table.pane, screen.sorted_by), screen.sort_by)
+
+    def action_columns(self) -> None:
+        """Choose the columns of the focused table."""
+        screen = self.screen
+        if isinstance(screen, MainScreen | DetailScreen) and screen.table is not None:
+            pane = screen.table.pane
+            configured = next((each for each in self._look.configured if each.name == pane.name), pane)
+            self.push_screen(ColumnPicker(pane, configured), self._remember)
+
+    def on_column_picker_arranged(self, message: ColumnPicker.Arranged) -> None:
+        """Show it like that everywhere."""
+        pane = message.pane
+        panes = tuple(pane if each.name == pane.name else each for each in self._look.panes)
+        self._look = replace(self._look, panes=panes)
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen | DetailScreen):
+                screen.rearrange(pane)
+
+    def _remember(self, pane: PaneKind[Any] | None) -> None:
+        if pane is not None:
+            self.run_worker(self._keep(pane), group="remember")
+
+    async def _keep(self, pane: PaneKind[Any]) -> None:
+        try:
+            await asyncio.to_thread(self._look.remember, pane)
+        except NettopError as error:
+            self._say(f"The columns are not remembered. {error.message} {error.remedy}", failed=True)
 
     def action_command_palette(self) -> None:
         """Textual's own; not above another one."""

@@ -1,6 +1,6 @@
 """The main screen: the panes, the status bar, the filter; and the state of the view."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -24,8 +24,22 @@ from nettop.tui.size import TooSmall
 from nettop.tui.status import Status, StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
+from nettop.view.columns import who as one_process
 from nettop.view.keys import MAIN_KEYS
-from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, shown, sort_by, tabs
+from nettop.view.layout import heights
+from nettop.view.panes import (
+    PANES,
+    STACKED,
+    PaneKind,
+    Selection,
+    Title,
+    column_beside,
+    next_column,
+    shown,
+    sort_by,
+    tabs,
+)
+from nettop.view.said import said_by_filter
 
 _MATCHLESS = "nothing matches the filter"
 
@@ -76,12 +90,42 @@ class Pane(Vertical):
         self.kind = view.kind
         self.title = TabTitle(view.name, "pane-title")
         self.selection: Selection[Any] = Selection(view)
+        self.lines = 0  # its height, where the panes share the screen
         self.table: RowTable[Any] = RowTable(view, view.kind.empty, id=f"table-{view.name}")
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         yield self.title
         yield self.table
+
+    def rearrange(self, view: PaneKind[Any]) -> None:
+        """Other columns."""
+        self.view = view
+        self.table.rearrange(view)
+
+
+class PaneStack(Vertical):
+    """The panes below one another, which share its height."""
+
+    _sharing: Sequence[Pane] = ()
+
+    def share(self, panes: Sequence[Pane]) -> None:
+        """Give each the lines that it needs; set only what has changed, because that costs a layout."""
+        self._sharing = panes
+        self._share()
+
+    def on_resize(self) -> None:
+        """Textual's hook."""
+        self._share()
+
+    def _share(self) -> None:
+        panes, lines = [pane for pane in self._sharing if pane.display], self.size.height
+        if len(panes) < 2 or not lines:
+            return
+        for pane, height in zip(panes, heights([len(each.table.shown_rows) for each in panes], lines), strict=True):
+            if pane.lines != height:
+                pane.lines = height
+                pane.styles.height = f"{height}fr"  # so that one that has the screen for itself has all of it
 
 
 class MainScreen(Screen[None]):
@@ -115,7 +159,7 @@ class MainScreen(Screen[None]):
         yield self._bar
         with Vertical(id="tabs"):
             yield from self._tabs.values()
-        with Vertical(id="panes"):
+        with PaneStack(id="panes"):
             others = (pane for name, pane in self._panes.items() if name not in self._stacked)
             yield from (*(self._panes[name] for name in self._stacked), *others)
         yield FilterBar()
@@ -138,24 +182,35 @@ class MainScreen(Screen[None]):
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context.now)
             sorted_by = self.state.sorts[kind]
             column = pane.view.column(sorted_by[0])
+            said = said_by_filter(pane.kind, rows, self.state.filter.text)
             if pane.display:
                 empty = _MATCHLESS if candidates else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
-                pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty)
-            titles[kind] = self._title(pane, len(rows), len(candidates), column)
+                pane.table.show(pane.selection.sort(column, sorted_by[1], context), context, sorted_by, empty, said)
+            titles[kind] = self._title(pane, rows, len(candidates), column, said)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
+        self.query_one(PaneStack).share([self._panes[name] for name in self._displayed])
 
-    def _title(self, pane: Pane, shown: int, total: int, column: Column[Any]) -> Title:
+    def _title(
+        self, pane: Pane, rows: Sequence[AnyRow], total: int, column: Column[Any], said: Collection[str]
+    ) -> Title:
         descending = self.state.sorts[pane.kind.name][1]
         left_out = self.state.filter.not_applied(pane.kind)
         note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
+        who = f"· {printable_text(one_process(rows[0].comm, rows[0].pid))} " if "pid" in said else ""
         number = list(self._panes).index(pane.kind.name) + 1
         return Title(
             f" {number} {pane.kind.title} ",
-            f"{shown}/{total} ",
+            f"{len(rows)}/{total} ",
             f"· by {column.title} {'▾' if descending else '▴'}{note} ",
+            who,
         )
+
+    def rearrange(self, view: PaneKind[Any]) -> None:
+        """Other columns of a pane."""
+        self._panes[view.name].rearrange(view)
+        self._changed()
 
     @property
     def table(self) -> RowTable[Any]:
@@ -258,6 +313,21 @@ class MainScreen(Screen[None]):
     def action_sort_next(self) -> None:
         """By the next column that is seen."""
         column = next_column(self.table.visible_columns(), self.state.sorts[self.active][0])
+        self._sort(self.active, (column.key, column.descending))
+
+    @property
+    def sorted_by(self) -> tuple[str, bool]:
+        """What the active pane is sorted by, and whether that descends."""
+        return self.state.sorts[self.active]
+
+    def sort_by(self, key: str | None) -> None:
+        """By this column; again: the other way round."""
+        if key is not None:
+            self._sort(self.active, sort_by(self.table.pane.column(key), self.sorted_by))
+
+    def action_sort_step(self, step: int) -> None:
+        """By the column beside it, also one that has no room."""
+        column = column_beside(self.table.pane, self.sorted_by[0], step)
         self._sort(self.active, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:

@@ -3,7 +3,8 @@
 Textual's DataTable costs 82 ms a tick at 10,000 rows and 1.3 s a rebuild; drawing the lines that are seen costs a few.
 """
 
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Collection, Hashable, Sequence
 from itertools import zip_longest
 from operator import indexOf
 from typing import Any, ClassVar, Generic, TypeVar
@@ -19,10 +20,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from nettop.model.kinds import AnyRow
-from nettop.text import printable_head, printable_text
+from nettop.text import printable_head
 from nettop.tui.bindings import bindings
-from nettop.view.columns import GAP_CELLS, Column, Context, fit
-from nettop.view.keys import TABLE_KEYS
+from nettop.tui.columns import TableColumns
+from nettop.view.columns import Column, Context
+from nettop.view.keys import ARROW_KEYS, TABLE_KEYS
+from nettop.view.layout import GAP_CELLS
 from nettop.view.panes import PaneKind
 
 RECORDED_WITHOUT = "nothing here matched the filter of the recording"  # of a table without rows
@@ -33,27 +36,45 @@ _GAP = " " * GAP_CELLS
 _Part = tuple[str, tuple[str, ...]]  # a text and the names of its styles
 _Line = tuple[_Part, ...]
 _WHEEL_ROWS = 3
-_PORT_CELLS = len(":65535")
+# What stays at the end of a text that is cut, by Column.keeps
+_KEPT = {"": re.compile(r"\Z"), ":": re.compile(r":[0-9]{1,5}\Z"), "[": re.compile(r"\[[0-9]{1,7}\]\??\Z")}
 _ELLIPSIS = "…"
 _UP, _DOWN = "▴", "▾"
+_LEFT, _RIGHT = "◂", "▸"
 
 
-def cell(text: str, cells: int, right: bool, keeps_port: bool = False) -> str:
+def cell(text: str, cells: int, right: bool, keeps: str = "") -> str:
     """Text in exactly so many terminal cells; wide characters count two, what is cut ends in an ellipsis.
 
-    With `keeps_port` it is cut before its last colon, where there is room for what follows that.
+    `keeps` is ":" to cut it before a port at its end, "[" before a pid in brackets, where there is room for these.
     """
-    port = text[text.rfind(":") :][:_PORT_CELLS] if keeps_port and ":" in text else ""
+    kept_end = _KEPT[keeps].search(text)
+    end = kept_end[0] if kept_end else ""
     text = printable_head(text, cells)
     length = cell_len(text)
     if length > cells:
-        port = printable_text(port)
-        kept = cells - 1 - cell_len(port)
+        kept = cells - 1 - cell_len(end)
         if kept < 1:
-            port, kept = "", cells - 1
-        return f"{set_cell_size(text, kept)}{_ELLIPSIS}{port}" if kept else set_cell_size(text, cells)
+            end, kept = "", cells - 1
+        return f"{set_cell_size(text, kept)}{_ELLIPSIS}{end}" if kept else set_cell_size(text, cells)
     padding = " " * (cells - length)
     return padding + text if right else text + padding
+
+
+def _sorted_title(column: Column[Any], cells: int, descending: bool) -> str:
+    """With an arrow, which may stand in the gap behind the column, so that the title is rarely cut for it."""
+    arrow = _DOWN if descending else _UP
+    title = cell(column.title, min(cell_len(column.title), cells - 1), right=False) if cells > 1 else ""
+    return cell(f"{title}{arrow}", cells, column.align == "right")
+
+
+def cell_of(column: Column[Any], row: AnyRow, context: Context, cells: int) -> str:
+    """What a row says in a column, in the wording for so many cells."""
+    text = column.text(row, context)
+    if column.shorter is not None and cell_len(text) > cells:
+        wordings = column.shorter(row, context)
+        text = next((shorter for shorter in wordings if cell_len(shorter) <= cells), wordings[-1] if wordings else text)
+    return cell(text, cells, column.align == "right", column.keeps)
 
 
 class RowTable(Widget, Generic[RowT], can_focus=True):
@@ -71,7 +92,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         "table--empty",
         "table--scrollbar",
     }
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(TABLE_KEYS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(TABLE_KEYS), *bindings(ARROW_KEYS)]
 
     class Opened(Message):
         """Enter or a double click on a row."""
@@ -99,7 +120,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._cursor_key: Hashable | None = None  # None: the top row, whichever that is
         self._cursor = 0
         self._top = 0
-        self._columns: list[tuple[Column[RowT], int]] = []
+        self._columns = TableColumns(pane)
         self._styles: dict[str, Style] = {}
         self._lines: list[_Line] = []  # as they were drawn last, or are about to be
         self._area = Size()  # of the widget, which Textual looks up in the tree each time
@@ -107,9 +128,17 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     # What is shown
 
     def show(
-        self, rows: Sequence[RowT], context: Context, sorted_by: tuple[str, bool] | None, empty: str | None = None
+        self,
+        rows: Sequence[RowT],
+        context: Context,
+        sorted_by: tuple[str, bool] | None,
+        empty: str | None = None,
+        said: Collection[str] = (),
     ) -> None:
-        """Replace the rows; the cursor stays on its row, and that on its line. `empty` is said where there are none."""
+        """Replace the rows; the cursor stays on its row, and that on its line.
+
+        `empty` is said where there are none; the columns in `said` step back, because the screen says that elsewhere.
+        """
         self._empty = empty or self._empty
         line = self._cursor - self._top
         self._rows, self._cell_context, self._sorted_by = rows, context, sorted_by
@@ -124,6 +153,17 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
                 self._cursor_key = key(rows[self._cursor]) if rows and self._cursor else None
         self._top = self._cursor - line
         self._clamp()
+        self._columns.show(rows, self._in_sight, context, sorted_by, said)
+        self._redraw()
+
+    @property
+    def _in_sight(self) -> Sequence[RowT]:
+        return self._rows[self._top : self._top + self._page]
+
+    def rearrange(self, pane: PaneKind[RowT]) -> None:
+        """Other columns, or in another order."""
+        self.pane = pane
+        self._columns.rearrange(pane)
         self._redraw()
 
     @property
@@ -138,7 +178,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def visible_columns(self) -> list[Column[RowT]]:
         """The columns that fit."""
-        return [column for column, _ in self._columns]
+        return [column for column, _ in self._columns.layout.columns]
 
     @property
     def _page(self) -> int:
@@ -182,6 +222,19 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         if row is not None:
             self.post_message(self.Opened(self, row))
 
+    def action_scroll_columns(self, step: int) -> None:
+        """To columns that have no room."""
+        self._columns.scroll(step)
+        self._redraw()
+
+    def action_arrow(self, step: int) -> None:
+        """The same."""
+        self.action_scroll_columns(step)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Textual's hook: in a recording the arrows are the player's."""
+        return action != "arrow" or not getattr(self.app, "plays", False)
+
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """The wheel moves the rows; the cursor follows when it would leave them."""
         self._wheel(_WHEEL_ROWS)
@@ -213,7 +266,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
                 self.action_open()
 
     def _column_at(self, x: int) -> Column[RowT] | None:
-        for column, cells in self._columns:
+        for column, cells in self._columns.layout.columns:
             if x < cells + GAP_CELLS:
                 return column
             x -= cells + GAP_CELLS
@@ -222,13 +275,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     def on_resize(self) -> None:
         """Another width may hold other columns."""
         self._area = self.size
-        self._fit_columns()
         self._clamp()
+        self._columns.resize(max(self._area.width - _SCROLLBAR_CELLS, 1), self._in_sight, self._cell_context)
         self._lines = []  # all of them: Textual may have drawn with the old width before this
         self._redraw()
-
-    def _fit_columns(self) -> None:
-        self._columns = fit(self.pane.columns, max(self._area.width - _SCROLLBAR_CELLS, 1))
 
     # Drawing
 
@@ -264,8 +314,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         row = self._rows[index]
         emphasis = self.pane.emphasis(row)
         text = _GAP.join(
-            cell(column.text(row, self._cell_context), cells, column.align == "right", column.keeps_port)
-            for column, cells in self._columns
+            cell_of(column, row, self._cell_context, cells) for column, cells in self._columns.layout.columns
         )
         styles = ("" if emphasis == "normal" else emphasis, *(("cursor",) if index == self._cursor else ()))
         room = max(self._area.width - _SCROLLBAR_CELLS, 0)
@@ -278,16 +327,18 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         return Strip(segments).adjust_cell_length(self._area.width, segments[-1].style)
 
     def _header(self) -> _Line:
+        more = f"{_LEFT if self._columns.layout.before else ''}{_RIGHT if self._columns.layout.after else ''}"
         parts: list[_Part] = []
-        for column, cells in self._columns:
-            right = column.align == "right"
-            if self._sorted_by is not None and self._sorted_by[0] == column.key:
-                # the arrow may stand in the gap, so that no title is cut for it
-                title = f"{column.title}{_DOWN if self._sorted_by[1] else _UP}"
-                parts.append((cell(title, cells + GAP_CELLS, right), ("header", "sorted")))
+        left = self._area.width - len(more)
+        for column, cells in self._columns.layout.columns:
+            span = min(cells + GAP_CELLS, left)
+            left -= span
+            if self._sorted_by is not None and self._sorted_by[0] in (column.key, *column.instead_of):
+                parts.append((_sorted_title(column, span, self._sorted_by[1]), ("header", "sorted")))
             else:
-                parts.append((cell(column.title, cells, right) + _GAP, ("header",)))
-        return (*parts, ("", ("header",)))
+                title = cell(column.title, min(cells, span), column.align == "right")
+                parts.append((cell(title, span, right=False), ("header",)))
+        return (*parts, (" " * left + more, ("header",)))
 
     def _scrollbar(self, y: int) -> str:
         total, page = len(self._rows), self._page

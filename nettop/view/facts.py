@@ -27,7 +27,7 @@ from nettop.model.rows import (
 )
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
-from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
+from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, wait_ms, who
 from nettop.view.panes import pane_of
 
 _CONTAINER = re.compile(r"(?:^|[/:-])(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)")
@@ -184,6 +184,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("direction", row.direction),
         ("local", local(row) or "none was chosen"),
         ("remote", endpoint(row.remote.address, row.remote.port)),
+        *_other_end(row),
         ("name", _name_text(row)),
         ("netns", str(row.netns)),
         ("state", row.state),
@@ -192,7 +193,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("opened", opened),
         ("connected", "-" if connected is None else f"after {human.duration(connected)}"),
         ("closed", "-" if row.closed_at is None else human.timestamp(row.closed_at)),
-        ("duration", human.long_duration(age_ms(row, context))),
+        ("duration", _duration(row, context)),
         ("end", end),
         *_drops(row),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
@@ -205,7 +206,20 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         *_transmission_facts(row, context),
         ("segments", _packets(row.tx_packets, row.rx_packets)),
     ]
-    return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
+    other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
+    related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
+    return Detail(f"Connection {row.id}", tuple(facts), {**related, DNS: named_by})
+
+
+def _other_end(row: Connection) -> Iterator[tuple[str, str]]:
+    if row.peer is not None:
+        yield "other end", f"{who(row.peer.comm, row.peer.pid)} on this host, connection {row.peer.id}"
+
+
+def _duration(row: Connection, context: Context) -> str:
+    least = least_age_ms(row, context)
+    older = row.opened_before_start and least is not None
+    return f"{'more than ' if older else ''}{human.long_duration(least)}"
 
 
 def _packets(sent: int | None, received: int | None) -> str:
