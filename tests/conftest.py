@@ -35,5 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nobodys_settings() -> None:
     """No test and no program that a test starts takes anything from whoever runs the tests."""
     os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # which everybody may find absent
+    os.environ["XDG_STATE_HOME"] = "/proc/nonexistent"  # which nobody can make
     for name in [name for name in os.environ if name.startswith(("NETTOP_", "SUDO_"))]:
         del os.environ[name]

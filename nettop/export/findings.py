@@ -10,8 +10,9 @@ from nettop.model.owners import Owners
 from nettop.model.rows import Host, Row, Seconds, Time
 from nettop.model.snapshot import Snapshot, with_ages
 from nettop.view import format as human
-from nettop.view.columns import Context, fit
+from nettop.view.columns import Context
 from nettop.view.findings import Finding, Severity, findings
+from nettop.view.layout import fit
 from nettop.view.panes import PANES
 
 _EVIDENCE_CELLS = 110
@@ -63,7 +64,7 @@ def findings_text(snapshot: Snapshot) -> tuple[bool, bytes]:
     """The same as lines to read."""
     found = findings(snapshot)
     watched = human.long_duration(snapshot.elapsed_s * 1000)
-    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes))
+    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes), start=snapshot.started_at)
     if found:
         lines = [line for each in found for line in _finding(each, context)]
     else:

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nettop.export.tables import Table, Wanted, all_columns, tables
+from nettop.export.tables import Table, Wanted, all_columns, context_of, tables
 from nettop.model.kinds import AnyRow
-from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, printable_head, printable_text
 from nettop.view import format as human
-from nettop.view.columns import GAP_CELLS, Column, Context, fit
+from nettop.view.columns import Column, Context
 from nettop.view.headline import losses, remarks, scoped
+from nettop.view.layout import GAP_CELLS, Wish, kept_end, lay_out, worded
 
 _GAP = " " * 2  # one is not enough to see where a text ends that has spaces
 _NOTHING = "-"  # for an empty cell, so that a column stays the same field for awk and is heard by those who listen
 _CUT = "…"
-_PORT_CELLS = len(":65535")
 
 
 def table_text(snapshot: Snapshot, wanted: Wanted) -> bytes:
@@ -51,8 +50,7 @@ def _lines(table: Table, snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
         return
     some = f"{len(table.rows)} of {table.total}" if len(table.rows) < table.total else str(table.total)
     yield printable_text(f"{kind.title}: {some}, by {table.by.title}{note}")
-    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes))
-    yield from _grid(table, context, wanted.width)
+    yield from _grid(table, context_of(snapshot), wanted.width)
 
 
 def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
@@ -67,12 +65,16 @@ def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
         sizes = _fitted(columns, sizes, table.by, width)
     shown = [column for column in columns if column.key in sizes]
     yield _line([(column, column.title) for column in shown], sizes)
+    for column in shown:
+        if column.shorter is not None and sizes[column.key] < widest[column.key]:
+            texts[column.key] = [_cell(column, row, context, sizes[column.key]) for row in table.rows]
     for index in range(len(table.rows)):
         yield _line([(column, texts[column.key][index]) for column in shown], sizes)
 
 
-def _cell(column: Column[Any], row: AnyRow, context: Context) -> str:
-    return printable_text(column.text(row, context)) or _NOTHING
+def _cell(column: Column[Any], row: AnyRow, context: Context, cells: int | None = None) -> str:
+    text = column.text(row, context) if cells is None else worded(column, row, context, cells)
+    return printable_text(text) or _NOTHING
 
 
 def _fitted(columns: Sequence[Column[Any]], natural: dict[str, int], by: Column[Any], width: int) -> dict[str, int]:
@@ -82,11 +84,12 @@ def _fitted(columns: Sequence[Column[Any]], natural: dict[str, int], by: Column[
         replace(
             column,
             cells=min(natural[column.key], max(column.cells, len(column.title))) + more,
-            priority=0 if column is by else column.priority,
         )
         for column in columns
     ]
-    return {column.key: min(natural[column.key], cells - more) for column, cells in fit(needed, width + more)}
+    wish = Wish(first={by.key}, contents={key: cells + more for key, cells in natural.items()})
+    fitted = lay_out(needed, width + more, wish).columns
+    return {column.key: min(natural[column.key], cells - more) for column, cells in fitted}
 
 
 def _line(cells: Sequence[tuple[Column[Any], str]], sizes: dict[str, int]) -> str:
@@ -94,20 +97,20 @@ def _line(cells: Sequence[tuple[Column[Any], str]], sizes: dict[str, int]) -> st
 
 
 def _padded(text: str, cells: int, column: Column[Any]) -> str:
-    text = _cut(text, cells, column.keeps_port)
+    text = _cut(text, cells, column.keeps)
     blank = " " * (cells - cell_width(text))
     return blank + text if column.align == "right" else text + blank
 
 
-def _cut(text: str, cells: int, keeps_port: bool) -> str:
-    """The text in at most so many cells: without what goes beyond, or with `keeps_port` without what is before that."""
+def _cut(text: str, cells: int, keeps: str) -> str:
+    """The text in at most so many cells: without what goes beyond, or without what is before the end that it keeps."""
     if cell_width(text) <= cells:
         return text
-    port = text[text.rfind(":") :][:_PORT_CELLS] if keeps_port and ":" in text else ""
-    room = cells - len(_CUT) - cell_width(port)
+    end = kept_end(text, keeps)
+    room = cells - len(_CUT) - cell_width(end)
     if room < 1:
-        port, room = "", cells - len(_CUT)
+        end, room = "", cells - len(_CUT)
     kept = list(printable_head(text, room))
     while cell_width("".join(kept)) > room:
         kept.pop()
-    return f"{''.join(kept)}{_CUT}{port}"
+    return f"{''.join(kept)}{_CUT}{end}"

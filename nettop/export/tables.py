@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nettop.model.kinds import AnyRow
+from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, Column, Context
-from nettop.view.panes import PaneKind, sort
+from nettop.view.panes import PaneKind, apart, sort
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ def _table(pane: PaneKind[Any], snapshot: Snapshot, wanted: Wanted) -> Table:
     if column is not None:
         by, descending = column, column.descending if wanted.descending is None else wanted.descending
     rows = list(pane.kind.rows_of(snapshot))
-    ordered = sort(rows, by, descending, Context(snapshot.captured_at))
+    ordered = sort(rows, by, descending, context_of(snapshot))
     return Table(pane, by, ordered[: wanted.top], len(rows))
+
+
+def context_of(snapshot: Snapshot) -> Context:
+    """What cells depend on besides their row."""
+    return Context(snapshot.captured_at, owners=Owners(snapshot.processes), start=snapshot.started_at)
 
 
 def named(pane: PaneKind[Any], name: str) -> Column[Any] | None:
@@ -85,4 +91,4 @@ def _field(column: Column[Any]) -> str | None:
 
 def all_columns(pane: PaneKind[Any]) -> PaneKind[Any]:
     """The pane with every column that its rows have, whatever the screen leaves out."""
-    return replace(pane, columns=COLUMNS[pane.kind], hidden=())
+    return replace(pane, columns=tuple(apart(COLUMNS[pane.kind])), hidden=())

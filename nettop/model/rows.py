@@ -153,6 +153,14 @@ class Transmission(Row, frozen=True, gc=False, kw_only=True):
     sndbuf_limited_ms: Milliseconds
 
 
+class Peer(Row, frozen=True, gc=False, kw_only=True):
+    """The row of the other end of a connection, where that is on this host, and the process that has it."""
+
+    id: Count
+    pid: Pid | None
+    comm: str | None
+
+
 class Connection(Row, frozen=True, gc=False, kw_only=True):
     """One TCP connection.
 
@@ -174,6 +182,9 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     and being sent again), "none" (nobody owes anything); None where it cannot be told, and once it has ended.
     `waits_ms` is how long by now. `recv_queue_bytes` have come and were not read by the process, `send_queue_bytes`
     were written by it and are not acknowledged.
+
+    `peer` is the other end if it is on this host too: the row whose addresses and ports are these the other way round,
+    at the same time. None if there is none, or if more than one might be it; a snapshot has it, a stream does not.
     """
 
     id: Count
@@ -216,6 +227,7 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     transmission: Transmission | None = None
     tx_packets: Count | None = None
     rx_packets: Count | None = None
+    peer: Peer | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -231,8 +243,11 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     @property
     def failed_to_connect(self) -> bool:
         """Whether this end wanted it, and it was over before it was established."""
-        never_established = self.direction == "outbound" and self.connect_ms is None
-        return never_established and self.state == "closed" and self.failed
+        if self.direction != "outbound" or self.state != "closed" or not self.failed:
+            return False
+        if self.opened_before_start:  # nobody saw when it was established
+            return self.states_ms.keys() == {"syn-sent"}
+        return self.connect_ms is None
 
     @property
     def dropped_by(self) -> str | None:

@@ -14,6 +14,7 @@ from nettop.model import dropped, events, rows
 from nettop.model.filter import left_out
 from nettop.model.hosts import Hosts
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, PROCESSES, UDP, Kind
+from nettop.model.peers import Peers
 from nettop.model.rows import MAX_COUNT, Connection, DnsQuery, DnsStatus, Process, ProcessIdentity
 from nettop.model.services import NONE, of_path
 from nettop.model.snapshot import Snapshot
@@ -247,6 +248,7 @@ class Store:
         self._tables[HOSTS] = self._hosts.table
         self._dns: BoundedTable[int, DnsQuery] = self._tables[DNS]
         self._connections: BoundedTable[int, Connection] = self._tables[CONNECTIONS]
+        self._peers = Peers(self._connections.rows)
         self._identities: BoundedTable[_ProcessKey, ProcessIdentity] = self._tables[PROCESSES]
         self._last_evicted_dns_id = 0
         self._dns_without_row = _OpenQueries()
@@ -387,12 +389,15 @@ class Store:
             _count_dns(totals, before, row)
 
     def _take_connection(self, event: events.ConnectionChanged) -> None:
-        row = event.connection
+        before = self._connections.rows.get(event.connection.id)
+        row, others = self._peers.take(before, event.connection)
         if row.state == "close-wait":
             self._waiting_to_close[row.id] = row
         elif self._waiting_to_close:
             self._waiting_to_close.pop(row.id, None)
-        before = self._connections.put(row.id, row)
+        self._connections.put(row.id, row)
+        for other in others:
+            self._connections.put(other.id, other)
         self._share_out(before, row)
         self._note_connection(before, row, event.time)
         if row.turns is not None and row.turns.answered:
@@ -558,6 +563,7 @@ class Store:
         self._leaking = leaking
 
     def _tick(self, tick: events.Tick) -> None:
+        self._peers.tick()
         self._count_leaking(tick.time)
         self._sum_up(tick.time)
         since = self._last_tick or (self._start.time if self._start else tick.time)
@@ -646,7 +652,7 @@ def _share(row: _Carrier) -> _Share:
         rx_bytes=row.rx_bytes - row.rx_bytes_before_start,
         active=0 if closed else 1,
         opened=1 if row.direction == "outbound" and not row.opened_before_start else 0,
-        accepted=1 if row.direction == "inbound" else 0,
+        accepted=1 if row.direction == "inbound" and not row.opened_before_start else 0,
         failed=1 if closed and row.failed_to_connect else 0,
         retransmits=row.retransmits,
         asked=turns if asked_by == "local" else 0,

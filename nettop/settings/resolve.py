@@ -1,23 +1,23 @@
 """The settings of a run: the command line overrides the environment, then config.toml, then the defaults."""
 
 import os
-import pwd
 import re
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from nettop.errors import UsageError
-from nettop.invoker import invoking_user
 from nettop.settings.declared import SECTIONS, SETTINGS, Setting, Settings, settings_with
 from nettop.settings.kinds import WrongValueError, suggestion, toml_text, toml_value
+from nettop.settings.remembered import Chosen, remember, remembered
+from nettop.settings.user_file import base_directory, home_directory, read_user_file
 
 if TYPE_CHECKING:
     from nettop.view.look import Look
+    from nettop.view.panes import PaneKind
 
 _PREFIX = "NETTOP_"
 _MOST_NAMED = 3  # unknown variables in one message
@@ -47,21 +47,9 @@ def resolve(given: Mapping[str, Any], path: Path | None = None) -> Resolved:
     return Resolved(settings_with(values), origins, path, tuple(_passed_over()))
 
 
-def home_directory() -> Path:
-    """The invoking user's home: under sudo not root's, but that of the user who ran sudo."""
-    caller = invoking_user()
-    if caller is not None:
-        with suppress(KeyError):  # no user has this uid
-            return Path(pwd.getpwuid(caller[0]).pw_dir)
-    with suppress(RuntimeError):  # neither HOME nor a passwd entry
-        return Path.home()
-    return Path("/")
-
-
 def config_path() -> Path:
-    """The invoking user's config.toml (XDG Base Directory specification; sudo does not pass XDG_CONFIG_HOME on)."""
-    base = "" if invoking_user() is not None else os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if base.startswith("/") else home_directory() / ".config") / "nettop/config.toml"
+    """The invoking user's config.toml."""
+    return base_directory("XDG_CONFIG_HOME", ".config") / "nettop/config.toml"
 
 
 def as_toml(resolved: Resolved) -> str:
@@ -82,15 +70,41 @@ def as_toml(resolved: Resolved) -> str:
 
 
 def look(settings: Settings) -> "Look":
-    """The screen's part of the settings."""
-    from nettop.view.look import Look  # noqa: PLC0415 - headless commands do not load it
+    """The screen's part of the settings, and what it remembers."""
+    from nettop.view.arrangement import restored  # noqa: PLC0415 - headless commands do not load it
+    from nettop.view.look import Look  # noqa: PLC0415
     from nettop.view.panes import PANES  # noqa: PLC0415
 
-    panes = tuple(
+    configured = tuple(
         pane.arranged(getattr(settings, f"{pane.name}_columns"), getattr(settings, f"{pane.name}_sort"))
         for pane in PANES
     )
-    return Look(settings.theme, settings.keys, panes, settings.panes, settings.export_directory, home_directory())
+    known = remembered()
+    panes = []
+    for pane in configured:
+        chosen = known.get(pane.name)
+        if chosen is not None and chosen.configured == getattr(settings, f"{pane.name}_columns"):
+            pane = restored(pane, chosen.columns, chosen.hidden)  # noqa: PLW2901
+        panes.append(pane)
+    return Look(
+        settings.theme,
+        settings.keys,
+        tuple(panes),
+        settings.panes,
+        settings.export_directory,
+        home_directory(),
+        configured,
+        partial(_remember, settings, configured),
+    )
+
+
+def _remember(settings: Settings, configured: "Sequence[PaneKind[Any]]", pane: "PaneKind[Any]") -> None:
+    """Keep the columns of a pane, unless they are those of the settings. Raises NettopError."""
+    if any(pane.columns == each.columns for each in configured if each.name == pane.name):
+        remember(pane.name, None)
+        return
+    shown, hidden = (tuple(column.key for column in columns) for columns in (pane.columns, pane.hidden))
+    remember(pane.name, Chosen(shown, hidden, getattr(settings, f"{pane.name}_columns")))
 
 
 def _passed_over() -> Iterator[str]:
@@ -129,7 +143,7 @@ def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
 
 
 def _from_file(path: Path) -> Iterator[tuple[Setting, Any, str]]:
-    text = _read(path)
+    text = read_user_file(path, MAX_CONFIG_BYTES)
     if text is None:
         return
     import tomllib  # noqa: PLC0415 - only needed if there is a file
@@ -191,53 +205,3 @@ def _place(path: Path, text: str, name: str) -> str:
         if found.replace('"', "").replace("'", "") == name:
             return f"{path} line {number}"
     return str(path)
-
-
-def _read(path: Path) -> str | None:
-    """The file's text; None if it does not exist.
-
-    Root may read what a user has prepared here, so it refuses devices, FIFOs, endless files, and files that the user
-    could not read: an error message would reveal a part of them.
-    """
-    remedy = "Fix its permissions, or remove it."
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        if not _is_there(path):
-            return None
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
-    try:
-        _refuse_what_is_not_theirs(path, os.fstat(descriptor), remedy)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy) from error
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_CONFIG_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes.", "Keep nothing but settings in it.")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8.", "Save it as UTF-8.") from error
-
-
-def _is_there(path: Path) -> bool:
-    """Also False if the directory cannot be searched, e.g. another user's home."""
-    try:
-        path.lstat()
-    except OSError:
-        return False
-    return True
-
-
-def _refuse_what_is_not_theirs(path: Path, status: os.stat_result, remedy: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} cannot be read: it is not a regular file.", "Replace it with a file, or remove it.")
-    caller = invoking_user()
-    if caller is not None and status.st_uid != caller[0] and not status.st_mode & stat.S_IROTH:
-        raise UsageError(f"{path} cannot be read: it is owned by another user.", remedy)

@@ -48,13 +48,14 @@ complete -o bashdefault -F _nettop_complete nettop
 """
 _KEY_GROUPS = {
     "On the main screen": keys.MAIN_KEYS,
-    "On a table": keys.TABLE_KEYS,
+    "On a table": (*keys.TABLE_KEYS, *keys.ARROW_KEYS),
     "While a recording is played": keys.PLAYER_KEYS,
     "In a detail view": keys.DETAIL_KEYS,
     "While typing a filter": keys.FILTER_KEYS,
     "While searching": keys.SEARCH_KEYS,
     "While typing a path": keys.PATH_KEYS,
     "In a menu": keys.CHOICE_KEYS,
+    "While choosing columns": keys.COLUMNS_KEYS,
     "In the help": keys.HELP_KEYS,
     "Everywhere": keys.APP_KEYS,
 }

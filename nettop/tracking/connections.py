@@ -92,6 +92,11 @@ _ENDS_UNSENT: dict[int, End] = {
     abi.UNSENT_NO_ROUTE_OR_DENIED: "unsent",
     abi.UNSENT_NO_PORT: "no-port",
 }
+_DIRECTIONS: dict[Asker, Direction] = {
+    abi.SPEAKER_LOCAL: "outbound",
+    abi.SPEAKER_REMOTE: "inbound",
+    None: "unknown",
+}
 # skc_state is stored just after the tracepoint, so a socket that connects may for an instant still read as closed
 _GHOST_AFTER_NS = 10_000_000
 MAX_WAITING_ENDS = 8_192  # for counts of the kernel side, which keeps half as many a tick; others are told without
@@ -328,7 +333,8 @@ class ConnectionTracker:
         self._last_id += 1
         remote = address_text(ip_version(record), record.remote_address)
         name = self._names.find(owned.process, record.netns, remote)
-        if name is not None and name.source == "other-process" and record.flags & abi.SOCKET_INBOUND:
+        direction = self._direction(record)
+        if name is not None and name.source == "other-process" and direction == "inbound":
             name = None  # somebody's look-up says nothing of who calls here
         process, opened_ns = owned.process, record.opened_ns
         # Of more than 15 arguments by name Python 3.11 makes a dictionary, which takes five times as long.
@@ -340,7 +346,7 @@ class ConnectionTracker:
             owner=owned.certainty if process else "unknown",
             netns=record.netns,
             family=family_of(record, record.remote_address),
-            direction=_direction(record.flags),
+            direction=direction,
             local=local_end(record),
             remote=RemoteEndpoint(
                 address=remote,
@@ -400,6 +406,9 @@ class ConnectionTracker:
             return None
         return abi.SPEAKER_REMOTE if here else abi.SPEAKER_LOCAL
 
+    def _direction(self, record: SocketRecord) -> Direction:
+        return _DIRECTIONS[self._asker(record)]
+
     def _verdict(self, record: SocketRecord, unread: _Unread | None) -> Verdict:
         since_ns = unread.since_ns if unread is not None and unread.since_last_tick else None
         return verdict(record, self._asker(record), since_ns)
@@ -436,6 +445,8 @@ class ConnectionTracker:
             counted["connect_ms"] = (record.established_ns - record.opened_ns) // 1000 / 1000
         if row.local.port != record.local_port:  # it is chosen while the connection is being made
             counted["local"] = local_end(record)
+        if row.direction == "unknown":  # of an older connection a listener may tell later
+            counted["direction"] = self._direction(record)
         state = _STATES.get(record.state, "closed")
         if state != row.state:
             states_ms, since = self._states(record)
@@ -512,12 +523,6 @@ def _rate(moved: int, seconds: float) -> float:
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:
     return Observed(ConnectionChanged(time=time, connection=row), owned)
-
-
-def _direction(flags: int) -> Direction:
-    if flags & abi.SOCKET_OUTBOUND:
-        return "outbound"
-    return "inbound" if flags & abi.SOCKET_INBOUND else "unknown"
 
 
 def how_it_ended(record: SocketRecord) -> End:

@@ -8,6 +8,7 @@ import string
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -38,16 +39,18 @@ from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
 from nettop.tui.palette import SIXTEEN_COLOURS, legible_variables
+from nettop.tui.picker import ColumnPicker
 from nettop.tui.prompts import Palette, PathPrompt
 from nettop.tui.table import RowTable
 from nettop.tui.terminal import TerminalDriver, shows
+from nettop.view.arrangement import sort_line, sortable
 from nettop.view.columns import Context
 from nettop.view.findings import Finding, findings
 from nettop.view.group import Group
 from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
-from nettop.view.panes import Traffic
+from nettop.view.panes import PaneKind, Traffic
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
 _NOTICE_CELLS = 400
@@ -200,15 +203,23 @@ class NettopApp(App[None], inherit_bindings=False):
         if snapshot is None:
             return
         traffic = self._traffic if self._paused is None else self._paused[1]
-        owners = Owners(snapshot.processes)
-        names, mark = self._main.state.names, self._mark_of(snapshot)
-        context = Context(snapshot.captured_at, names, traffic.by_process, owners, mark=mark)
+        context = self._cell_context(snapshot, traffic)
         if self._main.is_mounted:
             self._main.tell(self._found())
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
             if isinstance(screen, DetailScreen) and screen.is_mounted:
                 screen.show(snapshot, context)
+
+    def _cell_context(self, snapshot: Snapshot, traffic: Traffic) -> Context:
+        return Context(
+            snapshot.captured_at,
+            names=self._main.state.names,
+            traffic=traffic.by_process,
+            owners=Owners(snapshot.processes),
+            start=snapshot.started_at,
+            mark=self._mark_of(snapshot),
+        )
 
     def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
@@ -250,8 +261,7 @@ class NettopApp(App[None], inherit_bindings=False):
     def on_row_table_opened(self, message: RowTable.Opened) -> None:
         """Enter on a row."""
         if self.shown is not None:
-            owners, mark = Owners(self.shown.processes), self._mark_of(self.shown)
-            context = Context(self.shown.captured_at, self._main.state.names, owners=owners, mark=mark)
+            context = self._cell_context(self.shown, self._traffic)
             self.push_screen(DetailScreen(message.row, self.shown, context, self._look.panes), lambda _: self.draw())
 
     # Keys
@@ -356,6 +366,48 @@ class NettopApp(App[None], inherit_bindings=False):
         """Names or addresses."""
         self._main.toggle_names()
 
+    def action_sort_menu(self) -> None:
+        """Choose what the focused table is sorted by."""
+        screen = self.screen
+        if isinstance(screen, MainScreen | DetailScreen) and screen.table is not None:
+            pane, (key, descending) = screen.table.pane, screen.sorted_by
+            choices = [
+                Choice(column.key, sort_line(column, descending if column.key == key else None), column.key == key)
+                for column in sortable(pane)
+            ]
+            title = f"Sort {pane.kind.plural} by (again: the other way round)"
+            self.push_screen(Choices(title, choices), screen.sort_by)
+
+    def action_columns(self) -> None:
+        """Choose the columns of the focused table."""
+        screen = self.screen
+        if isinstance(screen, MainScreen | DetailScreen) and screen.table is not None:
+            pane = screen.table.pane
+            if pane.kind.row is Group:
+                self._say("Groups have the columns that they have; esc goes back to rows.", failed=True)
+                return
+            configured = next((each for each in self._look.configured if each.name == pane.name), pane)
+            self.push_screen(ColumnPicker(pane, configured), self._remember)
+
+    def on_column_picker_arranged(self, message: ColumnPicker.Arranged) -> None:
+        """Show it like that everywhere."""
+        pane = message.pane
+        panes = tuple(pane if each.name == pane.name else each for each in self._look.panes)
+        self._look = replace(self._look, panes=panes)
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen | DetailScreen):
+                screen.rearrange(pane)
+
+    def _remember(self, pane: PaneKind[Any] | None) -> None:
+        if pane is not None:
+            self.run_worker(self._keep(pane), group="remember")
+
+    async def _keep(self, pane: PaneKind[Any]) -> None:
+        try:
+            await asyncio.to_thread(self._look.remember, pane)
+        except NettopError as error:
+            self._say(f"The columns are not remembered. {error.message} {error.remedy}", failed=True)
+
     def action_command_palette(self) -> None:
         """Textual's own; not above another one."""
         if not isinstance(self.screen, Palette):
@@ -430,7 +482,7 @@ class NettopApp(App[None], inherit_bindings=False):
             yield SystemCommand(f"Group by {grouping.name}", meaning, partial(self._main.group_by, grouping.name))
         if isinstance(screen, MainScreen | DetailScreen) and table is not None:
             yield from self._commands(TABLE_KEYS, table)
-            for column in (*table.pane.columns, *table.pane.hidden):
+            for column in sortable(table.pane):
                 sort = partial(screen.sort_by, column.key)
                 yield SystemCommand(f"Sort by {column.title}", column.meaning, sort)
         for command in super().get_system_commands(screen):

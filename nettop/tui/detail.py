@@ -23,7 +23,8 @@ from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.keys import KEYS_IN_DETAIL
-from nettop.view.panes import PANES, PaneKind, newest, next_column, sort, sort_by
+from nettop.view.panes import PANES, PaneKind, column_beside, newest, next_column, sort, sort_by
+from nettop.view.said import said_by_detail
 
 _LABEL_CELLS = 12
 MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes tenths of a second, at every tick
@@ -80,7 +81,8 @@ class DetailScreen(ClosedOnce, Screen[None]):
             column = table.pane.column(key)
             if not table.is_attached:  # it had nothing to show when the screen opened
                 continue
-            table.show(sort(list(rows), column, descending, context), context, (key, descending), empty)
+            said = said_by_detail(kind, rows, self.row)
+            table.show(sort(list(rows), column, descending, context), context, (key, descending), empty, said)
 
     def _let_facts_scroll(self) -> None:
         """By the keys, after tab; where nothing is hidden tab has no business there."""
@@ -125,6 +127,16 @@ class DetailScreen(ClosedOnce, Screen[None]):
         """The focused table by this column; again: the other way round."""
         if self.table is not None and key is not None:
             self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
+
+    def rearrange(self, pane: PaneKind[Any]) -> None:
+        """Other columns of a table."""
+        self._tables[pane.name].rearrange(pane)
+
+    def action_sort_step(self, step: int) -> None:
+        """The focused table by the column beside it, also one that has no room."""
+        if self.table is not None:
+            column = column_beside(self.table.pane, self.sorted_by[0], step)
+            self._sort(self.table, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:
         """The focused table the other way round."""

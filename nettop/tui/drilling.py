@@ -1,10 +1,11 @@
 """Going into groups and out: what the main screen and its panes have for that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from textual.screen import Screen
 
+from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.tui.choices import Choice, Choices
 from nettop.tui.table import RowTable, Spot
@@ -13,6 +14,7 @@ from nettop.view.drill import TOP, Lines
 from nettop.view.group import Group
 from nettop.view.grouping import Grouping, grouping_of, groupings_of
 from nettop.view.panes import PaneKind, Selection
+from nettop.view.said import NOTHING, said_by_filter
 
 _GONE = "nothing is left of this group"
 _ROWS = "rows, one by one"  # not grouped
@@ -81,16 +83,30 @@ class Drill:
         """By the thing with this name; one by one if there is none."""
         self.place = self.place.by(grouping_of(self._kind, name))
 
+    def rearrange(self, view: PaneKind[Any]) -> None:
+        """Other columns of rows; those of groups stay as they are."""
+        if self.place.grouping is None:
+            self._table.rearrange(view)
+        self._lines.rearrange(view)
+
+    def said(self, rows: Sequence[Any], chosen: Filter) -> Collection[str]:
+        """Keys of the columns of these rows that say nothing which the filter does not say; groups have others."""
+        return said_by_filter(self._kind, rows, chosen.text) if self.place.grouping is None else NOTHING
+
     def show(
         self,
         selected: tuple[Selection[Any], Sequence[Any]],
         snapshot: Snapshot,
         context: Context,
         sorts: Mapping[str, tuple[str, bool]],
-        empty: str,
+        elsewhere: tuple[str, Collection[str]],
     ) -> "Lined":
-        """Draw what the selected rows are here."""
+        """Draw what the selected rows are here.
+
+        `elsewhere` is why there may be none, and the columns that say what the screen says already.
+        """
         selection, rows = selected
+        empty, said = elsewhere
         place, view = self.place, self.view
         if self._table.pane is not view:
             self._table.turn_to(view, self._spot)
@@ -102,7 +118,7 @@ class Drill:
             ordered = selection.sort(view.column(key), descending, context)
         else:
             ordered = self._lines.sort(place, lines, view.column(key), descending, context)
-        self._table.show(ordered, context, (key, descending), _GONE if place.steps else empty)
+        self._table.show(ordered, context, (key, descending), _GONE if place.steps else empty, said)
         groups = ""
         if place.grouping is not None:
             groups = f"{len(lines)} {place.grouping.name if len(lines) == 1 else place.grouping.plural}, "

@@ -23,6 +23,7 @@ from nettop.view.grouping import column_lists
 from nettop.view.keys import (
     APP_KEYS,
     CHOICE_KEYS,
+    COLUMNS_KEYS,
     DETAIL_KEYS,
     FILTER_KEYS,
     HELP_KEYS,
@@ -105,6 +106,7 @@ def sections(keymap: Mapping[str, str]) -> Iterator[Section]:
     yield Section("While typing a filter", tuple(_key_lines(FILTER_KEYS, keymap)))
     yield Section("While searching", tuple(_key_lines(SEARCH_KEYS, keymap)))
     yield Section("In a menu", tuple(_key_lines(CHOICE_KEYS, keymap)))
+    yield Section("While choosing columns", tuple(_key_lines(COLUMNS_KEYS, keymap)))
     yield Section("In this help", tuple(_key_lines(HELP_KEYS, keymap)))
     yield Section("Filter", tuple(_filter_lines()))
     yield Section("The two lines at the top", tuple(STATUS_BAR.items()))

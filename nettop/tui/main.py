@@ -25,14 +25,28 @@ from nettop.tui.size import TooSmall
 from nettop.tui.status import StatusBar
 from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Column, Context
+from nettop.view.columns import who as one_process
 from nettop.view.completion import Seen
 from nettop.view.findings import Finding
 from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS
 from nettop.view.headline import Status
 from nettop.view.keys import MAIN_KEYS
+from nettop.view.layout import heights
 from nettop.view.marks import with_mark
-from nettop.view.panes import PANES, STACKED, PaneKind, Selection, Title, next_column, pane_of, shown, sort_by, tabs
+from nettop.view.panes import (
+    PANES,
+    STACKED,
+    PaneKind,
+    Selection,
+    Title,
+    column_beside,
+    next_column,
+    pane_of,
+    shown,
+    sort_by,
+    tabs,
+)
 
 _MATCHLESS = "nothing matches the filter"
 _NOTHING_NEW = "nothing began after the mark"
@@ -81,10 +95,10 @@ class Pane(Vertical):
 
     def __init__(self, view: PaneKind[Any]) -> None:
         super().__init__(id=f"pane-{view.name}", classes="pane")
-        self.view = view
         self.kind = view.kind
         self.title = TabTitle(view.name, "pane-title")
         self.selection: Selection[Any] = Selection(view)
+        self.lines = 0  # its height, where the panes share the screen
         self.table: RowTable[Any] = RowTable(view, view.kind.empty, id=f"table-{view.name}")
         self.drill = Drill(view, self.table)
 
@@ -92,6 +106,34 @@ class Pane(Vertical):
         """Textual's hook."""
         yield self.title
         yield self.table
+
+    def rearrange(self, view: PaneKind[Any]) -> None:
+        """Other columns."""
+        self.drill.rearrange(view)
+
+
+class PaneStack(Vertical):
+    """The panes below one another, which share its height."""
+
+    _sharing: Sequence[Pane] = ()
+
+    def share(self, panes: Sequence[Pane]) -> None:
+        """Give each the lines that it needs; set only what has changed, because that costs a layout."""
+        self._sharing = panes
+        self._share()
+
+    def on_resize(self) -> None:
+        """Textual's hook."""
+        self._share()
+
+    def _share(self) -> None:
+        panes, lines = [pane for pane in self._sharing if pane.display], self.size.height
+        if len(panes) < 2 or not lines:
+            return
+        for pane, height in zip(panes, heights([len(each.table.shown_rows) for each in panes], lines), strict=True):
+            if pane.lines != height:
+                pane.lines = height
+                pane.styles.height = f"{height}fr"  # so that one that has the screen for itself has all of it
 
 
 class MainScreen(Filtering, Searching, Drilling):
@@ -128,7 +170,7 @@ class MainScreen(Filtering, Searching, Drilling):
         yield FindingLine()
         with Vertical(id="tabs"):
             yield from self._tabs.values()
-        with Vertical(id="panes"):
+        with PaneStack(id="panes"):
             others = (pane for name, pane in self._panes.items() if name not in self._stacked)
             yield from (*(self._panes[name] for name in self._stacked), *others)
         yield FilterBar()
@@ -145,7 +187,7 @@ class MainScreen(Filtering, Searching, Drilling):
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
         self._shown = snapshot, context, status
-        context = replace(context, names=self.state.names, start=snapshot.started_at)
+        context = replace(context, names=self.state.names)
         only_new = self.state.only_new and context.mark is not None
         self._bar.show(snapshot, replace(status, filter=self.state.filter, only_new=only_new))
         listed = context.mark.only_new(snapshot) if context.mark is not None and only_new else snapshot
@@ -155,15 +197,18 @@ class MainScreen(Filtering, Searching, Drilling):
             rows = pane.selection.select(candidates, self.state.filter, self.state.show_ended, context)
             total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
             shown, shown_rows[kind] = counted(len(rows), total), len(rows)
+            said = pane.drill.said(rows, self.state.filter)
             if pane.display:
                 without = _NOTHING_NEW if only_new else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
                 empty = _MATCHLESS if candidates else without
-                lined = pane.drill.show((pane.selection, rows), listed, context, self.state.sorts, empty)
+                lined = pane.drill.show((pane.selection, rows), listed, context, self.state.sorts, (empty, said))
                 shown = lined.title(total)
-            titles[kind] = with_mark(self._title(pane, shown), pane.kind, context.mark, only_new)
+            who = one_process(rows[0].comm, rows[0].pid) if "pid" in said else ""
+            titles[kind] = with_mark(self._title(pane, shown, who), pane.kind, context.mark, only_new)
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
+        self.query_one(PaneStack).share([self._panes[name] for name in self._displayed])
         seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
         self.query_one(FilterBar).show(seen)
 
@@ -185,7 +230,7 @@ class MainScreen(Filtering, Searching, Drilling):
         if self._shown is not None:
             self.show(*self._shown)
 
-    def _title(self, pane: Pane, shown: str) -> Title:
+    def _title(self, pane: Pane, shown: str, who: str) -> Title:
         key, descending = self.state.sorts[pane.drill.view.name]
         column: Column[Any] = pane.drill.view.column(key)
         left_out = self.state.filter.not_applied(pane.kind)
@@ -195,7 +240,13 @@ class MainScreen(Filtering, Searching, Drilling):
             f" {number} {pane.kind.title} ",
             printable_text(shown),
             f"· by {column.title} {'▾' if descending else '▴'}{note} ",
+            f"· {printable_text(who)} " if who else "",
         )
+
+    def rearrange(self, view: PaneKind[Any]) -> None:
+        """Other columns of a pane."""
+        self._panes[view.name].rearrange(view)
+        self._changed()
 
     @property
     def table(self) -> RowTable[Any]:
@@ -311,6 +362,11 @@ class MainScreen(Filtering, Searching, Drilling):
         """By this column; again: the other way round."""
         if key is not None:
             self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
+
+    def action_sort_step(self, step: int) -> None:
+        """By the column beside it, also one that has no room."""
+        column = column_beside(self.table.pane, self.sorted_by[0], step)
+        self._sort(self.table, (column.key, column.descending))
 
     def action_sort_reverse(self) -> None:
         """The other way round."""

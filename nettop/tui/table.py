@@ -3,7 +3,7 @@
 Textual's DataTable costs 82 ms a tick at 10,000 rows and 1.3 s a rebuild; drawing the lines that are seen costs a few.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import zip_longest
 from operator import indexOf
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -19,10 +19,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from nettop.model.kinds import AnyRow
-from nettop.text import printable_head, printable_text
+from nettop.text import printable_head
 from nettop.tui.bindings import bindings
-from nettop.view.columns import GAP_CELLS, Column, Context, fit
-from nettop.view.keys import TABLE_KEYS
+from nettop.tui.columns import TableColumns
+from nettop.view.columns import Column, Context
+from nettop.view.keys import ARROW_KEYS, TABLE_KEYS
+from nettop.view.layout import GAP_CELLS, kept_end, worded
 from nettop.view.marks import NEW
 from nettop.view.panes import PaneKind
 from nettop.view.search import find
@@ -44,27 +46,38 @@ _GAP = " " * GAP_CELLS
 _Part = tuple[str, tuple[str, ...]]  # a text and the names of its styles
 _Line = tuple[_Part, ...]
 _WHEEL_ROWS = 3
-_PORT_CELLS = len(":65535")
 _ELLIPSIS = "…"
 _UP, _DOWN = "▴", "▾"
+_LEFT, _RIGHT = "◂", "▸"
 
 
-def cell(text: str, cells: int, right: bool, keeps_port: bool = False) -> str:
+def cell(text: str, cells: int, right: bool, keeps: str = "") -> str:
     """Text in exactly so many terminal cells; wide characters count two, what is cut ends in an ellipsis.
 
-    With `keeps_port` it is cut before its last colon, where there is room for what follows that.
+    `keeps` is ":" to cut it before a port at its end, "[" before a pid in brackets, where there is room for these.
     """
-    port = text[text.rfind(":") :][:_PORT_CELLS] if keeps_port and ":" in text else ""
+    end = kept_end(text, keeps)
     text = printable_head(text, cells)
     length = cell_len(text)
     if length > cells:
-        port = printable_text(port)
-        kept = cells - 1 - cell_len(port)
+        kept = cells - 1 - cell_len(end)
         if kept < 1:
-            port, kept = "", cells - 1
-        return f"{set_cell_size(text, kept)}{_ELLIPSIS}{port}" if kept else set_cell_size(text, cells)
+            end, kept = "", cells - 1
+        return f"{set_cell_size(text, kept)}{_ELLIPSIS}{end}" if kept else set_cell_size(text, cells)
     padding = " " * (cells - length)
     return padding + text if right else text + padding
+
+
+def _sorted_title(column: Column[Any], cells: int, descending: bool) -> str:
+    """With an arrow, which may stand in the gap behind the column, so that the title is rarely cut for it."""
+    arrow = _DOWN if descending else _UP
+    title = cell(column.title, min(cell_len(column.title), cells - 1), right=False) if cells > 1 else ""
+    return cell(f"{title}{arrow}", cells, column.align == "right")
+
+
+def cell_of(column: Column[Any], row: AnyRow, context: Context, cells: int) -> str:
+    """What a row says in a column, in the wording for so many cells."""
+    return cell(worded(column, row, context, cells), cells, column.align == "right", column.keeps)
 
 
 class RowTable(Widget, Generic[RowT], can_focus=True):
@@ -83,7 +96,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         "table--empty",
         "table--scrollbar",
     }
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(TABLE_KEYS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(TABLE_KEYS), *bindings(ARROW_KEYS)]
 
     class Opened(Message):
         """Enter or a double click on a row."""
@@ -111,8 +124,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._cursor_key: Hashable | None = None  # None: the top row, whichever that is
         self._cursor = 0
         self._top = 0
-        self._columns: list[tuple[Column[RowT], int]] = []
-        self._marked = False  # there is a column for what is new
+        self._columns = TableColumns(pane)
         self._styles: dict[str, Style] = {}
         self._lines: list[_Line] = []  # as they were drawn last, or are about to be
         self._area = Size()  # of the widget, which Textual looks up in the tree each time
@@ -120,15 +132,20 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     # What is shown
 
     def show(
-        self, rows: Sequence[RowT], context: Context, sorted_by: tuple[str, bool] | None, empty: str | None = None
+        self,
+        rows: Sequence[RowT],
+        context: Context,
+        sorted_by: tuple[str, bool] | None,
+        empty: str | None = None,
+        said: Collection[str] = (),
     ) -> None:
-        """Replace the rows; the cursor stays on its row, and that on its line. `empty` is said where there are none."""
+        """Replace the rows; the cursor stays on its row, and that on its line.
+
+        `empty` is said where there are none; the columns in `said` step back, because the screen says that elsewhere.
+        """
         self._empty = empty or self._empty
         line = self._cursor - self._top
-        marked, self._marked = self._marked, context.mark is not None
         self._rows, self._cell_context, self._sorted_by = rows, context, sorted_by
-        if marked != self._marked:
-            self._fit_columns()
         if self._cursor_key is None:
             self._cursor = 0
         else:
@@ -140,13 +157,24 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
                 self._cursor_key = key(rows[self._cursor]) if rows and self._cursor else None
         self._top = self._cursor - line
         self._clamp()
+        self._columns.show(rows, self._in_sight, context, sorted_by, said)
+        self._redraw()
+
+    @property
+    def _in_sight(self) -> Sequence[RowT]:
+        return self._rows[self._top : self._top + self._page]
+
+    def rearrange(self, pane: PaneKind[RowT]) -> None:
+        """Other columns, or in another order."""
+        self.pane = pane
+        self._columns.rearrange(pane)
         self._redraw()
 
     def turn_to(self, pane: PaneKind[Any], spot: Spot) -> None:
         """Go on with rows of another kind, which show() has to bring at once; the cursor goes to the spot."""
         self.pane = pane
         self._rows, self._cursor_key, self._cursor, self._top = (), spot.key, spot.line, 0
-        self._fit_columns()
+        self._columns.turn_to(pane)
 
     @property
     def spot(self) -> Spot:
@@ -177,7 +205,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def visible_columns(self) -> list[Column[RowT]]:
         """The columns that fit."""
-        return [column for column, _ in self._columns if column is not NEW]
+        return [column for column, _ in self._columns.layout.columns if column is not NEW]
 
     @property
     def _page(self) -> int:
@@ -225,6 +253,11 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         if row is not None:
             self.post_message(self.Opened(self, row))
 
+    def action_scroll_columns(self, step: int) -> None:
+        """To columns that have no room."""
+        self._columns.scroll(step)
+        self._redraw()
+
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """The wheel moves the rows; the cursor follows when it would leave them."""
         self._wheel(_WHEEL_ROWS)
@@ -256,7 +289,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
                 self.action_open()
 
     def _column_at(self, x: int) -> Column[RowT] | None:
-        for column, cells in self._columns:
+        for column, cells in self._columns.layout.columns:
             if x < cells + GAP_CELLS:
                 return column
             x -= cells + GAP_CELLS
@@ -265,14 +298,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     def on_resize(self) -> None:
         """Another width may hold other columns."""
         self._area = self.size
-        self._fit_columns()
         self._clamp()
+        self._columns.resize(max(self._area.width - _SCROLLBAR_CELLS, 1), self._in_sight, self._cell_context)
         self._lines = []  # all of them: Textual may have drawn with the old width before this
         self._redraw()
-
-    def _fit_columns(self) -> None:
-        columns = (NEW, *self.pane.columns) if self._marked else self.pane.columns
-        self._columns = fit(columns, max(self._area.width - _SCROLLBAR_CELLS, 1))
 
     # Drawing
 
@@ -313,9 +342,9 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         """The cells of a row, padded up to the scrollbar. What stands out is a part of its own, all between is one."""
         room = max(self._area.width - _SCROLLBAR_CELLS, 0)
         plain = ""
-        for column, cells in self._columns:
-            text = column.text(row, context)
-            shown = cell(text, cells, column.align == "right", column.keeps_port)
+        for column, cells in self._columns.layout.columns:
+            text = worded(column, row, context, cells)
+            shown = cell(text, cells, column.align == "right", column.keeps)
             room -= cells + GAP_CELLS
             mark = column.mark(row, text)
             if mark is None:
@@ -334,16 +363,18 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         return Strip(segments).adjust_cell_length(self._area.width, segments[-1].style)
 
     def _header(self) -> _Line:
+        more = f"{_LEFT if self._columns.layout.before else ''}{_RIGHT if self._columns.layout.after else ''}"
         parts: list[_Part] = []
-        for column, cells in self._columns:
-            right = column.align == "right"
-            if self._sorted_by is not None and self._sorted_by[0] == column.key:
-                # the arrow may stand in the gap, so that no title is cut for it
-                title = f"{column.title}{_DOWN if self._sorted_by[1] else _UP}"
-                parts.append((cell(title, cells + GAP_CELLS, right), ("header", "sorted")))
+        left = self._area.width - len(more)
+        for column, cells in self._columns.layout.columns:
+            span = min(cells + GAP_CELLS, left)
+            left -= span
+            if self._sorted_by is not None and self._sorted_by[0] in (column.key, *column.instead_of):
+                parts.append((_sorted_title(column, span, self._sorted_by[1]), ("header", "sorted")))
             else:
-                parts.append((cell(column.title, cells, right) + _GAP, ("header",)))
-        return (*parts, ("", ("header",)))
+                title = cell(column.title, min(cells, span), column.align == "right")
+                parts.append((cell(title, span, right=False), ("header",)))
+        return (*parts, (" " * left + more, ("header",)))
 
     def _scrollbar(self, y: int) -> str:
         total, page = len(self._rows), self._page

@@ -18,7 +18,6 @@ from nettop.view import format as human
 from nettop.view.services import service
 
 RowT = TypeVar("RowT")
-GAP_CELLS = 1  # between columns
 _DASH = "-"
 _FAILURE = "! "  # begins a cell that says that something went wrong
 Outcome = Literal["failed", "doubtful"]
@@ -32,7 +31,7 @@ class Context:
     names: bool = True  # show remote names instead of addresses
     traffic: Mapping[Any, Sequence[float]] = field(default_factory=dict)  # bytes/s of the last ticks, by process
     owners: Owners = NOBODY  # the processes that rows belong to
-    start: datetime | None = None  # what began then or later is new
+    start: datetime | None = None  # when nettop began to watch; what began then or later is new
     mark: Mark | None = None
 
     @cached_property
@@ -43,7 +42,21 @@ class Context:
 
 @dataclass(frozen=True)
 class Column(Generic[RowT]):
-    """One column. `priority` 1 stays longest on a narrow terminal; `grow` shares what width is left."""
+    """One column. `priority` 1 stays longest on a narrow terminal; `grow` shares what width is left.
+
+    Attributes:
+        sort: the name of a field, or what a row sorts by.
+        descending: the direction that one wants first.
+        shorter: other wordings for less room, each shorter than the one before and than `text`.
+        keeps: where the text is cut, what begins with the last of these stays: a port, a pid.
+        instead_of: columns that this one replaces where not all columns have room.
+        pair: the column that is dropped with it.
+        anchor: it stays in its place while the others are scrolled.
+        matters: whether rows have something in this column that is to be seen even where width is short.
+        doubtful: whether what went wrong may be harmless, or long ago.
+        chart: drawn, from what the screen has seen before: nothing for a text.
+
+    """
 
     key: str
     title: str
@@ -51,13 +64,18 @@ class Column(Generic[RowT]):
     cells: int
     priority: int
     text: Callable[[RowT, Context], str]
-    sort: str | Callable[[RowT, Context], Any]  # the name of a field, or what it sorts by
+    sort: str | Callable[[RowT, Context], Any]
     align: Literal["left", "right"] = "left"
     grow: int = 0
-    descending: bool = False  # the direction that one wants first
-    keeps_port: bool = False  # what follows the last colon stays where the text is cut
-    doubtful: Callable[[RowT], bool] | None = None  # whether what went wrong may be harmless, or long ago
-    chart: bool = False  # drawn, from what the screen has seen before: nothing for a text
+    descending: bool = False
+    shorter: Callable[[RowT, Context], Sequence[str]] | None = None
+    keeps: Literal["", ":", "["] = ""
+    instead_of: tuple[str, ...] = ()
+    pair: str = ""
+    anchor: bool = False
+    matters: Callable[[Sequence[RowT], Context], bool] | None = None
+    doubtful: Callable[[RowT], bool] | None = None
+    chart: bool = False
 
     def mark(self, row: RowT, text: str) -> Outcome | None:
         """How the cell with this text stands out, if it does."""
@@ -71,26 +89,6 @@ class Column(Generic[RowT]):
             return attrgetter(self.sort)  # five times faster than a function of ours
         by = self.sort
         return lambda row: by(row, context)
-
-
-def fit(columns: Sequence[Column[RowT]], width: int) -> list[tuple[Column[RowT], int]]:
-    """The columns that fit into `width` cells, with their widths: the least important dropped, the rest stretched."""
-    chosen = list(columns)
-    while len(chosen) > 1 and _needed(chosen) > width:
-        chosen.remove(max(reversed(chosen), key=lambda column: column.priority))
-    left = max(width - _needed(chosen), 0)
-    shares = sum(column.grow for column in chosen)
-    fitted = []
-    for column in chosen:
-        extra = left * column.grow // shares if shares else 0
-        left -= extra
-        shares -= column.grow
-        fitted.append((column, min(column.cells + extra, width)))
-    return fitted
-
-
-def _needed(columns: Sequence[Column[RowT]]) -> int:
-    return sum(column.cells for column in columns) + GAP_CELLS * (len(columns) - 1)
 
 
 @lru_cache(maxsize=32_768)  # some 5 MB: the addresses of a full connection table
@@ -138,11 +136,31 @@ def _service_order(row: AnyRow, context: Context) -> tuple[str | int, ...] | Non
     return None if said is None else name_in_order(said)
 
 
-def _service_column(priority: int) -> Column[Any]:
+def _service_column(priority: int, cells: int = 16) -> Column[Any]:
     meaning = "systemd unit, container or pod that the process belongs to"
     return Column(
-        "service", "SERVICE", meaning, 16, priority, lambda r, c: _service(r, c) or _DASH, _service_order, grow=1
+        "service", "SERVICE", meaning, cells, priority, lambda r, c: _service(r, c) or _DASH, _service_order, grow=1
     )
+
+
+def who(comm: str | None, pid: int | None) -> str:
+    """A process in one word: `nginx[900]`."""
+    return comm or _DASH if pid is None else f"{comm or '?'}[{pid}]"
+
+
+_WHO_CELLS = 17  # `api-server[15234]`; the longest takes 24
+
+
+def _who_column(text: Callable[[RowT], str]) -> Column[RowT]:
+    """The process in one column instead of two."""
+
+    def order(row: Any, _context: Context) -> tuple[str, int] | None:
+        return None if row.comm is None else (row.comm, row.pid or 0)
+
+    return Column(
+        "who", "WHO", "PID and COMM in one where width is short", _WHO_CELLS, 1, lambda row, _: text(row), order,
+        grow=4, keeps="[", instead_of=("pid", "comm"), anchor=True,
+    )  # fmt: skip
 
 
 # DNS
@@ -189,12 +207,13 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         "time", "TIME", "when it was first asked", 8, 3, lambda r, _: human.clock(r.asked_at), "asked_at",
         descending=True,
     ),
-    Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
-    Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm"),
+    Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), "pid", "right", anchor=True),
+    Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm", anchor=True),
+    _who_column(lambda r: who(r.comm, r.pid)),
     _service_column(8),
     Column(
         "name", "NAME", "name asked for", 18, 1, lambda r, _: r.qname or "(unknown)",
-        lambda r, _: None if r.qname is None else name_in_order(r.qname), grow=3,
+        lambda r, _: None if r.qname is None else name_in_order(r.qname), grow=3, anchor=True,
     ),
     Column("type", "TYPE", "record type asked for", 5, 4, lambda r, _: r.qtype or _DASH, "qtype"),
     Column("result", "RESULT", "answer code or state; ! marks a failure", 10, 1, dns_result, dns_result,
@@ -204,7 +223,7 @@ DNS_COLUMNS: tuple[Column[DnsQuery], ...] = (
         "latency_ms", "right", descending=True,
     ),
     Column(
-        "attempts", "TRY", "how often it was sent", 3, 6, lambda r, _: str(r.attempts), "attempts",
+        "attempts", "TRY", "how often it was sent", 3, 4, lambda r, _: str(r.attempts), "attempts",
         "right", descending=True,
     ),
     Column(
@@ -254,11 +273,51 @@ def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tup
     return 1, name_in_order(end.name), end.port
 
 
+def service_port(row: Connection) -> str:
+    """What an inbound connection begins with: the port that it came in on; empty for others."""
+    return f":{row.local.port} < " if row.direction == "inbound" else ""
+
+
+def _far_end(row: Connection, context: Context) -> str:
+    """The far end, of an inbound connection behind the port that it came in on; a local process by its name too."""
+    text = f"{service_port(row)}{remote(row, context)}"
+    return text if row.peer is None else f"{text} {who(row.peer.comm, row.peer.pid)}"
+
+
+def _far_end_shorter(row: Connection, context: Context) -> tuple[str, ...]:
+    """Less of it: the port of a client, which the kernel chose, goes first, then the address of what is local.
+
+    A name stays, because that is what somebody has asked for; its process goes.
+    """
+    inbound, full = service_port(row), remote(row, context)
+    host = full[: full.rindex(":")]
+    if row.peer is None:
+        return (f"{inbound}{host}",) if inbound else ()
+    peer = who(row.peer.comm, row.peer.pid)
+    if inbound:
+        return f"{inbound}{host} {peer}", f"{inbound}{peer}", f"{inbound}{row.peer.comm or peer}"
+    if row.remote.name is not None and context.names:
+        return f"{full} {row.peer.comm or peer}", full
+    return f":{row.remote.port} {peer}", f":{row.remote.port} {row.peer.comm or peer}"
+
+
 def age_ms(row: Connection, context: Context) -> float | None:
     """Its duration, so far if it is open; None if its beginning is unknown."""
     if row.duration_ms is not None or row.opened_at is None or row.state == "closed":
         return row.duration_ms
     return max((context.now - row.opened_at).total_seconds() * 1000, 0.0)
+
+
+def least_age_ms(row: Connection, context: Context) -> float | None:
+    """How long it has lasted at least: one that is older than nettop as long as nettop has seen it.
+
+    So an open one of these is older than any that was opened since.
+    """
+    known = age_ms(row, context)
+    if known is not None or not row.opened_before_start or context.start is None:
+        return known
+    until = row.closed_at if row.state == "closed" else context.now
+    return None if until is None else max((until - context.start).total_seconds() * 1000, 0.0)
 
 
 def in_state_ms(row: Connection, context: Context) -> float | None:
@@ -271,6 +330,7 @@ def wait_ms(row: Connection, context: Context) -> float | None:
     return waited_ms(row, context.now)
 
 
+WAIT_MATTERS_MS = 1_000  # questions and answers that just go to and fro are shorter
 _WAITS = {"remote-window": "window"}  # shorter where it is known what it is about
 
 
@@ -278,11 +338,18 @@ def _wait(row: Connection, context: Context) -> str:
     if row.waits_for is None:
         return _DASH
     whom = _WAITS.get(row.waits_for, row.waits_for)
-    return whom if row.waits_since is None else f"{whom} {human.duration(wait_ms(row, context))}"
+    waited = wait_ms(row, context)
+    if waited is None:
+        return whom
+    return f"{whom} {human.duration(waited) if waited < WAIT_MATTERS_MS else human.whole(waited)}"
 
 
 def _answer_ms(row: Connection, _context: Context) -> float | None:
     return None if row.turns is None else row.turns.latency_ms.avg
+
+
+def _doubt(row: Connection) -> str:
+    return "?" if row.owner == "listener" else ""
 
 
 def _opened(row: Connection, _context: Context) -> str:
@@ -290,7 +357,8 @@ def _opened(row: Connection, _context: Context) -> str:
 
 
 def _age(row: Connection, context: Context) -> str:
-    return human.duration(age_ms(row, context))
+    least = least_age_ms(row, context)
+    return f">{human.whole(least)}" if row.opened_before_start and least is not None else human.duration(least)
 
 
 def _end(row: Connection, _context: Context) -> str:
@@ -301,6 +369,23 @@ def _end(row: Connection, _context: Context) -> str:
     if not row.failed:
         return row.end
     return f"! {row.end} (fw)" if row.silenced_by == "firewall" else f"! {row.end}"
+
+
+def _state_or_end(row: Connection, context: Context) -> str:
+    """Its state while it lives, why it failed after it."""
+    if row.state != "closed":
+        return row.state
+    return "closed" if row.end == "normal" else _end(row, context)
+
+
+def _state_or_end_order(row: Connection, _context: Context) -> tuple[bool, str]:
+    return row.state == "closed", row.end or "" if row.state == "closed" else row.state
+
+
+def _somebody_waits(rows: Sequence[Connection], context: Context) -> bool:
+    """Whether one of them has waited for a while."""
+    since = min(filter(None, map(attrgetter("waits_since"), rows)), default=context.now)
+    return (context.now - since).total_seconds() * 1000 >= WAIT_MATTERS_MS
 
 
 def drops(row: Connection | Process) -> int | None:
@@ -317,39 +402,44 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
         "opened", "OPENED", "when it was opened; > before nettop started", 8, 9, _opened, "opened_at",
         descending=True,
     ),
-    Column("pid", "PID", "process that owns it", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
-    Column(
-        "comm", "COMM", "its name; ? marks an owner known by its listener only", 15, 1,
-        lambda r, _: (r.comm or _DASH) + ("?" if r.owner == "listener" else ""), "comm",
-    ),
-    _service_column(11),
-    Column("direction", "DIR", "who opened it", 3, 5, lambda r, _: _ARROWS[r.direction], "direction"),
+    Column("pid", "PID", "process that owns it", 7, 2, lambda r, _: _number(r.pid), "pid", "right", anchor=True),
+    Column("comm", "COMM", "its name; ? marks an owner known by its listener only", 15, 1,
+           lambda r, _: (r.comm or _DASH) + _doubt(r), "comm", anchor=True),
+    _who_column(lambda r: who(r.comm, r.pid) + _doubt(r)),
+    _service_column(11, 12),  # so that 200 cells have room for all columns
+    Column("direction", "DIR", "who opened it", 3, 6, lambda r, _: _ARROWS[r.direction], "direction"),
     Column(
         "local", "LOCAL", "this end", 15, 8, lambda r, _: local(r) or _DASH,
-        lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps_port=True,
+        lambda r, _: (_in_order(r.local.address), r.local.port), grow=1, keeps=":",
     ),
-    Column("remote", "REMOTE", "far end, ~ if named by other processes", 18, 1, remote, _remote_order,
-           grow=3, keeps_port=True),
+    Column("remote", "REMOTE", "far end, ~ if named by other processes; behind :PORT < if it came in there; with its "
+           "process if that is on this host", 17, 1, _far_end, _remote_order, grow=3,
+           shorter=_far_end_shorter, keeps=":", anchor=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, "state"),
+    Column("state_end", "STATE", "TCP state, then how it ended, in one where width is short", 11, 1, _state_or_end,
+           _state_or_end_order, grow=20, instead_of=("state", "end")),
     Column("in_state", "FOR", "how long it has been seen in this state", 6, 8,
            lambda r, c: human.duration(in_state_ms(r, c)), in_state_ms, "right", descending=True),
-    Column("age", "AGE", "how long it has lasted", 6, 3, _age, age_ms, "right"),
-    Column("tx", "TX", "payload sent", 6, 5, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
-           descending=True),
-    Column("rx", "RX", "payload received", 6, 5, lambda r, _: human.size(r.rx_bytes), "rx_bytes", "right",
-           descending=True),
-    Column("tx_rate", "TX/s", "payload sent per second", 6, 2, lambda r, _: human.rate(r.tx_bytes_per_s),
-           "tx_bytes_per_s", "right", descending=True),
-    Column("rx_rate", "RX/s", "payload received per second", 6, 2, lambda r, _: human.rate(r.rx_bytes_per_s),
-           "rx_bytes_per_s", "right", descending=True),
+    Column("age", "AGE", "how long it has lasted; > one older than nettop, which has watched it for so long", 6, 2,
+           _age, least_age_ms, "right", descending=True),
+    Column("connect", "CONNECT", "how long it took to be established", 7, 9,
+           lambda r, _: human.duration(r.connect_ms), "connect_ms", "right", descending=True),
+    Column("tx", "TX", "payload sent", 6, 3, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
+           descending=True, pair="rx"),
+    Column("rx", "RX", "payload received", 6, 3, lambda r, _: human.size(r.rx_bytes), "rx_bytes", "right",
+           descending=True, pair="tx"),
+    Column("tx_rate", "TX/s", "payload sent per second", 6, 4, lambda r, _: human.rate(r.tx_bytes_per_s),
+           "tx_bytes_per_s", "right", descending=True, pair="rx_rate"),
+    Column("rx_rate", "RX/s", "payload received per second", 6, 4, lambda r, _: human.rate(r.rx_bytes_per_s),
+           "rx_bytes_per_s", "right", descending=True, pair="tx_rate"),
     Column("srtt", "SRTT", "smoothed round-trip time", 7, 7, lambda r, _: human.duration(r.srtt_ms),
            "srtt_ms", "right", descending=True),
     Column("retransmits", "RTX", "segments sent again", 4, 6, lambda r, _: _nonzero(r.retransmits),
            "retransmits", "right", descending=True),
     Column("drops", "DROPS", "packets of it that this host dropped", 5, 10, _drops, lambda r, _: drops(r), "right",
            descending=True),
-    Column("wait", "WAIT", "whom it waits for (local, remote, network, or the far end's window), how long", 13,
-           6, _wait, wait_ms, descending=True),
+    Column("wait", "WAIT", "whom it waits for (local, remote, network, or the far end's window), how long", 10,
+           6, _wait, wait_ms, descending=True, grow=1, matters=_somebody_waits),
     Column("answer", "ANSWER", "mean time to an answer, of either end", 7, 8,
            lambda r, c: human.duration(_answer_ms(r, c)), _answer_ms, "right", descending=True),
     Column("end", "END", "how it ended; ! marks a failure, (fw) a firewall of this host", 15, 1, _end, "end"),
@@ -370,27 +460,39 @@ def _rates(row: Process, _context: Context) -> float:
     return row.tx_bytes_per_s + row.rx_bytes_per_s
 
 
+def _command(row: Process, _context: Context) -> str:
+    """Where two processes have the same name, their arguments tell them apart: what little room there is, is theirs."""
+    if not row.cmdline:
+        return _DASH
+    program, *arguments = row.cmdline
+    if program.startswith("/") and " " not in program:  # not a title that the process gave itself
+        program = program.rpartition("/")[2] or program
+    return " ".join((program, *arguments))
+
+
 PROCESS_COLUMNS: tuple[Column[Process], ...] = (
-    Column("pid", "PID", "process id", 7, 2, lambda r, _: str(r.pid), "pid", "right"),
+    Column("pid", "PID", "process id", 7, 2, lambda r, _: str(r.pid), "pid", "right", anchor=True),
     Column("comm", "COMM", "its name; x marks one that has ended", 15, 1,
-           lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", "comm", grow=1),
+           lambda r, _: r.comm if r.exited_at is None else f"x {r.comm}", "comm", grow=1, anchor=True),
+    _who_column(lambda r: who(r.comm if r.exited_at is None else f"x {r.comm}", r.pid)),
     Column("user", "USER", "who runs it", 9, 6, lambda r, _: r.user or str(r.uid),
            lambda r, _: name_in_order(r.user or str(r.uid))),
     _service_column(7),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 3, lambda r, _: human.size(r.tx_bytes), "tx_bytes",
-           "right", descending=True),
+           "right", descending=True, pair="rx"),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 3, lambda r, _: human.size(r.rx_bytes),
-           "rx_bytes", "right", descending=True),
+           "rx_bytes", "right", descending=True, pair="tx"),
     Column("tx_rate", "TX/s", "payload sent per second", 6, 1, lambda r, _: human.rate(r.tx_bytes_per_s),
-           "tx_bytes_per_s", "right", descending=True),
+           "tx_bytes_per_s", "right", descending=True, pair="rx_rate"),
     Column("rx_rate", "RX/s", "payload received per second", 6, 1, lambda r, _: human.rate(r.rx_bytes_per_s),
-           "rx_bytes_per_s", "right", descending=True),
-    Column("traffic", "TRAFFIC", "both rates over the last ticks, all rows on one scale", SPARKLINE_CELLS, 7, _traffic,
+           "rx_bytes_per_s", "right", descending=True, pair="tx_rate"),
+    Column("traffic", "TRAFFIC", "both rates over the last ticks, all rows on one scale", SPARKLINE_CELLS, 4, _traffic,
            _rates, descending=True, chart=True),
     Column("active", "CONN", "open connections", 5, 2, lambda r, _: _nonzero(r.tcp.active), "tcp.active",
            "right", descending=True),
     Column("leaking", "LEAK", "connections in CLOSE_WAIT for over a minute: it has not closed them", 5, 4,
-           lambda r, _: f"! {r.leaking}" if r.leaking else _DASH, "leaking", "right", descending=True),
+           lambda r, _: f"! {r.leaking}" if r.leaking else _DASH, "leaking", "right", descending=True,
+           matters=lambda rows, _: any(map(attrgetter("leaking"), rows))),
     Column("opened", "OPENED", "connections opened or accepted", 6, 4,
            lambda r, _: _nonzero(r.tcp.opened + r.tcp.accepted), lambda r, _: r.tcp.opened + r.tcp.accepted, "right",
            descending=True),
@@ -402,7 +504,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("dns_failed", "DNSFAIL", "queries answered with an error, or not at all", 7, 3,
            lambda r, _: f"! {_dns_failures(r)}" if _dns_failures(r) else _DASH, lambda r, _: _dns_failures(r), "right",
            descending=True, doubtful=_since_start),
-    Column("retransmits", "RTX", "segments sent again", 5, 5, lambda r, _: _nonzero(r.tcp.retransmits),
+    Column("retransmits", "RTX", "segments sent again", 5, 6, lambda r, _: _nonzero(r.tcp.retransmits),
            "tcp.retransmits", "right", descending=True),
     Column("rx_dropped", "DROPS", "UDP datagrams that its sockets refused, mostly for lack of buffer space", 6, 8,
            lambda r, _: f"! {r.udp.rx_dropped}" if r.udp.rx_dropped else _DASH, "udp.rx_dropped", "right",
@@ -417,8 +519,8 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            descending=True),
     Column("exited", "EXITED", "when it ended", 8, 8, lambda r, _: human.clock(r.exited_at), "exited_at",
            descending=True),
-    Column("command", "COMMAND", "its command line", 20, 9, lambda r, _: " ".join(r.cmdline or ()) or _DASH,
-           "cmdline", grow=8),
+    Column("command", "COMMAND", "its command line, the program without its directory", 20, 5, _command, _command,
+           grow=8),
 )  # fmt: skip
 
 
@@ -451,7 +553,8 @@ def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int
 
 
 HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
-    Column("host", "HOST", "name, ~ if other processes looked it up, and address", 24, 1, _host, _host_order, grow=3),
+    Column("host", "HOST", "name, ~ if other processes looked it up, and address", 24, 1, _host, _host_order, grow=3,
+           anchor=True),
     Column("scope", "SCOPE", "how far away: loopback, host (this one), link, private, public", 8, 4,
            lambda r, _: r.scope, "scope"),
     Column("who", "WHO", "names of the processes that talked to it last", 15, 2,
@@ -463,13 +566,13 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
     Column("failed", "FAILED", "connects that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
            "failed", "right", descending=True, doubtful=_since_start),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
-           descending=True),
+           descending=True, pair="rx"),
     Column("rx", "RX", "payload received, TCP and UDP", 6, 6, lambda r, _: human.size(r.rx_bytes), "rx_bytes",
-           "right", descending=True),
+           "right", descending=True, pair="tx"),
     Column("tx_rate", "TX/s", "payload sent per second", 6, 2, lambda r, _: human.rate(r.tx_bytes_per_s),
-           "tx_bytes_per_s", "right", descending=True),
+           "tx_bytes_per_s", "right", descending=True, pair="rx_rate"),
     Column("rx_rate", "RX/s", "payload received per second", 6, 2, lambda r, _: human.rate(r.rx_bytes_per_s),
-           "rx_bytes_per_s", "right", descending=True),
+           "rx_bytes_per_s", "right", descending=True, pair="tx_rate"),
     Column("packets_rate", "PKTS/s", "packets received per second, also those that no socket took", 7, 5,
            lambda r, _: human.rate(r.rx_packets_per_s), "rx_packets_per_s", "right", descending=True),
     Column("srtt", "SRTT", "median of the smoothed round-trip times", 7, 7, lambda r, _: human.duration(r.srtt_ms),
@@ -496,20 +599,22 @@ def _udp_remote(row: UdpFlow, context: Context) -> str:
 
 
 UDP_COLUMNS: tuple[Column[UdpFlow], ...] = (
-    Column("pid", "PID", "process that owns the socket", 7, 2, lambda r, _: _number(r.pid), "pid", "right"),
+    Column("pid", "PID", "process that owns the socket", 7, 2, lambda r, _: _number(r.pid), "pid", "right",
+           anchor=True),
     Column("comm", "COMM", "its name; x marks a flow that has ended", 15, 1,
-           lambda r, _: f"x {r.comm or _DASH}" if r.closed else r.comm or _DASH, "comm"),
+           lambda r, _: f"x {r.comm or _DASH}" if r.closed else r.comm or _DASH, "comm", anchor=True),
+    _who_column(lambda r: f"x {who(r.comm, r.pid)}" if r.closed else who(r.comm, r.pid)),
     _service_column(6),
     Column("local", "LOCAL", "what the socket is bound to", 15, 5,
            lambda r, _: _DASH if r.local is None else endpoint(r.local.address, r.local.port),
            lambda r, _: None if r.local is None else (_in_order(r.local.address), r.local.port), grow=1,
-           keeps_port=True),
+           keeps=":"),
     Column("remote", "REMOTE", "far end; (others): those beyond the first 16,384", 18, 1, _udp_remote,
-           _remote_order, grow=3, keeps_port=True),
+           _remote_order, grow=3, keeps=":", anchor=True),
     Column("tx", "TX", "payload sent", 6, 2, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
-           descending=True),
+           descending=True, pair="rx"),
     Column("rx", "RX", "payload received", 6, 2, lambda r, _: human.size(r.rx_bytes), "rx_bytes", "right",
-           descending=True),
+           descending=True, pair="tx"),
     Column("tx_packets", "TXPKT", "datagrams sent", 6, 4, lambda r, _: _number(r.tx_packets), "tx_packets", "right",
            descending=True),
     Column("rx_packets", "RXPKT", "datagrams received", 6, 4, lambda r, _: _number(r.rx_packets), "rx_packets",
@@ -549,7 +654,7 @@ def _known(value: int | None) -> str:
 LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
     Column(
         "address", "LISTENS", "address and port", 18, 1, lambda r, _: endpoint(r.address, r.port),
-        lambda r, _: (_in_order(r.address), r.port), grow=2, keeps_port=True,
+        lambda r, _: (_in_order(r.address), r.port), grow=2, keeps=":", anchor=True,
     ),
     Column("pid", "PID", "process that listens", 7, 3, lambda r, _: _number(r.pid), "pid", "right"),
     Column("comm", "COMM", "its name, and how many other processes hold the socket", 15, 1, _holders, "comm", grow=1),

@@ -89,6 +89,10 @@ class Lines:
         """How the lines of a place are shown."""
         return self._pane if place.grouping is None else place.grouping.pane
 
+    def rearrange(self, pane: PaneKind[Any]) -> None:
+        """Other columns of rows."""
+        self._pane = pane
+
     def rows(self, place: Place, rows: Sequence[Any], snapshot: Snapshot, names: bool) -> Sequence[Any]:
         """Of these rows those of the groups that one has gone into."""
         by = place.steps, rows, snapshot, names

@@ -28,7 +28,7 @@ from nettop.model.rows import (
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view import services
-from nettop.view.columns import Context, age_ms, endpoint, in_state_ms, local, wait_ms
+from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, wait_ms, who
 from nettop.view.panes import pane_of
 from nettop.view.words import ENDS
 
@@ -183,10 +183,11 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("process", _owner_text(row.pid, row.comm)),
         *_service(row, context),
         ("remote", endpoint(row.remote.address, row.remote.port)),
+        *_other_end(row),
         ("name", _name_text(row)),
         ("state", row.state),
         ("end", end),
-        ("duration", human.long_duration(age_ms(row, context))),
+        ("duration", _duration(row, context)),
         ("sent", f"{human.count(row.tx_bytes)} bytes{_before(row.tx_bytes_before_start)}"),
         ("received", f"{human.count(row.rx_bytes)} bytes{_before(row.rx_bytes_before_start)}"),
         ("now", f"tx {human.size(round(row.tx_bytes_per_s))}/s  rx {human.size(round(row.rx_bytes_per_s))}/s"),
@@ -207,7 +208,20 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("segments", _packets(row.tx_packets, row.rx_packets)),
         ("netns", str(row.netns)),
     ]
-    return Detail(f"Connection {row.id}", tuple(facts), {DNS: named_by})
+    other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
+    related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
+    return Detail(f"Connection {row.id}", tuple(facts), {**related, DNS: named_by})
+
+
+def _other_end(row: Connection) -> Iterator[tuple[str, str]]:
+    if row.peer is not None:
+        yield "other end", f"{who(row.peer.comm, row.peer.pid)} on this host, connection {row.peer.id}"
+
+
+def _duration(row: Connection, context: Context) -> str:
+    least = least_age_ms(row, context)
+    older = row.opened_before_start and least is not None
+    return f"{'more than ' if older else ''}{human.long_duration(least)}"
 
 
 def _packets(sent: int | None, received: int | None) -> str:

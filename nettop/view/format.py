@@ -39,6 +39,17 @@ def duration(milliseconds: float | None) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
+def whole(milliseconds: float) -> str:
+    """A time span in whole units, rounded down, in at most five cells: `0s`, `59s`, `12m`, `47h`, `9999d`."""
+    seconds = int(milliseconds / _SECOND_MS)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 2 * 3_600:
+        return f"{seconds // 60}m"
+    hours = seconds // 3_600
+    return f"{hours}h" if hours < 48 else f"{hours // 24}d"
+
+
 def long_duration(milliseconds: float | None) -> str:
     """A time span in words."""
     if milliseconds is None:

@@ -101,6 +101,32 @@ TABLE_KEYS = (
     ),
     Key("row.last", "end,G", "last", "Last", "Go to the last row", shown_as="end G", command=False),
     Key("row.open", "enter", "open", "Open", "Show everything known about the row; the rows of a group", footer=True),
+    Key("columns.left", "H", "scroll_columns(-1)", "Columns left", "Scroll the columns to the left", shown_as="H ←",
+        command=False),
+    Key("columns.right", "L", "scroll_columns(1)", "Columns right", "Scroll to columns that have no room",
+        shown_as="L →", command=False),
+)  # fmt: skip
+
+# The same with the arrows, which are the player's while a recording is played
+ARROW_KEYS = (
+    Key(
+        "columns.left_arrow",
+        "left",
+        "scroll_columns(-1)",
+        "Columns left",
+        "Scroll the columns to the left",
+        shown_as="←",
+        command=False,
+    ),
+    Key(
+        "columns.right_arrow",
+        "right",
+        "scroll_columns(1)",
+        "Columns right",
+        "Scroll to columns that have no room",
+        shown_as="→",
+        command=False,
+    ),
 )
 
 *_LASTING_BUT_ONE, _LAST = (kind.plural for kind in KINDS if kind.ended is not None)
@@ -161,6 +187,38 @@ MAIN_KEYS = (
     Key("sort.column", "s", "sort_next", "Sort", "Sort by the next column", footer=True),
     Key("sort.direction", "S", "sort_reverse", "Reverse", "Reverse the sort order"),
     Key(
+        "sort.menu",
+        "o,f6",
+        "app.sort_menu",
+        "Sort by",
+        "Choose the column to sort by, also one that has no room",
+        shown_as="o F6",
+    ),
+    Key(
+        "sort.previous",
+        "less_than_sign",
+        "sort_step(-1)",
+        "Sort left",
+        "Sort by the column to the left, also one that has no room",
+        shown_as="<",
+    ),
+    Key(
+        "sort.next",
+        "greater_than_sign",
+        "sort_step(1)",
+        "Sort right",
+        "Sort by the column to the right, also one that has no room",
+        shown_as=">",
+    ),
+    Key(
+        "columns",
+        "f2",
+        "app.columns",
+        "Columns",
+        "Choose the columns and their order; nettop remembers them",
+        shown_as="F2",
+    ),
+    Key(
         "export", "e", "app.export", "Export", "Write the snapshot to a JSON file in the export directory", footer=True
     ),
     Key("group.next", "b", "group_next", "Group", "Group the rows by the next thing that they share", footer=True),
@@ -197,6 +255,19 @@ SEARCH_KEYS = (
     Key("search.abandon", "escape", "close(False)", "Cancel", "Go back to the row before", footer=True, shown_as="esc"),
 )
 
+COLUMNS_KEYS = (
+    Key("columns.up", "up,k", "move(-1)", "Up", "Move up one line", shown_as="↑ k"),
+    Key("columns.down", "down,j", "move(1)", "Down", "Move down one line", shown_as="↓ j"),
+    Key("columns.toggle", "space", "switch", "On/off", "Show or hide the column", footer=True),
+    Key("columns.earlier", "left_square_bracket,K", "shift(-1)", "Earlier", "Move the column to the left",
+        footer=True, shown_as="["),
+    Key("columns.later", "right_square_bracket,J", "shift(1)", "Later", "Move the column to the right", footer=True,
+        shown_as="]"),
+    Key("columns.reset", "r", "reset", "Reset", "As the settings have them", footer=True),
+    Key("columns.keep", "enter,f2", "keep", "Keep", "Keep and remember the columns", footer=True),
+    Key("columns.cancel", "escape", "cancel", "Cancel", "As they were before", footer=True, shown_as="esc"),
+)  # fmt: skip
+
 PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
 
 CHOICE_KEYS = (
@@ -227,22 +298,25 @@ HELP_KEYS = (
 )
 
 _ALSO_IN_DETAIL = (
-    "row.copy", "help", "pause", "names", "export", "export.as", "sort.column", "sort.direction",
-    "pace.faster", "pace.slower",
+    "row.copy", "help", "pause", "names", "export", "export.as", "sort.column", "sort.direction", "sort.menu",
+    "sort.previous", "sort.next", "columns", "pace.faster", "pace.slower",
 )  # fmt: skip
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
 
 ALL_KEYS = (
-    *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS, *PATH_KEYS,
-    *CHOICE_KEYS, *HELP_KEYS,
+    *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *ARROW_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS,
+    *COLUMNS_KEYS, *PATH_KEYS, *CHOICE_KEYS, *HELP_KEYS,
 )  # fmt: skip
 
 # Keys that are active together, so each may have only one action: on each screen, and in each input
 TOGETHER = (
     (*APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS),
     (*APP_KEYS, *PLAYER_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS),
+    (*APP_KEYS, *MAIN_KEYS, *TABLE_KEYS, *ARROW_KEYS),
+    (*APP_KEYS, *KEYS_IN_DETAIL, *TABLE_KEYS, *ARROW_KEYS),
     (*APP_KEYS, *FILTER_KEYS),
     (*APP_KEYS, *SEARCH_KEYS),
+    (*APP_KEYS, *COLUMNS_KEYS),
     (*APP_KEYS, *PATH_KEYS),
     (*APP_KEYS, *CHOICE_KEYS),
     (*APP_KEYS, *HELP_KEYS),

@@ -16,7 +16,7 @@ def _sign(row: Any, context: Context) -> str:
     return NEW_SIGN if context.mark is not None and context.mark.is_new(row) else ""
 
 
-NEW: Column[Any] = Column("new", "", "+ where the row began after the mark", 1, 0, _sign, "id")
+NEW: Column[Any] = Column("new", "", "+ where the row began after the mark", 1, 0, _sign, "id", anchor=True)
 """Stands before all other columns while there is a mark; nobody chooses it or sorts by it."""
 
 

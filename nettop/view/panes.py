@@ -15,6 +15,7 @@ from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
 from nettop.view.outcomes import Outcomes, SinceLast
 
 RowT = TypeVar("RowT", bound=AnyRow)
+_SHORT_CELLS = len(" 3 Proc")
 HISTORY_TICKS = 180  # three minutes at the default interval, and as many cells as a sparkline ever gets
 
 
@@ -116,11 +117,17 @@ class Title:
     name: str
     count: str
     details: str
+    who: str = ""  # the process, if all rows are of one and no column says it
 
     @property
     def whole(self) -> str:
         """All of it."""
-        return f"{self.name}{self.count}{self.details}"
+        return f"{self.name}{self.count}{self.who}{self.details}"
+
+    @property
+    def short(self) -> str:
+        """The name by its beginning: ` 3 Proc `."""
+        return f"{self.name[:_SHORT_CELLS].rstrip()} "
 
 
 def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]:
@@ -130,8 +137,12 @@ def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]
     """
     names = {name: title.name for name, title in titles.items()}
     counts = {name: f"{title.name}{title.count}" for name, title in titles.items()}
-    whole = titles[active].whole
-    for fitting in ({**counts, active: whole}, {**names, active: whole}):
+    short = {name: title.short for name, title in titles.items()}
+    shown = titles[active]
+    wordings = [{**others, active: shown.whole} for others in (counts, names, short)]
+    if shown.who:
+        wordings.append({**short, active: f"{shown.name}{shown.count}{shown.who}"})
+    for fitting in wordings:
         if sum(map(len, fitting.values())) <= width:
             return fitting
     before = list(names)[: list(names).index(active)]
@@ -174,6 +185,23 @@ def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:
     """The column after the one with this key, round and round; the first if that is not among them."""
     keys = [column.key for column in columns]
     return columns[(keys.index(key) + 1) % len(columns) if key in keys else 0]
+
+
+def apart(columns: Sequence[Column[RowT]]) -> list[Column[RowT]]:
+    """The columns without those that only put others of them in one."""
+    keys = {column.key for column in columns}
+    return [column for column in columns if not (column.instead_of and set(column.instead_of) <= keys)]
+
+
+def column_beside(pane: PaneKind[RowT], key: str, step: int) -> Column[RowT]:
+    """The column so many steps beside the one with this key, round and round; also those that are hidden.
+
+    What stands for several columns is passed over, because each of them is there.
+    """
+    columns = apart((*pane.columns, *pane.hidden))
+    keys = [column.key for column in columns]
+    at = keys.index(key) if key in keys else -1
+    return columns[(at + step) % len(columns)]
 
 
 def sort_by(column: Column[RowT], sorted_by: tuple[str, bool]) -> tuple[str, bool]:

@@ -11,9 +11,10 @@ import msgspec
 from nettop.model.kinds import CONNECTIONS, DNS
 from nettop.model.rows import Connection, DnsQuery, RemoteEndpoint
 from nettop.model.snapshot import Snapshot
-from nettop.view.columns import Context, fit
+from nettop.view.columns import Context
 from nettop.view.drill import TOP, Lines
 from nettop.view.grouping import GROUPINGS, Grouping
+from nettop.view.layout import fit
 from nettop.view.panes import PANES
 from tests import builders
 from tests.bench.costs import spent

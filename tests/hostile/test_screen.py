@@ -24,7 +24,7 @@ from nettop.sources.recording import read_snapshot
 from nettop.tui.detail import MAX_FACT_CHARACTERS, DetailScreen, facts_text
 from nettop.tui.filter_bar import FilterBar
 from nettop.tui.main import MainScreen
-from nettop.tui.table import cell
+from nettop.tui.table import cell_of
 from nettop.view.columns import Context
 from nettop.view.facts import detail
 from nettop.view.keys import ALL_KEYS
@@ -118,7 +118,7 @@ def test_every_cell_and_every_fact(evil: str) -> None:
         (row,) = pane.kind.rows_of(here)
         for column in pane.columns:
             for cells in (1, 2, column.cells, 150):
-                shown = cell(column.text(row, context), cells, column.align == "right", column.keeps_port)
+                shown = cell_of(column, row, context, cells)
                 assert unprintable(shown) == set()
                 assert cell_len(shown) == cells
         facts = Console(width=120, file=io.StringIO(), color_system=None)

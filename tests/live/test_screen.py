@@ -60,7 +60,7 @@ def test_a_session(lab: Namespace, tmp_path: Path) -> None:  # noqa: PLR0915 - o
         failed.end()
         resolved = lab.play(programs.resolve, host="known.example.test", port=ANSWER, connections=1, nameserver=ADDRESS)
         resolved.end()
-        terminal.until_said(str(alpha), str(beta), "! refused", "normal", "NOERROR", "! NXDOMAIN")
+        terminal.until_said(str(alpha), str(beta), "! refused", "closed", "NOERROR", "! NXDOMAIN")
         terminal.until_said(f"known.example.test:{ANSWER}")
 
         # by comm, typed

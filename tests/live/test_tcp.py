@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Connection, Endpoint
+from nettop.model.rows import Connection, Endpoint, Peer
 from nettop.model.snapshot import Snapshot
 from tests.live import programs
 from tests.live.lab import (
@@ -71,6 +71,14 @@ def only(rows: list[Connection]) -> Connection:
     return row
 
 
+def end_of(row: Connection) -> Peer:
+    return Peer(id=row.id, pid=row.pid, comm=row.comm)
+
+
+def of_port_here(rows: list[Connection], local: int) -> Connection:
+    return only([row for row in rows if row.local.port == local])
+
+
 def of_port(rows: list[Connection], remote: int) -> Connection:
     return only([row for row in rows if row.remote.port == remote])
 
@@ -108,6 +116,7 @@ def test_exact_bytes_at_both_ends(lab: Lab, family: str) -> None:
         assert (other.owner, other.family, other.direction) == ("exact", family, "inbound")
         assert (other.local, other.remote.address) == (Endpoint(address=address, port=ANSWER), address)
         assert (other.tx_bytes, other.rx_bytes, other.end) == (down, up, "normal")
+        assert (row.peer, other.peer) == (end_of(other), end_of(row))
         in_order(other)
     up, down = (sum(column) for column in zip(*SIZES, strict=True))
     totals = process_of(snapshot, client).tcp
@@ -130,6 +139,7 @@ def test_none_lost_and_none_doubled(lab: Lab) -> None:
     assert [row.local.port for row in rows] == ports
     assert [[row.tx_bytes, row.rx_bytes] for row in rows] == sizes
     assert sorted(row.remote.port for row in accepted) == sorted(ports)
+    assert [row.peer for row in accepted] == [end_of(of_port_here(rows, row.remote.port)) for row in accepted]
     assert process_of(snapshot, client).tcp.opened == count
     assert process_of(snapshot, server).tcp.accepted == accepted_before + count
 
@@ -304,7 +314,7 @@ def test_older_than_nettop(lab: Lab) -> None:
     snapshot = lab.watch.store.snapshot()
     row = only(connections_of(snapshot, client))
     assert (row.opened_before_start, row.opened_at, row.duration_ms) == (True, None, None)
-    assert (row.owner, row.direction, row.state) == ("scanned", "unknown", "established")
+    assert (row.owner, row.direction, row.state) == ("scanned", "outbound", "established")  # the listener tells
     assert (row.tx_bytes_before_start, row.rx_bytes_before_start) == (1009, 503)
     client.say(2003)
     assert client.hear() == "sent"
@@ -329,6 +339,8 @@ def test_older_than_nettop(lab: Lab) -> None:
     )
     accepted = of_port(connections_of(other, server), row.local.port)
     assert (accepted.tx_bytes, accepted.rx_bytes, accepted.opened_before_start) == (503, 1009 + 2003, True)
+    assert (accepted.direction, accepted.peer, row.peer) == ("inbound", end_of(row), end_of(accepted))
+    assert process_of(other, server).tcp.accepted == len(connections_of(other, server)) - 1  # since nettop started
 
 
 def test_the_far_namespace_was_not_watched(lab: Lab) -> None:

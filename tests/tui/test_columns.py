@@ -10,17 +10,16 @@ from rich.cells import cell_len
 
 from nettop.model import rows
 from nettop.model.owners import Owners
-from nettop.tui.table import cell
+from nettop.tui.table import cell, cell_of
 from nettop.view.columns import (
     CONNECTION_COLUMNS,
     DNS_COLUMNS,
-    GAP_CELLS,
     LISTENER_COLUMNS,
     PROCESS_COLUMNS,
     Column,
     Context,
-    fit,
 )
+from nettop.view.layout import GAP_CELLS, NO_WISH, Wish, fit, heights, lay_out
 from nettop.view.panes import PANES, Traffic, sort
 from tests import builders
 from tests.tui.scene import busy, process, snapshot
@@ -72,33 +71,111 @@ def test_columns_are_never_wider_than_the_terminal(columns: tuple[Column[Any], .
 
 @pytest.mark.parametrize("columns", ALL)
 def test_the_less_important_go_first_and_the_order_stays(columns: tuple[Column[Any], ...]) -> None:
-    before = [column.key for column, _ in fit(columns, 400)]
-    assert before == [column.key for column in columns]
+    declared = [column.key for column in columns]
     for width in range(399, 0, -1):
         now = [column for column, _ in fit(columns, width)]
         keys = [column.key for column in now]
-        assert keys == [key for key in before if key in keys]
-        dropped = [column for column in columns if column.key not in keys]
+        assert keys == [key for key in declared if key in keys]
+        in_one = {part for column in now for part in column.instead_of}
+        dropped = [each for each in columns if each.key not in in_one.union(keys) and not each.instead_of]
         if dropped:
             assert max(column.priority for column in now) <= min(column.priority for column in dropped)
-        before = keys
 
 
-def shown_at(columns: tuple[Column[Any], ...], width: int) -> list[str]:
-    return [column.key for column, _ in fit(columns, width - 1)]
+def shown_at(columns: tuple[Column[Any], ...], width: int, wish: Wish = NO_WISH) -> list[str]:
+    return [column.key for column, _ in lay_out(columns, width - 1, wish).columns]
 
 
 def test_what_80_cells_show() -> None:
-    assert shown_at(DNS_COLUMNS, 80) == ["time", "pid", "comm", "name", "type", "result", "latency"]
-    assert shown_at(CONNECTION_COLUMNS, 80) == ["pid", "comm", "remote", "age", "tx_rate", "rx_rate", "end"]
+    assert shown_at(DNS_COLUMNS, 80) == ["time", "who", "name", "type", "result", "latency", "attempts"]
+    assert shown_at(CONNECTION_COLUMNS, 80) == ["who", "remote", "state_end", "age", "tx", "rx"]
     assert shown_at(PROCESS_COLUMNS, 80) == [
-        "pid", "comm", "tx", "rx", "tx_rate", "rx_rate", "active", "failed", "dns", "dns_failed"
+        "who", "tx", "rx", "tx_rate", "rx_rate", "active", "failed", "dns", "dns_failed"
     ]  # fmt: skip
 
 
-def test_200_cells_show_everything() -> None:
+def test_200_cells_show_everything_apart() -> None:
     for columns in ALL:
-        assert shown_at(columns, 200) == [column.key for column in columns]
+        assert shown_at(columns, 200) == [column.key for column in columns if not column.instead_of]
+
+
+def fit_with(key: str) -> dict[str, tuple[str, ...]]:
+    """What 60 cells show by key, and what each of it stands for, where this column is wished first."""
+    layout = lay_out(CONNECTION_COLUMNS, 59, Wish(first={key}))
+    return {column.key: column.instead_of for column, _ in layout.columns}
+
+
+def test_what_is_sorted_by_and_what_matters_has_room_at_80_cells() -> None:
+    assert "srtt" in shown_at(CONNECTION_COLUMNS, 80, Wish(first={"srtt"}))
+    waiting = shown_at(CONNECTION_COLUMNS, 80, Wish(first={"wait"}))
+    assert waiting == ["who", "remote", "state_end", "age", "tx", "rx", "wait"]
+    for column in CONNECTION_COLUMNS:
+        if not column.instead_of:
+            seen = fit_with(column.key)
+            assert column.key in seen or any(column.key in each for each in seen.values())
+
+
+def test_what_is_said_elsewhere_steps_back() -> None:
+    columns = shown_at(CONNECTION_COLUMNS, 80, Wish(said={"pid", "comm"}))
+    assert not {"who", "pid", "comm"} & set(columns)
+    assert {"tx_rate", "rx_rate"} < set(columns)
+    named = shown_at(CONNECTION_COLUMNS, 80, Wish(said={"comm"}))
+    assert {"pid"} == {"who", "pid", "comm"} & set(named)
+
+
+def test_columns_that_belong_together_are_dropped_together() -> None:
+    for columns in ALL:
+        for width in range(40, 230):
+            shown = shown_at(columns, width)
+            assert ("tx_rate" in shown) == ("rx_rate" in shown)
+            assert ("tx" in shown) == ("rx" in shown)
+
+
+@pytest.mark.parametrize("columns", ALL)
+@pytest.mark.parametrize("width", [59, 79, 99, 139])
+def test_scrolling_shows_every_column_once_at_least(columns: tuple[Column[Any], ...], width: int) -> None:
+    seen: set[str] = set()
+    for scrolled in range(len(columns)):
+        layout = lay_out(columns, width, Wish(scrolled=scrolled))
+        assert sum(cells for _, cells in layout.columns) + GAP_CELLS * (len(layout.columns) - 1) <= width
+        keys = {column.key for column, _ in layout.columns}
+        assert (layout.before > 0) == (scrolled > 0 and bool(layout.before or layout.after))
+        seen |= keys | {part for column, _ in layout.columns for part in column.instead_of}
+        if not layout.after:
+            break
+    else:
+        pytest.fail("there is always more to the right")
+    assert seen >= {column.key for column in columns if not column.instead_of}
+    assert lay_out(columns, width, Wish(scrolled=99)) == layout  # and no further
+
+
+def test_width_goes_to_what_has_more_to_say() -> None:
+    needs = {"who": 17, "remote": 21, "local": 40, "state_end": 15, "wait": 10}
+    widths = {column.key: cells for column, cells in lay_out(CONNECTION_COLUMNS, 229, Wish(contents=needs)).columns}
+    assert widths["remote"] == 21
+    assert widths["local"] > 15
+    alone = {column.key: cells for column, cells in lay_out(CONNECTION_COLUMNS, 79, Wish(contents=needs)).columns}
+    assert (alone["remote"], alone["state_end"], alone["who"]) == (21, 15, 17)  # and what nobody needs stays blank
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "shares"),
+    [
+        ((0, 100, 100), 54, [4, 25, 25]),
+        ((100, 0, 3), 54, [42, 4, 8]),
+        ((100, 100, 100), 54, [18, 18, 18]),
+        ((3, 2, 0), 54, [8, 4, 42]),  # the last one takes what nobody needs
+        ((7,), 20, [20]),
+        ((100, 100, 100), 8, [3, 3, 2]),
+    ],
+)
+def test_panes_share_the_height_by_need(rows: tuple[int, ...], lines: int, shares: list[int]) -> None:
+    assert heights(rows, lines) == shares
+
+
+@given(st.lists(st.integers(min_value=0, max_value=50_000), min_size=1, max_size=6), st.integers(0, 300))
+def test_the_panes_fill_the_height_exactly(rows: list[int], lines: int) -> None:
+    assert sum(heights(rows, lines)) == lines
 
 
 @pytest.mark.parametrize("columns", ALL)
@@ -204,14 +281,89 @@ def test_how_a_connection_ended(changes: dict[str, Any], expected: str) -> None:
         ({}, "59.0s", "12:00:01"),
         ({"state": "closed", "duration_ms": 2500.0}, "2.5s", "12:00:01"),
         ({"state": "closed", "duration_ms": None}, "-", "12:00:01"),
-        ({"opened_at": None, "opened_before_start": True}, "-", "> start"),
+        ({"opened_at": None, "opened_before_start": True}, ">1m", "> start"),
+        (
+            {"opened_at": None, "opened_before_start": True, "state": "closed", "closed_at": builders.at(9)},
+            ">9s",
+            "> start",
+        ),
+        ({"opened_at": None, "opened_before_start": True, "state": "closed"}, "-", "> start"),
         ({"opened_at": None, "opened_before_start": None}, "-", "-"),
         ({"opened_at": builders.at(61)}, "0.00ms", "12:01:01"),
     ],
 )
 def test_age(changes: dict[str, Any], age: str, opened: str) -> None:
     row = builders.connection(**changes)
-    assert (said("age", row), said("opened", row)) == (age, opened)
+    context = Context(builders.at(60), start=builders.at(0))
+    assert (said("age", row, context), said("opened", row)) == (age, opened)
+
+
+def test_what_is_older_than_nettop_is_older_than_all() -> None:
+    older = builders.connection(id=1, opened_at=None, opened_before_start=True)
+    first, last = (builders.connection(id=2 + number, opened_at=builders.at(number)) for number in (1, 50))
+    unknown = builders.connection(id=9, opened_at=None, opened_before_start=None)
+    context = Context(builders.at(60), start=builders.at(0))
+    age = next(column for column in CONNECTION_COLUMNS if column.key == "age")
+    assert age.descending
+    assert sort([last, unknown, older, first], age, True, context) == [older, first, last, unknown]
+    assert sort([last, unknown, older, first], age, False, context) == [last, first, older, unknown]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {40: "198.51.100.7:443", 12: "198.51.…:443"}),
+        ({"name": "db.example.com"}, {40: "db.example.com:443", 12: "db.exam…:443"}),
+        ({"direction": "inbound"}, {40: ":5432 < 198.51.100.7:443", 20: ":5432 < 198.51.100.7", 12: ":5432 < 198…"}),
+        ({"peer": "redis"}, {40: "198.51.100.7:443 redis[77]", 20: ":443 redis[77]", 12: ":443 redis"}),
+        ({"name": "db.example.com", "peer": "redis"},
+         {40: "db.example.com:443 redis[77]", 24: "db.example.com:443 redis", 20: "db.example.com:443",
+          12: "db.exam…:443"}),
+        ({"direction": "inbound", "peer": "api"},
+         {40: ":5432 < 198.51.100.7:443 api[77]", 30: ":5432 < 198.51.100.7 api[77]", 18: ":5432 < api[77]",
+          12: ":5432 < api"}),
+        ({"direction": "inbound", "peer": None, "address": "2001:db8::7"},
+         {40: ":5432 < [2001:db8::7]:443", 23: ":5432 < [2001:db8::7]", 12: ":5432 < [20…"}),
+    ],
+)  # fmt: skip
+def test_the_far_end_in_words_for_the_width(changes: dict[str, Any], expected: dict[int, str]) -> None:
+    name, comm, address = changes.get("name"), changes.get("peer"), changes.get("address", "198.51.100.7")
+    row = builders.connection(
+        direction=changes.get("direction", "outbound"),
+        local=rows.Endpoint(address="192.0.2.1", port=5432),
+        remote=rows.RemoteEndpoint(address=address, port=443, name=name, name_source="process" if name else None),
+        peer=rows.Peer(id=2, pid=77, comm=comm) if comm else None,
+    )
+    remote = next(column for column in CONNECTION_COLUMNS if column.key == "remote")
+    assert {cells: cell_of(remote, row, NOW, cells).rstrip() for cells in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"state": "close-wait"}, "close-wait"),
+        ({"state": "closed", "end": "normal"}, "closed"),
+        ({"state": "closed", "end": "refused"}, "! refused"),
+        ({"state": "closed", "end": None}, "unseen"),
+    ],
+)
+def test_state_and_end_in_one(changes: dict[str, Any], expected: str) -> None:
+    assert said("state_end", builders.connection(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "expected"),
+    [
+        (("/usr/bin/python3", "/srv/billing.py"), "python3 /srv/billing.py"),
+        (("nginx: worker process",), "nginx: worker process"),
+        (("/usr/sbin/x -a: title with a path",), "/usr/sbin/x -a: title with a path"),
+        (("/",), "/"),
+        ((), "-"),
+        (None, "-"),
+    ],
+)
+def test_the_command_without_the_programs_directory(cmdline: tuple[str, ...] | None, expected: str) -> None:
+    assert said("command", builders.process(cmdline=cmdline)) == expected
 
 
 def test_how_long_in_its_state() -> None:
@@ -229,8 +381,8 @@ TURNS = rows.Turns(asked_by="local", count=3, answered=2, latency_ms=rows.TurnLa
     [
         ({}, "-", "-"),
         ({"waits_for": "none", "turns": TURNS}, "none", "123ms"),
-        ({"waits_for": "local", "waits_since": builders.at(19)}, "local 41.0s", "-"),
-        ({"waits_for": "remote-window", "waits_since": builders.at(-3540)}, "window 1h00m", "-"),
+        ({"waits_for": "local", "waits_since": builders.at(19)}, "local 41s", "-"),
+        ({"waits_for": "remote-window", "waits_since": builders.at(-3540)}, "window 60m", "-"),
         ({"waits_for": "network", "waits_since": builders.at(61)}, "network 0.00ms", "-"),
         ({"turns": rows.Turns(asked_by="remote", count=1)}, "-", "-"),
     ],
@@ -338,12 +490,26 @@ def test_a_cell_has_its_width(text: str, cells: int, left: str, right: str) -> N
     ],
 )
 def test_a_port_is_not_cut_away(text: str, cells: int, shown: str) -> None:
-    assert cell(text, cells, right=False, keeps_port=True) == shown
+    assert cell(text, cells, right=False, keeps=":") == shown
 
 
-@given(st.text(), st.integers(min_value=1, max_value=40), st.booleans(), st.booleans())
-def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool, keeps_port: bool) -> None:
-    assert cell_len(cell(text, cells, right, keeps_port)) == cells
+@pytest.mark.parametrize(
+    ("text", "keeps", "cells", "shown"),
+    [
+        ("api-server[15234]", "[", 17, "api-server[15234]"),
+        ("api-server[15234]", "[", 12, "api-…[15234]"),
+        ("nginx-proxy[4194304]?", "[", 14, "ngi…[4194304]?"),
+        ("[no pid in brackets here]", "[", 8, "[no pid…"),
+        (":5432 < 192.0.2.1", ":", 12, ":5432 < 192…"),  # no port at its end
+    ],
+)
+def test_a_pid_is_not_cut_away_and_nothing_else_is_taken_for_one(text: str, keeps: str, cells: int, shown: str) -> None:
+    assert cell(text, cells, right=False, keeps=keeps) == shown
+
+
+@given(st.text(), st.integers(min_value=1, max_value=40), st.booleans(), st.sampled_from(["", ":", "["]))
+def test_any_text_has_the_width_of_its_cell(text: str, cells: int, right: bool, keeps: str) -> None:
+    assert cell_len(cell(text, cells, right, keeps)) == cells
 
 
 def sorted_by(key: str, pane: str, candidates: list[Any], context: Context = NOW) -> list[Any]:

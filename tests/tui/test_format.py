@@ -91,3 +91,11 @@ def test_times_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_sparklines(values: list[float], width: int, text: str) -> None:
     assert human.sparkline(values, width) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.9, "0s"), (59.99, "59s"), (60, "1m"), (7_199, "119m"), (7_200, "2h"), (172_799, "47h"), (172_800, "2d")],
+)
+def test_whole_units_are_never_more_than_it_is(seconds: float, shown: str) -> None:
+    assert human.whole(seconds * 1000) == shown

@@ -1,6 +1,7 @@
 """Every declared key does what it says; users can give it another name, and the help then says that."""
 
 import base64
+import dataclasses
 import json
 import os
 import signal
@@ -24,11 +25,14 @@ from nettop.tui.filter_bar import FilterBar
 from nettop.tui.footer import KeyLine
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
+from nettop.tui.picker import ColumnPicker
 from nettop.tui.prompts import PathPrompt
 from nettop.tui.search import SearchBar
+from nettop.view.columns import CONNECTION_COLUMNS
 from nettop.view.grouping import groupings_of
 from nettop.view.keys import ALL_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, TABLE_KEYS
 from nettop.view.look import Look
+from nettop.view.panes import PaneKind
 from tests.builders import at
 from tests.tui.scene import (
     FakeFeed,
@@ -377,11 +381,11 @@ async def _zoom(pilot: Pilot[None], key: str) -> None:
 @case("sort.column")
 async def _sort(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
-    assert main(pilot).state.sorts["connections"] == ("pid", False)
-    assert ids(pilot)[:2] == [5, 6]  # nginx, 900
+    assert main(pilot).state.sorts["connections"] == ("who", False)
+    assert ids(pilot)[:2] == [3, 4]  # chromium
     for _ in table(pilot).visible_columns():
         await pilot.press(key)
-    assert main(pilot).state.sorts["connections"] == ("pid", False)  # round and round
+    assert main(pilot).state.sorts["connections"] == ("who", False)  # round and round
 
 
 @case("sort.direction")
@@ -390,6 +394,115 @@ async def _reverse(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     assert ids(pilot) == [*sorted(before[:-1]), 9]  # unknown stays last
     assert "by OPENED ▴" in text(pilot)
+
+
+@case("sort.menu")
+async def _sort_menu(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key, "c")
+    assert main(pilot).state.sorts["connections"] == ("comm", False)
+    await pilot.press(key, "c")
+    assert main(pilot).state.sorts["connections"] == ("comm", True)
+    await pilot.press(key, "end", "enter")
+    assert main(pilot).state.sorts["connections"] == ("comm", False)
+    await pilot.press(key)
+    assert isinstance(pilot.app.screen, Choices)
+    assert "• c  COMM      ▴ its name" in text(pilot)
+    await pilot.press("escape")
+    assert main(pilot).state.sorts["connections"] == ("comm", False)
+
+
+@case("sort.previous", "sort.next")
+async def _sort_step(pilot: Pilot[None], key: str) -> None:
+    columns = [column.key for column in CONNECTION_COLUMNS if not column.instead_of]
+    step = 1 if key == "greater_than_sign" else -1
+    for turn in range(1, len(columns) + 1):  # round and round, from OPENED
+        await pilot.press(key)
+        assert main(pilot).state.sorts["connections"][0] == columns[step * turn % len(columns)]
+
+
+async def opened_picker(pilot: Pilot[None], *keys: str) -> ColumnPicker:
+    await pilot.press("f2", *keys)
+    await pilot.pause()
+    shown = pilot.app.screen
+    assert isinstance(shown, ColumnPicker)
+    return shown
+
+
+def columns_of(pilot: Pilot[None]) -> list[str]:
+    return [column.key for column in table(pilot).pane.columns]
+
+
+@case("columns")
+async def _columns(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key, "space", "enter")
+    assert "opened" not in columns_of(pilot)
+    assert isinstance(pilot.app.screen, MainScreen)
+
+
+@case("columns.toggle")
+async def _toggle_column(pilot: Pilot[None], key: str) -> None:
+    await opened_picker(pilot, key)
+    assert "opened" not in columns_of(pilot)
+    assert "[ ] OPENED" in text(pilot)
+    await pilot.press(key)
+    assert columns_of(pilot)[0] == "opened"
+    assert "[x] OPENED" in text(pilot)
+
+
+@case("columns.down", "columns.up")
+async def _move_in_picker(pilot: Pilot[None], key: str) -> None:
+    picker = await opened_picker(pilot, "down", "down", key)
+    assert picker.lines.cursor == (3 if key in ("down", "j") else 1)
+
+
+@case("columns.earlier", "columns.later")
+async def _move_column(pilot: Pilot[None], key: str) -> None:
+    picker = await opened_picker(pilot, "down", "down", key)
+    later = key in ("right_square_bracket", "J")
+    assert columns_of(pilot)[:4] == (["opened", "pid", "who", "comm"] if later else ["opened", "comm", "pid", "who"])
+    assert picker.lines.cursor == (3 if later else 1)
+
+
+@case("columns.reset")
+async def _reset_columns(pilot: Pilot[None], key: str) -> None:
+    before = columns_of(pilot)
+    await opened_picker(pilot, "space", "down", "down", "]", key)
+    assert columns_of(pilot) == before
+
+
+@case("columns.cancel")
+async def _cancel_columns(pilot: Pilot[None], key: str) -> None:
+    before = columns_of(pilot)
+    await opened_picker(pilot, "space", "down", "]")
+    assert columns_of(pilot) != before
+    await pilot.press(key)
+    await pilot.pause()
+    assert columns_of(pilot) == before
+    assert isinstance(pilot.app.screen, MainScreen)
+
+
+@case("columns.keep")
+async def _keep_columns(pilot: Pilot[None], key: str) -> None:
+    kept: list[PaneKind[Any]] = []
+    the_app(pilot)._look = dataclasses.replace(the_app(pilot)._look, remember=kept.append)
+    await pilot.press("f2", "space", key)
+    await until(pilot, lambda: kept)
+    assert [column.key for column in kept[0].hidden] == ["opened"]
+
+
+@case("columns.left", "columns.right", "columns.left_arrow", "columns.right_arrow")
+async def _scroll_columns(pilot: Pilot[None], key: str) -> None:
+    def seen() -> list[str]:
+        return [column.key for column in table(pilot).visible_columns()]
+
+    at_first = seen()
+    await pilot.press("L", "L")
+    further = seen()
+    await pilot.press(key)
+    assert seen() not in (at_first, further)
+    assert seen()[:2] == ["who", "remote"]
+    await pilot.press("H", "H", "H")
+    assert seen() == at_first
 
 
 @case("export")
@@ -762,9 +875,17 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
         assert not main(pilot).state.names
         assert feed.told == [("hold", True), ("adjust", 1), ("adjust", -1)]
         await pilot.press("s")
-        assert screen._sorts["connections"] == ("pid", False)
+        first = screen._sorts["connections"]
+        assert first[0] == screen._tables["connections"].visible_columns()[0].key
         await pilot.press("S")
-        assert screen._sorts["connections"] == ("pid", True)
+        assert screen._sorts["connections"] == (first[0], not first[1])
+        await pilot.press("o", "a")
+        assert screen._sorts["connections"] == ("age", True)
+        await pilot.press("greater_than_sign")
+        assert screen._sorts["connections"] == ("connect", True)
+        await pilot.press("less_than_sign", "f2", "space", "enter")
+        assert screen._sorts["connections"] == ("age", True)
+        assert "opened" not in [column.key for column in screen._tables["connections"].pane.columns]
         await pilot.press("y")
         assert json.loads(pilot.app.clipboard)["pid"] == 900
         await pilot.press("e")
@@ -779,7 +900,8 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
     play(steps, feed)
     assert {key.id for key in KEYS_IN_DETAIL} == {
         "pause", "names", "pace.faster", "pace.slower", "sort.column", "sort.direction", "row.copy", "export",
-        "export.as", "help", "detail.back", "detail.next", "detail.previous",
+        "export.as", "help", "detail.back", "detail.next", "detail.previous", "sort.menu", "sort.next",
+        "sort.previous", "columns",
     }  # fmt: skip
 
 

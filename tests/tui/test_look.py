@@ -121,7 +121,7 @@ def test_the_panes_below_one_another(tmp_path: Path) -> None:
     async def steps(pilot: Pilot[None]) -> None:
         def displayed() -> list[str]:
             panes = sorted(pilot.app.screen.query(Pane), key=lambda pane: pane.region.y)
-            return [pane.view.name for pane in panes if pane.display]
+            return [pane.kind.name for pane in panes if pane.display]
 
         assert displayed() == ["connections", "dns"]
         assert the_app(pilot)._main.active == "connections"

@@ -221,8 +221,9 @@ class TestMouse:
             await pilot.pause()
             screen = pilot.app.screen
             assert isinstance(screen, DetailScreen)
-            await pilot.click("#detail-connections", offset=(5, 0))
-            assert screen._sorts["connections"] == ("pid", False)
+            x = next(line for line in lines(pilot) if "REMOTE" in line).index("REMOTE")
+            await pilot.click("#detail-connections", offset=(x, 0))
+            assert screen._sorts["connections"] == ("remote", False)
             assert the_app(pilot)._main.state.sorts["connections"] == ("opened", True)
 
         play(steps, FakeFeed(busy()))

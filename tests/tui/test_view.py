@@ -95,6 +95,15 @@ def test_tabs_keep_only_the_keys_of_others_where_the_active_one_would_be_cut() -
     assert tabs(titles, "one", 24) == {"one": " 1 one 1/2 ", "two": " 2 two ", "end": " 3 end "}
 
 
+def test_tabs_shorten_the_names_of_others_and_keep_the_process_longest() -> None:
+    titles = {
+        name: Title(f" {name} ", "1/2 ", "by X ", "curl[1] ") for name in ("1 DNS", "2 Connections", "3 Processes")
+    }
+    assert list(tabs(titles, "1 DNS", 58).values()) == [" 1 DNS 1/2 curl[1] by X ", " 2 Connections ", " 3 Processes "]
+    assert list(tabs(titles, "1 DNS", 50).values()) == [" 1 DNS 1/2 curl[1] by X ", " 2 Conn ", " 3 Proc "]
+    assert list(tabs(titles, "1 DNS", 38).values()) == [" 1 DNS 1/2 curl[1] ", " 2 Conn ", " 3 Proc "]
+
+
 @pytest.mark.parametrize("pane", PANES)
 @pytest.mark.parametrize("descending", [False, True])
 def test_every_column_sorts_all_there_is(pane: Any, descending: bool) -> None:

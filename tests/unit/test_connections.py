@@ -1,5 +1,6 @@
 """TCP connections from the kernel's records to rows."""
 
+import errno
 from typing import Any
 
 import pytest
@@ -485,6 +486,39 @@ def test_a_connection_older_than_nettop() -> None:
     assert (row.tx_bytes_per_s, row.rx_bytes_per_s) == (100.0, 0.0)
     end = only(subject.ended(old_record(closed=1, time_ns=ns(3), state=FIN_WAIT_2)))
     assert (end.id, end.closed_at, end.duration_ms, end.end) == (1, at(3), None, "normal")
+
+
+@pytest.mark.parametrize(
+    ("listening_on", "changes", "direction"),
+    [
+        (40_000, {}, "inbound"),
+        (443, {}, "outbound"),
+        (80, {}, "unknown"),
+        (None, {"asker": abi.SPEAKER_REMOTE}, "inbound"),  # it has its listener's limit: the kernel side is sure
+    ],
+)
+def test_who_opened_an_older_connection(listening_on: int | None, changes: dict[str, Any], direction: str) -> None:
+    subject = tracker()
+    if listening_on is not None:
+        subject.listener(listener_record(local_port=listening_on), PASS)
+    assert only(subject.live(old_record(**changes), PASS)).direction == direction
+
+
+def test_an_older_connection_that_is_reset_has_not_failed_to_connect() -> None:
+    subject = tracker()
+    subject.listener(listener_record(local_port=443), PASS)
+    subject.live(old_record(), PASS)
+    end = only(subject.ended(old_record(closed=1, time_ns=ns(3), error=errno.ECONNRESET)))
+    assert (end.direction, end.end, end.connect_ms, end.failed_to_connect) == ("outbound", "reset-by-peer", None, False)
+
+
+def test_a_listener_that_is_found_later_tells_who_opened_an_older_connection() -> None:
+    subject = tracker()
+    assert only(subject.live(old_record(), PASS)).direction == "unknown"
+    subject.listener(listener_record(local_port=40_000), PASS)
+    assert only(subject.live(old_record(time_ns=ns(3)), ns(3))).direction == "inbound"
+    subject.listeners.ended(listener_record(local_port=40_000, time_ns=ns(4)))
+    assert only(subject.live(old_record(time_ns=ns(5)), ns(5))).direction == "inbound"
 
 
 def test_where_the_map_was_full_a_missed_beginning_is_no_sign_of_age() -> None:

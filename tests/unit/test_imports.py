@@ -73,6 +73,7 @@ LATE_IMPORTS = {
     ("nettop.settings.kinds", "nettop.view.keys"): "only for those who have changed keys",
     ("nettop.settings.kinds", "nettop.view.panes"): "only for those who have chosen columns",
     ("nettop.settings.resolve", "difflib"): "only after a mistake",
+    ("nettop.settings.resolve", "nettop.view.arrangement"): "the headless commands do without",
     ("nettop.settings.resolve", "nettop.view.look"): "the headless commands do without",
     ("nettop.settings.resolve", "nettop.view.panes"): "the headless commands do without",
     ("nettop.settings.resolve", "tomllib"): "only for those who have a file of settings",
