@@ -104,8 +104,8 @@ class DemoFeed:
 
 def drawn(picture: Picture, events: Sequence[AnyEvent]) -> str:
     """The state as SVG, in the zone UTC and in full colour whatever the environment says."""
-    before = {name: os.environ.get(name) for name in ("TZ", "NO_COLOR")}
-    os.environ["TZ"] = "UTC"
+    before = {name: os.environ.get(name) for name in ("TZ", "NO_COLOR", "TERM", "COLORTERM")}
+    os.environ.update(TZ="UTC", TERM="xterm-256color", COLORTERM="truecolor")
     os.environ.pop("NO_COLOR", None)
     time.tzset()
     try:

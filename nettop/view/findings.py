@@ -7,7 +7,7 @@ that those rows prove. Nothing is said below the threshold, so a host where all 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
@@ -83,7 +83,7 @@ class Scene:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.captured_at
-        self.since = self.now - timedelta(seconds=RECENT_S)
+        self.since = self.now - min(timedelta(seconds=RECENT_S), self.now - datetime.min.replace(tzinfo=UTC))
         self.close_wait: list[Connection] = []
         self.waiting: dict[str, list[Connection]] = {"local": [], "remote": [], "remote-window": [], "network": []}
         self.failed_to_connect: list[Connection] = []

@@ -189,7 +189,7 @@ PEERS = (
     _peer("nethogs -t", lambda where: where.inside("nethogs", "-t", "-C", "-a", "lo"), "Refreshing"),
     _peer(
         "tcpdump -w /dev/null",
-        lambda where: _with_stderr(where.inside("tcpdump", "-i", "lo", "-w", "/dev/null")),
+        lambda where: _with_stderr(where.inside("tcpdump", "-Z", "root", "-i", "lo", "-w", "/dev/null")),
         "listening on",
     ),
 )

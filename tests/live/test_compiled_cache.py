@@ -167,12 +167,12 @@ def test_old_files_and_what_a_killed_writer_left_are_removed(compiler: Compiler,
     directory.mkdir(mode=0o755)
     (directory / "dead.programs.1.partial").write_text("")
     os.utime(directory / "dead.programs.1.partial", (0, 0))
-    for number in range(20):
+    for number in range(40):
         compiled_cache.compiled_programs((f"-DNUMBER={number}",), directory)
-    assert len(files(directory)) == 16
+    assert len(files(directory)) == 32
     assert not list(directory.glob("*.partial"))
-    compiled_cache.compiled_programs(("-DNUMBER=19",), directory)
-    assert compiler.asked == 20
+    compiled_cache.compiled_programs(("-DNUMBER=39",), directory)
+    assert compiler.asked == 40
 
 
 def test_what_the_cache_kept_loads_and_attaches(directory: Path) -> None:

@@ -77,7 +77,7 @@ def test_who_sends_most(done: list[str]) -> None:
     assert head.startswith(os.uname().nodename)
     title, columns, *rows = below.splitlines()
     assert re.fullmatch(r"Processes: (20 of )?\d+, by TX", title)
-    assert columns.split()[:4] == ["PID", "COMM", "USER", "TX"]
+    assert columns.split()[:5] == ["PID", "COMM", "USER", "SERVICE", "TX"]
     assert any(re.search(r"\d+  (x )?dig ", row) for row in rows)
 
 

@@ -164,6 +164,7 @@ def test_snapshot_after_its_time(served: Namespace) -> None:
         "resets_sent": "raw_tracepoint tcp_send_reset",
         "resets_received": "raw_tracepoint tcp_receive_reset",
         "icmp_errors": "raw_tracepoint icmp_send",
+        "cgroups": "raw_tracepoint cgroup_mkdir",
         "live_counters": "iterator bpf_map_elem",
         "older_sockets": "iterator task_file",
         "process_starts": "raw_tracepoint sched_process_exec",
