@@ -69,7 +69,7 @@ def context_of(snapshot: Snapshot) -> Context:
 
 def named(pane: PaneKind[Any], name: str) -> Column[Any] | None:
     """The column with this key (`tx`), title (`TX`) or field (`tx_bytes`), of all that such rows have."""
-    columns = COLUMNS[pane.kind]
+    columns = apart(COLUMNS[pane.kind])
     for names in (_key, _title, _field):
         for column in columns:
             if names(column) == name.lower():

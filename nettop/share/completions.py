@@ -9,12 +9,12 @@ from nettop.cli.format import FORMATS, TABLES
 from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import SETTINGS
 from nettop.settings.kinds import Choice
-from nettop.view.panes import PANES
+from nettop.view.panes import PANES, apart
 
 _CHOICES = {
     "--format": tuple(FORMATS),
     "--table": TABLES,
-    "--sort": tuple(dict.fromkeys(column.key for pane in PANES for column in pane.columns)),
+    "--sort": tuple(dict.fromkeys(column.key for pane in PANES for column in apart(pane.columns))),
 }
 # A line per word; in words that sh, bash, zsh and fish understand alike.
 _LISTED = {

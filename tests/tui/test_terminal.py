@@ -171,7 +171,8 @@ def test_a_locale_without_utf8(environment: dict[str, str]) -> None:
             terminal.press("2z ")
             terminal.until(partial(shows_one_pane, terminal), "one pane, paused")
         (titles,) = (line for line in drawn.lines if "REMOTE" in line)
-        assert titles.translate(str.maketrans("▾▸", "v>")) in plain.lines
+        titles = titles.translate(str.maketrans("▾▸", "v>"))
+        assert titles.split() in [line.split() for line in plain.lines]  # how wide each is, is a matter of the moment
         assert plain.raw.isascii()
         assert "\\" not in plain.text
         assert "enter Open" in plain.text

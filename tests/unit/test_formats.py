@@ -26,7 +26,7 @@ from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS
-from nettop.view.panes import PANES, PaneKind
+from nettop.view.panes import PANES, PaneKind, apart
 from tests import builders
 from tests.tui.scene import LOSSES, busy, connection, query, snapshot
 from tests.unit.test_cli import outcome
@@ -67,7 +67,7 @@ def test_a_pipe_gets_every_column_and_no_cell_is_cut_or_empty() -> None:
     for each in PANES:
         lines = text(busy(), each.name)
         assert lines[3] == f"{each.kind.title}: {len(each.kind.rows_of(busy()))}, by {each.column(each.sort).title}"
-        titles = [column.title for column in COLUMNS[each.kind] if not column.chart]
+        titles = [column.title for column in apart(COLUMNS[each.kind]) if not column.chart]
         assert [title for title in titles if title not in lines[4]] == []
         assert "…" not in "".join(lines)
         assert len(lines[5:]) == len(each.kind.rows_of(busy()))
@@ -79,7 +79,7 @@ def test_columns_line_up_in_cells_of_the_terminal(each: PaneKind[Any]) -> None:
     """Each title is above its column: at the left or right end of every cell below it."""
     header, *below = text(busy(), each.name)[4:]
     place = 0
-    for shown in (column for column in COLUMNS[each.kind] if not column.chart):
+    for shown in (column for column in apart(COLUMNS[each.kind]) if not column.chart):
         place = header.index(shown.title, place)
         edge = place if shown.align == "left" else place + len(shown.title) - 1
         for line in below:
@@ -168,7 +168,7 @@ def test_a_column_has_a_key_a_title_and_a_field(name: str, key: str | None) -> N
 
 def test_every_column_can_be_sorted_by() -> None:
     for kind in KINDS:
-        for each in COLUMNS[kind]:
+        for each in apart(COLUMNS[kind]):
             for name in (each.key, each.title):
                 assert named(pane(kind.name), name) is each
                 table_text(busy(), wanted(kind.name, sort=name))
