@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from nettop.text import printable_text
@@ -50,8 +50,8 @@ class Choices(ClosedOnce, ModalScreen[str | None]):
         for choice, letter in zip(self._choices, self._letters, strict=True):
             mark = "•" if choice.chosen else " "
             lines.append(Option(Text(f"{mark} {letter}  {printable_text(choice.text)}", no_wrap=True), id=choice.name))
-        with Vertical(id="choices"):
-            yield Static(Text(self._title), markup=False)
+        with Vertical(id="choices") as menu:
+            menu.border_title = self._title  # a line of its own would push the last choice out of a small screen
             yield _Lines(*lines)
         yield TooSmall()
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.segment import Segment
-from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -13,7 +12,6 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Static
 
 from nettop.tui.bindings import bindings
 from nettop.tui.footer import KeyLine
@@ -92,8 +90,8 @@ class ColumnPicker(ClosedOnce, ModalScreen[PaneKind[Any] | None]):
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        with Vertical(id="picker"):
-            yield Static(Text(f"Columns of {self._pane.kind.plural}"), id="picker-heading", markup=False)
+        with Vertical(id="picker") as menu:
+            menu.border_title = f"Columns of {self._pane.kind.plural}"
             yield self.lines
         yield KeyLine()
         yield TooSmall()
