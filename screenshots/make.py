@@ -144,7 +144,7 @@ async def press(pilot: Pilot[None], keys: Sequence[str]) -> None:
 
 
 async def sort(pilot: Pilot[None], wanted: str) -> None:
-    """Press `s` until the wanted column sorts, and `S` if it does so the other way round.
+    """Press `>` until the wanted column sorts, and `S` if it does so the other way round.
 
     A number of presses would mean another column once there is one more.
     """
@@ -152,7 +152,7 @@ async def sort(pilot: Pilot[None], wanted: str) -> None:
     for _ in range(MAX_COLUMNS):
         if f"by {column} " in _said(pilot):
             break
-        await press(pilot, "s")
+        await press(pilot, (">",))
     if f"by {wanted} " not in _said(pilot):
         await press(pilot, "S")
     if f"by {wanted} " not in _said(pilot):
