@@ -36,7 +36,8 @@ def said_by_detail(kind: Kind[Any], rows: Sequence[AnyRow], subject: AnyRow) -> 
     """The same where all rows are of the process that the detail is about."""
     if kind not in _MARKED or subject.pid is None or _MARKED[kind](rows):
         return NOTHING
-    return frozenset({"pid", "comm"}) if set(map(_WHO, rows)) <= {_WHO(subject)} else NOTHING
+    one = set(map(_WHO, rows)) <= {_WHO(subject)}
+    return frozenset({"pid", "comm", "service"}) if one else NOTHING
 
 
 def _asked_for(text: str) -> Collection[str]:

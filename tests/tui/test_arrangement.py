@@ -108,8 +108,8 @@ def test_columns_stay_where_the_rows_differ_or_say_more() -> None:
 
 def test_what_a_detail_says() -> None:
     process = builders.process(pid=1, comm="a")
-    assert said_by_detail(CONNECTIONS, ONE, process) == BOTH
-    assert said_by_detail(CONNECTIONS, [], process) == BOTH
+    assert said_by_detail(CONNECTIONS, ONE, process) == BOTH | {"service"}
+    assert said_by_detail(CONNECTIONS, [], process) == BOTH | {"service"}
     assert said_by_detail(DNS, [builders.dns_query(pid=2, comm="a")], process) == frozenset()
     nobody = builders.connection(pid=None, comm=None)
     assert said_by_detail(CONNECTIONS, [nobody], nobody) == frozenset()
