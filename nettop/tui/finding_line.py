@@ -33,7 +33,7 @@ class FindingLine(Static):
     def show(self, found: Sequence[Finding]) -> None:
         """The first of these, and how many there are."""
         said = (found[0].sentence, found[0].severity, len(found)) if found else None
-        if said == self._said:
+        if said == self._said or not self.is_attached:
             return
         self._said = said
         self.set_class(said is not None, "-shown")

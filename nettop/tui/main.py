@@ -158,7 +158,8 @@ class MainScreen(Filtering, Searching, Drilling):
         self._shown: tuple[Snapshot, Context, Status] | None = None
         self._panes = {pane.name: Pane(pane) for pane in panes}
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
-        self._bar = StatusBar()
+        # found by name they would not be while the screen comes and goes, and it is drawn then too
+        self._bar, self._finding, self._filter_bar = StatusBar(), FindingLine(), FilterBar()
         self._stacked = stacked
         self._displayed: Sequence[str] = stacked  # below one another, where the terminal is tall enough
         self._guest: str | None = None  # the pane that takes the place of the lowest one
@@ -167,13 +168,13 @@ class MainScreen(Filtering, Searching, Drilling):
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         yield self._bar
-        yield FindingLine()
+        yield self._finding
         with Vertical(id="tabs"):
             yield from self._tabs.values()
         with PaneStack(id="panes"):
             others = (pane for name, pane in self._panes.items() if name not in self._stacked)
             yield from (*(self._panes[name] for name in self._stacked), *others)
-        yield FilterBar()
+        yield self._filter_bar
         yield SearchBar()
         yield KeyLine()
         yield TooSmall()
@@ -210,11 +211,11 @@ class MainScreen(Filtering, Searching, Drilling):
             self._tabs[kind].say(text)
         self.query_one(PaneStack).share([self._panes[name] for name in self._displayed])
         seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
-        self.query_one(FilterBar).show(seen)
+        self._filter_bar.show(seen)
 
     def tell(self, found: Sequence[Finding]) -> None:
         """Say what is wrong."""
-        self.query_one(FindingLine).show(found)
+        self._finding.show(found)
 
     def prove(self, finding: Finding) -> None:
         """Show the rows that prove a finding, in their pane."""

@@ -105,7 +105,7 @@ def test_the_screen(quiet: Namespace, number: signal.Signals) -> None:
                 terminal.send(number)
             code = terminal.ends(PATIENCE_S)
             nothing_left_in_the_kernel(ours)
-            assert code in (0, -number, 128 + number)
+            assert code in (0, -number, 128 + number), terminal.left_over
             if number != signal.SIGKILL:
                 terminal.assert_as_found()
                 assert "Traceback" not in terminal.left_over or "bin/nettop" in terminal.left_over

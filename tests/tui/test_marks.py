@@ -99,9 +99,9 @@ def test_the_sign_has_room_where_the_screen_is_narrow() -> None:
         await pilot.press("m")
         await show(pilot, later())
         await pilot.press("1")
-        assert any(line.startswith("+ 12:01:05") for line in lines(pilot))
+        await until(pilot, lambda: any(line.startswith("+ 12:01:05") for line in lines(pilot)))
         await pilot.press("M")
-        assert "only new since 12:01:00" in lines(pilot)[1]
+        await until(pilot, lambda: "only new since 12:01:00" in lines(pilot)[1])
         sorted_by = set()
         for _ in table(pilot, "dns").visible_columns():
             await pilot.press("s")

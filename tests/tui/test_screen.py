@@ -16,6 +16,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.tui.app import export_name, write_snapshot
 from nettop.tui.detail import DetailScreen
 from nettop.tui.filter_bar import FilterBar
+from nettop.tui.finding_line import FindingLine
 from nettop.tui.main import MainScreen
 from nettop.tui.table import RowTable
 from tests import builders
@@ -705,3 +706,13 @@ def test_an_export_of_a_filtered_recording_stays_filtered(tmp_path: Path) -> Non
     for chosen, said in (("", "dns:failed"), ("pid:1", "dns:failed pid:1")):
         path = write_snapshot(recorded, Filter(chosen), tmp_path / f"{len(chosen)}.json")
         assert json.loads(path.read_text())["filter"] == said
+
+
+def test_a_tick_may_come_while_the_screen_goes() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        app = the_app(pilot)
+        await app._main.query(FilterBar).remove()
+        await app._main.query(FindingLine).remove()
+        await show(pilot, snapshot())
+
+    play(steps, FakeFeed(busy()))
