@@ -160,6 +160,7 @@ class MainScreen(Filtering, Searching, Drilling):
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         # found by name they would not be while the screen comes and goes, and it is drawn then too
         self._bar, self._finding, self._filter_bar = StatusBar(), FindingLine(), FilterBar()
+        self._stack = PaneStack(id="panes")
         self._stacked = stacked
         self._displayed: Sequence[str] = stacked  # below one another, where the terminal is tall enough
         self._guest: str | None = None  # the pane that takes the place of the lowest one
@@ -171,7 +172,7 @@ class MainScreen(Filtering, Searching, Drilling):
         yield self._finding
         with Vertical(id="tabs"):
             yield from self._tabs.values()
-        with PaneStack(id="panes"):
+        with self._stack:
             others = (pane for name, pane in self._panes.items() if name not in self._stacked)
             yield from (*(self._panes[name] for name in self._stacked), *others)
         yield self._filter_bar
@@ -209,7 +210,7 @@ class MainScreen(Filtering, Searching, Drilling):
             pane.title.say(titles[kind].whole)
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
-        self.query_one(PaneStack).share([self._panes[name] for name in self._displayed])
+        self._stack.share([self._panes[name] for name in self._displayed])
         seen = Seen(snapshot, self._panes[self.active].kind, self.state.show_ended, shown_rows[self.active])
         self._filter_bar.show(seen)
 
