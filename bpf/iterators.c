@@ -253,6 +253,8 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	return 0;
 }
 
+#define WAITING_LOOKED_AT 32 /* of the connections that nobody has accepted yet: the verifier follows each step at the start */
+
 /*
  * Connections older than nettop that wait in a listener's queue: no file leads to them. They are nobody's yet. `entry` is that
  * of the listener, and becomes theirs.
