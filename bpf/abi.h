@@ -28,8 +28,6 @@
 #define SOCKET_INBOUND 2   /* a listener's child */
 #define SOCKET_OLD 4       /* existed before nettop did, or its beginning was not seen */
 #define SOCKET_LISTENER 8
-/* Of an older listener's connections that nobody has accepted yet: so many are entered. The verifier follows each step at the start. */
-#define WAITING_LOOKED_AT 128
 /* More than one process has sent on it (not TCP), so its bytes have no one owner. A listener: more than one process holds it. */
 #define SOCKET_SHARED 16
 #define SOCKET_REJECTED 32 /* TCP: an ICMP error came while its program was still in connect(): from this host, or from very near */

@@ -253,6 +253,8 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	return 0;
 }
 
+#define WAITING_LOOKED_AT 32 /* of the connections that nobody has accepted yet: the verifier follows each step at the start */
+
 /*
  * Connections older than nettop that wait in a listener's queue: no file leads to them. They are nobody's yet. `entry` is that
  * of the listener, and becomes theirs.
@@ -296,7 +298,8 @@ static __always_inline void enter_waiting(u64 listener, struct socket_entry *ent
  * neither during the whole scan before this nor in this one so far: it has passed it on, or has ended. Returns `seen_ns` of a
  * listener; 0 of anything else. `holder` and `entry` are room for what is found.
  */
-static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct process_id *holder, struct socket_entry *entry)
+static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct process_id *holder, struct socket_entry *entry,
+				       u64 *entered)
 {
 	struct socket_entry *known = sockets.lookup(&sk);
 	u64 listener_ns = known && known->flags & SOCKET_LISTENER ? known->seen_ns : 0;
@@ -368,18 +371,19 @@ static __always_inline u64 take_holder(u64 sk, void *task, u32 scan, struct proc
 	if (error == -E2BIG)
 		count_loss(OLDER_WITHOUT_ROOM, 1);
 	else if (!error && listener_ns)
-		enter_waiting(sk, entry);
+		*entered = sk;
 	else if (!error && protocol == IPPROTO_TCP)
 		claim_turns_old(sk, entry->seen_ns);
 	return listener_ns;
 }
 
 /* The holders of a listener are told one by one: after a fork there are several. */
-static __always_inline void found_held(struct iterator_meta *meta, u64 sk, void *task, u32 scan, struct socket_entry *entry)
+static __always_inline void found_held(struct iterator_meta *meta, u64 sk, void *task, u32 scan, struct socket_entry *entry,
+				       u64 *entered)
 {
 	struct holder_record record = {};
 
-	record.seen_ns = take_holder(sk, task, scan, &record.holder, entry);
+	record.seen_ns = take_holder(sk, task, scan, &record.holder, entry, entered);
 	if (!record.seen_ns)
 		return;
 	record.socket = sk;
@@ -393,6 +397,7 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 {
 	void *file = ctx->file, *task = ctx->task;
 	u64 address = (u64)file, task_address = (u64)task, inode = 0, socket = 0, sk = 0;
+	u64 entered = 0; /* a listener; not of Multipath TCP: the verifier would walk the queue behind each subflow, 100 ms at the start */
 	u16 mode = 0, protocol = 0, family = 0;
 	struct socket_record *room;
 	int only = 0;
@@ -429,11 +434,13 @@ int bpf_iter__task_file(struct task_file_context *ctx)
 				break;
 			READ(subflow, node, OFFSET_mptcp_subflow_context_tcp_sock - OFFSET_mptcp_subflow_context_node);
 			if (subflow)
-				found_held(ctx->meta, subflow, (void *)task_address, scan, &room->entry);
+				found_held(ctx->meta, subflow, (void *)task_address, scan, &room->entry, &entered);
 		}
 		return 0;
 	}
 #endif
-	found_held(ctx->meta, sk, (void *)task_address, scan, &room->entry);
+	found_held(ctx->meta, sk, (void *)task_address, scan, &room->entry, &entered);
+	if (entered)
+		enter_waiting(entered, &room->entry);
 	return 0;
 }

@@ -2,7 +2,7 @@
 
 import argparse
 
-from nettop.cli.options import MAX_FOR_S, MIN_FOR_S, add_watching, duration, filter_help
+from nettop.cli.options import add_for, add_watching, filter_help
 from nettop.cli.watching import history_of, prepare, stop_signals, watched_events, watching
 from nettop.errors import CannotRunError, RunError
 from nettop.export.standard_streams import StandardOutput
@@ -22,14 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         epilog=filter_help(),
     )
     add_watching(diagnose)
-    diagnose.add_argument(
-        "--for",
-        dest="seconds",
-        type=duration,
-        default=DEFAULT_FOR_S,
-        metavar="SECONDS",
-        help=f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {DEFAULT_FOR_S:g})",
-    )
+    add_for(diagnose, DEFAULT_FOR_S)
     diagnose.add_argument("--json", action="store_true", help="write the findings and their rows as JSON")
     diagnose.set_defaults(run=run, output=None)
 

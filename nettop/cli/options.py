@@ -9,7 +9,7 @@ from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import setting
 from nettop.settings.kinds import Kind, Seconds, WrongValueError, as_text
 
-MIN_FOR_S, MAX_FOR_S, DEFAULT_FOR_S = 0.1, 7 * 86_400.0, 5.0
+MIN_FOR_S, MAX_FOR_S = 0.1, 7 * 86_400.0
 
 FILTER_RULES = (
     "Terms side by side must all match, as with 'and'; 'or' and '|' bind weaker, 'not', '!' and '-' strongest.",
@@ -86,6 +86,18 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add -o and --force."""
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write to PATH instead of standard output")
     parser.add_argument("--force", action="store_true", help="replace PATH if it exists")
+
+
+def add_for(parser: argparse.ArgumentParser, default_s: float) -> None:
+    """Add --for, of a command that watches for a time."""
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=default_s,
+        metavar="SECONDS",
+        help=f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {default_s:g})",
+    )
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

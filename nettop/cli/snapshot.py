@@ -3,9 +3,11 @@
 import argparse
 
 from nettop.cli.format import add_format, writer_of
-from nettop.cli.options import DEFAULT_FOR_S, MAX_FOR_S, MIN_FOR_S, add_output, add_watching, duration, filter_help
+from nettop.cli.options import add_for, add_output, add_watching, filter_help
 from nettop.cli.watching import history_of, output_of, prepare, stop_signals, watched_events, watching
 from nettop.model.store import Store
+
+DEFAULT_FOR_S = 5.0
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,14 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         epilog=filter_help(),
     )
     add_watching(snapshot)
-    snapshot.add_argument(
-        "--for",
-        dest="seconds",
-        type=duration,
-        default=DEFAULT_FOR_S,
-        metavar="SECONDS",
-        help=f"how long to watch, {MIN_FOR_S:g} to {MAX_FOR_S:.0f} (default {DEFAULT_FOR_S:g})",
-    )
+    add_for(snapshot, DEFAULT_FOR_S)
     add_format(snapshot)
     add_output(snapshot)
     snapshot.set_defaults(run=run)

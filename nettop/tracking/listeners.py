@@ -172,8 +172,6 @@ class ListenerTracker:
             self._last_id += 1
             listening = Listening(record, self._last_id)
             self._ports.add(listening)
-            if record.flags & abi.SOCKET_OLD and record.listener_queue > abi.WAITING_LOOKED_AT:
-                listening.certain = False  # some of those that wait are not known
         else:
             listening = known.listening
             listening.record = record
@@ -216,6 +214,9 @@ class ListenerTracker:
 
     def _row(self, listening: Listening, seconds: float | None) -> Listener:
         """As it is now, with rates over so many seconds; None: those of the last interval stand."""
+        if listening.row is None and listening.record.flags & abi.SOCKET_OLD:
+            # some of those that wait are not known: the queue is longer than what is looked at, or of Multipath TCP
+            listening.certain = listening.certain and listening.record.listener_queue <= listening.open
         before = listening.row or self._new_row(listening)
         record, certain = listening.record, listening.certain
         row = replace(

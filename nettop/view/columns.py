@@ -197,7 +197,7 @@ def _answers_order(row: DnsQuery, context: Context) -> tuple[int, tuple[str | in
     return 0, name_in_order(_dns_answers(row, context))
 
 
-def dns_server(row: DnsQuery, _context: Context) -> str:
+def dns_server(row: DnsQuery, _context: Context | None = None) -> str:
     """Its address; with its port if that is not 53."""
     return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
 

@@ -14,7 +14,7 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, 
 from nettop.model.rows import Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
-from nettop.view.columns import endpoint
+from nettop.view.columns import dns_server, endpoint
 
 Severity = Literal["critical", "warning", "notice"]
 _SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "notice")
@@ -161,8 +161,14 @@ def _many(number: int, one: str) -> str:
     return f"{human.count(number)} {one}{'' if number == 1 else 's'}"
 
 
-def _longest(rows: Sequence[Connection], now: datetime) -> float:
-    return max(waited_ms(row, now) or 0.0 for row in rows)
+def _held_up(rows: Sequence[Connection], now: datetime, least_ms: float) -> list[Connection]:
+    """Those that have waited so long."""
+    return [row for row in rows if (waited_ms(row, now) or 0.0) >= least_ms]
+
+
+def _how_many_for_how_long(rows: Sequence[Connection], now: datetime) -> str:
+    longest = max(waited_ms(row, now) or 0.0 for row in rows)
+    return f"{_many(len(rows), 'connection')} for {human.duration(longest)}"
 
 
 # Connections that go on
@@ -187,13 +193,12 @@ _SLOWER_THAN_EVER = 10  # times the longest answer so far: a long poll is none
 
 
 def _does_not_read(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    stuck = [row for row in rows if row.recv_queue_bytes and (waited_ms(row, now) or 0.0) >= UNREAD_MS]
+    stuck = [row for row in _held_up(rows, now, UNREAD_MS) if row.recv_queue_bytes]
     if not stuck:
         return None
     sentence = (
-        f"{_who(stuck[0])} does not read from {_many(len(stuck), 'connection')} "
-        f"for {human.duration(_longest(stuck, now))}: {human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} "
-        "wait for it."
+        f"{_who(stuck[0])} does not read from {_how_many_for_how_long(stuck, now)}: "
+        f"{human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} wait for it."
     )
     return Proof(sentence, _terms(_pid_term(stuck[0]), "wait:local"), stuck)
 
@@ -215,10 +220,7 @@ def _owes(rows: Sequence[Connection], now: datetime) -> Proof | None:
     late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, now)]
     if not late:
         return None
-    sentence = (
-        f"{_who(late[0])} owes an answer on {_many(len(late), 'connection')} "
-        f"for {human.duration(_longest(late, now))}{_usual(late)}."
-    )
+    sentence = f"{_who(late[0])} owes an answer on {_how_many_for_how_long(late, now)}{_usual(late)}."
     return Proof(sentence, _terms(_pid_term(late[0]), "wait:local"), late)
 
 
@@ -226,32 +228,29 @@ def _waits_for_far_end(rows: Sequence[Connection], now: datetime) -> Proof | Non
     late = [row for row in rows if row.state == "established" and _is_late(row, now)]
     if not late:
         return None
-    sentence = (
-        f"{_who(late[0])} waits for {_far_end(late[0])} on {_many(len(late), 'connection')} "
-        f"for {human.duration(_longest(late, now))}{_usual(late)}."
-    )
+    sentence = f"{_who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, now)}{_usual(late)}."
     return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), "wait:remote"), late)
 
 
 def _window_is_shut(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    shut = [row for row in rows if (waited_ms(row, now) or 0.0) >= WINDOW_MS]
+    shut = _held_up(rows, now, WINDOW_MS)
     if not shut:
         return None
     sentence = (
-        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_many(len(shut), 'connection')} "
-        f"for {human.duration(_longest(shut, now))}: its window is shut."
+        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_how_many_for_how_long(shut, now)}: "
+        "its window is shut."
     )
     return Proof(sentence, _terms(_pid_term(shut[0]), _host_term(shut[0]), "wait:remote-window"), shut)
 
 
 def _is_sent_again(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    lost = [row for row in rows if (waited_ms(row, now) or 0.0) >= RESENT_MS]
+    lost = _held_up(rows, now, RESENT_MS)
     if not lost:
         return None
     by = next(filter(None, (row.dropped_by for row in lost)), None)
     sentence = (
         f"{_far_end(lost[0])} does not acknowledge what {_who(lost[0])} sends again on "
-        f"{_many(len(lost), 'connection')} for {human.duration(_longest(lost, now))}"
+        f"{_how_many_for_how_long(lost, now)}"
         f"{f'; a {by} of this host drops packets of it' if by else ''}."
     )
     return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), "wait:network"), lost)
@@ -344,14 +343,10 @@ def _resolver_fails(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
     (most, number), *others = Counter(map(_result, failed)).most_common()
     how = most if not others else f"fail, {human.count(number)} of them {most}"
     sentence = (
-        f"resolver {_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
+        f"resolver {dns_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
         f"in the last minute {how}."
     )
     return Proof(sentence, f"host:{rows[0].server.address} dns:failed", failed)
-
-
-def _server(row: DnsQuery) -> str:
-    return row.server.address if row.server.port == 53 else endpoint(row.server.address, row.server.port)
 
 
 def _resolver_is_slow(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
@@ -360,7 +355,7 @@ def _resolver_is_slow(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
     if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
         return None
     sentence = (
-        f"resolver {_server(rows[0])}: half of {human.count(len(answered))} answers in the last minute took over "
+        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers in the last minute took over "
         f"{human.duration(answered[half - 1].latency_ms)}."
     )
     return Proof(sentence, f"host:{rows[0].server.address}", answered[:half])

@@ -235,10 +235,11 @@ def test_what_waited_in_the_queue_was_accepted_before() -> None:
     assert (row.queue, row.accepted, row.open) == (1, 0, 1)
 
 
-@pytest.mark.parametrize(("waiting", "known"), [(abi.WAITING_LOOKED_AT, 0), (abi.WAITING_LOOKED_AT + 1, None)])
-def test_of_a_long_queue_not_all_are_known(waiting: int, known: int | None) -> None:
+@pytest.mark.parametrize(("waiting", "known"), [(1, 1), (2, None)])
+def test_where_fewer_are_known_than_wait_some_are_not_known(waiting: int, known: int | None) -> None:
     subject = tracker()
     subject.found(queued(waiting, 511, opened_ns=0, flags=abi.SOCKET_LISTENER | abi.SOCKET_OLD), PASS)
+    subject.opened(accepted_record(opened_ns=0, flags=abi.SOCKET_INBOUND | abi.SOCKET_OLD))
     assert only(subject).open == known
 
 

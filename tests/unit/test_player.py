@@ -1,6 +1,7 @@
 """A recording that is played at its pace, and from any place as if it had been played until there."""
 
 import copy
+import fcntl
 import os
 import random
 import threading
@@ -28,7 +29,7 @@ from nettop.sources.input_file import InputFile, RecordingError
 from nettop.sources.recording import read_events, read_snapshot
 from nettop.view.panes import Traffic
 from tests.builders import a_recording, answered, at, connection, dns_query, identity, start, tick, told
-from tests.unit.test_recording import COMPRESSORS, pipe
+from tests.unit.test_recording import COMPRESSORS
 
 RECORDED = a_recording()
 
@@ -191,10 +192,24 @@ def many_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
+def full_pipe(content: bytes) -> Iterator[Path]:
+    """All has arrived, its end too: a player goes no further than what has."""
+    end, beginning = os.pipe()
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)  # what everybody may ask for
+    try:
+        with os.fdopen(beginning, "wb") as file:
+            assert len(content) < 1 << 20
+            file.write(content)
+        yield Path(f"/dev/fd/{end}")
+    finally:
+        os.close(end)
+
+
+@contextmanager
 def opened(path: Path, content: bytes, through_a_pipe: bool) -> Iterator[Player]:
     """As the command does: it is first looked at as a snapshot."""
     if through_a_pipe:
-        with pipe(content) as name:
+        with full_pipe(content) as name:
             file = InputFile(name)
             assert read_snapshot(file) is None
             player = Player(file)
