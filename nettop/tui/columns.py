@@ -47,9 +47,7 @@ class TableColumns(Generic[RowT]):
         self._lay_out(replace(self._wish, said=frozenset(said), first=frozenset(first), contents=contents))
 
     def resize(self, width: int, in_sight: Sequence[RowT], context: Context | None) -> None:
-        """Another width may hold other columns."""
-        if width == self._width:
-            return
+        """Another width may hold other columns, and in another height other rows are in sight."""
         self._width = width
         self._wish = replace(self._wish, contents={})
         contents = {} if context is None else self._contents(in_sight, context)

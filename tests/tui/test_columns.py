@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from nettop.model import rows
 from nettop.model.owners import Owners
+from nettop.tui.columns import TableColumns
 from nettop.tui.table import cell, cell_of
 from nettop.view.columns import (
     CONNECTION_COLUMNS,
@@ -67,6 +68,19 @@ def test_columns_are_never_wider_than_the_terminal(columns: tuple[Column[Any], .
     assert all(cells >= 1 for _, cells in fitted)
     if width >= 40:
         assert used == width  # nothing is left unused
+
+
+def test_widths_are_those_of_what_is_in_sight_in_the_size_there_is() -> None:
+    """A window that becomes small and large again: on the way a pane may be as high as the screen for a moment."""
+    connections = busy().connections
+    columns = TableColumns(PANES[1])
+    columns.resize(119, (), None)
+    columns.show(connections, connections[:2], NOW, None, ())
+    before = columns.layout
+    columns.resize(119, connections, NOW)
+    assert columns.layout != before
+    columns.resize(119, connections[:2], NOW)
+    assert columns.layout == before
 
 
 @pytest.mark.parametrize("columns", ALL)
