@@ -46,14 +46,17 @@ _PRIVATE = tuple(
 
 @lru_cache(maxsize=32_768)  # some 5 MB
 def scope_of(address: str) -> AddressScope:
-    """How far away an address is, by itself. What is no address is public."""
+    """How far away an address is, by itself. What is no address is public.
+
+    The unspecified one is that of a neighbour that has none yet (RFC 4862 section 5.4, RFC 2131 section 4.1).
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return "public"
-    if parsed.is_loopback or parsed.is_unspecified:
+    if parsed.is_loopback:
         return "loopback"
-    if any(parsed in network for network in _NEAR):
+    if parsed.is_unspecified or any(parsed in network for network in _NEAR):
         return "link"
     return "private" if any(parsed in network for network in _PRIVATE) else "public"
 

@@ -574,7 +574,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
     Column("rx_rate", "RX/s", "payload received per second", 6, 2, lambda r, _: human.rate(r.rx_bytes_per_s),
            "rx_bytes_per_s", "right", descending=True, pair="tx_rate"),
     Column("packets_rate", "PKTS/s", "packets received per second, also those that no socket took", 7, 5,
-           lambda r, _: human.rate(r.rx_packets_per_s), "rx_packets_per_s", "right", descending=True),
+           lambda r, _: human.number_per_s(r.rx_packets_per_s), "rx_packets_per_s", "right", descending=True),
     Column("srtt", "SRTT", "median of the smoothed round-trip times", 7, 7, lambda r, _: human.duration(r.srtt_ms),
            "srtt_ms", "right", descending=True),
     Column("retransmits", "RTX", "segments sent again", 5, 7, lambda r, _: _nonzero(r.retransmits), "retransmits",
@@ -643,10 +643,6 @@ def _refusals(row: Listener, _context: Context) -> str:
     return f"! {row.drops}" if row.drops_per_s else _nonzero(row.drops)
 
 
-def _number_per_s(value: float | None) -> str:
-    return "?" if value is None else (f"{value:.0f}" if value >= 1_000 else f"{value:g}") if value else _DASH
-
-
 def _known(value: int | None) -> str:
     return "?" if value is None else _nonzero(value)
 
@@ -665,11 +661,11 @@ LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
            descending=True),
     Column("drops", "DROPS", "SYNs and ends of handshakes that were refused, mostly for a full queue; ! while it grows",
            7, 1, _refusals, "drops", "right", descending=True),
-    Column("drop_rate", "DROPS/s", "the same per second", 7, 3, lambda r, _: _number_per_s(r.drops_per_s),
+    Column("drop_rate", "DROPS/s", "the same per second", 7, 3, lambda r, _: human.number_per_s(r.drops_per_s),
            "drops_per_s", "right", descending=True),
     Column("accepted", "ACCEPTED", "connections that came in; ? if another socket shares the port", 8, 4,
            lambda r, _: _known(r.accepted), "accepted", "right", descending=True),
-    Column("accept_rate", "ACCEPT/s", "the same per second", 8, 2, lambda r, _: _number_per_s(r.accepted_per_s),
+    Column("accept_rate", "ACCEPT/s", "the same per second", 8, 2, lambda r, _: human.number_per_s(r.accepted_per_s),
            "accepted_per_s", "right", descending=True),
     Column("open", "OPEN", "connections that came in and are open", 6, 2, lambda r, _: _known(r.open), "open", "right",
            descending=True),

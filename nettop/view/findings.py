@@ -4,6 +4,7 @@ A rule looks at the rows of a kind that one process, listener, resolver or far e
 that those rows prove. Nothing is said below the threshold, so a host where all is well has no findings.
 """
 
+import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Rule(Generic[RowT]):
     meaning: str
     of: Callable[["Scene"], Iterable[RowT]]
     by: Callable[[RowT], Hashable]
-    says: Callable[[Sequence[RowT], datetime], Proof | None]
+    says: Callable[[Sequence[RowT], "Scene"], Proof | None]
 
     def findings(self, scene: "Scene") -> Iterator[Finding]:
         """One for each group that the rule says something of."""
@@ -71,7 +72,7 @@ class Rule(Generic[RowT]):
         for row in self.of(scene):
             groups[self.by(row)].append(row)
         for subject, rows in groups.items():
-            proof = self.says(rows, scene.now)
+            proof = self.says(rows, scene)
             if proof is not None:
                 sentence, chosen, proving, weight = proof
                 first, weight = tuple(proving[:MOST_ROWS]), weight or len(proving)
@@ -83,6 +84,7 @@ class Scene:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.captured_at
+        self.recent_s = min(snapshot.elapsed_s, RECENT_S)
         self.since = self.now - min(timedelta(seconds=RECENT_S), self.now - datetime.min.replace(tzinfo=UTC))
         self.close_wait: list[Connection] = []
         self.waiting: dict[str, list[Connection]] = {"local": [], "remote": [], "remote-window": [], "network": []}
@@ -101,6 +103,11 @@ class Scene:
         self.listeners = [row for row in snapshot.listeners if row.failed]
         self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
         self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
+
+    @property
+    def span(self) -> str:
+        """How far back failures are known."""
+        return "in the last minute" if self.recent_s == RECENT_S else f"in the last {self.recent_s:.0f} s"
 
     def _take_failed(self, row: Connection) -> None:
         if row.failed_to_connect:
@@ -127,6 +134,8 @@ def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
 
 # How the sentences name things
 
+_RECENT = f"since:{RECENT_S}s"
+
 
 def _who(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
     return f"{row.comm}[{row.pid}]" if row.pid is not None else "a process that is not known"
@@ -146,6 +155,10 @@ def _pid_term(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
 
 def _terms(*terms: str) -> str:
     return " ".join(filter(None, terms))
+
+
+def _server_term(row: DnsQuery) -> str:
+    return f"host:{row.server.address} port:{row.server.port}"
 
 
 def _far_end(row: Connection) -> str:
@@ -173,17 +186,24 @@ def _how_many_for_how_long(rows: Sequence[Connection], now: datetime) -> str:
 
 # Connections that go on
 
-LEAKED_MS, LEAST_LEAKED = 60_000.0, 5
+LEAKED_MS, FOUND_MS, LEAST_LEAKED = 60_000.0, 20_000.0, 5
 
 
-def _leaks(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    ages = [row.in_state_ms("close-wait", now) or 0.0 for row in rows]
-    if sum(age > LEAKED_MS for age in ages) < LEAST_LEAKED:
+def _was_found_so(row: Connection) -> bool:
+    """Whether its state is older than nettop."""
+    return bool(row.opened_before_start) and not row.states_ms
+
+
+def _leaks(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    ages = [(row.in_state_ms("close-wait", scene.now) or 0.0, _was_found_so(row)) for row in rows]
+    if sum(age > (FOUND_MS if found else LEAKED_MS) for age, found in ages) < LEAST_LEAKED:
         return None
-    fresh = sum(age <= RECENT_S * 1000 for age in ages)
+    fresh = sum(age <= RECENT_S * 1000 and not found for age, found in ages) * RECENT_S / (scene.recent_s or RECENT_S)
+    oldest, found = max(ages)
     sentence = (
-        f"{_who(rows[0])}: {human.count(len(rows))} in CLOSE_WAIT, oldest {human.duration(max(ages))}"
-        f"{f', +{fresh}/min' if fresh else ''}: the far end has closed, this program has not."
+        f"{_who(rows[0])}: {human.count(len(rows))} in CLOSE_WAIT, oldest {'over ' if found else ''}"
+        f"{human.duration(oldest)}{f', +{fresh:.0f}/min' if fresh else ''}: the far end has closed, this program has "
+        "not."
     )
     return Proof(sentence, _terms(_pid_term(rows[0]), "state:close-wait"), rows)
 
@@ -192,12 +212,12 @@ UNREAD_MS, OWED_MS, WINDOW_MS, RESENT_MS = 10_000.0, 10_000.0, 10_000.0, 3_000.0
 _SLOWER_THAN_EVER = 10  # times the longest answer so far: a long poll is none
 
 
-def _does_not_read(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    stuck = [row for row in _held_up(rows, now, UNREAD_MS) if row.recv_queue_bytes]
+def _does_not_read(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    stuck = [row for row in _held_up(rows, scene.now, UNREAD_MS) if row.recv_queue_bytes]
     if not stuck:
         return None
     sentence = (
-        f"{_who(stuck[0])} does not read from {_how_many_for_how_long(stuck, now)}: "
+        f"{_who(stuck[0])} does not read from {_how_many_for_how_long(stuck, scene.now)}: "
         f"{human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} wait for it."
     )
     return Proof(sentence, _terms(_pid_term(stuck[0]), "wait:local"), stuck)
@@ -216,41 +236,43 @@ def _usual(rows: Sequence[Connection]) -> str:
     return f"; no answer before took over {human.duration(max(slowest))}" if slowest else ""
 
 
-def _owes(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, now)]
+def _owes(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, scene.now)]
     if not late:
         return None
-    sentence = f"{_who(late[0])} owes an answer on {_how_many_for_how_long(late, now)}{_usual(late)}."
+    sentence = f"{_who(late[0])} owes an answer on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
     return Proof(sentence, _terms(_pid_term(late[0]), "wait:local"), late)
 
 
-def _waits_for_far_end(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    late = [row for row in rows if row.state == "established" and _is_late(row, now)]
+def _waits_for_far_end(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    late = [row for row in rows if row.state == "established" and _is_late(row, scene.now)]
     if not late:
         return None
-    sentence = f"{_who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, now)}{_usual(late)}."
+    sentence = (
+        f"{_who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
+    )
     return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), "wait:remote"), late)
 
 
-def _window_is_shut(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    shut = _held_up(rows, now, WINDOW_MS)
+def _window_is_shut(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    shut = _held_up(rows, scene.now, WINDOW_MS)
     if not shut:
         return None
     sentence = (
-        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_how_many_for_how_long(shut, now)}: "
+        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_how_many_for_how_long(shut, scene.now)}: "
         "its window is shut."
     )
     return Proof(sentence, _terms(_pid_term(shut[0]), _host_term(shut[0]), "wait:remote-window"), shut)
 
 
-def _is_sent_again(rows: Sequence[Connection], now: datetime) -> Proof | None:
-    lost = _held_up(rows, now, RESENT_MS)
+def _is_sent_again(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+    lost = _held_up(rows, scene.now, RESENT_MS)
     if not lost:
         return None
     by = next(filter(None, (row.dropped_by for row in lost)), None)
     sentence = (
         f"{_far_end(lost[0])} does not acknowledge what {_who(lost[0])} sends again on "
-        f"{_how_many_for_how_long(lost, now)}"
+        f"{_how_many_for_how_long(lost, scene.now)}"
         f"{f'; a {by} of this host drops packets of it' if by else ''}."
     )
     return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), "wait:network"), lost)
@@ -277,20 +299,20 @@ def _process_far_end_and_end(row: Connection) -> Hashable:
     return _process_and_far_end(row), row.end
 
 
-def _cannot_connect(rows: Sequence[Connection], _now: datetime) -> Proof | None:
+def _cannot_connect(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if len(rows) < LEAST_FAILED:
         return None
     end = rows[0].end
     by = next(filter(None, (row.silenced_by for row in rows)), None)
     how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
     sentence = (
-        f"{_who(rows[0])}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} in the last minute"
+        f"{_who(rows[0])}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
         f"{f', and a {by} of this host dropped packets of them' if by else ''}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), _host_term(rows[0]), f"end:{end}"), rows)
+    return Proof(sentence, _terms(_pid_term(rows[0]), _host_term(rows[0]), f"end:{end}", _RECENT), rows)
 
 
-def _is_reset(rows: Sequence[Connection], _now: datetime) -> Proof | None:
+def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if len(rows) < LEAST_RESET:
         return None
     if rows[0].direction == "inbound":
@@ -299,8 +321,8 @@ def _is_reset(rows: Sequence[Connection], _now: datetime) -> Proof | None:
     else:
         sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
         sentence = f"{_who(rows[0])}: {sentence}"
-    sentence += f" {_many(len(rows), 'connection')} in the last minute."
-    return Proof(sentence, _terms(_pid_term(rows[0]), term, "end:reset-by-peer"), rows)
+    sentence += f" {_many(len(rows), 'connection')} {scene.span}."
+    return Proof(sentence, _terms(_pid_term(rows[0]), term, "end:reset-by-peer", _RECENT), rows)
 
 
 def _process_and_service(row: Connection) -> Hashable:
@@ -314,7 +336,7 @@ def _process_and_service(row: Connection) -> Hashable:
 LEAST_QUERIES, BAD_SHARE = 10, 0.1
 LEAST_NAMES_FAILED, BAD_NAMES_SHARE = 60, 0.5
 SLOW_MS = 500.0
-_RESOLVERS_FAULT = frozenset({"SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"})
+_OF_RESOLVER = ("servfail", "refused", "formerr", "notimp", "timeout")  # as the filter has them
 
 
 def _result(row: DnsQuery) -> str:
@@ -327,57 +349,62 @@ def _resolver(row: DnsQuery) -> Hashable:
     return row.netns, row.server.address, row.server.port
 
 
+def _is_asked_of_all(row: DnsQuery) -> bool:
+    """Whether it went to a multicast group: that nobody has the name is no answer (RFC 6762 section 6)."""
+    return ipaddress.ip_address(row.server.address).is_multicast
+
+
 def _is_of_resolver(row: DnsQuery) -> bool:
-    return row.status in ("timeout", "refused") or row.rcode in _RESOLVERS_FAULT
+    return row.status in _OF_RESOLVER or (row.rcode or "").lower() in _OF_RESOLVER
 
 
 def _percent(part: int, whole: int) -> str:
     return f"{human.share(part, whole)}".replace("%", " %")
 
 
-def _resolver_fails(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     known = [row for row in rows if row.status != "forgotten"]
     failed = [row for row in known if _is_of_resolver(row)]
-    if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE:
+    if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE or _is_asked_of_all(known[0]):
         return None
     (most, number), *others = Counter(map(_result, failed)).most_common()
     how = most if not others else f"fail, {human.count(number)} of them {most}"
     sentence = (
         f"resolver {dns_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
-        f"in the last minute {how}."
+        f"{scene.span} {how}."
     )
-    return Proof(sentence, f"host:{rows[0].server.address} dns:failed", failed)
+    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", _RECENT), failed)
 
 
-def _resolver_is_slow(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     answered = sorted((row for row in rows if row.latency_ms is not None), key=lambda row: -(row.latency_ms or 0.0))
     half = (len(answered) + 1) // 2
     if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
         return None
     sentence = (
-        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers in the last minute took over "
+        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers {scene.span} took over "
         f"{human.duration(answered[half - 1].latency_ms)}."
     )
-    return Proof(sentence, f"host:{rows[0].server.address}", answered[:half])
+    return Proof(sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", _RECENT), answered[:half])
 
 
-def _asks_in_vain(rows: Sequence[DnsQuery], _now: datetime) -> Proof | None:
+def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     failed = [row for row in rows if row.rcode == "NXDOMAIN"]
     if len(failed) < LEAST_NAMES_FAILED or len(failed) < len(rows) * BAD_NAMES_SHARE:
         return None
     names = Counter(row.qname for row in failed if row.qname is not None)
     which = f"mostly {names.most_common(1)[0][0]}" if len(names) == 1 else f"for {human.count(len(names))} names"
     sentence = (
-        f"{_who(rows[0])}: {human.count(len(failed))} of {human.count(len(rows))} queries in the last minute are of "
+        f"{_who(rows[0])}: {human.count(len(failed))} of {human.count(len(rows))} queries {scene.span} are of "
         f"names that do not exist, {which}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain"), failed)
+    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", _RECENT), failed)
 
 
 # Listeners, UDP, hosts
 
 
-def _queue_is_full(rows: Sequence[Listener], _now: datetime) -> Proof | None:
+def _queue_is_full(rows: Sequence[Listener], _scene: Scene) -> Proof | None:
     row = rows[0]
     dropped = f", {human.count(row.drops)} dropped" if row.drops else ""
     if row.full:
@@ -391,7 +418,7 @@ def _queue_is_full(rows: Sequence[Listener], _now: datetime) -> Proof | None:
 LEAST_DATAGRAMS_REFUSED, REFUSED_SHARE = 100, 0.01
 
 
-def _drops_datagrams(rows: Sequence[UdpFlow], _now: datetime) -> Proof | None:
+def _drops_datagrams(rows: Sequence[UdpFlow], _scene: Scene) -> Proof | None:
     refused = sum(row.rx_dropped for row in rows)
     received = sum(row.rx_packets or 0 for row in rows)
     if refused < LEAST_DATAGRAMS_REFUSED or refused < (refused + received) * REFUSED_SHARE:
@@ -406,7 +433,7 @@ def _drops_datagrams(rows: Sequence[UdpFlow], _now: datetime) -> Proof | None:
 LEAST_SYNS, LEAST_UNWANTED = 100, 1000
 
 
-def _scans(rows: Sequence[RemoteHost], _now: datetime) -> Proof | None:
+def _scans(rows: Sequence[RemoteHost], _scene: Scene) -> Proof | None:
     row = rows[0]
     syns, unwanted = row.syns or 0, row.unwanted_packets or 0
     if syns >= LEAST_SYNS and syns > 10 * (row.accepted + row.connections):
@@ -423,7 +450,8 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
     Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
          lambda scene: scene.waiting["local"], _process, _does_not_read),
-    Rule("leak", "critical", CONNECTIONS, "a process has 5 connections in CLOSE_WAIT for over a minute",
+    Rule("leak", "critical", CONNECTIONS,
+         "a process has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so)",
          lambda scene: scene.close_wait, _process, _leaks),
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",

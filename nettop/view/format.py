@@ -21,6 +21,11 @@ def rate(bytes_per_s: float) -> str:
     return size(round(bytes_per_s)) if bytes_per_s else _DASH
 
 
+def number_per_s(value: float | None) -> str:
+    """How often something happens in a second; a dash for never, `?` for unknown."""
+    return "?" if value is None else (f"{value:.0f}" if value >= 9.95 else f"{value:.1f}") if value else _DASH
+
+
 def duration(milliseconds: float | None) -> str:
     """A time span in at most six cells: `0.12ms`, `345ms`, `12.3s`, `4m05s`, `3h12m`, `2d07h`; a dash for unknown."""
     if milliseconds is None:

@@ -60,11 +60,7 @@ def _rates(name: _Name, priority: int) -> GroupColumn:
 
 
 def _per_second(name: _Name, priority: int, value: Measure[float]) -> GroupColumn:
-    return _numbers(name, priority, value, _rate)
-
-
-def _rate(value: float) -> str:
-    return (f"{value:.0f}" if value >= 9.95 else f"{value:.1f}") if value else _DASH
+    return _numbers(name, priority, value, human.number_per_s)
 
 
 def _spread(
@@ -337,8 +333,8 @@ _HOSTS: tuple[GroupColumn, ...] = (
     _sizes(("rx", "RX", "payload received, TCP and UDP"), 6),
     _rates(("tx_rate", "TX/s", "payload sent per second"), 2),
     _rates(("rx_rate", "RX/s", "payload received per second"), 2),
-    _numbers(("packets_rate", "PKTS/s", "packets received per second, also those that no socket took"), 5,
-             of.total("rx_packets_per_s"), human.rate, 7),
+    _per_second(("packets_rate", "PKTS/s", "packets received per second, also those that no socket took"), 5,
+                of.total("rx_packets_per_s")),
     *_spread("srtt", ("SRTT50", "SRTTMAX"), "the smoothed round-trip times to them", 7, of.spread("srtt_ms")),
     _numbers(("retransmits", "RTX", "segments sent again"), 7, of.total("retransmits")),
     _alarms(("unwanted", "UNWANTED", "packets received that went where nobody listens"), 3,

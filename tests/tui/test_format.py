@@ -29,6 +29,13 @@ def test_rates_show_nothing_as_a_dash(rate: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "text"), [(None, "?"), (0.0, "-"), (0.3, "0.3"), (9.94, "9.9"), (9.96, "10"), (9100.0, "9100")]
+)
+def test_numbers_a_second_are_no_sizes(number: float | None, text: str) -> None:
+    assert human.number_per_s(number) == text
+
+
+@pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
         (None, "-"), (0.0, "0.00ms"), (0.123, "0.12ms"), (9.994, "9.99ms"), (9.996, "10ms"), (10.0, "10ms"),

@@ -42,8 +42,8 @@ def many(number: int, of: Callable[..., Any], **changes: Any) -> list[Any]:
     return [of(**{"id": each} | changes) for each in range(1, number + 1)]
 
 
-def leaks(number: int, seconds: float = 61) -> list[rows.Connection]:
-    return many(number, connection, state="close-wait", state_since=ago(seconds))
+def leaks(number: int, seconds: float = 61, **changes: Any) -> list[rows.Connection]:
+    return many(number, connection, **{"state": "close-wait", "state_since": ago(seconds), "states_ms": {}} | changes)
 
 
 def waits(waits_for: str, seconds: float, **changes: Any) -> list[rows.Connection]:
@@ -100,6 +100,16 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"connections": leaks(LEAST_LEAKED, 60)},
             "curl[4242]: 7 in CLOSE_WAIT, oldest 2m05s, +2/min",
         ),
+        (
+            {"connections": [*leaks(4, 30, opened_before_start=True), *leaks(1, 61)]},
+            {"connections": leaks(5, 20, opened_before_start=True)},
+            "curl[4242]: 5 in CLOSE_WAIT, oldest 1m01s: the far end",
+        ),
+        (
+            {"connections": leaks(5, 21, opened_before_start=True)},
+            {"connections": leaks(5, 59, opened_before_start=True, states_ms={"established": 3.0})},
+            "curl[4242]: 5 in CLOSE_WAIT, oldest over 21.0s: the far end",
+        ),
     ],
     "resolver-fails": [
         (
@@ -120,6 +130,11 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
         (
             {"dns": asked(10, dns_query, status="timeout")},
             {"dns": asked(10, dns_query, status="timeout", asked_at=ago(61))},
+            "100 % of 10 queries",
+        ),
+        (
+            {"dns": asked(10, dns_query, status="timeout")},
+            {"dns": asked(10, dns_query, status="timeout", server=rows.Endpoint(address="224.0.0.251", port=5353))},
             "100 % of 10 queries",
         ),
     ],
@@ -242,6 +257,37 @@ def test_its_filter_shows_the_rows_that_prove_it(rule: str, wrong: Wrong, right:
     test = chosen.test(kind, at(SECONDS))
     assert finding.rows
     assert test is None or all(map(test, finding.rows))
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong", "others"),
+    [
+        ("resolver-fails", {"dns": mixed(asked(4, rcode="SERVFAIL"), asked(6))}, {"dns": asked(9, rcode="NXDOMAIN")}),
+        ("resolver-fails", {"dns": EIGHT_IN_TEN}, {"dns": asked(9, dns_query, status="timeout", asked_at=ago(90))}),
+        (
+            "resolver-slow",
+            {"dns": asked(10, latency_ms=501.0)},
+            {"dns": [*asked(4), *asked(9, latency_ms=900.0, asked_at=ago(90))]},
+        ),
+        ("names-in-vain", {"dns": asked(60, rcode="NXDOMAIN")}, {"dns": asked(9, rcode="NXDOMAIN", asked_at=ago(90))}),
+        ("connect-fails", {"connections": failed(3)}, {"connections": failed(9, closed_at=ago(90), opened_at=ago(91))}),
+    ],
+)
+def test_its_filter_shows_no_other_rows(rule: str, wrong: Wrong, others: Wrong) -> None:
+    (finding,) = found(rule, wrong)
+    (kind,) = (kind for kind in KINDS if kind.name == finding.pane)
+    test = Filter(finding.filter).test(kind, at(SECONDS))
+    assert test is not None
+    assert not any(map(test, others[kind.name]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span"), [(300, "in the last minute"), (60, "in the last minute"), (30, "in the last 30 s")]
+)
+def test_the_time_that_it_names_is_the_time_that_was_watched(seconds: float, span: str) -> None:
+    queries = asked(10, dns_query, status="timeout", asked_at=at(seconds - 5))
+    (finding,) = findings(snapshot(seconds=seconds, dns=queries))
+    assert f"100 % of 10 queries {span} timed out" in finding.sentence
 
 
 def test_each_rule_is_in_the_documentation() -> None:

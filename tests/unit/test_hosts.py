@@ -112,7 +112,7 @@ def test_a_host_is_quiet_when_nothing_is_open_and_nothing_came() -> None:
     [
         ("127.0.0.1", "loopback"), ("127.9.9.9", "loopback"), ("::1", "loopback"),
         ("169.254.1.1", "link"), ("fe80::1", "link"), ("224.0.0.251", "link"), ("255.255.255.255", "link"),
-        ("ff02::fb", "link"),
+        ("ff02::fb", "link"), ("::", "link"), ("0.0.0.0", "link"),
         ("10.1.2.3", "private"), ("172.31.0.1", "private"), ("192.168.0.1", "private"), ("100.64.0.1", "private"),
         ("fd88::1", "private"), ("239.1.1.1", "private"), ("ff05::2", "private"),
         ("172.32.0.1", "public"), ("8.8.8.8", "public"), ("2001:db8::1", "public"), ("233.1.1.1", "public"),
