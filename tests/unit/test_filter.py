@@ -417,10 +417,10 @@ def test_a_filtered_snapshot() -> None:
         ),
         ("dns:nxdomein", 4, 12, "There is no DNS answer code or state 'nxdomein'.", "Did you mean 'nxdomain'?"),
         (
-            "dns:n*",
+            "dns:u*",
             4,
             6,
-            "There is no DNS answer code or state 'n*'.",
+            "There is no DNS answer code or state 'u*'.",
             "There are failed, pending, answered, timeout, refused, forgotten, noerror, formerr, servfail, "
             "nxdomain, notimp and others.",
         ),

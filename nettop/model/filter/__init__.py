@@ -27,7 +27,7 @@ from nettop.model.filter import values
 from nettop.model.filter.grammar import All, Either, Node, Not, Term, items, parse
 from nettop.model.filter.grammar import FilterError as FilterError
 from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY, meant_key
-from nettop.model.filter.values import WrongValueError
+from nettop.model.filter.values import Several, WrongValueError
 from nettop.model.kinds import BARE, IN_SNAPSHOT, KINDS, PROCESSES, AnyRow, Kind
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import COMM_CHARACTERS
@@ -249,7 +249,7 @@ def _leaf(text: str, term: Term) -> _Leaf:
     if key not in KEYS:
         raise _no_such_key(text, term, found["key"])
     tests = _keyed(text, term, key, term.start + found.end())
-    if found["sign"] == "!=":
+    if "!" in found["sign"]:
         tests = {kind: partial(_negated_at, test) for kind, test in tests.items()}
     return _Leaf(written, KEYS[key].asks or key, tests)
 
@@ -298,10 +298,11 @@ def _keyed(text: str, term: Term, key: str, at: int) -> _Tests:
                 (min(start, term.end - 1), end), word=word, unfinished=end == len(text),
             )  # fmt: skip
         try:
-            alternatives.append(_tests(key, known.parse(value)))
+            meant = known.parse(value)
         except WrongValueError as error:
             remedy = error.remedy or f"Write for example {key}:{known.example}."
             raise FilterError(str(error), remedy, text, (start, end), word=word) from None
+        alternatives += [_tests(key, each) for each in (meant if isinstance(meant, Several) else (meant,))]
     return _any_of(alternatives)
 
 

@@ -63,12 +63,14 @@ def _type(value: str) -> TextTest:
     return values.text_test(value)
 
 
-WRITTEN_KEY = re.compile(r"(?P<key>[A-Za-z][A-Za-z-]*)(?P<sign>!=|==?|:|(?=[<>]))")
-"""How a term with a key begins."""
+WRITTEN_KEY = re.compile(r"(?P<key>[A-Za-z][A-Za-z-]*)(?P<sign>:?!=|:?==?|:!?|(?=[<>]))")
+"""How a term with a key begins; who writes `comm:!=nginx` means `comm!=nginx`."""
 
 
 class FilterKey(NamedTuple):
     """One key: from one value to what the tests of the kinds take (raises WrongValueError), and what it is for.
+
+    What parses to Several asks for one of them.
 
     `words` are values that it takes besides what rows have, or examples of them. `asks` is the key under which kinds
     have the test, if that is another.

@@ -322,6 +322,12 @@ def plain(text: str) -> str:
     return re.sub(r"[-_ ]", "", text.lower())
 
 
+class Several(tuple[Any, ...]):
+    """What all words stand for that a pattern fits."""
+
+    __slots__ = ()
+
+
 class Words:
     """A closed set of words. `never` are others that somebody may write: why no row has them, and what to write."""
 
@@ -343,8 +349,8 @@ class Words:
         return self._meanings.get(plain(text))
 
     def __call__(self, value: str) -> Any:
-        """What a word stands for."""
-        meaning = self.meaning(value)
+        """What a word stands for; Several where it has wildcards."""
+        meaning = self.meaning(value) or self._like(value)
         if meaning is not None:
             return meaning
         if plain(value) in self._never:
@@ -354,6 +360,12 @@ class Words:
             f"There is no {self.what} '{value}'.",
             f"Did you mean '{meant}'?" if meant else f"There are {_listed(self.words)}.",
         )
+
+    def _like(self, pattern: str) -> Several | None:
+        if _WILDCARD.search(pattern) is None:
+            return None
+        test = text_test(pattern if "[" in pattern else plain(pattern))
+        return Several(meaning for word, meaning in self._meanings.items() if test(word)) or None
 
 
 def _listed(words: Iterable[str]) -> str:
