@@ -14,6 +14,7 @@ from nettop.model.filter.values import plain
 from nettop.model.kinds import KINDS, Kind
 from nettop.model.snapshot import Snapshot
 
+_MORE_THAN_A_KEY = 3  # letters
 MAX_CHOICES = 40  # more than a line has room for, and than anybody reads
 _AMOUNT = re.compile(r"[<>0-9]")  # how the examples of keys that take amounts begin
 
@@ -119,16 +120,29 @@ def _at(parts: Sequence[Token], cursor: int) -> Token:
 
 
 def _words(typed: str, kind: Kind[Any], candidates: Candidates) -> Iterator[Choice]:
-    """Keys and words that begin so, then values that can be named without their key."""
+    """Keys and words that begin so, then values that can be named without their key.
+
+    What is surely more than the beginning of a key, like `clos`, is first of all a state, an end or an answer.
+    """
     asked = kind.tests.keys() | kind.timed.keys() | kind.joined.keys()
     mine = {key: (KEYS[key].asks or key) in asked for key in KEYS}
+    spoken, named = (list(_without_key(keys, typed, kind, candidates)) for keys in (SPOKEN, ("comm", "host")))
+    if len(typed) >= _MORE_THAN_A_KEY:
+        yield from spoken
+        spoken = []
     for key in sorted(KEYS, key=lambda key: not mine[key]):  # of this kind of rows first
         if key.startswith(typed.lower()) and (typed or mine[key]):
             yield Choice(f"{key}:", f"{key}:")
     for word in FLAGS:
         if word.startswith(typed.lower()) and word in asked:
             yield Choice(word, word, candidates.having(kind, word))
-    for key in (*SPOKEN, "comm", "host") if typed else ():
+    yield from spoken
+    yield from named
+
+
+def _without_key(keys: Iterable[str], typed: str, kind: Kind[Any], candidates: Candidates) -> Iterator[Choice]:
+    """Values of these keys that rows have and that begin so."""
+    for key in keys if typed else ():
         if key in kind.said:
             for choice in _named(key, typed, kind, candidates, everywhere=False):
                 if choice.rows and choice.shown not in TOO_SHORT:

@@ -49,7 +49,7 @@ def shown(expression: str, kind: Kind[Any] = CONNECTIONS, show_ended: bool = Tru
         ("age:<", []),
         ("dns:n", ["noerror 5", "nxdomain 1"]),  # which is of queries only
         ("st", ["state:"]),
-        ("clos", ["close-wait:", "state:closed 5"]),
+        ("clos", ["state:closed 5", "close-wait:"]),
         ("fai", ["failed 3"]),
         ("ngi", ["comm:nginx 2"]),
         ("www", ["host:www.example.com 1"]),
