@@ -49,6 +49,16 @@ def cell_width(text: str) -> int:
     return sum(0 if _is_mark(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def cut(text: str, cells: int) -> str:
+    """The printable text, or what of it fits into so many cells in front of an ellipsis."""
+    text = printable_head(text, cells)
+    if cell_width(text) <= cells:
+        return text
+    while text and cell_width(text) >= cells:
+        text = text[:-1]
+    return f"{text}…" if cells > 0 else ""
+
+
 def printing(text: str) -> str:
     """What the user types, without unprintable characters."""
     return text if printable_text(text) == text else "".join(c for c in text if printable_text(c) == c)

@@ -49,7 +49,7 @@ class Choices(ClosedOnce, ModalScreen[str | None]):
         lines = []
         for choice, letter in zip(self._choices, self._letters, strict=True):
             mark = "•" if choice.chosen else " "
-            lines.append(Option(Text(f"{mark} {letter}  {printable_text(choice.text)}", no_wrap=True), id=choice.name))
+            lines.append(Option(Text(f"{mark} {letter}  {printable_text(choice.text)}"), id=choice.name))
         with Vertical(id="choices") as menu:
             menu.border_title = self._title  # a line of its own would push the last choice out of a small screen
             yield _Lines(*lines)

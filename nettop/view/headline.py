@@ -10,7 +10,7 @@ from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.rows import DNS_PORTS, Losses, Scope
 from nettop.model.snapshot import Snapshot
-from nettop.text import cell_width, printable_head
+from nettop.text import cell_width, cut, printable_head
 from nettop.view import format as human
 from nettop.view import playback
 from nettop.view.outcomes import Outcomes, outcomes
@@ -115,17 +115,22 @@ def _sparkline(traffic: Sequence[float], room: int) -> list[Part]:
 
 def notices(snapshot: Snapshot, status: Status, width: int) -> list[Said]:
     """The second line: what is missing, loud; of a recording where and when it was made; what is left out, and why."""
-    parts = fitted(_noticed(snapshot, status, max(width // 2, _LEAST_FILTER_CHARACTERS)), width)
+    least = max(width // 2, _LEAST_FILTER_CHARACTERS)
+    parts = fitted(_noticed(snapshot, status, least), width)
     room = width - _cells(parts)
     if room > 0:  # for more of the filter
-        parts = fitted(_noticed(snapshot, status, max(width // 2, _LEAST_FILTER_CHARACTERS) + room), width)
-    return [part[:2] for part in parts]
+        parts = fitted(_noticed(snapshot, status, least + room), width)
+    elif room < 0:  # what is chosen now matters more than what was when it was recorded
+        parts = fitted(_noticed(snapshot, status, least, max(_RECORDED_FILTER_CHARACTERS + room, 1)), width)
+    return [part[:2] for part in _ending(parts, width)]
 
 
-def _noticed(snapshot: Snapshot, status: Status, filter_characters: int) -> list[Part]:
+def _noticed(
+    snapshot: Snapshot, status: Status, filter_characters: int, recorded_characters: int = _RECORDED_FILTER_CHARACTERS
+) -> list[Part]:
     parts = [*_missing(snapshot.losses)]
     if status.mode != LIVE:
-        parts += _recorded(snapshot)
+        parts += _recorded(snapshot, recorded_characters)
     if status.filter.text:
         parts.append(Part(" filter ", "label"))
         parts.append(Part(f"{_cut(status.filter.text, filter_characters)} ", "filter"))
@@ -204,12 +209,12 @@ def scoped(scope: Scope) -> Iterator[str]:
         yield f"DNS port {', '.join(map(str, scope.dns_ports))}"
 
 
-def _recorded(snapshot: Snapshot) -> Iterator[Part]:
+def _recorded(snapshot: Snapshot, filter_characters: int) -> Iterator[Part]:
     """What a colleague has to know who gets the file: that not all is in it, whose it is, and of when."""
     if snapshot.filter is not None:
         yield Part(" recorded with filter ", "label")
-        yield Part(f"{_cut(snapshot.filter, _RECORDED_FILTER_CHARACTERS)} ", "filter")
-    yield Part(f" {snapshot.host.name} {human.timestamp(snapshot.captured_at, 'seconds')} ", "text")
+        yield Part(f"{_cut(snapshot.filter, filter_characters)} ", "filter")
+    yield Part(f" {snapshot.host.name} {human.timestamp(snapshot.captured_at, 'seconds')} ", "text", 1)
 
 
 def fitted(parts: Sequence[Part], width: int) -> list[Part]:
@@ -218,6 +223,17 @@ def fitted(parts: Sequence[Part], width: int) -> list[Part]:
     while _cells(kept) > width and any(part.rank for part in kept):
         kept.remove(max(reversed(kept), key=attrgetter("rank")))
     return kept
+
+
+def _ending(parts: Sequence[Part], width: int) -> Iterator[Part]:
+    """The parts up to the width; an ellipsis shows that there is more."""
+    for part in parts:
+        cells = _cells([part])
+        if cells > width:
+            yield part._replace(text=cut(part.text, width))
+            return
+        yield part
+        width -= cells
 
 
 def _cells(parts: Sequence[Part]) -> int:

@@ -11,6 +11,7 @@ from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
 from nettop.model.mark import newest_ids
 from nettop.model.snapshot import Snapshot
+from nettop.text import cut
 from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
 from nettop.view.outcomes import Outcomes, SinceLast
 
@@ -148,7 +149,9 @@ def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]
     before = list(names)[: list(names).index(active)]
     if sum(len(names[name]) for name in before) + len(counts[active]) <= width:
         return {**names, active: counts[active]}
-    return {**{name: f" {title.name.split()[0]} " for name, title in titles.items()}, active: counts[active]}
+    others = {name: f" {title.name.split()[0]} " for name, title in titles.items() if name != active}
+    room = width - sum(map(len, others.values()))
+    return {name: others.get(name, cut(counts[active], max(room, 1))) for name in titles}
 
 
 class Selection(Generic[RowT]):

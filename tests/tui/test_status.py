@@ -256,3 +256,18 @@ def test_the_width_of_text(text: str) -> None:
 def test_a_share_that_is_not_nothing_does_not_look_like_it() -> None:
     assert [human.share(part, 1000) for part in (0, 1, 4, 5, 15, 1000)] == ["0%", "<1%", "<1%", "0%", "2%", "100%"]
     assert human.share(0, 0) == "-"
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100, 140])
+def test_what_has_no_room_on_the_second_line_ends_in_an_ellipsis(width: int) -> None:
+    """Of a recording with losses, recorded with a filter, looked at with another one since a mark."""
+    recorded = snapshot(filter="comm:" + "x" * 60, losses=rows.Losses(perf_buffer={"dns": 1_234}), mark=builders.at(30))
+    chosen = status(mode="REPLAY", filter=Filter("host:" + "y" * 60))
+    said = "".join(text for text, _ in notices(recorded, chosen, width))
+    whole = "".join(text for text, _ in notices(recorded, chosen, 500))
+    assert cell_len(said) <= width
+    assert said.endswith("…") or " since " in said
+    assert "1,234 lost" in said or width == 20
+    assert width < 80 or "filter host:yyy" in said
+    assert "since" in whole
+    assert whole.count("…") == 1  # of the recorded filter

@@ -95,6 +95,12 @@ def test_tabs_keep_only_the_keys_of_others_where_the_active_one_would_be_cut() -
     assert tabs(titles, "one", 24) == {"one": " 1 one 1/2 ", "two": " 2 two ", "end": " 3 end "}
 
 
+def test_a_title_too_long_for_the_terminal_leaves_the_other_tabs_where_they_are() -> None:
+    long = Title(" 2 Connections by REMOTE: ", "a-name-of-forty-characters.example.com 1", " ", "")
+    titles = {"1": Title(" 1 DNS ", "1", " "), "2": long, "3": Title(" 3 Processes ", "1", " ")}
+    assert "".join(tabs(titles, "2", 40).values()) == " 1  2 Connections by REMOTE: a-name-… 3 "
+
+
 def test_tabs_shorten_the_names_of_others_and_keep_the_process_longest() -> None:
     titles = {
         name: Title(f" {name} ", "1/2 ", "by X ", "curl[1] ") for name in ("1 DNS", "2 Connections", "3 Processes")
