@@ -35,7 +35,9 @@ run: setup ## Set up and open the live screen
 .PHONY: test
 test: lint ## Set up and run every check; without root, skip tests that need it
 	@[ "$$(id -u)" = 0 ] || echo "NOT ROOT: skipping every test that reads real traffic through the kernel."
-	$(BIN)/pytest
+	@$(BIN)/pytest -m "not live" >$(VENV)/others.log 2>&1 & others=$$!; trap "kill $$others 2>/dev/null" EXIT; \
+	$(BIN)/pytest -m live; status=$$?; \
+	wait $$others || status=$$?; echo "Those without real traffic, which ran beside:"; cat $(VENV)/others.log; exit $$status
 
 .PHONY: matrix
 matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on, in virtual machines; CASES="5.10 newest" selects

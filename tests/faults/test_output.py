@@ -160,10 +160,12 @@ def test_a_second_signal_ends_a_snapshot_that_nobody_reads(quiet: Namespace, num
         try:
             status = Path(f"/proc/{snapshot.pid}/status")
             wait_until(lambda: handles(status, signal.SIGUSR2), "the handlers")
-            for _ in range(2):
-                snapshot.send_signal(number)
-                with suppress(subprocess.TimeoutExpired):
-                    snapshot.wait(PATIENCE_S / 4)
+            snapshot.send_signal(number)
+            wait_until(lambda: has_taken(status, number), "the first signal to be taken")
+            with suppress(subprocess.TimeoutExpired):  # which does not end it, as nobody reads
+                snapshot.wait(1)
+            assert snapshot.poll() is None
+            snapshot.send_signal(number)
             _, said = snapshot.communicate(timeout=PATIENCE_S)
         finally:
             snapshot.kill()
@@ -173,8 +175,18 @@ def test_a_second_signal_ends_a_snapshot_that_nobody_reads(quiet: Namespace, num
 
 
 def handles(status: Path, number: signal.Signals) -> bool:
-    (caught,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught, 16) >> (number - 1) & 1)
+    return bool(int(told(status, "SigCgt"), 16) >> (number - 1) & 1)
+
+
+def has_taken(status: Path, number: signal.Signals) -> bool:
+    """It is not pending any more, and whoever has it sleeps again: another one would not be taken for the same."""
+    pending = int(told(status, "ShdPnd"), 16) | int(told(status, "SigPnd"), 16)
+    return not pending >> (number - 1) & 1 and told(status, "State") == "S"
+
+
+def told(status: Path, name: str) -> str:
+    (value,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+    return value
 
 
 def test_a_reader_that_is_slow_gets_all_of_a_stream(quiet: Namespace) -> None:
