@@ -97,7 +97,7 @@ def test_the_screen_works_on_with_nothing(
         client = lab.play(programs.tcp_client, address=ADDRESS, port=ANSWER, sizes=[[8, 5_003]], comm="later")
         client.end()
         lab.play(programs.resolve, host="known.example.test", port=ANSWER, nameserver=ADDRESS).end()
-        terminal.until_said("later", "4.9K", "normal", "known.example.test", "NOERROR")
+        terminal.until_said("later", "4.9K", "closed", "known.example.test", "NOERROR")
 
         # a detail; an export, with what /proc says of a stranger's process
         terminal.press(f"/pid:{older.pid}")
@@ -356,7 +356,7 @@ def test_it_sends_nothing(tmp_path: Path) -> None:
             empty.play(
                 programs.resolve, host="known.example.test", port=ANSWER, connections=1, nameserver=ADDRESS
             ).end()
-            terminal.until_said("known.example.test", "NOERROR", "normal")
+            terminal.until_said("known.example.test", "NOERROR", "closed")
             terminal.press("a")  # addresses, not names
             terminal.press("2\r")  # a detail
             terminal.until_said("owner is")
