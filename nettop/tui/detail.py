@@ -23,10 +23,12 @@ from nettop.tui.table import RECORDED_WITHOUT, RowTable
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.keys import KEYS_IN_DETAIL
+from nettop.view.layout import most_lines_of_facts
 from nettop.view.panes import PANES, PaneKind, column_beside, newest, next_column, sort, sort_by
 from nettop.view.said import said_by_detail
 
 _LABEL_CELLS = 12
+_LINES_BESIDE = 2  # title and keys; each table has a heading
 MAX_FACT_CHARACTERS = 8192  # more than anybody reads: laying out 64 KB takes tenths of a second, at every tick
 
 
@@ -55,8 +57,7 @@ class DetailScreen(ClosedOnce, Screen[None]):
         yield Static(
             Text(printable_text(shown.title), no_wrap=True, overflow="ellipsis"), id="detail-title", markup=False
         )
-        two_tables = len(shown.related) > 1
-        with VerticalScroll(id="detail-facts", classes="-two-tables" if two_tables else "", can_focus=False):
+        with VerticalScroll(id="detail-facts", can_focus=False):
             yield Static(id="facts", markup=False)
         for kind in shown.related:
             yield Static(Text(capitalized(kind.plural)), classes="detail-heading", markup=False)
@@ -83,6 +84,18 @@ class DetailScreen(ClosedOnce, Screen[None]):
                 continue
             said = said_by_detail(kind, rows, self.row)
             table.show(sort(list(rows), column, descending, context), context, (key, descending), empty, said)
+        self._share_height()
+
+    def on_resize(self) -> None:
+        """Textual's hook."""
+        self._share_height()
+
+    def _share_height(self) -> None:
+        """The tables keep what they need, up to a half; what they do not need, the facts may have."""
+        tables = [table for table in self._tables.values() if table.is_attached]
+        lines = self.size.height - _LINES_BESIDE - len(tables)
+        most = most_lines_of_facts([len(table.shown_rows) for table in tables], lines)
+        self.query_one("#detail-facts").styles.max_height = most
 
     def _let_facts_scroll(self) -> None:
         """By the keys, after tab; where nothing is hidden tab has no business there."""

@@ -158,3 +158,13 @@ def heights(rows: Sequence[int], lines: int) -> list[int]:
             left -= more
     given[-1] += left
     return given
+
+
+def most_lines_of_facts(rows: Sequence[int], lines: int) -> int:
+    """How many of the lines the facts of a detail may take, above tables with so many rows.
+
+    Tables that need more than there is share three fifths; one alone has two fifths.
+    """
+    needed = sum(max(count, LEAST_LINES - 2) + 1 for count in rows)
+    share = lines * (3 if len(rows) > 1 else 2) // 5
+    return max(lines - min(needed, share), 1)

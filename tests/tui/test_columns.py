@@ -20,7 +20,7 @@ from nettop.view.columns import (
     Column,
     Context,
 )
-from nettop.view.layout import GAP_CELLS, NO_WISH, Wish, fit, heights, lay_out
+from nettop.view.layout import GAP_CELLS, NO_WISH, Wish, fit, heights, lay_out, most_lines_of_facts
 from nettop.view.panes import PANES, Traffic, sort
 from tests import builders
 from tests.tui.scene import busy, process, snapshot
@@ -614,3 +614,21 @@ def test_names_sort_by_their_numbers_and_without_regard_to_case() -> None:
 def test_listeners(key: str, changes: dict[str, Any], said: str) -> None:
     column = next(column for column in LISTENER_COLUMNS if column.key == key)
     assert column.text(builders.listener(**changes), NOW) == said
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "most"),
+    [
+        ((), 20, 20),
+        ((0, 0), 20, 14),
+        ((1, 0), 40, 34),
+        ((5, 0), 40, 31),
+        ((90, 90), 40, 16),
+        ((90,), 40, 24),
+        ((0,), 2, 2),
+    ],
+)
+def test_the_facts_of_a_detail_may_have_what_the_tables_do_not_need(
+    rows: tuple[int, ...], lines: int, most: int
+) -> None:
+    assert most_lines_of_facts(rows, lines) == most
