@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from nettop.errors import UsageError
 from nettop.export.json import snapshot_json
+from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.settings.declared import Settings
@@ -43,18 +44,21 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top", type=_top, metavar="N", help="only the first N rows of each table")
 
 
-def writer_of(options: argparse.Namespace, settings: Settings) -> Callable[[Snapshot], bytes]:
-    """What makes of a snapshot what is to be written. Call it before anything is watched. Raises UsageError."""
+def writer_of(options: argparse.Namespace, settings: Settings, chosen: Filter) -> Callable[[Snapshot], bytes]:
+    """What makes of a snapshot what is to be written: of the rows that pass the filter.
+
+    Call it before anything is watched. Raises UsageError.
+    """
     if options.format in (None, "json"):
         for option, is_given in _arranging(options).items():
             if is_given:
                 raise UsageError(
                     f"{option} is for tables, and JSON has all rows.", "Add --format table or --format csv."
                 )
-        return snapshot_json
+        return lambda whole: snapshot_json(chosen.apply(whole))
     from nettop.cli.tables import table_writer  # noqa: PLC0415 - JSON needs no columns
 
-    return table_writer(options, settings)
+    return table_writer(options, settings, chosen)
 
 
 def refuse_without_snapshot(options: argparse.Namespace) -> None:

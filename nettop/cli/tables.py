@@ -9,6 +9,7 @@ from typing import Any
 from nettop.errors import UsageError
 from nettop.export.formats import WRITERS
 from nettop.export.tables import Wanted, all_columns, named
+from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.settings.declared import Settings
@@ -20,12 +21,15 @@ _DIRECTIONS = {"": None, "asc": False, "desc": True}
 _STDOUT = 1
 
 
-def table_writer(options: argparse.Namespace, settings: Settings) -> Callable[[Snapshot], bytes]:
-    """What makes the tables that these options want of a snapshot. Raises UsageError."""
+def table_writer(options: argparse.Namespace, settings: Settings, chosen: Filter) -> Callable[[Snapshot], bytes]:
+    """What makes the tables that these options want of a snapshot, of the rows that pass. Raises UsageError."""
     write, wanted = WRITERS[options.format], _wanted(options, settings)
-    if options.output is not None:
-        return lambda snapshot: write(snapshot, wanted)
-    return lambda snapshot: write(snapshot, replace(wanted, width=_terminal_width()))
+
+    def written(whole: Snapshot) -> bytes:
+        width = _terminal_width() if options.output is None else None
+        return write(chosen.apply(whole), replace(wanted, width=width, whole=whole))
+
+    return written
 
 
 def _wanted(options: argparse.Namespace, settings: Settings) -> Wanted:

@@ -50,7 +50,7 @@ def _lines(table: Table, snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
         return
     some = f"{len(table.rows)} of {table.total}" if len(table.rows) < table.total else str(table.total)
     yield printable_text(f"{kind.title}: {some}, by {table.by.title}{note}")
-    yield from _grid(table, context_of(snapshot), wanted.width)
+    yield from _grid(table, context_of(snapshot, wanted), wanted.width)
 
 
 def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:

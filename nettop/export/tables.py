@@ -24,6 +24,7 @@ class Wanted:
         descending: the direction; None: the one that one wants first of that column.
         top: how many rows of each table; None: all.
         width: the cells of the terminal that it is for; None: as many as it takes.
+        whole: the snapshot before the filter, which may leave out the processes of rows that pass; None: the same.
 
     """
 
@@ -32,6 +33,7 @@ class Wanted:
     descending: bool | None = None
     top: int | None = None
     width: int | None = None
+    whole: Snapshot | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def _table(pane: PaneKind[Any], snapshot: Snapshot, wanted: Wanted) -> Table:
     if column is not None:
         by, descending = column, column.descending if wanted.descending is None else wanted.descending
     rows = list(pane.kind.rows_of(snapshot))
-    ordered = sort(rows, by, descending, context_of(snapshot))
+    ordered = sort(rows, by, descending, context_of(snapshot, wanted))
     return Table(pane, by, ordered[: wanted.top], len(rows))
 
 
-def context_of(snapshot: Snapshot) -> Context:
+def context_of(snapshot: Snapshot, wanted: Wanted) -> Context:
     """What cells depend on besides their row."""
-    return Context(snapshot.captured_at, owners=Owners(snapshot.processes), start=snapshot.started_at)
+    whole = wanted.whole or snapshot
+    return Context(snapshot.captured_at, owners=Owners(whole.processes), start=snapshot.started_at)
 
 
 def named(pane: PaneKind[Any], name: str) -> Column[Any] | None:

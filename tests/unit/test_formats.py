@@ -348,6 +348,15 @@ def test_a_recording_of_hostile_text_stays_text() -> None:
     assert msgspec.structs.asdict(hostile)["comm"] not in whole
 
 
+def test_a_row_has_its_service_though_the_filter_leaves_its_process_out(
+    capfd: pytest.CaptureFixture[str], recording: Path
+) -> None:
+    options = ("--format", "table", "--filter", "new", "--table", "processes,dns")
+    _, output, _ = outcome(capfd, "replay", "--snapshot", recording, *options)
+    assert "Processes: no processes match the filter\n" in output
+    assert "curl.service" in output.splitlines()[-1]
+
+
 def test_a_terminal_gets_a_table_as_wide_as_it_is(
     capfd: pytest.CaptureFixture[str], recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
