@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from nettop.export.tables import Table, Wanted, all_columns, context_of, tables
-from nettop.model.kinds import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, printable_head, printable_text
 from nettop.view import format as human
@@ -41,15 +40,18 @@ def _head(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _lines(table: Table, snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
-    kind = table.pane.kind
+    kind, grouping = table.kind, table.grouping
+    by = f" by {grouping.name}" if grouping is not None else ""
     left_out = snapshot.filter_not_applied.get(kind.name, ())
     note = f"; the filter's {' '.join(left_out)} does not apply here" if left_out else ""
-    if not table.rows:
+    if not table.lines:
         empty = f"no {kind.plural} match the filter" if snapshot.filter else kind.empty
-        yield printable_text(f"{kind.title}: {empty}{note}")
+        yield printable_text(f"{kind.title}{by}: {empty}{note}")
         return
-    some = f"{len(table.rows)} of {table.total}" if len(table.rows) < table.total else str(table.total)
-    yield printable_text(f"{kind.title}: {some}, by {table.by.title}{note}")
+    some = f"{len(table.lines)} of {table.total}" if len(table.lines) < table.total else str(table.total)
+    if grouping is not None:
+        some = f"{some} {grouping.name if table.total == 1 else grouping.plural}"
+    yield printable_text(f"{kind.title}{by}: {some}, by {table.by.title}{note}")
     yield from _grid(table, context_of(snapshot, wanted), wanted.width)
 
 
@@ -58,7 +60,7 @@ def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
     columns = [column for column in pane.columns if not column.chart]
     if table.by not in columns and not table.by.chart:
         columns.append(table.by)  # what it is sorted by is seen
-    texts = {column.key: [_cell(column, row, context) for row in table.rows] for column in columns}
+    texts = {column.key: [_cell(column, line, context) for line in table.lines] for column in columns}
     widest = {key: max(map(cell_width, cells)) for key, cells in texts.items()}
     sizes = {column.key: max(widest[column.key], len(column.title)) for column in columns}
     if width is not None:
@@ -67,13 +69,13 @@ def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
     yield _line([(column, column.title) for column in shown], sizes)
     for column in shown:
         if column.shorter is not None and sizes[column.key] < widest[column.key]:
-            texts[column.key] = [_cell(column, row, context, sizes[column.key]) for row in table.rows]
-    for index in range(len(table.rows)):
+            texts[column.key] = [_cell(column, line, context, sizes[column.key]) for line in table.lines]
+    for index in range(len(table.lines)):
         yield _line([(column, texts[column.key][index]) for column in shown], sizes)
 
 
-def _cell(column: Column[Any], row: AnyRow, context: Context, cells: int | None = None) -> str:
-    text = column.text(row, context) if cells is None else worded(column, row, context, cells)
+def _cell(column: Column[Any], line: Any, context: Context, cells: int | None = None) -> str:
+    text = column.text(line, context) if cells is None else worded(column, line, context, cells)
     return printable_text(text) or _NOTHING
 
 

@@ -19,7 +19,7 @@ from nettop.view.services import service
 
 RowT = TypeVar("RowT")
 _DASH = "-"
-_FAILURE = "! "  # begins a cell that says that something went wrong
+FAILURE = "! "  # begins a cell that says that something went wrong
 Outcome = Literal["failed", "doubtful"]
 
 
@@ -54,6 +54,7 @@ class Column(Generic[RowT]):
         anchor: it stays in its place while the others are scrolled.
         matters: whether rows have something in this column that is to be seen even where width is short.
         doubtful: whether what went wrong may be harmless, or long ago.
+        also: names of what else the values tell by which it sorts, if each is several.
         chart: drawn, from what the screen has seen before: nothing for a text.
 
     """
@@ -75,11 +76,12 @@ class Column(Generic[RowT]):
     anchor: bool = False
     matters: Callable[[Sequence[RowT], Context], bool] | None = None
     doubtful: Callable[[RowT], bool] | None = None
+    also: tuple[str, ...] = ()
     chart: bool = False
 
     def mark(self, row: RowT, text: str) -> Outcome | None:
         """How the cell with this text stands out, if it does."""
-        if not text.startswith(_FAILURE):
+        if not text.startswith(FAILURE):
             return None
         return "doubtful" if self.doubtful is not None and self.doubtful(row) else "failed"
 

@@ -1,7 +1,7 @@
 """The columns of groups, by the kind of their rows: what the columns of rows say, but of all rows together."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from nettop.view.lookups import Lookup, answered_at
 
 GroupColumn = Column[Group[Any]]
 _DASH = "-"
+_MS = timedelta(milliseconds=1)
 _RANKS = {"pending": 3, "forgotten": 4, "timeout": 5, "refused": 5}  # of what has no answer, see _best()
 
 
@@ -88,22 +89,32 @@ def _failures(what: str, value: Measure[_Failed]) -> GroupColumn:
 
     return Column(
         "failed", "FAILED", f"{what} that failed, and their share", 11, 1, text, lambda g, _: value(g), "right",
-        descending=True,
+        descending=True, also=("failed_of",),
     )  # fmt: skip
 
 
+class _Age(NamedTuple):
+    """How long ago something began; `at_least` if that was before nettop started."""
+
+    ms: float
+    at_least: bool
+
+
 def _oldest(meaning: str, began: Measure[datetime | None], before_start: Measure[int] | None = None) -> GroupColumn:
-    def age_ms(group: Group[Any], _context: Context) -> float | None:
+    def age(group: Group[Any], _context: Context) -> _Age | None:
         window, moment = group.window, began(group)
-        if before_start is not None and before_start(group):
-            return (window.now - window.started_at).total_seconds() * 1000 + 1  # at least
-        return None if moment is None else max((window.now - moment).total_seconds() * 1000, 0.0)
+        at_least = before_start is not None and before_start(group) > 0
+        if at_least:
+            moment = window.started_at
+        return None if moment is None else _Age(max((window.now - moment) / _MS, 0.0), at_least)
 
     def text(group: Group[Any], context: Context) -> str:
-        older = before_start is not None and before_start(group)
-        return f"{'>' if older else ''}{human.duration(age_ms(group, context))}"
+        known = age(group, context)
+        return _DASH if known is None else f"{'>' if known.at_least else ''}{human.duration(known.ms)}"
 
-    return Column("oldest", "OLDEST", meaning, 7, 6, text, age_ms, "right", descending=True)
+    return Column(
+        "oldest", "OLDEST", meaning, 7, 6, text, age, "right", descending=True, also=("oldest_at_least",)
+    )  # fmt: skip
 
 
 _WHO: GroupColumn = Column(
@@ -178,7 +189,7 @@ def _took_ms(rows: Iterable[DnsQuery]) -> float | None:
     """From the first question to the last answer."""
     answers = [at for at in map(answered_at, rows) if at is not None]
     first = min(map(attrgetter("asked_at"), rows))
-    return max((max(answers) - first).total_seconds() * 1000, 0.0) if answers else None
+    return max((max(answers) - first) / _MS, 0.0) if answers else None
 
 
 @measure

@@ -302,6 +302,9 @@ def test_what_is_older_than_nettop_is_the_oldest() -> None:
     found = grouped(by_process, shown.connections, shown)
     ordered = sort(found, by_process.pane.column("oldest"), True, Context(shown.captured_at))
     assert [group.label for group in ordered] == ["nginx[900]", "curl[4242]"]
+    assert [cells(group)["OLDEST"] for group in ordered] == [">1m00s", "1m00s"]
+    told = [group.told() for group in ordered]
+    assert [(each["oldest"], each["oldest_at_least"]) for each in told] == [(60_000.0, True), (60_000.0, False)]
 
 
 def test_who_has_most_rows_comes_first() -> None:
