@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from nettop.model.owners import Owners
-from nettop.model.rows import Host, Row, Seconds, Time
+from nettop.model.rows import Host, Losses, Row, Scope, Seconds, Time
 from nettop.model.snapshot import Snapshot, with_ages
 from nettop.view import format as human
 from nettop.view.columns import Context
@@ -37,6 +37,9 @@ class Diagnosis(Row, frozen=True, gc=False, kw_only=True):
     host: Host
     captured_at: Time
     elapsed_s: Seconds
+    scope: Scope
+    filter: str | None
+    losses: Losses
     findings: tuple[FindingRow, ...]
 
 
@@ -55,7 +58,14 @@ def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
         for each in findings(aged)
     )
     document = Diagnosis(
-        nettop=aged.nettop, host=aged.host, captured_at=aged.captured_at, elapsed_s=aged.elapsed_s, findings=rows
+        nettop=aged.nettop,
+        host=aged.host,
+        captured_at=aged.captured_at,
+        elapsed_s=aged.elapsed_s,
+        scope=aged.scope,
+        filter=aged.filter,
+        losses=aged.losses,
+        findings=rows,
     )
     return bool(rows), msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 

@@ -1,5 +1,6 @@
 """What is wrong, from scenes: each rule speaks at its threshold and is silent just below it."""
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from nettop.export.findings import Diagnosis, findings_json, findings_text
+from nettop.export.schema import schemas
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
@@ -309,6 +312,22 @@ def test_the_most_severe_comes_first() -> None:
 def test_one_of_two_processes() -> None:
     others = [msgspec.structs.replace(row, pid=7, comm="other", id=row.id + 50) for row in leaks(LEAST_LEAKED - 1)]
     assert [each.sentence[:10] for each in findings(scene({"connections": [*leaks(9), *others]}))] == ["curl[4242]"]
+
+
+FINDINGS = Draft202012Validator(schemas()["findings.schema.json"])
+
+
+@pytest.mark.parametrize("rule", SCENES)
+def test_what_is_written_is_what_its_schema_says(rule: str) -> None:
+    seen = Filter("-comm:nobody").apply(scene(SCENES[rule][0][0]))
+    document = json.loads(findings_json(seen)[1])
+    FINDINGS.validate(document)
+    assert document["filter"] == "-comm:nobody"
+    assert rule in [each["rule"] for each in document["findings"]]
+    elsewhere = {each["table"] for each in document["findings"]}
+    for each in document["findings"]:
+        each["table"] = next(kind.name for kind in KINDS if kind.name not in elsewhere)
+    assert not FINDINGS.is_valid(document), "a table has rows of its kind"
 
 
 def test_nothing() -> None:
