@@ -9,7 +9,7 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UD
 from nettop.model.rows import DnsQuery, ended_badly, failed_with
 from nettop.view import format as human
 from nettop.view import group as of
-from nettop.view.columns import Column, Context, dns_result, name_in_order
+from nettop.view.columns import FAILED_CONNECTS, Column, Context, dns_result, name_in_order
 from nettop.view.group import Group, Measure, Spread, measure
 from nettop.view.lookups import Lookup, answered_at
 
@@ -88,7 +88,7 @@ def _failures(what: str, value: Measure[_Failed]) -> GroupColumn:
         return f"! {failed} {human.share(failed, decided)}" if failed else _DASH
 
     return Column(
-        "failed", "FAILED", f"{what} that failed, and their share", 11, 1, text, lambda g, _: value(g), "right",
+        "failed", "FAILED", f"{what}, and their share", 11, 1, text, lambda g, _: value(g), "right",
         descending=True, also=("failed_of",),
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ _OLDEST_QUERY = _oldest("how long ago the first of them was asked", _first_asked
 _DNS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "queries"), 1, of.count),
     _asked_per_s,
-    _failures("queries", _dns_failed),
+    _failures("queries that failed", _dns_failed),
     _numbers(("nxdomain", "NXDOMAIN", "of these, names that do not exist"), 5, _code("NXDOMAIN")),
     _numbers(("servfail", "SERVFAIL", "of these, servers that could not tell"), 5, _code("SERVFAIL")),
     _numbers(("timeout", "TIMEOUT", "of these, without an answer"), 5, _status("timeout")),
@@ -255,7 +255,7 @@ LOOKED_UP: tuple[GroupColumn, ...] = (
     Column("each", "EACH", "queries a look-up", 5, 1, lambda g, _: f"{_each(g):.1f}", lambda g, _: _each(g), "right",
            descending=True),
     _WASTED,
-    _failures("look-ups", _lookups_failed),
+    _failures("look-ups that failed", _lookups_failed),
     _asked_per_s,
     *_spread("took", ("P50", "MAX"), "the times from the first question to the last answer", 3, _took),
     _OLDEST_QUERY,
@@ -279,7 +279,7 @@ _CONNECTIONS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "connections"), 1, of.count),
     _numbers(("open", "OPEN", "of these, open"), 3, lambda g: len(g.rows) - _ended(g)),
     _per_second(("rate", "/s", "connections opened per second, of the last 10 s"), 4, of.per_second("opened_at")),
-    _failures("connections", _connections_failed),
+    _failures("connections that ended otherwise than by both sides closing them", _connections_failed),
     _numbers(("close_wait", "CLOSEWAIT", "in CLOSE_WAIT: the far end has closed, the process has not"), 6,
              of.number("state", "close-wait")),
     _sizes(("tx", "TX", "payload sent"), 5),
@@ -306,7 +306,7 @@ _PROCESSES: tuple[GroupColumn, ...] = (
     _sizes(("rx", "RX", "payload received, TCP and UDP"), 3),
     _numbers(("active", "CONN", "open connections"), 2, of.total("tcp.active")),
     _numbers(("leaking", "LEAK", "of these, in CLOSE_WAIT for more than a minute"), 5, of.total("leaking")),
-    _alarms(("failed", "FAIL", "connects that failed"), 3, of.total("tcp.failed")),
+    _alarms(("failed", "FAIL", FAILED_CONNECTS), 3, of.total("tcp.failed")),
     _numbers(("dns", "DNS", "queries"), 3, of.total("dns.queries")),
     _alarms(("dns_failed", "DNSFAIL", "queries answered with an error, or not at all"), 4,
             measure(lambda g: _dns_errors(g) + _dns_timeouts(g))),
@@ -339,7 +339,7 @@ _HOSTS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "remote hosts"), 1, of.count),
     _numbers(("connections", "CONN", "open connections"), 3, of.total("connections")),
     _numbers(("udp", "UDP", "open UDP flows"), 5, of.total("udp_flows")),
-    _alarms(("failed", "FAILED", "connects that failed"), 4, of.total("failed")),
+    _alarms(("failed", "FAILED", FAILED_CONNECTS), 4, of.total("failed")),
     _sizes(("tx", "TX", "payload sent, TCP and UDP"), 6),
     _sizes(("rx", "RX", "payload received, TCP and UDP"), 6),
     _rates(("tx_rate", "TX/s", "payload sent per second"), 2),
