@@ -38,8 +38,9 @@ def run(options: argparse.Namespace) -> int:
             for event in watched_events(source, options.seconds, stopped):
                 store.apply(event)
             stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
-            found = chosen.apply(store.snapshot())
-            wrong, said = findings_json(found) if options.json else findings_text(found)
+            whole = store.snapshot()
+            found = chosen.apply(whole)
+            wrong, said = findings_json(found) if options.json else findings_text(found, whole)
             StandardOutput(stopped).write(said)
     except RunError as error:  # whose exit code means here that something is wrong on the host
         raise CannotRunError(error.message, error.remedy, error.details) from error

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from nettop.errors import UsageError
 from nettop.export.json import snapshot_json
+from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.settings.declared import Settings
@@ -16,11 +17,19 @@ FORMATS = {
     "csv": "one table with exact values",
 }
 TABLES = tuple(kind.name for kind in KINDS)
+GROUPS = {
+    "dns": ("name", "domain", "code", "server", "process", "unit", "looked-up", "look-up"),
+    "connections": ("host", "port", "process", "unit", "state", "end"),
+    "processes": ("comm", "unit", "user", "parent"),
+    "listeners": ("process", "port"),
+    "hosts": ("scope", "network"),
+    "udp": ("host", "process"),
+}  # those of the screen, by table; written out so that --help and JSON do not load them
 MAX_TOP = 1_000_000
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """Add --format, --table, --sort and --top. What groups rows belongs here, too."""
+    """Add --format, --table, --group, --sort and --top."""
     group = parser.add_argument_group("format")
     group.add_argument(
         "--format",
@@ -36,25 +45,36 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         help=f"which tables: {', '.join(TABLES)} (default: those that the screen shows first)",
     )
     group.add_argument(
+        "--group",
+        type=_group,
+        metavar="NAME",
+        help="a line for all rows that share something, with their sums: "
+        f"{'; '.join(_said(table) for table in GROUPS)} (without --table: of every table that has it)",
+    )
+    group.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="the column to sort by, as 'COLUMN desc' or 'COLUMN asc' in this direction; tables without it keep theirs",
+        help="the column to sort by, of groups one of theirs, as 'COLUMN desc' or 'COLUMN asc' in this direction; "
+        "tables without it keep theirs",
     )
-    group.add_argument("--top", type=_top, metavar="N", help="only the first N rows of each table")
+    group.add_argument("--top", type=_top, metavar="N", help="only the first N rows or groups of each table")
 
 
-def writer_of(options: argparse.Namespace, settings: Settings) -> Callable[[Snapshot], bytes]:
-    """What makes of a snapshot what is to be written. Call it before anything is watched. Raises UsageError."""
+def writer_of(options: argparse.Namespace, settings: Settings, chosen: Filter) -> Callable[[Snapshot], bytes]:
+    """What makes of a snapshot what is to be written: of the rows that pass the filter.
+
+    Call it before anything is watched. Raises UsageError.
+    """
     if options.format in (None, "json"):
         for option, is_given in _arranging(options).items():
             if is_given:
                 raise UsageError(
                     f"{option} is for tables, and JSON has all rows.", "Add --format table or --format csv."
                 )
-        return snapshot_json
+        return lambda whole: snapshot_json(chosen.apply(whole))
     from nettop.cli.tables import table_writer  # noqa: PLC0415 - JSON needs no columns
 
-    return table_writer(options, settings)
+    return table_writer(options, settings, chosen)
 
 
 def refuse_without_snapshot(options: argparse.Namespace) -> None:
@@ -71,6 +91,7 @@ def refuse_without_snapshot(options: argparse.Namespace) -> None:
 def _arranging(options: argparse.Namespace) -> dict[str, bool]:
     return {
         "--table": options.table is not None,
+        "--group": options.group is not None,
         "--sort": options.sort is not None,
         "--top": options.top is not None,
     }
@@ -82,6 +103,14 @@ def _format(text: str) -> str:
 
 def _tables(text: str) -> tuple[str, ...]:
     return tuple(_one_of(part.strip(), TABLES, "a table") for part in text.split(","))
+
+
+def _said(table: str) -> str:
+    return f"{table} by {', '.join(GROUPS[table])}"
+
+
+def _group(text: str) -> str:
+    return _one_of(text, tuple(dict.fromkeys(name for names in GROUPS.values() for name in names)), "a group")
 
 
 def _one_of(text: str, known: Sequence[str], what: str) -> str:

@@ -69,15 +69,15 @@ def run(options: argparse.Namespace) -> int:
     if not options.snapshot:
         refuse_without_snapshot(options)
     settings = settings_of(options)
-    written = writer_of(options, settings)
     chosen = chosen_filter(settings)
+    written = writer_of(options, settings, chosen)
     file = InputFile(_played_file(options))
     is_standard_input = file.is_standard_input
     snapshot = read_snapshot(file)
     if options.snapshot:
         if snapshot is None:
             snapshot = replayed(read_events(file, options.partial), history_of(settings)).snapshot()
-        return _write_replayed(options, written, chosen.apply(snapshot))
+        return _write_replayed(options, written, snapshot)
     if is_standard_input:
         _take_keys_from_terminal()
     require_terminal()

@@ -35,7 +35,15 @@ def show(feed: Feed, mode: str, chosen: Filter, wanted: "Look") -> int:
 def require_terminal() -> None:
     """Raise UsageError if there is no terminal, or if it cannot show a screen."""
     remedy = "Run it in a terminal, or use 'nettop snapshot' or 'nettop stream'."
-    if not all(map(os.isatty, (_STDIN, _STDOUT, _STDERR))):  # Textual draws on stderr
+    streams = {"standard input": _STDIN, "standard output": _STDOUT, "standard error": _STDERR}  # it draws on the last
+    elsewhere = [name for name, descriptor in streams.items() if not os.isatty(descriptor)]
+    if len(elsewhere) == len(streams):
         raise UsageError("The screen needs a terminal.", remedy)
+    if elsewhere:
+        are, them = ("is not one", "it") if len(elsewhere) == 1 else ("are not", "them")
+        raise UsageError(
+            f"The screen needs a terminal, but {' and '.join(elsewhere)} {are}.",
+            f"Run it without redirecting {them}, or use 'nettop snapshot' or 'nettop stream'.",
+        )
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError(f"The terminal (TERM={os.environ.get('TERM', '')}) cannot show a screen.", remedy)

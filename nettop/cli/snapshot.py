@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(options: argparse.Namespace) -> int:
     """Watch until the time is up or a signal arrives, then write what was seen."""
     settings, scope, chosen = prepare(options)
-    written = writer_of(options, settings)
+    written = writer_of(options, settings, chosen)
     with (
         stop_signals() as stopped,
         watching(options, settings, scope) as source,
@@ -39,6 +39,6 @@ def run(options: argparse.Namespace) -> int:
         for event in watched_events(source, options.seconds, stopped):
             store.apply(event)
         stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
-        output.write(written(chosen.apply(store.snapshot())))
+        output.write(written(store.snapshot()))
         output.commit()
     return 0

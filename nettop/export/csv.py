@@ -1,5 +1,7 @@
 """CSV for spreadsheets and databases: one table of exact values, a column for each field that its rows have in JSON.
 
+Of groups it is a column for each that the screen has, and what else one of these says.
+
 Process names, command lines and DNS data are chosen by others, and a spreadsheet runs a cell that begins like a
 formula. Such a cell gets an apostrophe in front, which marks text there.
 """
@@ -15,6 +17,7 @@ import msgspec
 
 from nettop.export.tables import Wanted, tables
 from nettop.model.snapshot import Snapshot, with_ages
+from nettop.view.group import names_of
 
 # What Excel, LibreOffice or Google Sheets take for the beginning of a formula, full-width forms too. Where a semicolon
 # separates, a cell also begins behind one. An apostrophe gets another one, so that what is written can be undone.
@@ -24,13 +27,16 @@ _FORMULA = re.compile(r"""(^|;)(?=["\s]*['=+\-@\uff1d\uff0b\uff0d\uff20])""")
 def csv_text(snapshot: Snapshot, wanted: Wanted) -> bytes:
     """The only table that is wanted, as in RFC 4180: a header, CRLF, quotes where needed. Unknown values are empty."""
     (table,) = tables(with_ages(snapshot), wanted)
-    paths = fields(table.pane.kind.row)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
+    if table.grouping is None:
+        paths, built = fields(table.kind.row), table.lines
+    else:
+        paths, built = tuple((name,) for name in names_of(table.pane)), [group.told() for group in table.lines]
     writer.writerow(".".join(path) for path in paths)
-    for row in table.rows:
-        built = msgspec.to_builtins(row)
-        writer.writerow(_cell(_at(built, path)) for path in paths)
+    for line in built:
+        values = msgspec.to_builtins(line)
+        writer.writerow(_cell(_at(values, path)) for path in paths)
     return text.getvalue().encode()
 
 

@@ -1,21 +1,23 @@
 """Findings as text and as JSON, each with the rows that prove it."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from nettop.export.table import grid
 from nettop.model.owners import Owners
-from nettop.model.rows import Host, Row, Seconds, Time
+from nettop.model.rows import Host, Losses, Row, Scope, Seconds, Time
 from nettop.model.snapshot import Snapshot, with_ages
 from nettop.view import format as human
-from nettop.view.columns import Context
+from nettop.view.columns import Column, Context
 from nettop.view.findings import Finding, Severity, findings
 from nettop.view.layout import fit
 from nettop.view.panes import PANES
 
-_EVIDENCE_CELLS = 110
+_INDENT = " " * 4
+_EVIDENCE_CELLS = 110  # for these the columns are chosen; no cell is cut
 
 
 class FindingRow(Row, frozen=True, gc=False, kw_only=True):
@@ -37,6 +39,9 @@ class Diagnosis(Row, frozen=True, gc=False, kw_only=True):
     host: Host
     captured_at: Time
     elapsed_s: Seconds
+    scope: Scope
+    filter: str | None
+    losses: Losses
     findings: tuple[FindingRow, ...]
 
 
@@ -55,16 +60,23 @@ def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
         for each in findings(aged)
     )
     document = Diagnosis(
-        nettop=aged.nettop, host=aged.host, captured_at=aged.captured_at, elapsed_s=aged.elapsed_s, findings=rows
+        nettop=aged.nettop,
+        host=aged.host,
+        captured_at=aged.captured_at,
+        elapsed_s=aged.elapsed_s,
+        scope=aged.scope,
+        filter=aged.filter,
+        losses=aged.losses,
+        findings=rows,
     )
     return bool(rows), msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def findings_text(snapshot: Snapshot) -> tuple[bool, bytes]:
-    """The same as lines to read."""
+def findings_text(snapshot: Snapshot, whole: Snapshot | None = None) -> tuple[bool, bytes]:
+    """The same as lines to read. `whole` is the snapshot before the filter, which knows whose the rows are."""
     found = findings(snapshot)
     watched = human.long_duration(snapshot.elapsed_s * 1000)
-    context = Context(snapshot.captured_at, owners=Owners(snapshot.processes), start=snapshot.started_at)
+    context = Context(snapshot.captured_at, owners=Owners((whole or snapshot).processes), start=snapshot.started_at)
     if found:
         lines = [line for each in found for line in _finding(each, context)]
     else:
@@ -72,11 +84,16 @@ def findings_text(snapshot: Snapshot) -> tuple[bool, bytes]:
     return bool(found), "".join(f"{line}\n" for line in lines).encode()
 
 
+def _telling(columns: Sequence[Column[Any]], rows: Sequence[Any], context: Context) -> list[Column[Any]]:
+    """Those in which a row says something; one that stands for several only if each of these does."""
+    telling = [each for each in columns if any(each.text(row, context).strip() not in ("", "-") for row in rows)]
+    keys = {column.key for column in telling}
+    return [column for column in telling if set(column.instead_of) <= keys]
+
+
 def _finding(finding: Finding, context: Context) -> Iterator[str]:
     yield f"{finding.severity}: {finding.sentence}"
     pane = next(pane for pane in PANES if pane.name == finding.pane)
-    columns = fit(pane.columns, _EVIDENCE_CELLS)
-    for row in finding.rows:
-        cells = ((column.title, column.text(row, context).strip()) for column, _ in columns)
-        yield "    " + "  ".join(f"{title.lower()} {cell}" for title, cell in cells if cell not in ("", "-"))
-    yield f"    nettop --filter {shlex.quote(finding.filter)}"
+    columns = [column for column, _ in fit(_telling(pane.columns, finding.rows, context), _EVIDENCE_CELLS)]
+    yield from (f"{_INDENT}{line}" for line in grid(finding.rows, columns, context))
+    yield f"{_INDENT}nettop --filter {shlex.quote(finding.filter)}"

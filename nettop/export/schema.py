@@ -1,18 +1,24 @@
 """The published JSON Schemas, generated from the rows."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from nettop.export.findings import Diagnosis, FindingRow
 from nettop.model.events import AnyEvent
+from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
+
+_DEFINITION = "#/$defs/{name}"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The JSON Schemas (2020-12) of a snapshot and of a line of a stream, by their file names."""
+    """The JSON Schemas (2020-12) of a snapshot, of a line of a stream and of findings, by their file names."""
     return {
+        "findings.schema.json": _findings(),
         "snapshot.schema.json": _schema(Snapshot, "nettop.snapshot/1"),
         "stream.schema.json": _schema(AnyEvent, "nettop.stream/1, one line"),
     }
@@ -23,10 +29,29 @@ def schema_text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-def _schema(kind: Any, title: str) -> dict[str, Any]:
-    """The schema of written JSON: it always has every field, although input may omit those with a default."""
-    schema = msgspec.json.schema(kind)
-    for definition in schema["$defs"].values():
+def _findings() -> dict[str, Any]:
+    """Whose rows prove what they are said to: they are those of the table that the finding names."""
+    schema = _schema(Diagnosis, "nettop.findings/1", [kind.row for kind in KINDS])
+    finding = schema["$defs"][FindingRow.__name__]
+    finding["properties"]["table"]["enum"] = [kind.name for kind in KINDS]
+    finding["allOf"] = [
+        {
+            "if": {"properties": {"table": {"const": kind.name}}},
+            "then": {"properties": {"rows": {"items": {"$ref": _DEFINITION.format(name=kind.row.__name__)}}}},
+        }
+        for kind in KINDS
+    ]
+    return schema
+
+
+def _schema(kind: Any, title: str, also: Sequence[type] = ()) -> dict[str, Any]:
+    """The schema of written JSON: it always has every field, although input may omit those with a default.
+
+    `also` are definitions that it has besides those of its fields.
+    """
+    (schema, *_), definitions = msgspec.json.schema_components((kind, *also), ref_template=_DEFINITION)
+    schema["$defs"] = definitions
+    for definition in definitions.values():
         if "properties" in definition:
             definition["required"] = list(definition["properties"])
             for property_schema in definition["properties"].values():

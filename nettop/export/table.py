@@ -1,11 +1,11 @@
 """Tables as plain text: aligned by spaces, without lines, colours and charts, for pipes, tickets and screen readers."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
 from nettop.export.tables import Table, Wanted, all_columns, context_of, tables
-from nettop.model.kinds import AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, printable_head, printable_text
 from nettop.view import format as human
@@ -41,43 +41,54 @@ def _head(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _lines(table: Table, snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
-    kind = table.pane.kind
+    kind, grouping = table.kind, table.grouping
+    by = f" by {grouping.name}" if grouping is not None else ""
     left_out = snapshot.filter_not_applied.get(kind.name, ())
     note = f"; the filter's {' '.join(left_out)} does not apply here" if left_out else ""
-    if not table.rows:
+    if not table.lines:
         empty = f"no {kind.plural} match the filter" if snapshot.filter else kind.empty
-        yield printable_text(f"{kind.title}: {empty}{note}")
+        yield printable_text(f"{kind.title}{by}: {empty}{note}")
         return
-    some = f"{len(table.rows)} of {table.total}" if len(table.rows) < table.total else str(table.total)
-    yield printable_text(f"{kind.title}: {some}, by {table.by.title}{note}")
-    yield from _grid(table, context_of(snapshot), wanted.width)
+    some = f"{len(table.lines)} of {table.total}" if len(table.lines) < table.total else str(table.total)
+    if grouping is not None:
+        some = f"{some} {grouping.name if table.total == 1 else grouping.plural}"
+    yield printable_text(f"{kind.title}{by}: {some}, by {table.by.title}{note}")
+    pane = table.pane if wanted.width is not None else all_columns(table.pane)
+    columns = pane.columns if table.by in pane.columns else (*pane.columns, table.by)  # what it is sorted by is seen
+    yield from grid(table.lines, columns, context_of(snapshot, wanted), wanted.width, {table.by.key})
 
 
-def _grid(table: Table, context: Context, width: int | None) -> Iterator[str]:
-    pane = table.pane if width is not None else all_columns(table.pane)
-    columns = [column for column in pane.columns if not column.chart]
-    if table.by not in columns and not table.by.chart:
-        columns.append(table.by)  # what it is sorted by is seen
-    texts = {column.key: [_cell(column, row, context) for row in table.rows] for column in columns}
+def grid(
+    lines: Sequence[Any],
+    columns: Sequence[Column[Any]],
+    context: Context,
+    width: int | None = None,
+    first: AbstractSet[str] = frozenset(),
+) -> Iterator[str]:
+    """A header and each line, aligned; of the columns those that fit into the width, these before the others."""
+    columns = [column for column in columns if not column.chart]
+    texts = {column.key: [_cell(column, line, context) for line in lines] for column in columns}
     widest = {key: max(map(cell_width, cells)) for key, cells in texts.items()}
     sizes = {column.key: max(widest[column.key], len(column.title)) for column in columns}
     if width is not None:
-        sizes = _fitted(columns, sizes, table.by, width)
+        sizes = _fitted(columns, sizes, first, width)
     shown = [column for column in columns if column.key in sizes]
     yield _line([(column, column.title) for column in shown], sizes)
     for column in shown:
         if column.shorter is not None and sizes[column.key] < widest[column.key]:
-            texts[column.key] = [_cell(column, row, context, sizes[column.key]) for row in table.rows]
-    for index in range(len(table.rows)):
+            texts[column.key] = [_cell(column, line, context, sizes[column.key]) for line in lines]
+    for index in range(len(lines)):
         yield _line([(column, texts[column.key][index]) for column in shown], sizes)
 
 
-def _cell(column: Column[Any], row: AnyRow, context: Context, cells: int | None = None) -> str:
-    text = column.text(row, context) if cells is None else worded(column, row, context, cells)
+def _cell(column: Column[Any], line: Any, context: Context, cells: int | None = None) -> str:
+    text = column.text(line, context) if cells is None else worded(column, line, context, cells)
     return printable_text(text) or _NOTHING
 
 
-def _fitted(columns: Sequence[Column[Any]], natural: dict[str, int], by: Column[Any], width: int) -> dict[str, int]:
+def _fitted(
+    columns: Sequence[Column[Any]], natural: dict[str, int], first: AbstractSet[str], width: int
+) -> dict[str, int]:
     """The widths of the columns that fit, as on the screen; none is wider than what it holds."""
     more = len(_GAP) - GAP_CELLS  # than the screen has between two columns
     needed = [
@@ -87,7 +98,7 @@ def _fitted(columns: Sequence[Column[Any]], natural: dict[str, int], by: Column[
         )
         for column in columns
     ]
-    wish = Wish(first={by.key}, contents={key: cells + more for key, cells in natural.items()})
+    wish = Wish(first=first, contents={key: cells + more for key, cells in natural.items()})
     fitted = lay_out(needed, width + more, wish).columns
     return {column.key: min(natural[column.key], cells - more) for column, cells in fitted}
 

@@ -9,12 +9,15 @@ from nettop.cli.format import FORMATS, TABLES
 from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import SETTINGS
 from nettop.settings.kinds import Choice
+from nettop.view.grouping import GROUPINGS
 from nettop.view.panes import PANES, apart
 
+_LISTS = (*(pane.columns for pane in PANES), *(grouping.pane.columns for grouping in GROUPINGS))
 _CHOICES = {
     "--format": tuple(FORMATS),
     "--table": TABLES,
-    "--sort": tuple(dict.fromkeys(column.key for pane in PANES for column in apart(pane.columns))),
+    "--group": tuple(dict.fromkeys(grouping.name for grouping in GROUPINGS)),
+    "--sort": tuple(dict.fromkeys(column.key for columns in _LISTS for column in apart(columns))),
 }
 # A line per word; in words that sh, bash, zsh and fish understand alike.
 _LISTED = {

@@ -84,6 +84,8 @@ _EXAMPLES = {
     "sudo nettop snapshot --for 10 -o now.json": "Ten seconds as one JSON document.",
     "sudo nettop snapshot --format table --table processes --sort tx --top 20": "The twenty processes that have sent "
     "most, as text for a pipe or a screen reader.",
+    "sudo nettop snapshot --format table --table connections --group unit --sort tx": "The units by what their "
+    "connections have sent.",
     "nettop replay now.json --snapshot --format csv --table dns -o dns.csv": "Its queries for a spreadsheet.",
     "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
     "nettop replay incident.jsonl": "Play it on the screen, without root.",
@@ -203,7 +205,7 @@ def _columns() -> Iterator[str]:
         )
     for heading, columns in column_lists():
         yield f".SS {plain(heading)}"
-        yield from _definitions((column.title, f"{capital(column.meaning)}.") for column in columns)
+        yield from _definitions((f"{column.key} ({column.title})", f"{capital(column.meaning)}.") for column in columns)
 
 
 def _settings() -> Iterator[str]:

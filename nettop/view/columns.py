@@ -19,7 +19,8 @@ from nettop.view.services import service
 
 RowT = TypeVar("RowT")
 _DASH = "-"
-_FAILURE = "! "  # begins a cell that says that something went wrong
+FAILED_CONNECTS = "connects that were never established; a connection that was reset later is not among them"
+FAILURE = "! "  # begins a cell that says that something went wrong
 Outcome = Literal["failed", "doubtful"]
 
 
@@ -54,6 +55,7 @@ class Column(Generic[RowT]):
         anchor: it stays in its place while the others are scrolled.
         matters: whether rows have something in this column that is to be seen even where width is short.
         doubtful: whether what went wrong may be harmless, or long ago.
+        also: names of what else the values tell by which it sorts, if each is several.
         chart: drawn, from what the screen has seen before: nothing for a text.
 
     """
@@ -75,11 +77,12 @@ class Column(Generic[RowT]):
     anchor: bool = False
     matters: Callable[[Sequence[RowT], Context], bool] | None = None
     doubtful: Callable[[RowT], bool] | None = None
+    also: tuple[str, ...] = ()
     chart: bool = False
 
     def mark(self, row: RowT, text: str) -> Outcome | None:
         """How the cell with this text stands out, if it does."""
-        if not text.startswith(_FAILURE):
+        if not text.startswith(FAILURE):
             return None
         return "doubtful" if self.doubtful is not None and self.doubtful(row) else "failed"
 
@@ -496,7 +499,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
     Column("opened", "OPENED", "connections opened or accepted", 6, 4,
            lambda r, _: _nonzero(r.tcp.opened + r.tcp.accepted), lambda r, _: r.tcp.opened + r.tcp.accepted, "right",
            descending=True),
-    Column("failed", "FAILED", "connects that failed", 6, 3,
+    Column("failed", "FAILED", FAILED_CONNECTS, 6, 3,
            lambda r, _: f"! {r.tcp.failed}" if r.tcp.failed else _DASH, "tcp.failed", "right",
            descending=True, doubtful=_since_start),
     Column("dns", "DNS", "queries", 6, 2, lambda r, _: _nonzero(r.dns.queries), "dns.queries", "right",
@@ -563,7 +566,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
            "right", descending=True),
     Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
            descending=True),
-    Column("failed", "FAILED", "connects that failed", 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
+    Column("failed", "FAILED", FAILED_CONNECTS, 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
            "failed", "right", descending=True, doubtful=_since_start),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True, pair="rx"),

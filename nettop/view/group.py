@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from nettop.view.columns import Context
+from nettop.view.columns import FAILURE, Context
 from nettop.view.lookups import Lookups
 from nettop.view.panes import PaneKind
 
@@ -65,7 +65,13 @@ class Group(Struct, Generic[RowT], gc=False, eq=False):
     def told(self) -> dict[str, Any]:
         """What JSON says of it: the value of each column, but not its rows."""
         context = Context(self.window.now)
-        values = {column.key: column.sort_key(context)(self) for column in self.pane.columns}
+        values: dict[str, Any] = {}
+        for column in self.pane.columns:
+            value = column.sort_key(context)(self)
+            if isinstance(value, str):
+                value = value.removeprefix(FAILURE)
+            several = (None,) * (1 + len(column.also)) if value is None else value
+            values.update(zip((column.key, *column.also), several if column.also else (value,), strict=True))
         people = [each._asdict() for each in who(self)]
         return {**values, "grouping": self.pane.name, "group": self.label, "who": people}
 
@@ -80,6 +86,11 @@ class Group(Struct, Generic[RowT], gc=False, eq=False):
         """The only name of the processes behind it."""
         only = who(self)
         return only[0].comm if len(only) == 1 else None
+
+
+def names_of(pane: PaneKind[Any]) -> tuple[str, ...]:
+    """The names of what is told of each of its groups, but for the grouping, which is the same for all."""
+    return tuple(dict.fromkeys((*(name for column in pane.columns for name in (column.key, *column.also)), "who")))
 
 
 Measure = Callable[[Group[Any]], ValueT]

@@ -1,7 +1,7 @@
 """The columns of groups, by the kind of their rows: what the columns of rows say, but of all rows together."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UD
 from nettop.model.rows import DnsQuery, ended_badly, failed_with
 from nettop.view import format as human
 from nettop.view import group as of
-from nettop.view.columns import Column, Context, dns_result, name_in_order
+from nettop.view.columns import FAILED_CONNECTS, Column, Context, dns_result, name_in_order
 from nettop.view.group import Group, Measure, Spread, measure
 from nettop.view.lookups import Lookup, answered_at
 
 GroupColumn = Column[Group[Any]]
 _DASH = "-"
+_MS = timedelta(milliseconds=1)
 _RANKS = {"pending": 3, "forgotten": 4, "timeout": 5, "refused": 5}  # of what has no answer, see _best()
 
 
@@ -87,23 +88,33 @@ def _failures(what: str, value: Measure[_Failed]) -> GroupColumn:
         return f"! {failed} {human.share(failed, decided)}" if failed else _DASH
 
     return Column(
-        "failed", "FAILED", f"{what} that failed, and their share", 11, 1, text, lambda g, _: value(g), "right",
-        descending=True,
+        "failed", "FAILED", f"{what}, and their share", 11, 1, text, lambda g, _: value(g), "right",
+        descending=True, also=("failed_of",),
     )  # fmt: skip
 
 
+class _Age(NamedTuple):
+    """How long ago something began; `at_least` if that was before nettop started."""
+
+    ms: float
+    at_least: bool
+
+
 def _oldest(meaning: str, began: Measure[datetime | None], before_start: Measure[int] | None = None) -> GroupColumn:
-    def age_ms(group: Group[Any], _context: Context) -> float | None:
+    def age(group: Group[Any], _context: Context) -> _Age | None:
         window, moment = group.window, began(group)
-        if before_start is not None and before_start(group):
-            return (window.now - window.started_at).total_seconds() * 1000 + 1  # at least
-        return None if moment is None else max((window.now - moment).total_seconds() * 1000, 0.0)
+        at_least = before_start is not None and before_start(group) > 0
+        if at_least:
+            moment = window.started_at
+        return None if moment is None else _Age(max((window.now - moment) / _MS, 0.0), at_least)
 
     def text(group: Group[Any], context: Context) -> str:
-        older = before_start is not None and before_start(group)
-        return f"{'>' if older else ''}{human.duration(age_ms(group, context))}"
+        known = age(group, context)
+        return _DASH if known is None else f"{'>' if known.at_least else ''}{human.duration(known.ms)}"
 
-    return Column("oldest", "OLDEST", meaning, 7, 6, text, age_ms, "right", descending=True)
+    return Column(
+        "oldest", "OLDEST", meaning, 7, 6, text, age, "right", descending=True, also=("oldest_at_least",)
+    )  # fmt: skip
 
 
 _WHO: GroupColumn = Column(
@@ -140,7 +151,7 @@ _OLDEST_QUERY = _oldest("how long ago the first of them was asked", _first_asked
 _DNS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "queries"), 1, of.count),
     _asked_per_s,
-    _failures("queries", _dns_failed),
+    _failures("queries that failed", _dns_failed),
     _numbers(("nxdomain", "NXDOMAIN", "of these, names that do not exist"), 5, _code("NXDOMAIN")),
     _numbers(("servfail", "SERVFAIL", "of these, servers that could not tell"), 5, _code("SERVFAIL")),
     _numbers(("timeout", "TIMEOUT", "of these, without an answer"), 5, _status("timeout")),
@@ -178,7 +189,7 @@ def _took_ms(rows: Iterable[DnsQuery]) -> float | None:
     """From the first question to the last answer."""
     answers = [at for at in map(answered_at, rows) if at is not None]
     first = min(map(attrgetter("asked_at"), rows))
-    return max((max(answers) - first).total_seconds() * 1000, 0.0) if answers else None
+    return max((max(answers) - first) / _MS, 0.0) if answers else None
 
 
 @measure
@@ -244,7 +255,7 @@ LOOKED_UP: tuple[GroupColumn, ...] = (
     Column("each", "EACH", "queries a look-up", 5, 1, lambda g, _: f"{_each(g):.1f}", lambda g, _: _each(g), "right",
            descending=True),
     _WASTED,
-    _failures("look-ups", _lookups_failed),
+    _failures("look-ups that failed", _lookups_failed),
     _asked_per_s,
     *_spread("took", ("P50", "MAX"), "the times from the first question to the last answer", 3, _took),
     _OLDEST_QUERY,
@@ -268,7 +279,7 @@ _CONNECTIONS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "connections"), 1, of.count),
     _numbers(("open", "OPEN", "of these, open"), 3, lambda g: len(g.rows) - _ended(g)),
     _per_second(("rate", "/s", "connections opened per second, of the last 10 s"), 4, of.per_second("opened_at")),
-    _failures("connections", _connections_failed),
+    _failures("connections that ended otherwise than by both sides closing them", _connections_failed),
     _numbers(("close_wait", "CLOSEWAIT", "in CLOSE_WAIT: the far end has closed, the process has not"), 6,
              of.number("state", "close-wait")),
     _sizes(("tx", "TX", "payload sent"), 5),
@@ -295,7 +306,7 @@ _PROCESSES: tuple[GroupColumn, ...] = (
     _sizes(("rx", "RX", "payload received, TCP and UDP"), 3),
     _numbers(("active", "CONN", "open connections"), 2, of.total("tcp.active")),
     _numbers(("leaking", "LEAK", "of these, in CLOSE_WAIT for more than a minute"), 5, of.total("leaking")),
-    _alarms(("failed", "FAIL", "connects that failed"), 3, of.total("tcp.failed")),
+    _alarms(("failed", "FAIL", FAILED_CONNECTS), 3, of.total("tcp.failed")),
     _numbers(("dns", "DNS", "queries"), 3, of.total("dns.queries")),
     _alarms(("dns_failed", "DNSFAIL", "queries answered with an error, or not at all"), 4,
             measure(lambda g: _dns_errors(g) + _dns_timeouts(g))),
@@ -328,7 +339,7 @@ _HOSTS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "remote hosts"), 1, of.count),
     _numbers(("connections", "CONN", "open connections"), 3, of.total("connections")),
     _numbers(("udp", "UDP", "open UDP flows"), 5, of.total("udp_flows")),
-    _alarms(("failed", "FAILED", "connects that failed"), 4, of.total("failed")),
+    _alarms(("failed", "FAILED", FAILED_CONNECTS), 4, of.total("failed")),
     _sizes(("tx", "TX", "payload sent, TCP and UDP"), 6),
     _sizes(("rx", "RX", "payload received, TCP and UDP"), 6),
     _rates(("tx_rate", "TX/s", "payload sent per second"), 2),

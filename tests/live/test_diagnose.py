@@ -4,6 +4,9 @@ import json
 import signal
 import subprocess
 
+from jsonschema import Draft202012Validator
+
+from nettop.export.schema import schemas
 from tests.live import programs
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, attached, nettop, wait_until
 
@@ -25,7 +28,9 @@ def test_connects_that_are_refused(quiet: Namespace) -> None:
             process.kill()
     program.end()
     assert process.returncode == 1
-    (finding,) = json.loads(said)["findings"]
+    document = json.loads(said)
+    Draft202012Validator(schemas()["findings.schema.json"]).validate(document)
+    (finding,) = document["findings"]
     assert finding["sentence"].startswith(
         f"unlucky[{program.pid}]: {TIMES} connects to 127.0.0.1:{CLOSED_PORT} were refused in the last "
     )

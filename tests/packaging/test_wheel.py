@@ -68,6 +68,7 @@ def test_the_wheel_holds_every_file(built: tuple[Path, Path]) -> None:
         "nettop/bpf/abi.h",
         "nettop/bpf/kernel/include/linux/types.h",
         "nettop/demo/demo.jsonl",
+        "nettop/schema/findings.schema.json",
         "nettop/schema/snapshot.schema.json",
         "nettop/schema/stream.schema.json",
         "nettop/tui/nettop.tcss",

@@ -179,7 +179,7 @@ def test_a_copied_group_says_what_its_line_says_but_not_its_rows() -> None:
         told = json.loads(pilot.app.clipboard)
         assert told["grouping"] == "dns by name"
         assert told["group"] == "gone.example.net"
-        assert (told["count"], told["failed"], told["latency_max"]) == (3, [3, 3], 12.5)
+        assert (told["count"], told["failed"], told["failed_of"], told["latency_max"]) == (3, 3, 3, 12.5)
         assert told["who"] == [{"comm": "chromium", "pid": 3111, "processes": 1}]
 
     play(steps, FakeFeed(snapshot(ASKED)))

@@ -528,6 +528,36 @@ def test_an_interrupt_is_no_failure(capfd: pytest.CaptureFixture[str], monkeypat
     assert outcome(capfd, "snapshot") == (130, "", "")
 
 
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [
+        (["_STDIN"], "standard input is not one. Run it without redirecting it, "),
+        (["_STDOUT"], "standard output is not one. Run it without redirecting it, "),
+        (["_STDERR"], "standard error is not one. Run it without redirecting it, "),
+        (["_STDOUT", "_STDERR"], "standard output and standard error are not. Run it without redirecting them, "),
+    ],
+)
+def test_what_is_redirected_is_named(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recording: Path,
+    redirected: list[str],
+    said: str,
+) -> None:
+    primary, secondary = pty.openpty()
+    try:
+        with Path(os.devnull).open("rb") as elsewhere:
+            for stream in ("_STDIN", "_STDOUT", "_STDERR"):
+                descriptor = elsewhere.fileno() if stream in redirected else secondary
+                monkeypatch.setattr(screen, stream, descriptor)
+            code, _, error = outcome(capfd, "replay", recording)
+    finally:
+        os.close(primary)
+        os.close(secondary)
+    expected = f"nettop: The screen needs a terminal, but {said}or use 'nettop snapshot' or 'nettop stream'.\n"
+    assert (code, error) == (2, expected)
+
+
 def test_a_terminal_is_recognised_by_its_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own sys.stdin is None where it was closed at the start."""
     primary, secondary = pty.openpty()

@@ -26,13 +26,14 @@ def validator(name: str) -> Draft202012Validator:
 
 
 SNAPSHOT, STREAM = validator("snapshot.schema.json"), validator("stream.schema.json")
+FINDINGS = validator("findings.schema.json")
 
 
 def a_snapshot() -> Snapshot:
     return Filter("comm:* -port:1").apply(replayed(a_recording()).snapshot())
 
 
-@pytest.mark.parametrize("name", ["snapshot.schema.json", "stream.schema.json"])
+@pytest.mark.parametrize("name", ["findings.schema.json", "snapshot.schema.json", "stream.schema.json"])
 def test_the_published_schema_is_what_the_rows_make(name: str) -> None:
     """`make schema` writes them anew."""
     assert (SCHEMAS / name).read_text() == published.schema_text(published.schemas()[name])
@@ -42,7 +43,7 @@ def test_no_other_schema_is_published() -> None:
     assert {path.name for path in SCHEMAS.iterdir()} == set(published.schemas())
 
 
-@pytest.mark.parametrize("schema", [SNAPSHOT, STREAM])
+@pytest.mark.parametrize("schema", [SNAPSHOT, STREAM, FINDINGS])
 def test_the_schemas_are_schemas(schema: Draft202012Validator) -> None:
     Draft202012Validator.check_schema(schema.schema)
 

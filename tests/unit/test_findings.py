@@ -1,5 +1,6 @@
 """What is wrong, from scenes: each rule speaks at its threshold and is silent just below it."""
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from nettop.export.findings import Diagnosis, findings_json, findings_text
+from nettop.export.schema import schemas
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
@@ -27,7 +30,7 @@ from nettop.view.findings import (
     Finding,
     findings,
 )
-from tests.builders import answered, at, connection, dns_query, listener, remote_host, udp_socket
+from tests.builders import answered, at, connection, dns_query, listener, process, remote_host, udp_socket
 from tests.tui.scene import snapshot
 
 SECONDS = 300.0  # since the start
@@ -311,6 +314,31 @@ def test_one_of_two_processes() -> None:
     assert [each.sentence[:10] for each in findings(scene({"connections": [*leaks(9), *others]}))] == ["curl[4242]"]
 
 
+def test_the_rows_have_their_service_though_the_filter_leaves_their_process_out() -> None:
+    row = listener(queue=512)
+    owner = process(pid=row.pid, start_time=row.process_start_time, unit="nginx.service")
+    whole = scene({"listeners": [row], "processes": [owner]})
+    without = msgspec.structs.replace(whole, processes=())
+    assert b"nginx.service" in findings_text(without, whole)[1]
+    assert b"nginx.service" not in findings_text(without)[1]
+
+
+FINDINGS = Draft202012Validator(schemas()["findings.schema.json"])
+
+
+@pytest.mark.parametrize("rule", SCENES)
+def test_what_is_written_is_what_its_schema_says(rule: str) -> None:
+    seen = Filter("-comm:nobody").apply(scene(SCENES[rule][0][0]))
+    document = json.loads(findings_json(seen)[1])
+    FINDINGS.validate(document)
+    assert document["filter"] == "-comm:nobody"
+    assert rule in [each["rule"] for each in document["findings"]]
+    elsewhere = {each["table"] for each in document["findings"]}
+    for each in document["findings"]:
+        each["table"] = next(kind.name for kind in KINDS if kind.name not in elsewhere)
+    assert not FINDINGS.is_valid(document), "a table has rows of its kind"
+
+
 def test_nothing() -> None:
     text = findings_text(scene({}))
     assert text == (False, b"Nothing found on host in 5 minutes.\n")
@@ -322,8 +350,10 @@ def test_as_text_and_json() -> None:
     assert wrong
     head, *evidence, command = text.decode().splitlines()
     assert head.startswith("critical: curl[4242]: 5 in CLOSE_WAIT")
-    assert len(evidence) == LEAST_LEAKED
-    assert all("www.example.com:443" in line for line in evidence)
+    titles, *lines = evidence
+    assert titles.split() == ["OPENED", "WHO", "DIR", "LOCAL", "REMOTE", "STATE", "FOR", "AGE", "TX", "RX"]
+    assert len(lines) == LEAST_LEAKED
+    assert {line[titles.index("REMOTE") :].split()[0] for line in lines} == {"www.example.com:443"}
     assert command == "    nettop --filter 'pid:4242 state:close-wait'"
     document = msgspec.json.decode(findings_json(scene(SCENES["leak"][0][0]))[1], type=Diagnosis)
     (told,) = document.findings

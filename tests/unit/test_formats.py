@@ -15,7 +15,7 @@ import pytest
 from rich.cells import cell_len
 
 from nettop.cli import tables
-from nettop.cli.format import FORMATS
+from nettop.cli.format import FORMATS, GROUPS
 from nettop.export.csv import csv_text, fields
 from nettop.export.formats import WRITERS
 from nettop.export.json import snapshot_json
@@ -26,9 +26,10 @@ from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS
+from nettop.view.grouping import GROUPINGS, Grouping
 from nettop.view.panes import PANES, PaneKind, apart
 from tests import builders
-from tests.tui.scene import LOSSES, busy, connection, query, snapshot
+from tests.tui.scene import LOSSES, busy, closed, connection, process, query, snapshot
 from tests.unit.test_cli import outcome
 
 
@@ -266,6 +267,71 @@ def test_text_with_commas_and_quotes_is_one_cell() -> None:
     assert row["comm"] == 'a,"b"'
 
 
+# Groups
+
+OWNED = snapshot(
+    connections=[
+        connection(1, "curl", None, tx_bytes=100),
+        closed(2, "curl", None, "refused"),
+        connection(3, "nginx", None, tx_bytes=7, opened_before_start=True, opened_at=None, duration_ms=None),
+    ],
+    processes=[process("curl"), process("nginx")],
+)
+
+
+def test_the_groups_that_help_names_are_those_of_the_screen() -> None:
+    known: dict[str, tuple[str, ...]] = {}
+    for each in GROUPINGS:
+        known[each.kind.name] = (*known.get(each.kind.name, ()), each.name)
+    assert known == GROUPS
+
+
+def test_each_group_has_a_line() -> None:
+    lines = text(OWNED, "connections", group="unit")
+    assert lines[3] == "Connections by unit: 2 units, by COUNT"
+    assert lines[4].split()[:5] == ["UNIT", "COUNT", "OPEN", "/s", "FAILED"]
+    assert [line.split()[:6] for line in lines[5:]] == [
+        ["curl.service", "2", "1", "-", "!", "1"],
+        ["nginx.service", "1", "1", "-", "-", "-"],
+    ]
+    assert text(OWNED, "connections", group="unit", sort="tx", descending=False)[5].startswith("nginx.service ")
+    by_state = text(OWNED, "connections", group="state", top=1)
+    assert by_state[3] == "Connections by state: 1 of 2 states, by COUNT"
+    assert len(by_state) == 6
+    assert text(OWNED, "processes", group="user", top=1, width=60)[3] == "Processes by user: 1 of 2 users, by TX/s"
+    assert text(snapshot(), "dns", group="name")[3] == "DNS by name: no DNS queries yet"
+
+
+@pytest.mark.parametrize("each", GROUPINGS, ids=lambda grouping: grouping.pane.name)
+def test_groups_can_be_sorted_by_every_column_as_text_and_as_csv(each: Grouping) -> None:
+    number = len({line["group"] for line in read(csv_text(busy(), wanted(each.kind.name, group=each.name)))})
+    for column in each.pane.columns:
+        chosen = wanted(each.kind.name, group=each.name, sort=column.key)
+        head, titles, *lines = table_text(busy(), chosen).decode().splitlines()[3:]
+        assert head.endswith(f", by {column.title}")
+        assert [one.title for one in each.pane.columns if one.title not in titles] == []
+        assert len(lines) == len(read(csv_text(busy(), chosen))) >= number > 0
+        assert read(csv_text(snapshot(), chosen)) == []
+
+
+def test_csv_of_groups_has_exact_values() -> None:
+    curl, nginx = read(csv_text(OWNED, wanted("connections", group="unit")))
+    assert (curl["group"], curl["count"], curl["tx"], curl["oldest"]) == ("curl.service", "2", "100", "59000.0")
+    assert (curl["failed"], curl["failed_of"], nginx["failed"], nginx["failed_of"]) == ("1", "2", "0", "1")
+    assert (curl["oldest_at_least"], nginx["oldest"], nginx["oldest_at_least"]) == ("false", "60000.0", "true")
+    assert json.loads(curl["who"]) == [{"comm": "curl", "pid": 4242, "processes": 1}]
+    asked = snapshot([query(1, "curl", "x.example", "NXDOMAIN")])
+    (found,) = read(csv_text(asked, wanted("dns", group="look-up")))
+    assert (found["result"], found["time"]) == ("NXDOMAIN", "2026-03-01T12:00:01.123457Z")
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_no_group_begins_like_a_formula(name: str) -> None:
+    (found,) = read(csv_text(snapshot([query(1, "curl", name)]), wanted("dns", group="name")))
+    assert found["group"] != name
+    assert undone(found["group"]) == name.lower()
+
+
 # The command line
 
 
@@ -308,6 +374,11 @@ def test_the_tables_are_those_of_the_screen_with_their_sort(
         ("--format table --sort=tx:up", "'tx:up' is not a column of dns or "),
         ("--format table --top 0", "'0' is not a number of rows. Give --top a number from 1 to 1000000."),
         ("--format table --top x", "'x' is not a number of rows. Give --top a number from 1 to 1000000."),
+        ("--format table --group nuit", "'nuit' is not a group. Did you mean 'unit'?"),
+        ("--format table --table dns,hosts --group unit", "There is no group 'unit' of hosts. Choose from scope, net"),
+        ("--format table --group unit --sort open --table dns", "'open' is not a column of dns by unit. Choose from "),
+        ("--format csv --group unit", "CSV holds one table. Say which with --table: dns, connections, processes."),
+        ("--group unit", "--group is for tables, and JSON has all rows. Add --format table or --format csv."),
         ("--format csv", "CSV holds one table. Say which with --table: dns, connections, processes, "),
         ("--format csv --table dns,udp", "CSV holds one table. Say which "),
         ("--top 3", "--top is for tables, and JSON has all rows. Add --format table or --format csv."),
@@ -327,7 +398,8 @@ def test_a_wrong_direction(capfd: pytest.CaptureFixture[str], recording: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", ["-o x", "--force", "--format table", "--table dns", "--sort tx", "--top 3", "-o x --demo"]
+    "options",
+    ["-o x", "--force", "--format table", "--table dns", "--sort tx", "--top 3", "--group unit", "-o x --demo"],
 )
 def test_a_replay_on_the_screen_does_not_forget_what_it_should_write(
     capfd: pytest.CaptureFixture[str], recording: Path, options: str
@@ -346,6 +418,29 @@ def test_a_recording_of_hostile_text_stays_text() -> None:
     whole = table_text(snapshot(processes=[hostile]), wanted("processes")).decode()
     assert whole.replace("\n", "").isprintable()
     assert msgspec.structs.asdict(hostile)["comm"] not in whole
+
+
+def test_a_row_has_its_service_though_the_filter_leaves_its_process_out(
+    capfd: pytest.CaptureFixture[str], recording: Path
+) -> None:
+    options = ("--format", "table", "--filter", "new", "--table", "processes,dns")
+    _, output, _ = outcome(capfd, "replay", "--snapshot", recording, *options)
+    assert "Processes: no processes match the filter\n" in output
+    assert "curl.service" in output.splitlines()[-1]
+    _, output, _ = outcome(capfd, "replay", "--snapshot", recording, *options, "--group", "unit")
+    assert "\n(none)" not in output
+
+
+def test_without_a_table_each_that_has_the_group_is_written(capfd: pytest.CaptureFixture[str], recording: Path) -> None:
+    replay = ("replay", "--snapshot", recording, "--format")
+    _, output, _ = outcome(capfd, *replay, "table", "--group", "Process", "--sort", "oldest")
+    heads = [line for line in output.splitlines() if " by process: " in line]
+    assert [head.partition(":")[0] for head in heads] == [
+        f"{title} by process" for title in ("DNS", "Connections", "Listeners", "UDP")
+    ]
+    assert [head.endswith(", by OLDEST") for head in heads] == [True, True, False, False]
+    _, output, _ = outcome(capfd, *replay, "csv", "--group", "user")
+    assert {row["group"] for row in read(output.encode())} >= {"ada", "www-data"}
 
 
 def test_a_terminal_gets_a_table_as_wide_as_it_is(

@@ -302,6 +302,9 @@ def test_what_is_older_than_nettop_is_the_oldest() -> None:
     found = grouped(by_process, shown.connections, shown)
     ordered = sort(found, by_process.pane.column("oldest"), True, Context(shown.captured_at))
     assert [group.label for group in ordered] == ["nginx[900]", "curl[4242]"]
+    assert [cells(group)["OLDEST"] for group in ordered] == [">1m00s", "1m00s"]
+    told = [group.told() for group in ordered]
+    assert [(each["oldest"], each["oldest_at_least"]) for each in told] == [(60_000.0, True), (60_000.0, False)]
 
 
 def test_who_has_most_rows_comes_first() -> None:
@@ -467,3 +470,18 @@ def test_the_window_ends_with_the_snapshot() -> None:
     shown = snapshot(losses=Losses(evicted={"dns": 1}), dns=[query(1, "curl", "x", asked_at=builders.at(90))])
     assert window(DNS, shown).seconds == 0
     assert window(DNS, shown).now - shown.captured_at == timedelta(0)
+
+
+def test_what_failed_counts_is_said_where_it_differs() -> None:
+    """A connection that was reset failed, but its connect() did not: the column has one title and two meanings."""
+    reset = closed(1, "curl", None, "reset-by-peer", connect_ms=25.0)
+    assert (reset.failed, reset.failed_to_connect) == (True, False)
+    meanings = {
+        grouping.pane.column("failed").meaning
+        for grouping in GROUPINGS
+        if grouping.kind in (CONNECTIONS, PROCESSES, HOSTS)
+    }
+    of_rows = {pane.column("failed").meaning for pane in PANES if pane.kind in (PROCESSES, HOSTS)}
+    assert len(meanings) == 2
+    assert of_rows == {each for each in meanings if "never established" in each}
+    assert [each for each in meanings if "closing" in each] == list(meanings - of_rows)

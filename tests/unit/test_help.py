@@ -12,7 +12,7 @@ from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
 WATCHING = {"--pid", "--comm", "--netns", "--unit", "--container", "--filter", "--interval", "--dns-ports", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
-FORMAT = {"--format", "--table", "--sort", "--top"}
+FORMAT = {"--format", "--table", "--group", "--sort", "--top"}
 HELP = {"-h", "--help"}
 OPTIONS = {
     "": HELP | WATCHING | {"--version", "--theme"},

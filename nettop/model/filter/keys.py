@@ -143,7 +143,8 @@ KEYS: dict[str, FilterKey] = {
 }  # fmt: skip
 
 FLAGS: dict[str, str] = {
-    "failed": "what went wrong: a failed query or connection, a process or host with one, a listener that refuses",
+    "failed": "what went wrong: a failed query, a connection not closed by both sides, a process or host with failed "
+    "connects or queries, a listener that refuses",
     "new": "what began after nettop did",
 }
 """Words that are not looked for in names; in quotes they are."""
