@@ -7,9 +7,9 @@
 
 _shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
-_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --format --table --sort --top -o --output --force)
+_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --format --table --group --sort --top -o --output --force)
 _shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
-_shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --sort --top -o --output --force --debug)
+_shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --group --sort --top -o --output --force --debug)
 _shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
@@ -42,11 +42,13 @@ _shtab_nettop___filter_COMPGEN=_nettop_filter_words
 
 _shtab_nettop_snapshot___format_choices=(json table csv)
 _shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp)
-_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets)
+_shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network)
+_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max)
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 _shtab_nettop_replay___format_choices=(json table csv)
 _shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp)
-_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets)
+_shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network)
+_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max)
 _shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
