@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
@@ -99,7 +100,11 @@ class Scene:
                 self.close_wait.append(row)
             elif row.waits_since is not None and row.waits_for in self.waiting:
                 self.waiting[row.waits_for].append(row)
-        self.dns = list(_recent(snapshot.dns, self.since))
+        # Failures outlive other queries: shares are right only for the time of which all queries are there.
+        complete = snapshot.complete_since(DNS.name)
+        dns_since = self.since if complete is None else max(self.since, complete)
+        self.dns_recent_s = min(self.recent_s, ceil((self.now - dns_since).total_seconds()))
+        self.dns = list(_recent(snapshot.dns, dns_since))
         self.listeners = [row for row in snapshot.listeners if row.failed]
         self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
         self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
@@ -107,13 +112,27 @@ class Scene:
     @property
     def span(self) -> str:
         """How far back failures are known."""
-        return "in the last minute" if self.recent_s == RECENT_S else f"in the last {self.recent_s:.0f} s"
+        return _span(self.recent_s)
+
+    @property
+    def dns_span(self) -> str:
+        """How far back all queries are known."""
+        return _span(self.dns_recent_s)
+
+    @property
+    def dns_recent(self) -> str:
+        """The same as a term of a filter."""
+        return f"since:{ceil(self.dns_recent_s)}s"
 
     def _take_failed(self, row: Connection) -> None:
         if row.failed_to_connect:
             self.failed_to_connect.append(row)
         elif row.end == "reset-by-peer":
             self.reset.append(row)
+
+
+def _span(seconds: float) -> str:
+    return "in the last minute" if seconds == RECENT_S else f"in the last {seconds:.0f} s"
 
 
 def findings(snapshot: Snapshot) -> list[Finding]:
@@ -368,12 +387,12 @@ def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE or _is_asked_of_all(known[0]):
         return None
     (most, number), *others = Counter(map(_result, failed)).most_common()
-    how = most if not others else f"fail, {human.count(number)} of them {most}"
+    how = most if not others else f"fail, {human.count(number)} of them {most},"
     sentence = (
         f"resolver {dns_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
-        f"{scene.span} {how}."
+        f"{how} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", _RECENT), failed)
+    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent), failed)
 
 
 def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
@@ -382,23 +401,27 @@ def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
         return None
     sentence = (
-        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers {scene.span} took over "
-        f"{human.duration(answered[half - 1].latency_ms)}."
+        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers took over "
+        f"{human.duration(answered[half - 1].latency_ms)} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", _RECENT), answered[:half])
+    return Proof(
+        sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), answered[:half]
+    )
 
 
 def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     failed = [row for row in rows if row.rcode == "NXDOMAIN"]
     if len(failed) < LEAST_NAMES_FAILED or len(failed) < len(rows) * BAD_NAMES_SHARE:
         return None
-    names = Counter(row.qname for row in failed if row.qname is not None)
-    which = f"mostly {names.most_common(1)[0][0]}" if len(names) == 1 else f"for {human.count(len(names))} names"
+    names = {row.qname for row in failed if row.qname is not None}
+    what = f"{human.count(len(names))} names that do not exist"
+    if len(names) == 1:
+        what = f"{names.pop()}, which does not exist"
     sentence = (
-        f"{_who(rows[0])}: {human.count(len(failed))} of {human.count(len(rows))} queries {scene.span} are of "
-        f"names that do not exist, {which}."
+        f"{_who(rows[0])} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
+        f"{scene.dns_span}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", _RECENT), failed)
+    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", scene.dns_recent), failed)
 
 
 # Listeners, UDP, hosts
