@@ -81,14 +81,21 @@ class _Failed(NamedTuple):
     of: int
 
 
-def _failures(what: str, value: Measure[_Failed]) -> GroupColumn:
+def _failures(what: str, over: str, value: Measure[_Failed]) -> GroupColumn:
+    first_over = of.earliest(over)
+
     def text(group: Group[Any], _context: Context) -> str:
         failed, decided = value(group)
-        return f"! {failed} {human.share(failed, decided)}" if failed else _DASH
+        if not failed:
+            return _DASH
+        complete_since, first = group.window.complete_since, first_over(group)
+        if complete_since is not None and first is not None and first < complete_since:
+            return f"! {failed}"  # they have outlived what they would be a share of
+        return f"! {failed} {human.share(failed, decided)}"
 
     return Column(
-        "failed", "FAILED", f"{what} that failed, and their share", 11, 1, text, lambda g, _: value(g), "right",
-        descending=True,
+        "failed", "FAILED", f"{what} that failed, and their share if all rows of the time are kept", 11, 1, text,
+        lambda g, _: value(g), "right", descending=True,
     )  # fmt: skip
 
 
@@ -140,7 +147,7 @@ _OLDEST_QUERY = _oldest("how long ago the first of them was asked", _first_asked
 _DNS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "queries"), 1, of.count),
     _asked_per_s,
-    _failures("queries", _dns_failed),
+    _failures("queries", "asked_at", _dns_failed),
     _numbers(("nxdomain", "NXDOMAIN", "of these, names that do not exist"), 5, _code("NXDOMAIN")),
     _numbers(("servfail", "SERVFAIL", "of these, servers that could not tell"), 5, _code("SERVFAIL")),
     _numbers(("timeout", "TIMEOUT", "of these, without an answer"), 5, _status("timeout")),
@@ -244,7 +251,7 @@ LOOKED_UP: tuple[GroupColumn, ...] = (
     Column("each", "EACH", "queries a look-up", 5, 1, lambda g, _: f"{_each(g):.1f}", lambda g, _: _each(g), "right",
            descending=True),
     _WASTED,
-    _failures("look-ups", _lookups_failed),
+    _failures("look-ups", "asked_at", _lookups_failed),
     _asked_per_s,
     *_spread("took", ("P50", "MAX"), "the times from the first question to the last answer", 3, _took),
     _OLDEST_QUERY,
@@ -268,7 +275,7 @@ _CONNECTIONS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "connections"), 1, of.count),
     _numbers(("open", "OPEN", "of these, open"), 3, lambda g: len(g.rows) - _ended(g)),
     _per_second(("rate", "/s", "connections opened per second, of the last 10 s"), 4, of.per_second("opened_at")),
-    _failures("connections", _connections_failed),
+    _failures("connections", "closed_at", _connections_failed),
     _numbers(("close_wait", "CLOSEWAIT", "in CLOSE_WAIT: the far end has closed, the process has not"), 6,
              of.number("state", "close-wait")),
     _sizes(("tx", "TX", "payload sent"), 5),

@@ -124,10 +124,13 @@ def window(kind: Kind[Any], snapshot: Snapshot) -> Window:
     now = snapshot.captured_at
     since = max(now - timedelta(seconds=RATE_S), snapshot.started_at)
     if snapshot.losses.evicted.get(kind.name):
-        gone = _MAKES_ROOM.get(kind)
-        moments = map(gone, kind.rows_of(snapshot)) if gone is not None else ()
-        since = max(since, min((moment for moment in moments if moment is not None), default=since))
-    return Window(now, min(since, now), snapshot.started_at)
+        complete = snapshot.complete_since(kind.name)
+        if complete is None:  # a file that an older nettop wrote, which let no row outlive others
+            gone = _MAKES_ROOM.get(kind)
+            moments = map(gone, kind.rows_of(snapshot)) if gone is not None else ()
+            complete = min((moment for moment in moments if moment is not None), default=since)
+        since = max(since, complete)
+    return Window(now, min(since, now), snapshot.started_at, snapshot.complete_since(kind.name))
 
 
 # Queries make room in the order in which they were asked, connections in that in which they ended: what began after the

@@ -9,7 +9,7 @@ import pytest
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, Kind
-from nettop.model.rows import DnsTotals, Endpoint, Losses, RemoteEndpoint, TcpTotals
+from nettop.model.rows import DnsTotals, Endpoint, Kept, Losses, RemoteEndpoint, TcpTotals
 from nettop.model.snapshot import Snapshot
 from nettop.view import domains
 from nettop.view.columns import Context
@@ -217,6 +217,18 @@ def test_a_rate_is_of_the_last_ten_seconds_or_of_what_is_known_of_them() -> None
     evicting = snapshot(asked[-40:], losses=Losses(evicted={"dns": 50}))  # those are of 4.4 s
     assert window(DNS, evicting).seconds == pytest.approx(4.4)
     assert cells(groups(DNS, "name", evicting)["x"])["/s"] == "9.1"
+
+
+def test_failures_that_have_outlived_other_rows_make_neither_rates_nor_shares() -> None:
+    failed = [query(number, "curl", "x", rcode="SERVFAIL", asked_at=builders.at(number)) for number in (20, 58)]
+    fine = [query(number, "curl", name, asked_at=builders.at(57)) for number, name in ((1, "x"), (2, "y"))]
+    young = [query(9, "curl", "z", rcode="SERVFAIL", asked_at=builders.at(59))]
+    kept = {"dns": Kept(complete_since=builders.at(56), lasting=1, lasting_since=builders.at(15))}
+    shown = snapshot([failed[0], *fine, failed[1], *young], kept=kept, losses=Losses(evicted={"dns": 50}))
+    assert window(DNS, shown).since == builders.at(56)
+    by_name = {name: cells(group) for name, group in groups(DNS, "name", shown).items()}
+    assert {name: line["FAILED"] for name, line in by_name.items()} == {"x": "! 2", "y": "-", "z": "! 1 100%"}
+    assert by_name["x"]["/s"] == "0.5"  # two in 4 s
 
 
 def test_connections_make_room_in_the_order_in_which_they_end() -> None:
