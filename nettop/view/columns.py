@@ -48,7 +48,7 @@ class Column(Generic[RowT]):
         sort: the name of a field, or what a row sorts by.
         descending: the direction that one wants first.
         shorter: other wordings for less room, each shorter than the one before and than `text`.
-        keeps: where the text is cut, what begins with the last of these stays: a port, a pid.
+        keeps: where the text is cut, what begins with the last of these stays: a port, a pid, an address.
         instead_of: columns that this one replaces where not all columns have room.
         pair: the column that is dropped with it.
         anchor: it stays in its place while the others are scrolled.
@@ -69,7 +69,7 @@ class Column(Generic[RowT]):
     grow: int = 0
     descending: bool = False
     shorter: Callable[[RowT, Context], Sequence[str]] | None = None
-    keeps: Literal["", ":", "["] = ""
+    keeps: Literal["", ":", "[", " "] = ""
     instead_of: tuple[str, ...] = ()
     pair: str = ""
     anchor: bool = False
@@ -539,22 +539,22 @@ def _host(row: RemoteHost, context: Context) -> str:
     """Its name and its address; `~` as of a connection."""
     if row.name is None or not context.names:
         return row.address
-    if row.name_source != "other-process":
-        return f"{row.name} {row.address}"
-    return f"~{len(row.names) + 1} names {row.address}" if row.names else f"~{row.name} {row.address}"
+    own = row.name_source != "other-process"
+    if row.names:  # the last one would be another at every look-up
+        return f"({len(row.names) + 1} names) {row.address}" if own else f"~{len(row.names) + 1} names {row.address}"
+    return f"{'' if own else '~'}{row.name} {row.address}"
 
 
 def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int, ...]]:
     """By what is shown: addresses before names."""
-    unclear = row.names and row.name_source == "other-process"
-    if row.name is None or unclear or not context.names:
+    if row.name is None or row.names or not context.names:
         return 0, _in_order(row.address)
     return 1, (*name_in_order(row.name), *_in_order(row.address))
 
 
 HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
-    Column("host", "HOST", "name, ~ if other processes looked it up, and address", 24, 1, _host, _host_order, grow=3,
-           anchor=True),
+    Column("host", "HOST", "name, ~ if other processes looked it up, or how many, and address", 24, 1, _host,
+           _host_order, grow=3, keeps=" ", anchor=True),
     Column("scope", "SCOPE", "how far away: loopback, host (this one), link, private, public", 8, 4,
            lambda r, _: r.scope, "scope"),
     Column("who", "WHO", "names of the processes that talked to it last", 15, 2,

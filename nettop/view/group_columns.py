@@ -22,7 +22,7 @@ def label_column(heading: str) -> GroupColumn:
     """What the groups are called."""
     return Column(
         "group", heading, "what the rows of a line have in common", 18, 1, lambda g, _: g.label,
-        lambda g, _: name_in_order(g.label), grow=3, anchor=True,
+        lambda g, _: name_in_order(g.label), grow=3, keeps=" ", anchor=True,
     )  # fmt: skip
 
 
