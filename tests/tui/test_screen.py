@@ -716,3 +716,16 @@ def test_a_tick_may_come_while_the_screen_goes() -> None:
         await show(pilot, snapshot())
 
     play(steps, FakeFeed(busy()))
+
+
+def test_a_finding_that_is_longer_than_a_line_ends_with_an_ellipsis_and_is_whole_in_the_list() -> None:
+    queue = builders.listener(comm="a-server-of-ours", queue=512, drops=380, drops_per_s=38.0)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        (line,) = (line for line in lines(pilot) if "accept queue" in line)
+        assert line.endswith("…")
+        await pilot.press("f7")
+        await until(pilot, lambda: "Findings" in text(pilot))
+        assert "fast enough." in text(pilot)
+
+    play(steps, FakeFeed(snapshot(listeners=[queue])), size=(80, 24))
