@@ -30,6 +30,8 @@ MOST_ROWS = 5  # of those that prove a finding
 class Finding:
     """One sentence, what shows the rows that prove it (a filter for a pane), and the first of these rows.
 
+    `sort` is the column by which they are shown, where another order would hide the proof.
+
     `subject` stays the same while the numbers in the sentence change. `weight` orders those of one severity.
     """
 
@@ -41,6 +43,7 @@ class Finding:
     filter: str
     weight: float
     rows: tuple[AnyRow, ...]
+    sort: str = ""
 
 
 class Proof(NamedTuple):
@@ -66,6 +69,7 @@ class Rule(Generic[RowT]):
     of: Callable[["Scene"], Iterable[RowT]]
     by: Callable[[RowT], Hashable]
     says: Callable[[Sequence[RowT], "Scene"], Proof | None]
+    sort: str = ""
 
     def findings(self, scene: "Scene") -> Iterator[Finding]:
         """One for each group that the rule says something of."""
@@ -77,7 +81,9 @@ class Rule(Generic[RowT]):
             if proof is not None:
                 sentence, chosen, proving, weight = proof
                 first, weight = tuple(proving[:MOST_ROWS]), weight or len(proving)
-                yield Finding(self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first)
+                yield Finding(
+                    self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first, self.sort
+                )
 
 
 class Scene:
@@ -472,25 +478,25 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("accept-queue", "critical", LISTENERS, "a listening socket's accept queue is full, or it drops connections",
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
     Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
-         lambda scene: scene.waiting["local"], _process, _does_not_read),
+         lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
     Rule("leak", "critical", CONNECTIONS,
          "a process has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so)",
-         lambda scene: scene.close_wait, _process, _leaks),
+         lambda scene: scene.close_wait, _process, _leaks, "wait"),
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
          lambda scene: scene.dns, _resolver, _resolver_fails),
     Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a process to one far end fail in a minute",
          lambda scene: scene.failed_to_connect, _process_far_end_and_end, _cannot_connect),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
-         lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again),
+         lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again, "wait"),
     Rule("owes-answer", "warning", CONNECTIONS,
          "a process owes an answer for 10 s, and ten times as long as its longest one so far",
-         lambda scene: scene.waiting["local"], _process, _owes),
+         lambda scene: scene.waiting["local"], _process, _owes, "wait"),
     Rule("waits-for-answer", "warning", CONNECTIONS,
          "a process waits for an answer for 10 s, and ten times as long as the longest one so far",
-         lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end),
+         lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end, "wait"),
     Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 10 s",
-         lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut),
+         lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut, "wait"),
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
          lambda scene: scene.dns, _resolver, _resolver_is_slow),
     Rule("names-in-vain", "warning", DNS,
