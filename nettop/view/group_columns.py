@@ -18,10 +18,13 @@ _DASH = "-"
 _RANKS = {"pending": 3, "forgotten": 4, "timeout": 5, "refused": 5}  # of what has no answer, see _best()
 
 
-def label_column(heading: str) -> GroupColumn:
+LABEL_CELLS = 18
+
+
+def label_column(heading: str, cells: int = LABEL_CELLS) -> GroupColumn:
     """What the groups are called."""
     return Column(
-        "group", heading, "what the rows of a line have in common", 18, 1, lambda g, _: g.label,
+        "group", heading, "what the rows of a line have in common", cells, 1, lambda g, _: g.label,
         lambda g, _: name_in_order(g.label), grow=3, keeps=" ", anchor=True,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from nettop.view.columns import Context
 from nettop.view.drill import TOP, Lines, Place
 from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS, Grouping, grouped, grouping_of, groupings_of, network, window
+from nettop.view.layout import fit
 from nettop.view.panes import PANES, select, sort
 from tests import builders
 from tests.tui.scene import busy, closed, connection, flow, host, listener, process, query, snapshot
@@ -304,6 +305,13 @@ def test_groups_of_nothing_but_ended_rows_are_ended() -> None:
     assert [group.pane.is_over(group) for group in found.values()] == [False, True]
     queries = groups(DNS, "name", snapshot([query(1, "curl", "x", "SERVFAIL")]))
     assert [group.pane.is_over(group) for group in queries.values()] == [False]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(DNS, "name"), (CONNECTIONS, "host"), (UDP, "host")])
+def test_names_of_groups_are_whole_on_a_narrow_terminal(kind: Kind[Any], name: str) -> None:
+    widths = {column.key: cells for column, cells in fit(of(kind, name).pane.columns, 79)}
+    assert widths["group"] >= len("payments.corp.example.com")
+    assert {"count", "who"} < set(widths)
 
 
 def test_what_is_older_than_nettop_is_the_oldest() -> None:
