@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, AnyRow, Kind, waited_ms
 from nettop.model.mark import Mark
 from nettop.model.owners import NOBODY, Owners
-from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
+from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteEndpoint, RemoteHost, UdpFlow
 from nettop.view import format as human
 from nettop.view.services import service
 
@@ -263,6 +263,11 @@ def remote(row: Connection | UdpFlow, context: Context) -> str:
     return f"~{len(end.names) + 1} names {endpoint(end.address, end.port)}" if end.names else f"~{name}:{end.port}"
 
 
+def _is_unclear(end: RemoteEndpoint) -> bool:
+    """Whether only other processes asked for it, and for several names."""
+    return end.name_source == "other-process" and bool(end.names)
+
+
 def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
     """By what is shown: addresses before names, each with its port."""
     end = row.remote
@@ -287,16 +292,18 @@ def _far_end(row: Connection, context: Context) -> str:
 def _far_end_shorter(row: Connection, context: Context) -> tuple[str, ...]:
     """Less of it: the port of a client, which the kernel chose, goes first, then the address of what is local.
 
-    A name stays, because that is what somebody has asked for; its process goes.
+    A name stays, because that is what somebody has asked for; its process goes. How many names there are goes first.
     """
-    inbound, full = service_port(row), remote(row, context)
+    unclear = _is_unclear(row.remote)
+    inbound = service_port(row)
+    full = endpoint(row.remote.address, row.remote.port) if unclear else remote(row, context)
     host = full[: full.rindex(":")]
     if row.peer is None:
-        return (f"{inbound}{host}",) if inbound else ()
+        return (f"{inbound}{host}",) if inbound else (full,) if unclear else ()
     peer = who(row.peer.comm, row.peer.pid)
     if inbound:
         return f"{inbound}{host} {peer}", f"{inbound}{peer}", f"{inbound}{row.peer.comm or peer}"
-    if row.remote.name is not None and context.names:
+    if row.remote.name is not None and context.names and not unclear:
         return f"{full} {row.peer.comm or peer}", full
     return f":{row.remote.port} {peer}", f":{row.remote.port} {row.peer.comm or peer}"
 

@@ -447,6 +447,10 @@ def test_the_far_end_by_name_or_address() -> None:
     )
     unclear = builders.connection(remote=guesses)
     assert said("remote", unclear) == "~3 names 198.51.100.7:443"  # each of them would look certain
+    (remote,) = (column for column in CONNECTION_COLUMNS if column.key == "remote")
+    assert cell_of(remote, unclear, NOW, 17) == "198.51.100.7:443 "  # the count would cut it
+    local = builders.connection(remote=guesses, peer=rows.Peer(id=2, pid=77, comm="redis"))
+    assert cell_of(remote, local, NOW, 17) == ":443 redis[77]   "
     assert said("remote", unclear, Context(builders.at(60), names=False)) == "198.51.100.7:443"
     nameless = rows.RemoteEndpoint(address="2001:db8::7", port=443)
     assert said("remote", builders.connection(remote=nameless)) == "[2001:db8::7]:443"
