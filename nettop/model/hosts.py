@@ -280,8 +280,11 @@ def _note(sums: _Sums, row: Connection | UdpFlow, remote: RemoteEndpoint) -> Non
         _use(sums.comms, row.comm, None, PROCESSES_NAMED)
     if remote.name is not None:
         last = next(reversed(sums.names), None)
+        own, known = remote.name_source == "process", last is not None and sums.names[last] == "process"
+        if own and not known:
+            sums.names.clear()
         # what only somebody else has looked up may be a coincidence
-        if remote.name_source == "process" or last is None or sums.names[last] != "process":
+        if own or not known:
             _use(sums.names, remote.name, remote.name_source, NAMES_KEPT)
 
 

@@ -67,6 +67,12 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     mark: Time | None = None
     mark_ids: dict[str, Count] = field(default_factory=dict)
 
+    def complete_since(self, kind: str) -> datetime | None:
+        """Since when all rows of a kind are here, failed or not; None if none had to make room, or nobody knows."""
+        kept = self.kept.get(kind)
+        moments = () if kept is None else (kept.complete_since, kept.lasting_since)
+        return max(filter(None, moments), default=None)
+
 
 def sent_by(sends: Transmission, now: datetime) -> Transmission:
     """The same with what goes on counted until now: the kernel tells of it again when it changes."""

@@ -352,7 +352,7 @@ class NettopApp(App[None], inherit_bindings=False):
             self._say("Nothing found: no rule of nettop diagnose speaks of what is shown.")
         elif not isinstance(self.screen, Choices):
             choices = [Choice(str(number), each.sentence) for number, each in enumerate(found)]
-            self.push_screen(Choices("Findings", choices), partial(self._prove, found))
+            self.push_screen(Choices("Findings", choices, wrap=True), partial(self._prove, found))
 
     def _prove(self, found: list[Finding], number: str | None) -> None:
         if number is not None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -38,22 +40,33 @@ class Choices(ClosedOnce, ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(CHOICE_KEYS)]
 
-    def __init__(self, title: str, choices: Sequence[Choice]) -> None:
+    def __init__(self, title: str, choices: Sequence[Choice], wrap: bool = False) -> None:
+        """With `wrap` a text that is too long goes on below, else it is cut."""
         super().__init__()
         self._title = title
+        self._wrap = wrap
         self._choices = choices
         self._letters = letters([choice.text for choice in choices])
 
     def compose(self) -> ComposeResult:
         """Textual's hook."""
-        lines = []
-        for choice, letter in zip(self._choices, self._letters, strict=True):
-            mark = "•" if choice.chosen else " "
-            lines.append(Option(Text(f"{mark} {letter}  {printable_text(choice.text)}"), id=choice.name))
-        with Vertical(id="choices") as menu:
+        lines = [
+            Option(self._line(f"{'•' if choice.chosen else ' '} {letter}  ", printable_text(choice.text)), choice.name)
+            for choice, letter in zip(self._choices, self._letters, strict=True)
+        ]
+        with Vertical(id="choices", classes="-wrap" if self._wrap else "") as menu:
             menu.border_title = self._title  # a line of its own would push the last choice out of a small screen
             yield _Lines(*lines)
         yield TooSmall()
+
+    def _line(self, sign: str, text: str) -> RenderableType:
+        if not self._wrap:
+            return Text(f"{sign}{text}", no_wrap=True, overflow="ellipsis")
+        line = Table.grid()
+        line.add_column(no_wrap=True)
+        line.add_column(overflow="fold")
+        line.add_row(Text(sign), Text(text))
+        return line
 
     def on_mount(self) -> None:
         """Textual's hook."""

@@ -224,6 +224,8 @@ class MainScreen(Filtering, Searching, Drilling):
         while pane.drill.out():
             pass
         self.activate(finding.pane)
+        if finding.sort:
+            self._changed(sorts={**self.state.sorts, finding.pane: (finding.sort, True)})
         self.set_filter(finding.filter)
 
     def redraw(self) -> None:

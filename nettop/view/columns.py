@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, AnyRow, Kind, waited_ms
 from nettop.model.mark import Mark
 from nettop.model.owners import NOBODY, Owners
-from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteHost, UdpFlow
+from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteEndpoint, RemoteHost, UdpFlow
 from nettop.view import format as human
 from nettop.view.services import service
 
@@ -49,7 +49,7 @@ class Column(Generic[RowT]):
         sort: the name of a field, or what a row sorts by.
         descending: the direction that one wants first.
         shorter: other wordings for less room, each shorter than the one before and than `text`.
-        keeps: where the text is cut, what begins with the last of these stays: a port, a pid.
+        keeps: where the text is cut, what begins with the last of these stays: a port, a pid, an address.
         instead_of: columns that this one replaces where not all columns have room.
         pair: the column that is dropped with it.
         anchor: it stays in its place while the others are scrolled.
@@ -71,7 +71,7 @@ class Column(Generic[RowT]):
     grow: int = 0
     descending: bool = False
     shorter: Callable[[RowT, Context], Sequence[str]] | None = None
-    keeps: Literal["", ":", "["] = ""
+    keeps: Literal["", ":", "[", " "] = ""
     instead_of: tuple[str, ...] = ()
     pair: str = ""
     anchor: bool = False
@@ -266,6 +266,11 @@ def remote(row: Connection | UdpFlow, context: Context) -> str:
     return f"~{len(end.names) + 1} names {endpoint(end.address, end.port)}" if end.names else f"~{name}:{end.port}"
 
 
+def _is_unclear(end: RemoteEndpoint) -> bool:
+    """Whether only other processes asked for it, and for several names."""
+    return end.name_source == "other-process" and bool(end.names)
+
+
 def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
     """By what is shown: addresses before names, each with its port."""
     end = row.remote
@@ -290,16 +295,18 @@ def _far_end(row: Connection, context: Context) -> str:
 def _far_end_shorter(row: Connection, context: Context) -> tuple[str, ...]:
     """Less of it: the port of a client, which the kernel chose, goes first, then the address of what is local.
 
-    A name stays, because that is what somebody has asked for; its process goes.
+    A name stays, because that is what somebody has asked for; its process goes. How many names there are goes first.
     """
-    inbound, full = service_port(row), remote(row, context)
+    unclear = _is_unclear(row.remote)
+    inbound = service_port(row)
+    full = endpoint(row.remote.address, row.remote.port) if unclear else remote(row, context)
     host = full[: full.rindex(":")]
     if row.peer is None:
-        return (f"{inbound}{host}",) if inbound else ()
+        return (f"{inbound}{host}",) if inbound else (full,) if unclear else ()
     peer = who(row.peer.comm, row.peer.pid)
     if inbound:
         return f"{inbound}{host} {peer}", f"{inbound}{peer}", f"{inbound}{row.peer.comm or peer}"
-    if row.remote.name is not None and context.names:
+    if row.remote.name is not None and context.names and not unclear:
         return f"{full} {row.peer.comm or peer}", full
     return f":{row.remote.port} {peer}", f":{row.remote.port} {row.peer.comm or peer}"
 
@@ -542,22 +549,22 @@ def _host(row: RemoteHost, context: Context) -> str:
     """Its name and its address; `~` as of a connection."""
     if row.name is None or not context.names:
         return row.address
-    if row.name_source != "other-process":
-        return f"{row.name} {row.address}"
-    return f"~{len(row.names) + 1} names {row.address}" if row.names else f"~{row.name} {row.address}"
+    own = row.name_source != "other-process"
+    if row.names:  # the last one would be another at every look-up
+        return f"({len(row.names) + 1} names) {row.address}" if own else f"~{len(row.names) + 1} names {row.address}"
+    return f"{'' if own else '~'}{row.name} {row.address}"
 
 
 def _host_order(row: RemoteHost, context: Context) -> tuple[int, tuple[str | int, ...]]:
     """By what is shown: addresses before names."""
-    unclear = row.names and row.name_source == "other-process"
-    if row.name is None or unclear or not context.names:
+    if row.name is None or row.names or not context.names:
         return 0, _in_order(row.address)
     return 1, (*name_in_order(row.name), *_in_order(row.address))
 
 
 HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
-    Column("host", "HOST", "name, ~ if other processes looked it up, and address", 24, 1, _host, _host_order, grow=3,
-           anchor=True),
+    Column("host", "HOST", "name, ~ if other processes looked it up, or how many, and address", 24, 1, _host,
+           _host_order, grow=3, keeps=" ", anchor=True),
     Column("scope", "SCOPE", "how far away: loopback, host (this one), link, private, public", 8, 4,
            lambda r, _: r.scope, "scope"),
     Column("who", "WHO", "names of the processes that talked to it last", 15, 2,

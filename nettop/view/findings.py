@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
@@ -29,6 +30,8 @@ MOST_ROWS = 5  # of those that prove a finding
 class Finding:
     """One sentence, what shows the rows that prove it (a filter for a pane), and the first of these rows.
 
+    `sort` is the column by which they are shown, where another order would hide the proof.
+
     `subject` stays the same while the numbers in the sentence change. `weight` orders those of one severity.
     """
 
@@ -40,6 +43,7 @@ class Finding:
     filter: str
     weight: float
     rows: tuple[AnyRow, ...]
+    sort: str = ""
 
 
 class Proof(NamedTuple):
@@ -65,6 +69,7 @@ class Rule(Generic[RowT]):
     of: Callable[["Scene"], Iterable[RowT]]
     by: Callable[[RowT], Hashable]
     says: Callable[[Sequence[RowT], "Scene"], Proof | None]
+    sort: str = ""
 
     def findings(self, scene: "Scene") -> Iterator[Finding]:
         """One for each group that the rule says something of."""
@@ -76,7 +81,9 @@ class Rule(Generic[RowT]):
             if proof is not None:
                 sentence, chosen, proving, weight = proof
                 first, weight = tuple(proving[:MOST_ROWS]), weight or len(proving)
-                yield Finding(self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first)
+                yield Finding(
+                    self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first, self.sort
+                )
 
 
 class Scene:
@@ -99,7 +106,11 @@ class Scene:
                 self.close_wait.append(row)
             elif row.waits_since is not None and row.waits_for in self.waiting:
                 self.waiting[row.waits_for].append(row)
-        self.dns = list(_recent(snapshot.dns, self.since))
+        # Failures outlive other queries: shares are right only for the time of which all queries are there.
+        complete = snapshot.complete_since(DNS.name)
+        dns_since = self.since if complete is None else max(self.since, complete)
+        self.dns_recent_s = min(self.recent_s, ceil((self.now - dns_since).total_seconds()))
+        self.dns = list(_recent(snapshot.dns, dns_since))
         self.listeners = [row for row in snapshot.listeners if row.failed]
         self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
         self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
@@ -107,13 +118,27 @@ class Scene:
     @property
     def span(self) -> str:
         """How far back failures are known."""
-        return "in the last minute" if self.recent_s == RECENT_S else f"in the last {self.recent_s:.0f} s"
+        return _span(self.recent_s)
+
+    @property
+    def dns_span(self) -> str:
+        """How far back all queries are known."""
+        return _span(self.dns_recent_s)
+
+    @property
+    def dns_recent(self) -> str:
+        """The same as a term of a filter."""
+        return f"since:{ceil(self.dns_recent_s)}s"
 
     def _take_failed(self, row: Connection) -> None:
         if row.failed_to_connect:
             self.failed_to_connect.append(row)
         elif row.end == "reset-by-peer":
             self.reset.append(row)
+
+
+def _span(seconds: float) -> str:
+    return "in the last minute" if seconds == RECENT_S else f"in the last {seconds:.0f} s"
 
 
 def findings(snapshot: Snapshot) -> list[Finding]:
@@ -368,12 +393,12 @@ def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE or _is_asked_of_all(known[0]):
         return None
     (most, number), *others = Counter(map(_result, failed)).most_common()
-    how = most if not others else f"fail, {human.count(number)} of them {most}"
+    how = most if not others else f"fail, {human.count(number)} of them {most},"
     sentence = (
         f"resolver {dns_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
-        f"{scene.span} {how}."
+        f"{how} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", _RECENT), failed)
+    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent), failed)
 
 
 def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
@@ -382,23 +407,27 @@ def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
         return None
     sentence = (
-        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers {scene.span} took over "
-        f"{human.duration(answered[half - 1].latency_ms)}."
+        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers took over "
+        f"{human.duration(answered[half - 1].latency_ms)} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", _RECENT), answered[:half])
+    return Proof(
+        sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), answered[:half]
+    )
 
 
 def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     failed = [row for row in rows if row.rcode == "NXDOMAIN"]
     if len(failed) < LEAST_NAMES_FAILED or len(failed) < len(rows) * BAD_NAMES_SHARE:
         return None
-    names = Counter(row.qname for row in failed if row.qname is not None)
-    which = f"mostly {names.most_common(1)[0][0]}" if len(names) == 1 else f"for {human.count(len(names))} names"
+    names = {row.qname for row in failed if row.qname is not None}
+    what = f"{human.count(len(names))} names that do not exist"
+    if len(names) == 1:
+        what = f"{names.pop()}, which does not exist"
     sentence = (
-        f"{_who(rows[0])}: {human.count(len(failed))} of {human.count(len(rows))} queries {scene.span} are of "
-        f"names that do not exist, {which}."
+        f"{_who(rows[0])} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
+        f"{scene.dns_span}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", _RECENT), failed)
+    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", scene.dns_recent), failed)
 
 
 # Listeners, UDP, hosts
@@ -449,25 +478,25 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("accept-queue", "critical", LISTENERS, "a listening socket's accept queue is full, or it drops connections",
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
     Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
-         lambda scene: scene.waiting["local"], _process, _does_not_read),
+         lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
     Rule("leak", "critical", CONNECTIONS,
          "a process has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so)",
-         lambda scene: scene.close_wait, _process, _leaks),
+         lambda scene: scene.close_wait, _process, _leaks, "wait"),
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
          lambda scene: scene.dns, _resolver, _resolver_fails),
     Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a process to one far end fail in a minute",
          lambda scene: scene.failed_to_connect, _process_far_end_and_end, _cannot_connect),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
-         lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again),
+         lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again, "wait"),
     Rule("owes-answer", "warning", CONNECTIONS,
          "a process owes an answer for 10 s, and ten times as long as its longest one so far",
-         lambda scene: scene.waiting["local"], _process, _owes),
+         lambda scene: scene.waiting["local"], _process, _owes, "wait"),
     Rule("waits-for-answer", "warning", CONNECTIONS,
          "a process waits for an answer for 10 s, and ten times as long as the longest one so far",
-         lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end),
+         lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end, "wait"),
     Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 10 s",
-         lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut),
+         lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut, "wait"),
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
          lambda scene: scene.dns, _resolver, _resolver_is_slow),
     Rule("names-in-vain", "warning", DNS,

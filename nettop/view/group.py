@@ -40,6 +40,7 @@ class Window:
     now: datetime
     since: datetime
     started_at: datetime  # when nettop was
+    complete_since: datetime | None = None  # only failed and slow rows are older; None: no row had to make room
 
     @property
     def seconds(self) -> float:

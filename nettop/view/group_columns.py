@@ -19,11 +19,14 @@ _MS = timedelta(milliseconds=1)
 _RANKS = {"pending": 3, "forgotten": 4, "timeout": 5, "refused": 5}  # of what has no answer, see _best()
 
 
-def label_column(heading: str) -> GroupColumn:
+LABEL_CELLS = 18
+
+
+def label_column(heading: str, cells: int = LABEL_CELLS) -> GroupColumn:
     """What the groups are called."""
     return Column(
-        "group", heading, "what the rows of a line have in common", 18, 1, lambda g, _: g.label,
-        lambda g, _: name_in_order(g.label), grow=3, anchor=True,
+        "group", heading, "what the rows of a line have in common", cells, 1, lambda g, _: g.label,
+        lambda g, _: name_in_order(g.label), grow=3, keeps=" ", anchor=True,
     )  # fmt: skip
 
 
@@ -82,14 +85,21 @@ class _Failed(NamedTuple):
     of: int
 
 
-def _failures(what: str, value: Measure[_Failed]) -> GroupColumn:
+def _failures(what: str, over: str, value: Measure[_Failed]) -> GroupColumn:
+    first_over = of.earliest(over)
+
     def text(group: Group[Any], _context: Context) -> str:
         failed, decided = value(group)
-        return f"! {failed} {human.share(failed, decided)}" if failed else _DASH
+        if not failed:
+            return _DASH
+        complete_since, first = group.window.complete_since, first_over(group)
+        if complete_since is not None and first is not None and first < complete_since:
+            return f"! {failed}"  # they have outlived what they would be a share of
+        return f"! {failed} {human.share(failed, decided)}"
 
     return Column(
-        "failed", "FAILED", f"{what}, and their share", 11, 1, text, lambda g, _: value(g), "right",
-        descending=True, also=("failed_of",),
+        "failed", "FAILED", f"{what}, and their share if all rows of the time are kept", 11, 1, text,
+        lambda g, _: value(g), "right", descending=True, also=("failed_of",),
     )  # fmt: skip
 
 
@@ -151,7 +161,7 @@ _OLDEST_QUERY = _oldest("how long ago the first of them was asked", _first_asked
 _DNS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "queries"), 1, of.count),
     _asked_per_s,
-    _failures("queries that failed", _dns_failed),
+    _failures("queries that failed", "asked_at", _dns_failed),
     _numbers(("nxdomain", "NXDOMAIN", "of these, names that do not exist"), 5, _code("NXDOMAIN")),
     _numbers(("servfail", "SERVFAIL", "of these, servers that could not tell"), 5, _code("SERVFAIL")),
     _numbers(("timeout", "TIMEOUT", "of these, without an answer"), 5, _status("timeout")),
@@ -255,7 +265,7 @@ LOOKED_UP: tuple[GroupColumn, ...] = (
     Column("each", "EACH", "queries a look-up", 5, 1, lambda g, _: f"{_each(g):.1f}", lambda g, _: _each(g), "right",
            descending=True),
     _WASTED,
-    _failures("look-ups that failed", _lookups_failed),
+    _failures("look-ups that failed", "asked_at", _lookups_failed),
     _asked_per_s,
     *_spread("took", ("P50", "MAX"), "the times from the first question to the last answer", 3, _took),
     _OLDEST_QUERY,
@@ -279,7 +289,7 @@ _CONNECTIONS: tuple[GroupColumn, ...] = (
     _numbers(("count", "COUNT", "connections"), 1, of.count),
     _numbers(("open", "OPEN", "of these, open"), 3, lambda g: len(g.rows) - _ended(g)),
     _per_second(("rate", "/s", "connections opened per second, of the last 10 s"), 4, of.per_second("opened_at")),
-    _failures("connections that ended otherwise than by both sides closing them", _connections_failed),
+    _failures("connections that ended otherwise than by both sides closing them", "closed_at", _connections_failed),
     _numbers(("close_wait", "CLOSEWAIT", "in CLOSE_WAIT: the far end has closed, the process has not"), 6,
              of.number("state", "close-wait")),
     _sizes(("tx", "TX", "payload sent"), 5),

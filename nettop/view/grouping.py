@@ -21,7 +21,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.view.columns import Context, dns_result, dns_server
 from nettop.view.domains import registered_domain
 from nettop.view.group import Group, Keying, Window
-from nettop.view.group_columns import GROUP_COLUMNS, LOOKED_UP, LOOKUP, GroupColumn, label_column
+from nettop.view.group_columns import GROUP_COLUMNS, LABEL_CELLS, LOOKED_UP, LOOKUP, GroupColumn, label_column
 from nettop.view.lookups import Lookups
 from nettop.view.panes import PaneKind
 from nettop.view.services import service
@@ -63,6 +63,7 @@ class Grouping:
         keys: how the rows of a snapshot are told apart.
         columns: of the groups, but for the first.
         sort: the column by which groups are sorted at first.
+        cells: the least that the first column gets.
 
     """
 
@@ -73,10 +74,11 @@ class Grouping:
     keys: Callable[[_Seen], Keying[Any]]
     columns: tuple[GroupColumn, ...] = ()
     sort: str = "count"
+    cells: int = LABEL_CELLS
     pane: PaneKind[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        columns = (label_column(self.heading), *(self.columns or GROUP_COLUMNS[self.kind]))
+        columns = (label_column(self.heading, self.cells), *(self.columns or GROUP_COLUMNS[self.kind]))
         if self.name == _PROCESS:  # which says who it is
             columns = tuple(column for column in columns if column.key != "who")
         kind = replace(
@@ -124,10 +126,13 @@ def window(kind: Kind[Any], snapshot: Snapshot) -> Window:
     now = snapshot.captured_at
     since = max(now - timedelta(seconds=RATE_S), snapshot.started_at)
     if snapshot.losses.evicted.get(kind.name):
-        gone = _MAKES_ROOM.get(kind)
-        moments = map(gone, kind.rows_of(snapshot)) if gone is not None else ()
-        since = max(since, min((moment for moment in moments if moment is not None), default=since))
-    return Window(now, min(since, now), snapshot.started_at)
+        complete = snapshot.complete_since(kind.name)
+        if complete is None:  # a file that an older nettop wrote, which let no row outlive others
+            gone = _MAKES_ROOM.get(kind)
+            moments = map(gone, kind.rows_of(snapshot)) if gone is not None else ()
+            complete = min((moment for moment in moments if moment is not None), default=since)
+        since = max(since, complete)
+    return Window(now, min(since, now), snapshot.started_at, snapshot.complete_since(kind.name))
 
 
 # Queries make room in the order in which they were asked, connections in that in which they ended: what began after the
@@ -307,8 +312,10 @@ def _network(_seen: _Seen) -> Keying[RemoteHost]:
     return Keying(lambda rows: map(network, map(attrgetter("address"), rows)), _key_itself)
 
 
+_NAME_CELLS = 26  # names are what these groups are about: what else a narrow terminal has room for comes after
+
 GROUPINGS: tuple[Grouping, ...] = (
-    Grouping(DNS, "name", "NAME", "names", _qname),
+    Grouping(DNS, "name", "NAME", "names", _qname, cells=_NAME_CELLS),
     Grouping(DNS, "domain", "DOMAIN", "domains", _domain),
     Grouping(DNS, "code", "CODE", "codes", _code),
     Grouping(DNS, "server", "SERVER", "servers", _by("server.address server.port", _server)),
@@ -316,7 +323,7 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(DNS, "unit", "UNIT", "units", _unit),
     Grouping(DNS, "looked-up", "LOOKED UP", "names", _looked_up, LOOKED_UP, "queries"),
     Grouping(DNS, "look-up", "LOOK-UP", "look-ups", _lookup, LOOKUP, "time"),
-    Grouping(CONNECTIONS, "host", "HOST", "hosts", _remote_host),
+    Grouping(CONNECTIONS, "host", "HOST", "hosts", _remote_host, cells=_NAME_CELLS),
     Grouping(CONNECTIONS, "port", "PORT", "ports", _service_port),
     Grouping(CONNECTIONS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
     Grouping(CONNECTIONS, "unit", "UNIT", "units", _unit),
@@ -330,7 +337,7 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(LISTENERS, "port", "PORT", "ports", _by("port", _key_itself)),
     Grouping(HOSTS, "scope", "SCOPE", "scopes", _by("scope", _key_itself)),
     Grouping(HOSTS, "network", "NETWORK", "networks", _network),
-    Grouping(UDP, "host", "HOST", "hosts", _udp_remote),
+    Grouping(UDP, "host", "HOST", "hosts", _udp_remote, cells=_NAME_CELLS),
     Grouping(UDP, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
 )
 """All there are; those of a kind in the order in which one goes through them."""

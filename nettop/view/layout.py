@@ -14,7 +14,12 @@ LEAST_LINES = 4  # of a pane: title, head, and two for rows or for why there are
 _STEP_LINES = 4  # panes grow by so many lines at a time, or every row that comes would move the panes below
 
 # What stays at the end of a text that is cut, by Column.keeps
-_KEPT = {"": re.compile(r"\Z"), ":": re.compile(r":[0-9]{1,5}\Z"), "[": re.compile(r"\[[0-9]{1,7}\]\??\Z")}
+_KEPT = {
+    "": re.compile(r"\Z"),
+    ":": re.compile(r":[0-9]{1,5}\Z"),
+    "[": re.compile(r"\[[0-9]{1,7}\]\??\Z"),
+    " ": re.compile(r" [0-9a-f.:]{2,39}\Z"),
+}
 
 
 @dataclass(frozen=True)

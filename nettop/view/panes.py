@@ -139,19 +139,20 @@ def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]
     names = {name: title.name for name, title in titles.items()}
     counts = {name: f"{title.name}{title.count}" for name, title in titles.items()}
     short = {name: title.short for name, title in titles.items()}
+    numbers = {name: f" {title.name.split()[0]} " for name, title in titles.items()}
     shown = titles[active]
     wordings = [{**others, active: shown.whole} for others in (counts, names, short)]
     if shown.who:
-        wordings.append({**short, active: f"{shown.name}{shown.count}{shown.who}"})
+        with_who = f"{shown.name}{shown.count}{shown.who}"
+        wordings += [{**short, active: with_who}, {**numbers, active: shown.whole}, {**numbers, active: with_who}]
     for fitting in wordings:
         if sum(map(len, fitting.values())) <= width:
             return fitting
     before = list(names)[: list(names).index(active)]
     if sum(len(names[name]) for name in before) + len(counts[active]) <= width:
         return {**names, active: counts[active]}
-    others = {name: f" {title.name.split()[0]} " for name, title in titles.items() if name != active}
-    room = width - sum(map(len, others.values()))
-    return {name: others.get(name, cut(counts[active], max(room, 1))) for name in titles}
+    room = width - sum(len(text) for name, text in numbers.items() if name != active)
+    return {**numbers, active: cut(counts[active], max(room, 1))}
 
 
 class Selection(Generic[RowT]):

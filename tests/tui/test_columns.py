@@ -15,6 +15,7 @@ from nettop.tui.table import cell, cell_of
 from nettop.view.columns import (
     CONNECTION_COLUMNS,
     DNS_COLUMNS,
+    HOST_COLUMNS,
     LISTENER_COLUMNS,
     PROCESS_COLUMNS,
     Column,
@@ -23,7 +24,7 @@ from nettop.view.columns import (
 from nettop.view.layout import GAP_CELLS, NO_WISH, Wish, fit, heights, lay_out, most_lines_of_facts
 from nettop.view.panes import PANES, Traffic, sort
 from tests import builders
-from tests.tui.scene import busy, process, snapshot
+from tests.tui.scene import busy, host, process, snapshot
 
 NOW = Context(builders.at(60))
 ALL: list[tuple[Column[Any], ...]] = [DNS_COLUMNS, CONNECTION_COLUMNS, PROCESS_COLUMNS, LISTENER_COLUMNS]
@@ -446,6 +447,10 @@ def test_the_far_end_by_name_or_address() -> None:
     )
     unclear = builders.connection(remote=guesses)
     assert said("remote", unclear) == "~3 names 198.51.100.7:443"  # each of them would look certain
+    (remote,) = (column for column in CONNECTION_COLUMNS if column.key == "remote")
+    assert cell_of(remote, unclear, NOW, 17) == "198.51.100.7:443 "  # the count would cut it
+    local = builders.connection(remote=guesses, peer=rows.Peer(id=2, pid=77, comm="redis"))
+    assert cell_of(remote, local, NOW, 17) == ":443 redis[77]   "
     assert said("remote", unclear, Context(builders.at(60), names=False)) == "198.51.100.7:443"
     nameless = rows.RemoteEndpoint(address="2001:db8::7", port=443)
     assert said("remote", builders.connection(remote=nameless)) == "[2001:db8::7]:443"
@@ -537,6 +542,17 @@ def sorted_by(key: str, pane: str, candidates: list[Any], context: Context = NOW
 
 def far(address: str, port: int = 443, name: str | None = None) -> rows.Connection:
     return builders.connection(remote=rows.RemoteEndpoint(address=address, port=port, name=name))
+
+
+def test_a_host_of_several_names_has_the_same_text_whichever_was_used_last() -> None:
+    def texts(name: str, *others: str, source: str = "process") -> list[str]:
+        row = host("10.0.0.9", "curl", name=name, names=others, name_source=source)
+        (column,) = (each for each in HOST_COLUMNS if each.key == "host")
+        return [cell_of(column, row, NOW, cells).rstrip() for cells in (30, 18)]
+
+    assert texts("payments.example.com") == ["payments.example.com 10.0.0.9", "payments… 10.0.0.9"]
+    assert texts("a.test", "b.test") == texts("b.test", "a.test") == ["(2 names) 10.0.0.9", "(2 names) 10.0.0.9"]
+    assert texts("a.test", "b.test", source="other-process")[0] == "~2 names 10.0.0.9"
 
 
 def test_far_ends_sort_as_addresses_then_by_port_then_names() -> None:

@@ -716,3 +716,34 @@ def test_a_tick_may_come_while_the_screen_goes() -> None:
         await show(pilot, snapshot())
 
     play(steps, FakeFeed(busy()))
+
+
+def test_a_finding_that_is_longer_than_a_line_ends_with_an_ellipsis_and_is_whole_in_the_list() -> None:
+    queue = builders.listener(comm="a-server-of-ours", queue=512, drops=380, drops_per_s=38.0)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        (line,) = (line for line in lines(pilot) if "accept queue" in line)
+        assert line.endswith("…")
+        await pilot.press("f7")
+        await until(pilot, lambda: "Findings" in text(pilot))
+        assert "fast enough." in text(pilot)
+
+    play(steps, FakeFeed(snapshot(listeners=[queue])), size=(80, 24))
+
+
+def test_the_rows_that_prove_a_leak_begin_with_the_oldest() -> None:
+    leaks = [
+        connection(
+            number, "curl", None, state="close-wait", waits_for="local", states_ms={},
+            waits_since=builders.at(number * 20), state_since=builders.at(number * 20),
+        )
+        for number in range(1, 8)
+    ]  # fmt: skip
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("f7", "enter")
+        await until(pilot, lambda: the_app(pilot)._main.state.filter.text.endswith("state:close-wait"))
+        await pilot.pause()
+        assert ids(pilot) == [1, 2, 3, 4, 5, 6, 7]
+
+    play(steps, FakeFeed(snapshot(connections=leaks, seconds=300)), size=(80, 24))

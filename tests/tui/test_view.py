@@ -108,6 +108,8 @@ def test_tabs_shorten_the_names_of_others_and_keep_the_process_longest() -> None
     assert list(tabs(titles, "1 DNS", 58).values()) == [" 1 DNS 1/2 curl[1] by X ", " 2 Connections ", " 3 Processes "]
     assert list(tabs(titles, "1 DNS", 50).values()) == [" 1 DNS 1/2 curl[1] by X ", " 2 Conn ", " 3 Proc "]
     assert list(tabs(titles, "1 DNS", 38).values()) == [" 1 DNS 1/2 curl[1] ", " 2 Conn ", " 3 Proc "]
+    assert list(tabs(titles, "1 DNS", 30).values()) == [" 1 DNS 1/2 curl[1] by X ", " 2 ", " 3 "]
+    assert list(tabs(titles, "1 DNS", 25).values()) == [" 1 DNS 1/2 curl[1] ", " 2 ", " 3 "]
 
 
 @pytest.mark.parametrize("pane", PANES)

@@ -14,7 +14,7 @@ from nettop.export.findings import Diagnosis, findings_json, findings_text
 from nettop.export.schema import schemas
 from nettop.model import rows
 from nettop.model.filter import Filter
-from nettop.model.kinds import KINDS
+from nettop.model.kinds import DNS, KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.view.findings import (
     BAD_NAMES_SHARE,
@@ -118,17 +118,17 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
         (
             {"dns": EIGHT_IN_TEN},
             {"dns": EIGHT_IN_TEN[1:]},
-            f"resolver 192.0.2.53: 20 % of {LEAST_QUERIES} queries in the last minute timed out",
+            f"resolver 192.0.2.53: 20 % of {LEAST_QUERIES} queries timed out in the last minute",
         ),
         (
             {"dns": mixed(asked(9), asked(1, rcode="SERVFAIL"))},
             {"dns": mixed(asked(10), asked(1, rcode="SERVFAIL"))},
-            "10 % of 10 queries in the last minute SERVFAIL",
+            "10 % of 10 queries SERVFAIL in the last minute",
         ),
         (
             {"dns": mixed(asked(3), asked(4, rcode="SERVFAIL"), asked(3, dns_query, status="refused"))},
             {"dns": asked(50, rcode="NXDOMAIN")},
-            "70 % of 10 queries in the last minute fail, 4 of them SERVFAIL",
+            "70 % of 10 queries fail, 4 of them SERVFAIL, in the last minute",
         ),
         (
             {"dns": asked(10, dns_query, status="timeout")},
@@ -190,19 +190,19 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
         (
             {"dns": mixed(asked(5, latency_ms=501.0), asked(5, latency_ms=1.0))},
             {"dns": mixed(asked(4, latency_ms=501.0), asked(6, latency_ms=1.0))},
-            "resolver 192.0.2.53: half of 10 answers in the last minute took over 501ms",
+            "resolver 192.0.2.53: half of 10 answers took over 501ms in the last minute",
         )
     ],
     "names-in-vain": [
         (
             {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN")},
             {"dns": asked(LEAST_NAMES_FAILED - 1, rcode="NXDOMAIN")},
-            "curl[4242]: 60 of 60 queries in the last minute are of names that do not exist, mostly www.example.com",
+            "curl[4242] asks for www.example.com, which does not exist: 60 of 60 queries in the last minute",
         ),
         (
             {"dns": mixed(asked(60, rcode="NXDOMAIN", qname="a.example"), asked(1, rcode="NXDOMAIN"), asked(61))},
             {"dns": mixed(asked(60, rcode="NXDOMAIN"), asked(int(60 / BAD_NAMES_SHARE) - 59))},
-            "61 of 122 queries in the last minute are of names that do not exist, for 2 names",
+            "asks for 2 names that do not exist: 61 of 122 queries in the last minute",
         ),
     ],
     "datagrams-dropped": [
@@ -290,7 +290,19 @@ def test_its_filter_shows_no_other_rows(rule: str, wrong: Wrong, others: Wrong) 
 def test_the_time_that_it_names_is_the_time_that_was_watched(seconds: float, span: str) -> None:
     queries = asked(10, dns_query, status="timeout", asked_at=at(seconds - 5))
     (finding,) = findings(snapshot(seconds=seconds, dns=queries))
-    assert f"100 % of 10 queries {span} timed out" in finding.sentence
+    assert f"100 % of 10 queries timed out {span}" in finding.sentence
+
+
+def test_a_share_is_of_the_time_of_which_all_queries_are_there() -> None:
+    # what failed before has outlived what was answered then
+    outlived = asked(90, rcode="SERVFAIL", asked_at=ago(50))
+    queries = mixed(outlived, asked(40, asked_at=ago(20)), asked(10, rcode="SERVFAIL"))
+    kept = {"dns": rows.Kept(complete_since=ago(29.5), lasting=90, lasting_since=ago(55))}
+    (finding,) = findings(snapshot(seconds=SECONDS, dns=queries, kept=kept))
+    assert "20 % of 50 queries SERVFAIL in the last 30 s" in finding.sentence
+    test = Filter(finding.filter).test(DNS, at(SECONDS))
+    assert test is not None
+    assert sum(map(test, queries)) == 10
 
 
 def test_each_rule_is_in_the_documentation() -> None:

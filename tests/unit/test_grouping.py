@@ -9,13 +9,14 @@ import pytest
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, Kind
-from nettop.model.rows import DnsTotals, Endpoint, Losses, RemoteEndpoint, TcpTotals
+from nettop.model.rows import DnsTotals, Endpoint, Kept, Losses, RemoteEndpoint, TcpTotals
 from nettop.model.snapshot import Snapshot
 from nettop.view import domains
 from nettop.view.columns import Context
 from nettop.view.drill import TOP, Lines, Place
 from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS, Grouping, grouped, grouping_of, groupings_of, network, window
+from nettop.view.layout import fit
 from nettop.view.panes import PANES, select, sort
 from tests import builders
 from tests.tui.scene import busy, closed, connection, flow, host, listener, process, query, snapshot
@@ -219,6 +220,18 @@ def test_a_rate_is_of_the_last_ten_seconds_or_of_what_is_known_of_them() -> None
     assert cells(groups(DNS, "name", evicting)["x"])["/s"] == "9.1"
 
 
+def test_failures_that_have_outlived_other_rows_make_neither_rates_nor_shares() -> None:
+    failed = [query(number, "curl", "x", rcode="SERVFAIL", asked_at=builders.at(number)) for number in (20, 58)]
+    fine = [query(number, "curl", name, asked_at=builders.at(57)) for number, name in ((1, "x"), (2, "y"))]
+    young = [query(9, "curl", "z", rcode="SERVFAIL", asked_at=builders.at(59))]
+    kept = {"dns": Kept(complete_since=builders.at(56), lasting=1, lasting_since=builders.at(15))}
+    shown = snapshot([failed[0], *fine, failed[1], *young], kept=kept, losses=Losses(evicted={"dns": 50}))
+    assert window(DNS, shown).since == builders.at(56)
+    by_name = {name: cells(group) for name, group in groups(DNS, "name", shown).items()}
+    assert {name: line["FAILED"] for name, line in by_name.items()} == {"x": "! 2", "y": "-", "z": "! 1 100%"}
+    assert by_name["x"]["/s"] == "0.5"  # two in 4 s
+
+
 def test_connections_make_room_in_the_order_in_which_they_end() -> None:
     lasting = connection(1, "curl", None, opened_at=builders.at(2))
     ended = [closed(number, "curl", None, closed_at=builders.at(number + 1)) for number in (54, 55, 57, 58)]
@@ -292,6 +305,13 @@ def test_groups_of_nothing_but_ended_rows_are_ended() -> None:
     assert [group.pane.is_over(group) for group in found.values()] == [False, True]
     queries = groups(DNS, "name", snapshot([query(1, "curl", "x", "SERVFAIL")]))
     assert [group.pane.is_over(group) for group in queries.values()] == [False]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(DNS, "name"), (CONNECTIONS, "host"), (UDP, "host")])
+def test_names_of_groups_are_whole_on_a_narrow_terminal(kind: Kind[Any], name: str) -> None:
+    widths = {column.key: cells for column, cells in fit(of(kind, name).pane.columns, 79)}
+    assert widths["group"] >= len("payments.corp.example.com")
+    assert {"count", "who"} < set(widths)
 
 
 def test_what_is_older_than_nettop_is_the_oldest() -> None:
