@@ -40,7 +40,7 @@ class FindingLine(Static):
         if said is None:
             return
         sentence, severity, number = said
-        more = f" F7 {'shows it' if number == 1 else f'shows all {number}'} "
+        more = f" F7 {'' if number == 1 else f'1 of {number} '}"
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(more, self.get_component_rich_style("finding--more"))
         line.append(f" ! {printable_head(sentence, _CELLS)}", self.get_component_rich_style(f"finding--{severity}"))

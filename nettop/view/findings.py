@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from nettop.model.filter import exactly
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
 from nettop.model.rows import Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
@@ -170,6 +171,22 @@ def _process(row: Connection | DnsQuery | UdpFlow) -> Hashable:
     return row.pid, row.process_start_time
 
 
+def _program(row: Connection | DnsQuery) -> Hashable:
+    """What failures are counted by: a program that runs once a second has a process for each."""
+    return row.netns, row.pid if row.comm is None else row.comm
+
+
+def _whose(rows: Sequence[Connection] | Sequence[DnsQuery]) -> str:
+    """Of a program, with its process if it is one."""
+    processes = {row.pid for row in rows}
+    return _who(rows[0]) if len(processes) == 1 else f"{rows[0].comm} ({human.count(len(processes))} processes)"
+
+
+def _program_term(rows: Sequence[Connection] | Sequence[DnsQuery]) -> str:
+    one = len({row.pid for row in rows}) == 1 or rows[0].comm is None
+    return _pid_term(rows[0]) if one else exactly("comm", rows[0].comm or "")
+
+
 def _process_and_far_end(row: Connection) -> Hashable:
     return row.pid, row.process_start_time, row.netns, row.remote.address, row.remote.port
 
@@ -320,8 +337,8 @@ _HOW_THEY_FAILED: dict[End, str] = {
 }
 
 
-def _process_far_end_and_end(row: Connection) -> Hashable:
-    return _process_and_far_end(row), row.end
+def _program_far_end_and_end(row: Connection) -> Hashable:
+    return _program(row), row.remote.address, row.remote.port, row.end
 
 
 def _cannot_connect(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -331,35 +348,35 @@ def _cannot_connect(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     by = next(filter(None, (row.silenced_by for row in rows)), None)
     how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
     sentence = (
-        f"{_who(rows[0])}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
+        f"{_whose(rows)}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
         f"{f', and a {by} of this host dropped packets of them' if by else ''}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), _host_term(rows[0]), f"end:{end}", _RECENT), rows)
+    return Proof(sentence, _terms(_program_term(rows), _host_term(rows[0]), f"end:{end}", _RECENT), rows)
 
 
 def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if len(rows) < LEAST_RESET:
         return None
     if rows[0].direction == "inbound":
-        sentence = f"{_who(rows[0])} :{rows[0].local.port}: clients reset"
+        sentence = f"{_whose(rows)} :{rows[0].local.port}: clients reset"
         term = f"port:{rows[0].local.port}"
     else:
         sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
-        sentence = f"{_who(rows[0])}: {sentence}"
+        sentence = f"{_whose(rows)}: {sentence}"
     sentence += f" {_many(len(rows), 'connection')} {scene.span}."
-    return Proof(sentence, _terms(_pid_term(rows[0]), term, "end:reset-by-peer", _RECENT), rows)
+    return Proof(sentence, _terms(_program_term(rows), term, "end:reset-by-peer", _RECENT), rows)
 
 
-def _process_and_service(row: Connection) -> Hashable:
+def _program_and_service(row: Connection) -> Hashable:
     if row.direction == "inbound":
-        return row.pid, row.process_start_time, row.netns, row.local.port
-    return _process_and_far_end(row)
+        return _program(row), row.local.port
+    return _program(row), row.remote.address, row.remote.port
 
 
 # DNS
 
 LEAST_QUERIES, BAD_SHARE = 10, 0.1
-LEAST_NAMES_FAILED, BAD_NAMES_SHARE = 60, 0.5
+LEAST_NAMES_FAILED, LEAST_SEARCHED, BAD_NAMES_SHARE = 60, 30, 0.5
 SLOW_MS = 500.0
 _OF_RESOLVER = ("servfail", "refused", "formerr", "notimp", "timeout")  # as the filter has them
 
@@ -415,19 +432,50 @@ def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     )
 
 
+def _in_vain(rows: Sequence[DnsQuery], least: int, searched: bool) -> list[DnsQuery]:
+    """The queries for names that do not exist, if they are so many and half of all.
+
+    `searched`: those that only a search list can have caused, as the name exists without a domain behind it; or others.
+    """
+    failed = [row for row in rows if row.rcode == "NXDOMAIN" and row.qname is not None]
+    if len(failed) < least or len(failed) < len(rows) * BAD_NAMES_SHARE:
+        return []
+    there = {row.qname for row in rows if row.rcode == "NOERROR" and row.qname is not None}
+    extended = {name for name in {row.qname or "" for row in failed} if any(map(there.__contains__, _beginnings(name)))}
+    vain = [row for row in failed if (row.qname in extended) is searched]
+    return vain if len(vain) >= least and len(vain) >= len(rows) * BAD_NAMES_SHARE else []
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    labels = name.split(".")
+    return (".".join(labels[:number]) for number in range(1, len(labels)))
+
+
 def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
-    failed = [row for row in rows if row.rcode == "NXDOMAIN"]
-    if len(failed) < LEAST_NAMES_FAILED or len(failed) < len(rows) * BAD_NAMES_SHARE:
+    failed = _in_vain(rows, LEAST_NAMES_FAILED, searched=False)
+    if not failed:
         return None
-    names = {row.qname for row in failed if row.qname is not None}
+    names = {row.qname for row in failed}
     what = f"{human.count(len(names))} names that do not exist"
     if len(names) == 1:
         what = f"{names.pop()}, which does not exist"
     sentence = (
-        f"{_who(rows[0])} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
+        f"{_whose(rows)} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
         f"{scene.dns_span}."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), "dns:nxdomain", scene.dns_recent), failed)
+    return Proof(sentence, _terms(_program_term(rows), "dns:nxdomain", scene.dns_recent), failed)
+
+
+def _searches_first(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+    searched = _in_vain(rows, LEAST_SEARCHED, searched=True)
+    if not searched:
+        return None
+    answered = sum(row.rcode == "NOERROR" for row in rows)
+    sentence = (
+        f"{_whose(rows)} asks {(len(searched) + answered) / answered:.1f} times for each answer, "
+        f"{human.count(len(rows))} queries {scene.dns_span}: the search list comes before the name itself."
+    )
+    return Proof(sentence, _terms(_program_term(rows), "dns:nxdomain", scene.dns_recent), searched)
 
 
 # Listeners, UDP, hosts
@@ -485,8 +533,8 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
          lambda scene: scene.dns, _resolver, _resolver_fails),
-    Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a process to one far end fail in a minute",
-         lambda scene: scene.failed_to_connect, _process_far_end_and_end, _cannot_connect),
+    Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a program to one far end fail in a minute",
+         lambda scene: scene.failed_to_connect, _program_far_end_and_end, _cannot_connect),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
          lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again, "wait"),
     Rule("owes-answer", "warning", CONNECTIONS,
@@ -500,12 +548,15 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
          lambda scene: scene.dns, _resolver, _resolver_is_slow),
     Rule("names-in-vain", "warning", DNS,
-         "a process asks 60 times a minute for names that do not exist, in half of its queries",
-         lambda scene: scene.dns, _process, _asks_in_vain),
+         "a program asks 60 times a minute for names that do not exist, in half of its queries",
+         lambda scene: scene.dns, _program, _asks_in_vain),
     Rule("datagrams-dropped", "warning", UDP, "a process's sockets refuse 100 datagrams and 1 % of all",
          lambda scene: scene.udp, _process, _drops_datagrams),
-    Rule("reset", "notice", CONNECTIONS, "10 connections of a process with one far end or service are reset a minute",
-         lambda scene: scene.reset, _process_and_service, _is_reset),
+    Rule("search-list", "notice", DNS,
+         "half of a program's queries, 30 a minute, are of names with a search domain that has none such",
+         lambda scene: scene.dns, _program, _searches_first),
+    Rule("reset", "notice", CONNECTIONS, "10 connections of a program with one far end or service are reset a minute",
+         lambda scene: scene.reset, _program_and_service, _is_reset),
     Rule("scan", "notice", HOSTS, "a host sends 100 connection requests that hardly come through, or 1,000 packets "
          "to where nobody listens", lambda scene: scene.hosts, lambda row: (row.netns, row.address), _scans),
 )  # fmt: skip

@@ -665,7 +665,7 @@ async def _group_menu(pilot: Pilot[None], key: str) -> None:
 @case("findings")
 async def _findings(pilot: Pilot[None], key: str) -> None:
     """Going to the second shows what proves it; where nothing is wrong, that is said."""
-    assert "F7 shows all 3  ! nginx[900] :443 accept queue full" in text(pilot)
+    assert "F7 1 of 3  ! nginx[900] :443 accept queue full" in text(pilot)
     await pilot.press(key)
     await until(pilot, lambda: isinstance(pilot.app.screen, Choices))
     assert "curl[4242] waits for www.example.com:443" in text(pilot)

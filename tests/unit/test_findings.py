@@ -24,6 +24,7 @@ from nettop.view.findings import (
     LEAST_NAMES_FAILED,
     LEAST_QUERIES,
     LEAST_RESET,
+    LEAST_SEARCHED,
     LEAST_SYNS,
     LEAST_UNWANTED,
     RULES,
@@ -64,6 +65,13 @@ def asked(number: int, of: Callable[..., rows.DnsQuery] = answered, **changes: A
 
 def mixed(*parts: Sequence[rows.DnsQuery]) -> list[rows.DnsQuery]:
     return [msgspec.structs.replace(row, id=number) for number, row in enumerate(chain(*parts), 1)]
+
+
+def through_search_list(number: int, **changes: Any) -> list[rows.DnsQuery]:
+    """So many names with a domain behind, two for each that exists without it."""
+    names = [f"db{each}.example" for each in range(number // 2 + number % 2)]
+    vain = [asked(1, rcode="NXDOMAIN", qname=f"{name}.{end}", **changes) for name in names for end in ("svc", "local")]
+    return mixed(*vain[:number], *(asked(1, qname=name, **changes) for name in names))
 
 
 ANSWERED_IN_2_S = rows.Turns(
@@ -152,6 +160,11 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"connections": failed(3, "timeout", closed_at=ago(61))},
             "got no answer in the last minute, and a firewall of this host dropped packets of them",
         ),
+        (
+            {"connections": [msgspec.structs.replace(row, pid=row.id) for row in failed(3)]},
+            {"connections": [msgspec.structs.replace(row, comm=f"x{row.id}") for row in failed(3)]},
+            "curl (3 processes): 3 connects to www.example.com:443 were refused in the last minute",
+        ),
     ],
     "sent-again": [
         (
@@ -203,6 +216,18 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"dns": mixed(asked(60, rcode="NXDOMAIN", qname="a.example"), asked(1, rcode="NXDOMAIN"), asked(61))},
             {"dns": mixed(asked(60, rcode="NXDOMAIN"), asked(int(60 / BAD_NAMES_SHARE) - 59))},
             "asks for 2 names that do not exist: 61 of 122 queries in the last minute",
+        ),
+    ],
+    "search-list": [
+        (
+            {"dns": through_search_list(LEAST_SEARCHED)},
+            {"dns": through_search_list(LEAST_SEARCHED - 1)},
+            "curl[4242] asks 3.0 times for each answer, 45 queries in the last minute: the search list comes before",
+        ),
+        (
+            {"dns": through_search_list(60, comm="sh")},
+            {"dns": mixed(through_search_list(60), asked(31, qname="z.example"))},
+            "sh[4242] asks 3.0 times for each answer, 90 queries",
         ),
     ],
     "datagrams-dropped": [
