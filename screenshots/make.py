@@ -52,9 +52,10 @@ class Picture:
 
 PICTURES = (
     Picture("overview", 34.5),
-    Picture("hammering", 50.5, keys=("3", "z"), sorted_by="DNSFAIL ▾"),
-    Picture("hanging", 37.5, keys=("z",), sorted_by="AGE ▾", filter="state:open -comm:nginx"),
-    Picture("leaking", 50.5, keys=("3", "z"), sorted_by="TX ▾"),
+    Picture("findings", 50.5, keys=("f7",)),
+    Picture("hammering", 50.5, keys=("1", "z", "b")),
+    Picture("hanging", 37.5, keys=("z",), sorted_by="WAIT ▾", filter="state:open"),
+    Picture("sending", 50.5, keys=("2", "z", "b", "b"), sorted_by="TX ▾"),
     Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
     Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),
     Picture("connection", 37.5, keys=("enter",), filter="comm:api-server host:payments.example.net state:established"),
