@@ -112,6 +112,19 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
         await pilot.pause(0.01)
 
 
+_STILL_FRAMES = 4
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Nothing moves any more: some frames in a row are the same, each after all messages have been taken."""
+    before, same = None, 0
+    while same < _STILL_FRAMES:
+        await pilot.pause()
+        await pilot.pause(0.02)
+        frame = pilot.app.screen._compositor.render_strips()
+        before, same = frame, same + 1 if frame == before else 0
+
+
 def the_app(pilot: Pilot[None]) -> NettopApp:
     assert isinstance(pilot.app, NettopApp)
     return pilot.app
