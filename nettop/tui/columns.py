@@ -27,6 +27,7 @@ class TableColumns(Generic[RowT]):
         self.layout: Layout[RowT] = Layout()
         self._width = 1
         self._wish = Wish()
+        self._laid_out: tuple[object, ...] = ()  # for what that layout is
         self._matters: dict[str, int] = {}  # columns to be seen at once: for how many draws still
         self._marked = False  # there is a column for what is new
 
@@ -70,6 +71,10 @@ class TableColumns(Generic[RowT]):
 
     def _lay_out(self, wish: Wish) -> None:
         self._wish = wish
+        wanted = self.pane, self._marked, self._width, wish
+        if wanted == self._laid_out:
+            return
+        self._laid_out = wanted
         columns = (NEW, *self.pane.columns) if self._marked else self.pane.columns
         self.layout = lay_out(columns, self._width, wish)
 
