@@ -20,7 +20,6 @@ from nettop.view import format as human
 from nettop.view.columns import dns_server, endpoint
 
 Severity = Literal["critical", "warning", "notice"]
-_SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "notice")
 RowT = TypeVar("RowT", bound=AnyRow)
 
 RECENT_S = 60  # how far back failures are looked at
@@ -33,7 +32,7 @@ class Finding:
 
     `sort` is the column by which they are shown, where another order would hide the proof.
 
-    `subject` stays the same while the numbers in the sentence change. `weight` orders those of one severity.
+    `subject` stays the same while the numbers in the sentence change. `weight` orders those of one rule.
     """
 
     rule: str
@@ -145,8 +144,7 @@ def _span(seconds: float) -> str:
 def findings(snapshot: Snapshot) -> list[Finding]:
     """All of them, the most severe first."""
     scene = Scene(snapshot)
-    found = [finding for rule in RULES for finding in rule.findings(scene)]
-    return sorted(found, key=lambda each: (_SEVERITIES.index(each.severity), -each.weight))
+    return [each for rule in RULES for each in sorted(rule.findings(scene), key=lambda each: -each.weight)]
 
 
 def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
@@ -522,17 +520,18 @@ def _scans(rows: Sequence[RemoteHost], _scene: Scene) -> Proof | None:
     return Proof(f"{row.address} has sent {what}, since nettop started.", f"host:{row.address}", rows, syns + unwanted)
 
 
+# In the order in which they are said, which stays while numbers change: what others may follow from comes first.
 RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("accept-queue", "critical", LISTENERS, "a listening socket's accept queue is full, or it drops connections",
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
+    Rule("resolver-fails", "critical", DNS,
+         "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
+         lambda scene: scene.dns, _resolver, _resolver_fails),
     Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
          lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
     Rule("leak", "critical", CONNECTIONS,
          "a process has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so)",
          lambda scene: scene.close_wait, _process, _leaks, "wait"),
-    Rule("resolver-fails", "critical", DNS,
-         "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
-         lambda scene: scene.dns, _resolver, _resolver_fails),
     Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a program to one far end fail in a minute",
          lambda scene: scene.failed_to_connect, _program_far_end_and_end, _cannot_connect),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",

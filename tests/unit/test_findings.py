@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +344,13 @@ def test_the_most_severe_comes_first() -> None:
     scenes = [wrong for rule in ("scan", "resolver-slow", "leak") for wrong, _, _ in SCENES[rule][:1]]
     everything = {name: value for wrong in scenes for name, value in wrong.items()}
     assert [each.rule for each in findings(scene(everything))] == ["leak", "resolver-slow", "scan"]
+
+
+def test_rules_are_declared_by_their_severity_and_said_in_their_order() -> None:
+    assert [severity for severity, _ in groupby(rule.severity for rule in RULES)] == ["critical", "warning", "notice"]
+    leaked = [msgspec.structs.replace(row, id=row.id + 50) for row in leaks(90)]
+    everything: Wrong = {"dns": EIGHT_IN_TEN, "connections": [*failed(3), *leaked]}
+    assert [each.rule for each in findings(scene(everything))] == ["resolver-fails", "leak", "connect-fails"]
 
 
 def test_one_of_two_processes() -> None:
