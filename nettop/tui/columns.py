@@ -50,9 +50,13 @@ class TableColumns(Generic[RowT]):
     def resize(self, width: int, in_sight: Sequence[RowT], context: Context | None) -> None:
         """Another width may hold other columns, and in another height other rows are in sight."""
         self._width = width
-        self._wish = replace(self._wish, contents={})
+        self.forget_contents()
         contents = {} if context is None else self._contents(in_sight, context)
         self._lay_out(replace(self._wish, contents=contents))
+
+    def forget_contents(self) -> None:
+        """What is shown next says how wide columns are."""
+        self._wish = replace(self._wish, contents={})
 
     def rearrange(self, pane: PaneKind[RowT]) -> None:
         """Other columns, or in another order."""

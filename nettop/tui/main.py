@@ -293,6 +293,9 @@ class MainScreen(Filtering, Searching, Drilling):
 
     def _changed(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
+        if changes:  # other rows, or in another order: what the ones before needed is no measure
+            for pane in self._panes.values():
+                pane.table.fit_anew()
         self.post_message(self.StateChanged())
 
     def on_resize(self) -> None:
