@@ -104,16 +104,18 @@ class Selection(Generic[RowT]):
                 # rows that tie are in their order already, and what has an order is sorted in a third of the time
                 self._sorted, self._ranking = sort(self._sorted, column, descending, context), None
             return self._sorted
-        followed = self._followed(column, descending) if before and before[1:] == by[1:] else None
+        followed = self._followed(before[0], column, descending) if before and before[1:] == by[1:] else None
         if followed is None:
             self._ranking = None
         self._sorted = sort(self._selected, column, descending, context) if followed is None else followed
         return self._sorted
 
-    def _followed(self, column: Column[RowT], descending: bool) -> Sequence[RowT] | None:
+    def _followed(self, before: Sequence[RowT], column: Column[RowT], descending: bool) -> Sequence[RowT] | None:
         """What is selected now, from how what was selected before is sorted; None if it is better sorted anew."""
-        before, changes = self._changes or ((), None)
-        if changes is None or not isinstance(column.sort, str) or changes.size > len(before) * _SORTED_UP_TO:
+        since, changes = self._changes or ((), None)
+        if changes is None or since is not before:  # a pane that is not seen is not sorted
+            return None
+        if not isinstance(column.sort, str) or changes.size > len(before) * _SORTED_UP_TO:
             return None
         if self._ranking is None:
             if not ascend(list(map(_number, before))):
