@@ -1,5 +1,6 @@
 """What a pane shows of a snapshot, in which order."""
 
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -221,6 +222,12 @@ def test_a_table_that_hardly_changes_is_not_sorted_anew(monkeypatch: pytest.Monk
         table = (*table[1:50], replace(table[50], srtt_ms=200.0 + number), *table[51:])
         selection.select(table, chosen, True, NOW)
         assert selection.sort(column, True, NOW)[0].srtt_ms == 200.0 + number
+
+
+def test_where_time_decides_the_same_table_is_another_at_another_time() -> None:
+    selection, table, chosen = Selection(CONNECTION_PANE), crowd(1.0), Filter("age:<30s")
+    ages = [table[0].opened_at + timedelta(seconds=age) for age in (29, 31) if table[0].opened_at is not None]
+    assert [len(selection.select(table, chosen, True, Context(now))) for now in ages] == [1, 0]
 
 
 def test_a_selection_is_not_made_again() -> None:
