@@ -259,8 +259,9 @@ struct unlisted {
 	__u64 retransmits;
 	__u64 asked;    /* turns of the connections that were opened, */
 	__u64 was_asked; /* and of those that were accepted */
+	__u64 failed_connects; /* those of `opened` that never were established */
 };
-_Static_assert(sizeof(struct unlisted) == 136, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 144, "unlisted");
 
 /* What is counted in `drops` and `strays`, and what `reason` is then. */
 #define PACKET_DROPPED 0 /* enum skb_drop_reason */

@@ -256,6 +256,7 @@ class Unlisted(Struct, frozen=True, gc=False):
     retransmits: U64
     asked: U64
     was_asked: U64
+    failed_connects: U64
 
 
 class DropKey(Struct, frozen=True, gc=False):
