@@ -353,6 +353,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	struct socket_entry *entry = 0;
 	struct arrival *arrival = 0;
 	struct far_end far = {};
+	struct said said = {};
 	u32 header_bytes = UDP_HEADER_BYTES, ports = 0, bytes;
 	void *sk = skb->sk;
 	u64 any;
@@ -371,12 +372,17 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (!sk)
 		return;
 	if (packet.protocol == IPPROTO_TCP)
-		take_turn(skb, &packet, egress);
+		take_turn(skb, &packet, egress, &said);
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
 	asks = IS_DNS_PORT(server_port) || (egress && ports && asks_behind_nat(skb, sk));
 	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
-	if (!counts && !asks)
+	if (!counts && !asks) {
+#ifdef REQUESTS
+		if (said.payload_at) /* here, where nothing else needs the stack */
+			take_head(skb, &packet, &said, egress);
+#endif
 		return;
+	}
 	sk = packet_socket(skb);
 	if (!egress) {
 		arrival = arrives(sk);

@@ -14,6 +14,8 @@
 #define TURN_SLOTS_BITS 17 /* as many as `sockets` holds by default; 8 MB */
 #define TURN_PLACES 8      /* where a socket may have its slot: of 50,000 sockets one in 500 finds none, of 20,000 one in 200,000 */
 #define ASKER 3            /* the bits of turn_slot.born that say who asks */
+#define TURN_ASKER_GUESSED 128
+#define TURN_TUNNEL 4      /* what follows is another protocol */
 
 /*
  * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
@@ -30,7 +32,8 @@ struct turn_slot {
 	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
 	u8 speaker;
 	u8 ends_known; /* 1: of what was received, 2: of what was sent */
-	u8 pad[2];
+	u8 place;      /* of those that its socket may have, and TURN_ASKER_GUESSED */
+	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
 BPF_ARRAY(turns, struct turn_slot, 1 << TURN_SLOTS_BITS);
@@ -43,14 +46,27 @@ struct first_words {
 	u64 time_ns;
 	u32 begin;
 	u32 end;
+	u8 requests; /* 1: it is a request, see requests.c */
+	u8 listed;
+	u8 method;
+	u8 pad[5];
 };
 BPF_PERCPU_ARRAY(first_words, struct first_words, 1);
 
+#ifdef REQUESTS /* requests.c */
+static __always_inline void claim_first_request(struct turn_slot *slot, u64 socket, struct first_words *first);
+static __always_inline void read_requests(struct socket_record *record, struct turn_slot *slot);
+#endif
+
+static __always_inline u32 turn_index(u64 socket)
+{
+	return ((u32)(socket >> 6) * 0x9e3779b1) >> (32 - TURN_SLOTS_BITS); /* sockets are aligned to cache lines */
+}
+
 static __always_inline struct turn_slot *turn_slot_at(u64 socket, u32 place)
 {
-	u32 index = ((u32)(socket >> 6) * 0x9e3779b1) >> (32 - TURN_SLOTS_BITS); /* sockets are aligned to cache lines */
+	u32 index = turn_index(socket) ^ place;
 
-	index ^= place;
 	return turns.lookup(&index);
 }
 
@@ -85,8 +101,10 @@ static __always_inline struct turn_slot *free_turn_slot(u64 socket)
 #pragma clang loop unroll(full)
 	for (place = 0; place < TURN_PLACES; place++) {
 		slot = turn_slot_at(socket, place);
-		if (slot && !slot->socket)
+		if (slot && !slot->socket) {
+			slot->place = place;
 			return slot;
+		}
 	}
 #pragma clang loop unroll(full)
 	for (place = 0; place < TURN_PLACES; place++) {
@@ -94,8 +112,10 @@ static __always_inline struct turn_slot *free_turn_slot(u64 socket)
 		if (!slot)
 			break;
 		other = slot->socket;
-		if (!sockets.lookup(&other)) /* its end was missed */
+		if (!sockets.lookup(&other)) { /* its end was missed */
+			slot->place = place;
 			return slot;
+		}
 	}
 	return 0;
 }
@@ -116,6 +136,8 @@ static __always_inline struct turn_slot *claim_turns(u64 socket, u64 seen_ns, u8
 	slot->asked = slot->slowest_us = 0;
 	slot->speaker = SPEAKER_NOBODY;
 	slot->ends_known = 0;
+	slot->place &= TURN_PLACES - 1;
+	slot->unfinished = 0;
 	slot->socket = socket;
 	return slot;
 }
@@ -152,6 +174,9 @@ static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
 		slot->asked = 1;
 		slot->speaker = SPEAKER_REMOTE;
 		slot->spoke_ns = first->time_ns;
+#ifdef REQUESTS
+		claim_first_request(slot, socket, first);
+#endif
 	}
 	first->time_ns = 0;
 }
@@ -172,6 +197,7 @@ static __always_inline void claim_turns_old(u64 socket, u64 seen_ns)
 	READ(slot->ends[0], socket, OFFSET_tcp_sock_rcv_nxt);
 	READ(slot->ends[1], socket, OFFSET_tcp_sock_snd_nxt);
 	slot->ends_known = 3;
+	slot->place |= TURN_ASKER_GUESSED;
 }
 
 /* What is known of the turns of a socket. Its asker stays SPEAKER_NOBODY where nothing is. */
@@ -186,6 +212,9 @@ static __always_inline void read_turns(struct socket_record *record, struct turn
 	__builtin_memcpy(record->answers_us, slot->answers_us, sizeof(slot->answers_us));
 	record->speaker = slot->speaker;
 	record->asker = slot->born & ASKER;
+#ifdef REQUESTS
+	read_requests(record, slot);
+#endif
 }
 
 /* At the end of a socket: the last of its turns. */
@@ -239,8 +268,16 @@ static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot
 	slot->spoke_ns = now;
 }
 
+/* Payload of TCP, and where the kernel side keeps what it knows of its connection. */
+struct said {
+	struct turn_slot *slot;    /* 0: it has none */
+	struct first_words *first; /* what it is then, if it comes in */
+	u32 payload_at;            /* 0: there is no payload */
+	u32 begin;                 /* its sequence number */
+};
+
 /* A TCP packet that goes out or comes in. */
-static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress)
+static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress, struct said *said)
 {
 	u8 *data = (u8 *)(long)skb->data, *data_end = (u8 *)(long)skb->data_end;
 	u32 payload_at = packet->l4_offset, begin;
@@ -259,6 +296,9 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 		return;
 	begin = __builtin_bswap32(*(u32 *)(tcp + 4));
 	slot = find_turn_slot((u64)packet_socket(skb));
+	said->payload_at = payload_at;
+	said->begin = begin;
+	said->slot = slot;
 	if (slot) {
 		speaks(skb, slot, begin + skb->len - payload_at, egress);
 		return;
@@ -271,4 +311,6 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	first->begin = begin;
 	first->end = begin + skb->len - payload_at;
 	first->time_ns = bpf_ktime_get_ns();
+	first->requests = 0;
+	said->first = first;
 }

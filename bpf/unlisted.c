@@ -14,7 +14,8 @@
 #define DUE_REFUSALS 6
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
-#define DUE_KINDS 9
+#define DUE_REQUESTS 9  /* of HTTP */
+#define DUE_KINDS 10
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
@@ -97,7 +98,7 @@ static __always_inline int count_connection(struct socket_record *record)
 	/* as it ended in tracking/connections.py: an error, an abort, or what never was established */
 	if (record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
 	    record->state == TCP_CLOSE_WAIT || !(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) ||
-	    entry->flags & SOCKET_OLD)
+	    entry->flags & SOCKET_OLD || record->requests != record->responses)
 		return 0;
 	counts = unlisted_end(entry, DUE_CONNECTIONS);
 	if (!counts)
@@ -112,6 +113,11 @@ static __always_inline int count_connection(struct socket_record *record)
 	__sync_fetch_and_add(&counts->tcp_tx_bytes, record->tx_bytes);
 	__sync_fetch_and_add(&counts->tcp_rx_bytes, record->rx_bytes);
 	__sync_fetch_and_add(&counts->retransmits, record->retransmits);
+	if (record->requests) {
+		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests : &counts->served, record->requests);
+		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests_failed : &counts->served_failed,
+				     record->failed_4xx + record->failed_5xx);
+	}
 	return 1;
 }
 

@@ -28,6 +28,7 @@ _SOURCES = (
     "connect.c",
     "tcp.c",
     "dns.c",
+    "requests.c",
     "packets.c",
     "process.c",
     "sources.c",

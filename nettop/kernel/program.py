@@ -38,6 +38,7 @@ _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
+REQUESTS_LISTED_PER_S = 1_500  # of HTTP; bpf/requests.c says how many more at a time
 _SECOND_NS = 1_000_000_000
 
 
@@ -70,6 +71,7 @@ class Losses:
     dns_questions_pushed_out: int = 0
     drops_without_room: int = 0
     packets_without_host: int = 0
+    requests_unlisted: int = 0
 
 
 class KernelProgram:
@@ -104,6 +106,7 @@ class KernelProgram:
                 self._control(abi.QUERY_INTERVAL_NS, _SECOND_NS // QUERIES_LISTED_PER_S)
                 self._control(abi.END_INTERVAL_NS, _SECOND_NS // ENDS_LISTED_PER_S)
                 self._control(abi.LISTED_AT_ONCE, LISTED_AT_ONCE)
+                self._control(abi.REQUEST_INTERVAL_NS, _SECOND_NS // REQUESTS_LISTED_PER_S)
         except OSError as error:
             self.close()
             memory = f"{_megabytes(map_bytes(compiled, sockets_entries))} MB"
@@ -145,6 +148,8 @@ class KernelProgram:
         try:
             self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
             for buffer in BUFFERS:
+                if buffer.name not in self._maps:  # what fills it is not compiled in
+                    continue
                 opening = f"perf buffer {buffer.name}"
                 size = bytes_per_cpu(buffer.most_bytes, cpus)
                 wakeup_events = int(size * _WAKING_SHARE) // buffer.record_bytes
@@ -302,6 +307,7 @@ class KernelProgram:
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
+            requests_unlisted=counts[abi.REQUESTS_UNLISTED],
         )
 
     def close(self) -> None:
@@ -415,13 +421,14 @@ def _megabytes(size: int) -> int:
     return -(-size // _MB)
 
 
-def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
+def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     return (
         f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
+        *(("-DREQUESTS",) if requests else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

@@ -1,6 +1,6 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -14,11 +14,13 @@ from nettop.model import dropped
 from nettop.model.events import ConnectionChanged
 from nettop.model.rows import (
     Connection,
+    ConnectionRequests,
     Direction,
     Dropped,
     End,
     Reasons,
     RemoteEndpoint,
+    RequestLatency,
     Side,
     TcpState,
 )
@@ -132,13 +134,22 @@ class Observed(Struct, frozen=True, gc=False):
 
     event: ConnectionChanged
     owned: Owned
+    ended: tuple[int, int] | None = None  # socket and seen_ns of one that has ended
 
 
 class ConnectionTracker:
     """Takes records in order of time; `ended` at the perf events, `live` and `finish_pass` at each tick."""
 
-    def __init__(self, clock: Clock, names: NameTable, listeners: ListenerTracker, hooks: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        names: NameTable,
+        listeners: ListenerTracker,
+        hooks: Collection[str] = (),
+        median_ms: Callable[[int, int], float | None] = lambda _socket, _seen_ns: None,
+    ) -> None:
         self._clock = clock
+        self._median_ms = median_ms  # of the requests on a socket with this seen_ns
         # what a row begins with: None where no hook tells it
         self._drops: Reasons | None = {} if dropped.DROPS in hooks else None
         self._resets_sent: Reasons | None = {} if dropped.RESETS_SENT in hooks else None
@@ -210,6 +221,11 @@ class ConnectionTracker:
         self._moving.discard(record.socket)
         self._unread.discard(record.socket)
         return self._vanished(self._sockets.take(record), record.time_ns)
+
+    def find(self, socket: int, seen_ns: int) -> tuple[Connection, Owned] | None:
+        """A connection that is alive, as it was told last, and who has it."""
+        known = self._sockets.at(socket)
+        return None if known is None or known.seen_ns != seen_ns else (known.row, known.owned)
 
     def dropped(self, socket: int, seen_ns: int, counts: Dropped) -> tuple[list[Observed], Owned] | None:
         """What happened to packets of a socket; its owner, or None if it is not known here."""
@@ -303,7 +319,7 @@ class ConnectionTracker:
             tx_bytes_per_s=0.0,
             rx_bytes_per_s=0.0,
         )
-        return _observed(time, row, owned)
+        return Observed(ConnectionChanged(time=time, connection=row), owned, (record.socket, record.seen_ns))
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -437,6 +453,7 @@ class ConnectionTracker:
             "recv_queue_bytes": record.unread_bytes if record.sending else None,
             "send_queue_bytes": record.unacked_bytes if record.sending else None,
             "turns": turns(record, self._asker(record), row.turns),
+            "requests": self._requests(record, row),
             "transmission": transmission(record, time) or row.transmission,
             "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
             "rx_packets": _unwrapped(row.rx_packets, record.rx_packets),
@@ -453,6 +470,22 @@ class ConnectionTracker:
             counted |= {"state": state, "state_since": since, "states_ms": states_ms}
             counted["closed_first"] = _CLOSED_FIRST.get(record.state)
         return counted
+
+    def _requests(self, record: SocketRecord, row: Connection) -> ConnectionRequests | None:
+        if not record.requests:
+            return row.requests
+        failed = record.failed_4xx + record.failed_5xx
+        if record.closed:
+            failed += record.requests - record.responses
+        return ConnectionRequests(
+            side="client" if record.requester == abi.SPEAKER_LOCAL else "server",
+            count=record.requests,
+            failed=failed,
+            latency_ms=RequestLatency(
+                p50=self._median_ms(record.socket, record.seen_ns),
+                max=record.slowest_request_us / 1000 if record.responses else None,
+            ),
+        )
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""

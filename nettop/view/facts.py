@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
 from nettop.model.rows import (
     DECIDES,
     Connection,
@@ -20,6 +20,8 @@ from nettop.model.rows import (
     Reasons,
     RemoteEndpoint,
     RemoteHost,
+    Request,
+    RequestTotals,
     Side,
     TurnTotals,
     UdpFlow,
@@ -28,7 +30,7 @@ from nettop.model.rows import (
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view import services
-from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, wait_ms, who
+from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, request_status, wait_ms, who
 from nettop.view.panes import pane_of
 from nettop.view.words import ENDS
 
@@ -77,6 +79,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("cgroup", "unknown" if row.cgroup is None else row.cgroup),
         ("was asked", _turn_totals(row.turns.was_asked)),
         ("asked", _turn_totals(row.turns.asked)),
+        ("requests", f"sent {_requests(row.requests.sent)}; served {_requests(row.requests.served)}"),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
@@ -90,7 +93,8 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         {
             kind: owned
             for kind in IN_SNAPSHOT
-            if kind not in (PROCESSES, HOSTS) and ((owned := _owned(kind, row, snapshot)) or kind is not LISTENERS)
+            if kind not in (PROCESSES, HOSTS)
+            and ((owned := _owned(kind, row, snapshot)) or kind not in (LISTENERS, REQUESTS))
         },
     )
 
@@ -159,6 +163,10 @@ def _turn_totals(totals: TurnTotals) -> str:
     )
 
 
+def _requests(totals: RequestTotals) -> str:
+    return f"{human.count(totals.count)} ({human.count(totals.failed)} failed)" if totals.failed else str(totals.count)
+
+
 def _owner_text(pid: int | None, comm: str | None) -> str:
     return "unknown" if pid is None else f"{pid} {comm}"
 
@@ -196,6 +204,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("waits for", _waits_text(row, context)),
         *_drops(row),
         ("turns", _turns_text(row)),
+        *_requests_of(row),
         ("local", local(row) or "none was chosen"),
         ("direction", row.direction),
         ("owner is", _OWNERS[row.owner]),
@@ -210,6 +219,8 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     ]
     other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
     related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
+    if row.requests is not None:
+        related[REQUESTS] = tuple(each for each in snapshot.requests if each.connection_id == row.id)
     return Detail(f"Connection {row.id}", tuple(facts), {**related, DNS: named_by})
 
 
@@ -535,6 +546,40 @@ def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(f"UDP flow {row.id}", facts, {})
 
 
+def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
+    if row.requests is None:
+        return
+    requests = row.requests
+    verb = "sent" if requests.side == "client" else "served"
+    times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
+    yield "requests", f"{human.count(requests.count)} {verb}, {human.count(requests.failed)} failed; {times}"
+
+
+def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
+    connection = next((each for each in snapshot.connections if each.id == row.connection_id), None)
+    under = "none with a row" if row.connection_id is None else str(row.connection_id)
+    facts = (
+        ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
+        ("side", row.side),
+        ("request", f"{row.method} {row.path or '-'}"),
+        ("host", row.host or "unknown"),
+        ("status", request_status(row)),
+        ("latency", human.duration(row.latency_ms)),
+        ("sent", "unknown" if row.request_bytes is None else f"{human.count(row.request_bytes)} bytes"),
+        ("response", "unknown" if row.response_bytes is None else f"{human.count(row.response_bytes)} bytes"),
+        ("remote", endpoint(row.remote.address, row.remote.port)),
+        ("connection", under),
+        ("asked", human.timestamp(row.asked_at)),
+        ("protocol", row.protocol),
+        ("trace", row.trace_id or "none"),
+        ("netns", str(row.netns)),
+    )
+    if connection is None:
+        return Detail(f"Request {row.id}", facts, {CONNECTIONS: ()})
+    return Detail(f"Request {row.id}", facts, {CONNECTIONS: (connection,), DNS: _named_by(connection, snapshot)})
+
+
 _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     DNS: _query,
     CONNECTIONS: _connection,
@@ -542,4 +587,5 @@ _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     HOSTS: _host,
     UDP: _udp,
     LISTENERS: _listener,
+    REQUESTS: _request,
 }

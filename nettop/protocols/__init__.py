@@ -1,0 +1,1 @@
+"""Heads of application protocols, parsed by pure functions that never raise on any bytes."""

@@ -1,0 +1,204 @@
+"""Requests of HTTP/1 by real programs: each has its row at both ends, with the right process, and none is invented."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from nettop.model.rows import Request
+from nettop.model.snapshot import Snapshot
+from tests.live import http_programs
+from tests.live.lab import Namespace, Program, Watch, connections_of, namespace, process_of
+
+LOOPBACK = "127.0.0.1"
+OK_GET = "GET {} HTTP/1.1\r\nHost: raw.test\r\n\r\n"
+_ports = count(8200)
+
+
+@dataclass
+class Lab:
+    inside: Namespace
+    watch: Watch
+    older: "Pair"
+
+    def server(self, workers: int = 0, deferred: bool = False) -> tuple[Program, int, list[int]]:
+        return served(self.inside, workers, deferred)
+
+
+@dataclass
+class Pair:
+    client: Program
+    server: Program
+
+
+def served(inside: Namespace, workers: int = 0, deferred: bool = False) -> tuple[Program, int, list[int]]:
+    port = next(_ports)
+    server = inside.play(http_programs.http_server, address=LOOPBACK, port=port, workers=workers, deferred=deferred)
+    said = [server.hear() for _ in range(workers + 1)]
+    return server, port, [pid for pid in said if pid != "listening"]
+
+
+def rows_of(snapshot: Snapshot, pid: int) -> list[Request]:
+    return [row for row in snapshot.requests if row.pid == pid]
+
+
+def outline(rows: list[Request]) -> list[tuple[str, str | None, int | None]]:
+    return [(row.method, row.path, row.status) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def lab(directory: Path) -> Iterator[Lab]:
+    with namespace(directory) as inside:
+        server, port, _ = served(inside)
+        client = inside.play(http_programs.http_client, address=LOOPBACK, port=port, requests=[["GET", "/older", 0]])
+        assert client.hear() == "connected"
+        client.say(1)
+        client.hear()
+        with Watch(directory, "--netns", str(inside.path)) as watch:
+            yield Lab(inside, watch, Pair(client, server))
+
+
+def test_keep_alive_with_every_kind_of_body(lab: Lab) -> None:
+    server, port, _ = lab.server()
+    requests = [
+        ["GET", "/a?token=secret", 0],
+        ["POST", "/status/201", 100],
+        ["HEAD", "/head", 0],
+        ["GET", "/chunked", 0],
+        ["GET", "/status/404", 0],
+        ["PUT", "/status/503", 1],
+        ["GET", "/lookalike", 0],
+        ["PROPFIND", "/dav", 0],
+        ["POST", "/long", 20_000],
+        ["GET", "/slow/60", 0],
+    ]
+    client = lab.inside.play(http_programs.http_client, address=LOOPBACK, port=port, requests=requests)
+    client.hear()
+    client.say(1)
+    answers = client.hear()
+    client.say(None)
+    client.end()
+    wanted = [
+        (method, path.partition("?")[0], status)
+        for (method, path, _), (status, _, _) in zip(requests, answers, strict=True)
+    ]
+    snapshot = lab.watch.up_to_now()
+    for end, side in ((client, "client"), (server, "server")):
+        rows = rows_of(snapshot, end.pid)
+        assert outline(rows) == wanted
+        assert {(row.side, row.error, row.host) for row in rows} == {(side, None, LOOPBACK)}
+        (connection,) = connections_of(snapshot, end)
+        assert {row.connection_id for row in rows} == {connection.id}
+        assert connection.requests is not None
+        assert (connection.requests.side, connection.requests.count, connection.requests.failed) == (side, 10, 2)
+    assert "secret" not in repr(snapshot.requests)
+    for row, (_, took_ms, _) in zip(rows_of(snapshot, client.pid), answers, strict=True):
+        assert row.latency_ms is not None
+        assert row.latency_ms <= took_ms
+    slow = rows_of(snapshot, client.pid)[-1]
+    assert slow.latency_ms is not None
+    assert slow.latency_ms >= 60
+    assert process_of(snapshot, server).requests.served.count == 10
+
+
+def test_connections_older_than_nettop(lab: Lab) -> None:
+    lab.older.client.say(1)
+    lab.older.client.hear()
+    snapshot = lab.watch.up_to_now()
+    for end in (lab.older.client, lab.older.server):
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", "/older", 200)]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "paths"),
+    [
+        ([OK_GET.format("/p1") + OK_GET.format("/p2") + OK_GET.format("/p3")], ["/p1", "/p2", "/p3"]),
+        ([OK_GET.format("/q1"), OK_GET.format("/q2"), OK_GET.format("/q3")], ["/q1", "/q2", "/q3"]),
+        (["GE", "T /tiny HT", "TP/1.1\r\nHost: raw.test\r\n\r\n"], ["/tiny"]),
+        (["GET /split HTTP/1.1\r\n", "Host: raw.te", "st\r\n\r\n"], ["/split"]),
+        (["PROPFIND /dav HTTP/1.1\r\nHost: raw.test\r\n\r\n"], ["/dav"]),
+    ],
+    ids=["sharing a segment", "in segments of their own", "of a few bytes", "split in a header", "unusual"],
+)
+def test_heads_in_pieces(lab: Lab, pieces: list[str], paths: list[str]) -> None:
+    server, port, _ = lab.server()
+    client = lab.inside.play(http_programs.http_pieces, address=LOOPBACK, port=port, pieces=pieces, answers=len(paths))
+    assert client.hear() == len(paths)
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        rows = rows_of(snapshot, end.pid)
+        assert [(row.path, row.status) for row in rows] == [(path, 200) for path in paths]
+        assert connections_of(snapshot, end)[-1].requests.count == len(paths)  # type: ignore[union-attr]
+    assert rows_of(snapshot, client.pid)[0].host in ("raw.test", None)
+
+
+def test_workers_answer_for_themselves(lab: Lab) -> None:
+    _, port, workers = lab.server(workers=3)
+    answered: list[tuple[int, int]] = []
+    for number in range(12):
+        requests = [["GET", f"/worker/{number}", 0]]
+        client = lab.inside.play(http_programs.http_client, address=LOOPBACK, port=port, requests=requests)
+        client.hear()
+        client.say(1)
+        ((_, _, pid),) = client.hear()
+        client.say(None)
+        client.end()
+        answered.append((pid, number))
+    snapshot = lab.watch.up_to_now()
+    found = [(row.pid, int(str(row.path).rpartition("/")[2])) for pid in workers for row in rows_of(snapshot, pid)]
+    assert sorted(found) == sorted(answered)
+
+
+def test_deferred_accept(lab: Lab) -> None:
+    server, port, _ = lab.server(deferred=True)
+    client = lab.inside.play(
+        http_programs.http_pieces, address=LOOPBACK, port=port, pieces=[OK_GET.format("/deferred")], answers=1
+    )
+    client.hear()
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", "/deferred", 200)]
+
+
+def test_a_request_without_an_answer_fails(lab: Lab) -> None:
+    _, port, _ = lab.server()
+    client = lab.inside.play(http_programs.http_in_vain, address=LOOPBACK, port=port, path="/abort")
+    assert client.hear() == "reset"
+    client.end()
+    snapshot = lab.watch.until(lambda s: any(row.error for row in rows_of(s, client.pid)), "the failure")
+    (row,) = rows_of(snapshot, client.pid)
+    assert (row.status, row.error, row.failed) == (None, "reset", True)
+
+
+def test_curl_expects_100_continue(lab: Lab) -> None:
+    server, port, _ = lab.server()
+    url = f"http://{LOOPBACK}:{port}/continued?key=secret"
+    client = lab.inside.start(
+        "curl", "-s", "-S", "-H", "Expect: 100-continue", "-H", "traceparent: 00-" + "a1" * 16 + "-" + "b2" * 8 + "-01",
+        "-d", "x" * 5000, url,
+    )  # fmt: skip
+    assert client.end() == "ok\n"
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        (row,) = rows_of(snapshot, end.pid)
+        assert (row.method, row.path, row.status, row.trace_id) == ("POST", "/continued", 200, "a1" * 16)
+
+
+def test_nothing_is_looked_at_if_it_is_switched_off(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "NETTOP_REQUESTS_ENABLED", "false")
+    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
+        _, port, _ = served(inside)
+        client = inside.play(
+            http_programs.http_pieces, address=LOOPBACK, port=port, pieces=[OK_GET.format("/off")], answers=1
+        )
+        client.hear()
+        client.end()
+        snapshot = watch.settled(client, connections=1)
+        assert snapshot.requests == ()
+        assert all(row.requests is None for row in snapshot.connections)
+        watch.stop()
