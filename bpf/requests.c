@@ -134,8 +134,7 @@ BPF_ARRAY(nothing_unfinished, struct unfinished, 1);
 
 #define SCANNED_BYTES 512
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
-#define SCANS 8        /* of so many bytes each, for the end of a head: servers take no longer ones */
-#define SCANS_ALL 32   /* to count requests that share a segment: of 16 KB */
+#define SCANS 8        /* of so many bytes each: servers take no longer heads, and of requests that share a segment what is in 4 KB counts */
 /* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
 struct head_room {
 	struct http_head head;
@@ -222,28 +221,23 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 
 /*
  * How many requests begin in a segment, of which the first does, and where its head ends (room->end). Bodies are none: what
- * follows the first head is looked at.
+ * follows the first head is looked at. Nothing is decided in the loop, or the verifier would follow each way through it.
  */
 static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room *room)
 {
-	u32 bytes = room->head.payload_bytes, part, shared = 0;
+	u32 bytes = room->head.payload_bytes, part;
 
 	room->end = room->ends = room->tail = 0;
 #pragma clang loop unroll(disable)
-	for (part = 0; part < SCANS_ALL && part * SCAN_STEP < bytes && (room->end || part < SCANS); part++) {
+	for (part = 0; part < SCANS && part * SCAN_STEP < bytes; part++)
 		scan_part(skb, room, part * SCAN_STEP);
-		if (!room->end || shared)
-			continue;
-		if (bytes < room->end + HEAD_BYTES ||
-		    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
-		    !begins_request(room->behind))
-			return 1;
-		shared = 1;
-	}
-	if (!shared)
+	if (!room->end || bytes < room->end + HEAD_BYTES ||
+	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
+	    !begins_request(room->behind))
 		return 1;
 	bpf_skb_load_bytes(skb, room->head.payload_offset + bytes - 4, &room->tail, sizeof(room->tail));
-	return room->ends + (room->tail != 0x0a0d0a0d); /* the last one may go on in the next segment */
+	/* the last one may go on in the next segment */
+	return room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d);
 }
 
 static __always_inline struct exchange *exchange_at(struct turn_slot *slot, u64 socket)
@@ -634,11 +628,14 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 /* Payload of a connection; slot->spoke_ns is when it came or went. */
 static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 begin, int egress)
 {
-	u8 *at = (u8 *)(long)skb->data + (payload_at & 255), *end = (u8 *)(long)skb->data_end;
+	u8 *at = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
 	struct head_room *room;
 	u32 bytes = skb->len - payload_at;
+	u64 offset = payload_at;
 	u8 first;
 
+	asm volatile("%0 &= 255" : "+r"(offset)); /* as it is: clang would leave out the bound that the verifier needs */
+	at += offset;
 	if (slot->unfinished & TURN_TUNNEL)
 		return;
 	if (!(slot->unfinished & (1 << egress))) { /* nearly all of what is no head ends here */

@@ -1,9 +1,11 @@
 """Programs that speak HTTP/1: each function runs in a process of its own, started by lab.Namespace.play()."""
 
+import ctypes
 import fcntl
 import http.client
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import hear, say
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SIOCOUTQ = 0x5411  # ioctl(2): bytes that are not acknowledged
 TCP_DEFER_ACCEPT = 9  # include/uapi/linux/tcp.h
 LOOKALIKE = b"HTTP/1.1 500 Not a head\r\nContent-Length: 0\r\n\r\n"
@@ -75,6 +78,7 @@ def http_server(address: str, port: int, workers: int = 0, deferred: bool = Fals
     server = _Server((address, port), _Handler)
     for _ in range(workers):
         if os.fork() == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             say(os.getpid())
             server.serve_forever()
     say("listening")

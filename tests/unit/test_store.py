@@ -67,7 +67,7 @@ def test_a_snapshot_of_nothing() -> None:
     assert (snapshot.started_at, snapshot.captured_at, snapshot.elapsed_s) == (BASE, BASE, 0.0)
     assert (snapshot.processes, snapshot.connections, snapshot.dns) == ((), (), ())
     assert snapshot.losses == Losses(
-        evicted={"dns": 0, "connections": 0, "processes": 0, "hosts": 0, "udp": 0, "listeners": 0},
+        evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
         unlisted={"dns": 0, "connections": 0},
     )
 
@@ -97,7 +97,7 @@ def test_a_whole_recording() -> None:
     assert snapshot.losses == Losses(
         perf_buffer={"tcp_events": 3},
         dns_unparsed=1,
-        evicted={"dns": 0, "connections": 0, "processes": 0, "hosts": 0, "udp": 0, "listeners": 0},
+        evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
         unlisted={"dns": 0, "connections": 0},
     )
 
