@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
             whole = store.snapshot()
             found = chosen.apply(whole)
-            wrong, said = findings_json(found) if options.json else findings_text(found, whole)
+            wrong, said = findings_json(found, whole) if options.json else findings_text(found, whole)
             StandardOutput(stopped).write(said)
     except RunError as error:  # whose exit code means here that something is wrong on the host
         raise CannotRunError(error.message, error.remedy, error.details) from error

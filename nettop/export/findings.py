@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from nettop.export.table import grid
+from nettop.model.kinds import KINDS
 from nettop.model.owners import Owners
 from nettop.model.rows import Host, Losses, Row, Scope, Seconds, Time
 from nettop.model.snapshot import Snapshot, with_ages
@@ -17,6 +18,7 @@ from nettop.view.layout import fit
 from nettop.view.panes import PANES
 
 _INDENT = " " * 4
+_MOST_ROWS = 5  # of those that prove a finding
 _EVIDENCE_CELLS = 110  # for these the columns are chosen; no cell is cut
 
 
@@ -45,8 +47,12 @@ class Diagnosis(Row, frozen=True, gc=False, kw_only=True):
     findings: tuple[FindingRow, ...]
 
 
-def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
-    """Whether there are any, and an indented document with a final newline."""
+def findings_json(snapshot: Snapshot, whole: Snapshot | None = None) -> tuple[bool, bytes]:
+    """Whether there are any, and an indented document with a final newline.
+
+    `whole` is the snapshot before the filter: what is wrong is found in all of it, and said if the filter leaves one of
+    the rows that prove it. Among failed queries alone every resolver would fail.
+    """
     aged = with_ages(snapshot)
     rows = tuple(
         FindingRow(
@@ -55,9 +61,9 @@ def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
             sentence=each.sentence,
             table=each.pane,
             filter=each.filter,
-            rows=each.rows,
+            rows=each.rows[:_MOST_ROWS],
         )
-        for each in findings(aged)
+        for each in _chosen(aged, with_ages(whole or snapshot))
     )
     document = Diagnosis(
         nettop=aged.nettop,
@@ -72,9 +78,20 @@ def findings_json(snapshot: Snapshot) -> tuple[bool, bytes]:
     return bool(rows), msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
+def _chosen(snapshot: Snapshot, whole: Snapshot) -> list[Finding]:
+    """What is wrong in the whole, of which the snapshot still has a row."""
+    kinds = {kind.name: kind for kind in KINDS}
+    left = {name: set(map(kind.key, kind.rows_of(snapshot))) for name, kind in kinds.items()}
+    return [
+        finding
+        for finding in findings(whole)
+        if any(kinds[finding.pane].key(row) in left[finding.pane] for row in finding.rows)
+    ]
+
+
 def findings_text(snapshot: Snapshot, whole: Snapshot | None = None) -> tuple[bool, bytes]:
-    """The same as lines to read. `whole` is the snapshot before the filter, which knows whose the rows are."""
-    found = findings(snapshot)
+    """The same as lines to read."""
+    found = _chosen(snapshot, whole or snapshot)
     watched = human.long_duration(snapshot.elapsed_s * 1000)
     context = Context(snapshot.captured_at, owners=Owners((whole or snapshot).processes), start=snapshot.started_at)
     if found:
@@ -94,6 +111,7 @@ def _telling(columns: Sequence[Column[Any]], rows: Sequence[Any], context: Conte
 def _finding(finding: Finding, context: Context) -> Iterator[str]:
     yield f"{finding.severity}: {finding.sentence}"
     pane = next(pane for pane in PANES if pane.name == finding.pane)
-    columns = [column for column, _ in fit(_telling(pane.columns, finding.rows, context), _EVIDENCE_CELLS)]
-    yield from (f"{_INDENT}{line}" for line in grid(finding.rows, columns, context))
+    rows = finding.rows[:_MOST_ROWS]
+    columns = [column for column, _ in fit(_telling(pane.columns, rows, context), _EVIDENCE_CELLS)]
+    yield from (f"{_INDENT}{line}" for line in grid(rows, columns, context))
     yield f"{_INDENT}nettop --filter {shlex.quote(finding.filter)}"

@@ -27,6 +27,7 @@ class TableColumns(Generic[RowT]):
         self.layout: Layout[RowT] = Layout()
         self._width = 1
         self._wish = Wish()
+        self._laid_out: tuple[object, ...] = ()  # for what that layout is
         self._matters: dict[str, int] = {}  # columns to be seen at once: for how many draws still
         self._marked = False  # there is a column for what is new
 
@@ -49,9 +50,13 @@ class TableColumns(Generic[RowT]):
     def resize(self, width: int, in_sight: Sequence[RowT], context: Context | None) -> None:
         """Another width may hold other columns, and in another height other rows are in sight."""
         self._width = width
-        self._wish = replace(self._wish, contents={})
+        self.forget_contents()
         contents = {} if context is None else self._contents(in_sight, context)
         self._lay_out(replace(self._wish, contents=contents))
+
+    def forget_contents(self) -> None:
+        """What is shown next says how wide columns are."""
+        self._wish = replace(self._wish, contents={})
 
     def rearrange(self, pane: PaneKind[RowT]) -> None:
         """Other columns, or in another order."""
@@ -70,6 +75,10 @@ class TableColumns(Generic[RowT]):
 
     def _lay_out(self, wish: Wish) -> None:
         self._wish = wish
+        wanted = self.pane, self._marked, self._width, wish
+        if wanted == self._laid_out:
+            return
+        self._laid_out = wanted
         columns = (NEW, *self.pane.columns) if self._marked else self.pane.columns
         self.layout = lay_out(columns, self._width, wish)
 

@@ -238,13 +238,13 @@ class MainScreen(Filtering, Searching, Drilling):
         key, descending = self.state.sorts[pane.drill.view.name]
         column: Column[Any] = pane.drill.view.column(key)
         left_out = self.state.filter.not_applied(pane.kind)
-        note = f" · left out here: {printable_text(' '.join(left_out))}" if left_out else ""
         number = list(self._panes).index(pane.kind.name) + 1
         return Title(
             f" {number} {pane.kind.title} ",
             printable_text(shown),
-            f"· by {column.title} {'▾' if descending else '▴'}{note} ",
+            f"· by {column.title} {'▾' if descending else '▴'} ",
             f"· {printable_text(who)} " if who else "",
+            f"· left out here: {printable_text(' '.join(left_out))} " if left_out else "",
         )
 
     def rearrange(self, view: PaneKind[Any]) -> None:
@@ -293,6 +293,9 @@ class MainScreen(Filtering, Searching, Drilling):
 
     def _changed(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
+        if changes:  # other rows, or in another order: what the ones before needed is no measure
+            for pane in self._panes.values():
+                pane.table.fit_anew()
         self.post_message(self.StateChanged())
 
     def on_resize(self) -> None:

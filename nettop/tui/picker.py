@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from nettop.text import cut
 from nettop.tui.bindings import bindings
 from nettop.tui.footer import KeyLine
 from nettop.tui.once import ClosedOnce
@@ -65,7 +66,7 @@ class PickerLines(Widget, can_focus=True):
         at = self._top + y
         style = self.get_component_rich_style("picker--cursor" if at == self.cursor else "picker--line")
         text = self._lines[at] if at < len(self._lines) else ""
-        return Strip([Segment(text, style)]).adjust_cell_length(self.size.width, style)
+        return Strip([Segment(cut(text, self.size.width), style)]).adjust_cell_length(self.size.width, style)
 
 
 class ColumnPicker(ClosedOnce, ModalScreen[PaneKind[Any] | None]):

@@ -170,6 +170,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._columns.rearrange(pane)
         self._redraw()
 
+    def fit_anew(self) -> None:
+        """Let columns be as wide as the rows need that are shown next, whatever was shown before."""
+        self._columns.forget_contents()
+
     def turn_to(self, pane: PaneKind[Any], spot: Spot) -> None:
         """Go on with rows of another kind, which show() has to bring at once; the cursor goes to the spot."""
         self.pane = pane

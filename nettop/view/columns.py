@@ -362,7 +362,7 @@ def _wait(row: Connection, context: Context) -> str:
     waited = wait_ms(row, context)
     if waited is None:
         return whom
-    return f"{whom} {human.duration(waited) if waited < WAIT_MATTERS_MS else human.whole(waited)}"
+    return f"{whom} {'<1s' if waited < WAIT_MATTERS_MS else human.whole(waited)}"
 
 
 def _answer_ms(row: Connection, _context: Context) -> float | None:

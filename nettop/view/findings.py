@@ -5,10 +5,12 @@ that those rows prove. Nothing is said below the threshold, so a host where all 
 """
 
 import ipaddress
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from math import ceil
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -20,20 +22,18 @@ from nettop.view import format as human
 from nettop.view.columns import dns_server, endpoint
 
 Severity = Literal["critical", "warning", "notice"]
-_SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "notice")
 RowT = TypeVar("RowT", bound=AnyRow)
 
 RECENT_S = 60  # how far back failures are looked at
-MOST_ROWS = 5  # of those that prove a finding
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence, what shows the rows that prove it (a filter for a pane), and the first of these rows.
+    """One sentence, the rows that prove it, and what shows these (a filter for a pane).
 
     `sort` is the column by which they are shown, where another order would hide the proof.
 
-    `subject` stays the same while the numbers in the sentence change. `weight` orders those of one severity.
+    `subject` stays the same while the numbers in the sentence change. `weight` orders those of one rule.
     """
 
     rule: str
@@ -81,9 +81,16 @@ class Rule(Generic[RowT]):
             proof = self.says(rows, scene)
             if proof is not None:
                 sentence, chosen, proving, weight = proof
-                first, weight = tuple(proving[:MOST_ROWS]), weight or len(proving)
                 yield Finding(
-                    self.name, self.severity, subject, sentence, self.kind.name, chosen, weight, first, self.sort
+                    self.name,
+                    self.severity,
+                    subject,
+                    sentence,
+                    self.kind.name,
+                    chosen,
+                    weight or len(proving),
+                    tuple(proving),
+                    self.sort,
                 )
 
 
@@ -91,6 +98,7 @@ class Scene:
     """The rows of a snapshot that rules may speak of, picked in one pass over each table."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self.now = snapshot.captured_at
         self.recent_s = min(snapshot.elapsed_s, RECENT_S)
         self.since = self.now - min(timedelta(seconds=RECENT_S), self.now - datetime.min.replace(tzinfo=UTC))
@@ -134,8 +142,43 @@ class Scene:
     def _take_failed(self, row: Connection) -> None:
         if row.failed_to_connect:
             self.failed_to_connect.append(row)
-        elif row.end == "reset-by-peer":
+        elif row.end == "reset-by-peer" and (row.tx_bytes or row.rx_bytes):  # else somebody only tried the port
             self.reset.append(row)
+
+    @cached_property
+    def reached(self) -> dict[Hashable, datetime]:
+        """When a program was last connected to a far end."""
+        return {_program_and_far_end(row): opened_at for row, opened_at in self._connects()}
+
+    @cached_property
+    def addresses(self) -> dict[Hashable, set[str]]:
+        """Which addresses a process was connected to, by port and second."""
+        found: defaultdict[Hashable, set[str]] = defaultdict(set)
+        for row, opened_at in self._connects():
+            found[_process(row), row.remote.port, int(opened_at.timestamp())].add(row.remote.address)
+        return found
+
+    def _connects(self) -> Iterator[tuple[Connection, datetime]]:
+        for row in self._snapshot.connections:
+            if row.direction == "outbound" and row.connect_ms is not None and row.opened_at is not None:
+                yield row, row.opened_at
+
+    @cached_property
+    def answered(self) -> dict[Hashable, set[Hashable]]:
+        """Who answered, by who asked, for what, and in which second."""
+        found: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
+        for row in self.dns:
+            if row.status == "answered":
+                found[_asked(row, 0)].add(_resolver(row))
+        return found
+
+    @cached_property
+    def _networks(self) -> int:
+        return len({row.netns for table in (self._snapshot.connections, self._snapshot.dns) for row in table})
+
+    def place(self, row: Connection | DnsQuery) -> tuple[str, str]:
+        """Where a row is, in words and as a term of a filter, if there are several such places."""
+        return (f" in netns {row.netns}", f"netns:{row.netns}") if self._networks > 1 else ("", "")
 
 
 def _span(seconds: float) -> str:
@@ -145,8 +188,7 @@ def _span(seconds: float) -> str:
 def findings(snapshot: Snapshot) -> list[Finding]:
     """All of them, the most severe first."""
     scene = Scene(snapshot)
-    found = [finding for rule in RULES for finding in rule.findings(scene)]
-    return sorted(found, key=lambda each: (_SEVERITIES.index(each.severity), -each.weight))
+    return [each for rule in RULES for each in sorted(rule.findings(scene), key=lambda each: -each.weight)]
 
 
 def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
@@ -156,6 +198,11 @@ def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
             break
         if row.status != "pending":
             yield row
+
+
+def _asked(row: DnsQuery, seconds: int) -> Hashable:
+    """A question with the second in which it was asked, or one so much later."""
+    return _process(row), row.qname, row.qtype, int(row.asked_at.timestamp()) + seconds
 
 
 # How the sentences name things
@@ -216,6 +263,11 @@ def _many(number: int, one: str) -> str:
     return f"{human.count(number)} {one}{'' if number == 1 else 's'}"
 
 
+def _waiting(whom: str, least_ms: float) -> tuple[str, ...]:
+    """The terms for connections that have waited so long; those in CLOSE_WAIT are another matter."""
+    return f"wait:{whom}", f"wait:>={least_ms / 1000:.0f}s", "-state:close-wait"
+
+
 def _held_up(rows: Sequence[Connection], now: datetime, least_ms: float) -> list[Connection]:
     """Those that have waited so long."""
     return [row for row in rows if (waited_ms(row, now) or 0.0) >= least_ms]
@@ -236,33 +288,40 @@ def _was_found_so(row: Connection) -> bool:
     return bool(row.opened_before_start) and not row.states_ms
 
 
-def _leaks(rows: Sequence[Connection], scene: Scene) -> Proof | None:
+def _leaks(every: Sequence[Connection], scene: Scene) -> Proof | None:
+    rows = [row for row in every if not row.tx_bytes_per_s]  # else it is half closed: the far end still gets its answer
     ages = [(row.in_state_ms("close-wait", scene.now) or 0.0, _was_found_so(row)) for row in rows]
     if sum(age > (FOUND_MS if found else LEAKED_MS) for age, found in ages) < LEAST_LEAKED:
         return None
     fresh = sum(age <= RECENT_S * 1000 and not found for age, found in ages) * RECENT_S / (scene.recent_s or RECENT_S)
     oldest, found = max(ages)
+    where, term = scene.place(rows[0])
     sentence = (
-        f"{_who(rows[0])}: {human.count(len(rows))} in CLOSE_WAIT, oldest {'over ' if found else ''}"
+        f"{_whose(rows)}{where}: {human.count(len(rows))} in CLOSE_WAIT, oldest {'over ' if found else ''}"
         f"{human.duration(oldest)}{f', +{fresh:.0f}/min' if fresh else ''}: the far end has closed, this program has "
         "not."
     )
-    return Proof(sentence, _terms(_pid_term(rows[0]), "state:close-wait"), rows)
+    return Proof(sentence, _terms(_program_term(rows), term, "state:close-wait"), rows)
 
 
-UNREAD_MS, OWED_MS, WINDOW_MS, RESENT_MS = 10_000.0, 10_000.0, 10_000.0, 3_000.0
+UNREAD_MS, OWED_MS, WINDOW_MS, RESENT_MS = 20_000.0, 20_000.0, 20_000.0, 3_000.0
+MUCH_UNREAD = 4096  # bytes: a client that has nothing to ask leaves the session tickets of TLS unread
 _SLOWER_THAN_EVER = 10  # times the longest answer so far: a long poll is none
 
 
 def _does_not_read(rows: Sequence[Connection], scene: Scene) -> Proof | None:
-    stuck = [row for row in _held_up(rows, scene.now, UNREAD_MS) if row.recv_queue_bytes]
+    stuck = [
+        row
+        for row in _held_up(rows, scene.now, UNREAD_MS)
+        if row.recv_queue_bytes and (row.recv_queue_bytes >= MUCH_UNREAD or row.direction == "inbound")
+    ]
     if not stuck:
         return None
     sentence = (
         f"{_who(stuck[0])} does not read from {_how_many_for_how_long(stuck, scene.now)}: "
         f"{human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} wait for it."
     )
-    return Proof(sentence, _terms(_pid_term(stuck[0]), "wait:local"), stuck)
+    return Proof(sentence, _terms(_pid_term(stuck[0]), *_waiting("local", UNREAD_MS)), stuck)
 
 
 def _is_late(row: Connection, now: datetime) -> bool:
@@ -283,7 +342,7 @@ def _owes(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if not late:
         return None
     sentence = f"{_who(late[0])} owes an answer on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
-    return Proof(sentence, _terms(_pid_term(late[0]), "wait:local"), late)
+    return Proof(sentence, _terms(_pid_term(late[0]), *_waiting("local", OWED_MS)), late)
 
 
 def _waits_for_far_end(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -293,7 +352,7 @@ def _waits_for_far_end(rows: Sequence[Connection], scene: Scene) -> Proof | None
     sentence = (
         f"{_who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
     )
-    return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), "wait:remote"), late)
+    return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), *_waiting("remote", OWED_MS)), late)
 
 
 def _window_is_shut(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -304,7 +363,8 @@ def _window_is_shut(rows: Sequence[Connection], scene: Scene) -> Proof | None:
         f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_how_many_for_how_long(shut, scene.now)}: "
         "its window is shut."
     )
-    return Proof(sentence, _terms(_pid_term(shut[0]), _host_term(shut[0]), "wait:remote-window"), shut)
+    terms = _terms(_pid_term(shut[0]), _host_term(shut[0]), *_waiting("remote-window", WINDOW_MS))
+    return Proof(sentence, terms, shut)
 
 
 def _is_sent_again(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -317,12 +377,14 @@ def _is_sent_again(rows: Sequence[Connection], scene: Scene) -> Proof | None:
         f"{_how_many_for_how_long(lost, scene.now)}"
         f"{f'; a {by} of this host drops packets of it' if by else ''}."
     )
-    return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), "wait:network"), lost)
+    return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), *_waiting("network", RESENT_MS)), lost)
 
 
 # Connections that ended
 
 LEAST_FAILED, LEAST_RESET = 3, 10
+_AT_ONCE_S = range(-2, 3)
+_RECOVERED = timedelta(seconds=10)
 _HOW_THEY_FAILED: dict[End, str] = {
     "refused": "were refused",
     "reset-by-peer": "were reset",
@@ -337,40 +399,63 @@ _HOW_THEY_FAILED: dict[End, str] = {
 }
 
 
+def _program_and_far_end(row: Connection) -> Hashable:
+    return _program(row), row.remote.address, row.remote.port
+
+
 def _program_far_end_and_end(row: Connection) -> Hashable:
-    return _program(row), row.remote.address, row.remote.port, row.end
+    return _program_and_far_end(row), row.end
 
 
-def _cannot_connect(rows: Sequence[Connection], scene: Scene) -> Proof | None:
-    if len(rows) < LEAST_FAILED:
+def _went_elsewhere(row: Connection, scene: Scene) -> bool:
+    """Whether its process reached another address at once: the host has two, of which one is not meant to answer."""
+    second = int((row.closed_at or scene.now).timestamp())
+    known = (scene.addresses.get((_process(row), row.remote.port, second + more), set()) for more in _AT_ONCE_S)
+    return bool(set().union(*known) - {row.remote.address})
+
+
+def _is_over(rows: Sequence[Connection], scene: Scene) -> bool:
+    """Whether the far end has been reached since the last failure, and that was a while ago."""
+    last = max(row.closed_at or scene.now for row in rows)
+    reached = scene.reached.get(_program_and_far_end(rows[0]))
+    return scene.now - last >= _RECOVERED and reached is not None and reached > last
+
+
+def _cannot_connect(every: Sequence[Connection], scene: Scene) -> Proof | None:
+    if len(every) < LEAST_FAILED:
+        return None
+    rows = [row for row in every if not _went_elsewhere(row, scene)]
+    if len(rows) < LEAST_FAILED or _is_over(rows, scene):
         return None
     end = rows[0].end
     by = next(filter(None, (row.silenced_by for row in rows)), None)
     how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
+    where, term = scene.place(rows[0])
     sentence = (
-        f"{_whose(rows)}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
+        f"{_whose(rows)}{where}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
         f"{f', and a {by} of this host dropped packets of them' if by else ''}."
     )
-    return Proof(sentence, _terms(_program_term(rows), _host_term(rows[0]), f"end:{end}", _RECENT), rows)
+    return Proof(sentence, _terms(_program_term(rows), term, _host_term(rows[0]), f"end:{end}", _RECENT), rows)
 
 
 def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if len(rows) < LEAST_RESET:
         return None
+    where, place = scene.place(rows[0])
     if rows[0].direction == "inbound":
-        sentence = f"{_whose(rows)} :{rows[0].local.port}: clients reset"
+        sentence = f"{_whose(rows)}{where} :{rows[0].local.port}: clients reset"
         term = f"port:{rows[0].local.port}"
     else:
         sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
-        sentence = f"{_whose(rows)}: {sentence}"
+        sentence = f"{_whose(rows)}{where}: {sentence}"
     sentence += f" {_many(len(rows), 'connection')} {scene.span}."
-    return Proof(sentence, _terms(_program_term(rows), term, "end:reset-by-peer", _RECENT), rows)
+    return Proof(sentence, _terms(_program_term(rows), place, term, "end:reset-by-peer", _RECENT), rows)
 
 
 def _program_and_service(row: Connection) -> Hashable:
     if row.direction == "inbound":
         return _program(row), row.local.port
-    return _program(row), row.remote.address, row.remote.port
+    return _program_and_far_end(row)
 
 
 # DNS
@@ -378,6 +463,7 @@ def _program_and_service(row: Connection) -> Hashable:
 LEAST_QUERIES, BAD_SHARE = 10, 0.1
 LEAST_NAMES_FAILED, LEAST_SEARCHED, BAD_NAMES_SHARE = 60, 30, 0.5
 SLOW_MS = 500.0
+_REVERSED = re.compile(r"(?:[0-9]{1,3}\.){4}|(?:[0-9a-f]\.){32}", re.IGNORECASE)
 _OF_RESOLVER = ("servfail", "refused", "formerr", "notimp", "timeout")  # as the filter has them
 
 
@@ -404,18 +490,29 @@ def _percent(part: int, whole: int) -> str:
     return f"{human.share(part, whole)}".replace("%", " %")
 
 
+def _was_answered_elsewhere(row: DnsQuery, scene: Scene) -> bool:
+    """Whether another server was asked at the same time and answered: who asks two (musl) takes what comes first."""
+    if row.status != "timeout":
+        return False
+    others = (scene.answered.get(_asked(row, seconds), set()) for seconds in (-1, 0, 1))
+    return bool(set().union(*others) - {_resolver(row)})
+
+
 def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
-    known = [row for row in rows if row.status != "forgotten"]
+    known = [row for row in rows if row.status != "forgotten" and not _was_answered_elsewhere(row, scene)]
     failed = [row for row in known if _is_of_resolver(row)]
     if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE or _is_asked_of_all(known[0]):
         return None
     (most, number), *others = Counter(map(_result, failed)).most_common()
     how = most if not others else f"fail, {human.count(number)} of them {most},"
+    where, term = scene.place(rows[0])
     sentence = (
-        f"resolver {dns_server(rows[0])}: {_percent(len(failed), len(known))} of {human.count(len(known))} queries "
-        f"{how} {scene.dns_span}."
+        f"resolver {dns_server(rows[0])}{where}: {_percent(len(failed), len(known))} of {human.count(len(known))} "
+        f"queries {how} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent), failed)
+    return Proof(
+        sentence, _terms(_server_term(rows[0]), term, f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent), failed
+    )
 
 
 def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
@@ -423,12 +520,13 @@ def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     half = (len(answered) + 1) // 2
     if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
         return None
+    where, term = scene.place(rows[0])
     sentence = (
-        f"resolver {dns_server(rows[0])}: half of {human.count(len(answered))} answers took over "
+        f"resolver {dns_server(rows[0])}{where}: half of {human.count(len(answered))} answers took over "
         f"{human.duration(answered[half - 1].latency_ms)} {scene.dns_span}."
     )
     return Proof(
-        sentence, _terms(_server_term(rows[0]), f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), answered[:half]
+        sentence, _terms(_server_term(rows[0]), term, f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), answered[:half]
     )
 
 
@@ -437,13 +535,20 @@ def _in_vain(rows: Sequence[DnsQuery], least: int, searched: bool) -> list[DnsQu
 
     `searched`: those that only a search list can have caused, as the name exists without a domain behind it; or others.
     """
-    failed = [row for row in rows if row.rcode == "NXDOMAIN" and row.qname is not None]
+    failed = [
+        row for row in rows if row.rcode == "NXDOMAIN" and row.qname is not None and not _is_a_lookup_of_address(row)
+    ]
     if len(failed) < least or len(failed) < len(rows) * BAD_NAMES_SHARE:
         return []
     there = {row.qname for row in rows if row.rcode == "NOERROR" and row.qname is not None}
     extended = {name for name in {row.qname or "" for row in failed} if any(map(there.__contains__, _beginnings(name)))}
     vain = [row for row in failed if (row.qname in extended) is searched]
     return vain if len(vain) >= least and len(vain) >= len(rows) * BAD_NAMES_SHARE else []
+
+
+def _is_a_lookup_of_address(row: DnsQuery) -> bool:
+    """Where no name is as good an answer: PTR, and lists of addresses that send spam (RFC 5782 section 2.1)."""
+    return row.qtype == "PTR" or _REVERSED.match(row.qname or "") is not None
 
 
 def _beginnings(name: str) -> Iterator[str]:
@@ -513,7 +618,9 @@ LEAST_SYNS, LEAST_UNWANTED = 100, 1000
 def _scans(rows: Sequence[RemoteHost], _scene: Scene) -> Proof | None:
     row = rows[0]
     syns, unwanted = row.syns or 0, row.unwanted_packets or 0
-    if syns >= LEAST_SYNS and syns > 10 * (row.accepted + row.connections):
+    packets = row.rx_packets or 0
+    # what this host only forwards has packets behind each of these
+    if syns >= LEAST_SYNS and syns > 10 * (row.accepted + row.connections) and packets < 2 * syns:
         what = f"{human.count(syns)} connection requests, of which {human.count(row.accepted)} came through"
     elif unwanted >= LEAST_UNWANTED:
         what = f"{human.count(unwanted)} packets to where nobody listens"
@@ -522,28 +629,30 @@ def _scans(rows: Sequence[RemoteHost], _scene: Scene) -> Proof | None:
     return Proof(f"{row.address} has sent {what}, since nettop started.", f"host:{row.address}", rows, syns + unwanted)
 
 
+# In the order in which they are said, which stays while numbers change: what others may follow from comes first.
 RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("accept-queue", "critical", LISTENERS, "a listening socket's accept queue is full, or it drops connections",
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
-    Rule("not-read", "critical", CONNECTIONS, "a process leaves data unread for 10 s",
-         lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
-    Rule("leak", "critical", CONNECTIONS,
-         "a process has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so)",
-         lambda scene: scene.close_wait, _process, _leaks, "wait"),
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
          lambda scene: scene.dns, _resolver, _resolver_fails),
+    Rule("not-read", "critical", CONNECTIONS,
+         "a process leaves data unread for 20 s: 4 KB, or any that came to a server",
+         lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
+    Rule("leak", "critical", CONNECTIONS,
+         "a program has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so), and is silent",
+         lambda scene: scene.close_wait, _program, _leaks, "wait"),
     Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a program to one far end fail in a minute",
          lambda scene: scene.failed_to_connect, _program_far_end_and_end, _cannot_connect),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
          lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again, "wait"),
     Rule("owes-answer", "warning", CONNECTIONS,
-         "a process owes an answer for 10 s, and ten times as long as its longest one so far",
+         "a process owes an answer for 20 s, and ten times as long as its longest one so far",
          lambda scene: scene.waiting["local"], _process, _owes, "wait"),
     Rule("waits-for-answer", "warning", CONNECTIONS,
-         "a process waits for an answer for 10 s, and ten times as long as the longest one so far",
+         "a process waits for an answer for 20 s, and ten times as long as the longest one so far",
          lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end, "wait"),
-    Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 10 s",
+    Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 20 s",
          lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut, "wait"),
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
          lambda scene: scene.dns, _resolver, _resolver_is_slow),

@@ -85,7 +85,9 @@ def _arrangements(
     joined = [column for column in columns if column.instead_of and set(column.instead_of) <= keys]
     usable = [column for column in joined if not set(column.instead_of) & set(said)]
     parts = {part for column in usable for part in column.instead_of}
-    listed = [column for column in columns if column.key not in said]
+    # one that puts several in one is for those who show all of them, or none and so want it for itself
+    halves = [column for column in columns if column not in joined and set(column.instead_of) & keys]
+    listed = [column for column in columns if column.key not in said and column not in halves]
     apart = [column for column in listed if column not in joined]
     together = [column for column in listed if column.key not in parts and (column not in joined or column in usable)]
     return apart, together

@@ -119,11 +119,12 @@ class Title:
     count: str
     details: str
     who: str = ""  # the process, if all rows are of one and no column says it
+    note: str = ""  # what of the filter says nothing about these rows
 
     @property
     def whole(self) -> str:
         """All of it."""
-        return f"{self.name}{self.count}{self.who}{self.details}"
+        return f"{self.name}{self.count}{self.who}{self.details}{self.note}"
 
     @property
     def short(self) -> str:
@@ -145,14 +146,17 @@ def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]
     if shown.who:
         with_who = f"{shown.name}{shown.count}{shown.who}"
         wordings += [{**short, active: with_who}, {**numbers, active: shown.whole}, {**numbers, active: with_who}]
+    noted = f"{shown.name}{shown.count}{shown.note}"
+    if shown.note:
+        wordings += [{**short, active: noted}, {**numbers, active: noted}]
     for fitting in wordings:
         if sum(map(len, fitting.values())) <= width:
             return fitting
     before = list(names)[: list(names).index(active)]
-    if sum(len(names[name]) for name in before) + len(counts[active]) <= width:
+    if not shown.note and sum(len(names[name]) for name in before) + len(counts[active]) <= width:
         return {**names, active: counts[active]}
     room = width - sum(len(text) for name, text in numbers.items() if name != active)
-    return {**numbers, active: cut(counts[active], max(room, 1))}
+    return {**numbers, active: cut(noted, max(room, 1))}
 
 
 class Selection(Generic[RowT]):

@@ -32,7 +32,7 @@ from nettop.view.look import Look
 from nettop.view.panes import PANES
 from tests import builders
 from tests.hostile.strings import HOSTILE, unprintable
-from tests.tui.scene import FakeFeed, lines, notices, play, snapshot, text, the_app, until
+from tests.tui.scene import FakeFeed, lines, notices, play, settled, snapshot, text, the_app, until
 
 STRINGS = tuple(HOSTILE.values())
 SHORT = tuple(text for text in STRINGS if len(text) < 1000)
@@ -202,9 +202,8 @@ def test_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def steps(pilot: Pilot[None]) -> None:
         for evil in STRINGS:
             the_app(pilot)._export_to(f"nowhere/{evil}")
-        await pilot.pause(0.3)
+        await until(pilot, lambda: len(notices(pilot)) == len(STRINGS))
         seen.look(pilot)
-        assert len(notices(pilot)) == len(STRINGS)
         assert all(unprintable(notice) == set() for notice in notices(pilot))
 
     play(steps, FakeFeed(snapshot()), (120, 40))
@@ -219,7 +218,7 @@ def test_files_with_hostile_names_are_written(tmp_path: Path, monkeypatch: pytes
     async def steps(pilot: Pilot[None]) -> None:
         for name in names:
             the_app(pilot)._export_to(name)
-        await pilot.pause(0.5)
+        await until(pilot, lambda: len(notices(pilot)) == len(names))
         assert all(
             notice.startswith("Wrote ") and unprintable(notice.replace("\n", " ")) == set() for notice in notices(pilot)
         )
@@ -242,7 +241,7 @@ def test_help_and_palette_with_hostile_keys() -> None:
         await pilot.press("escape")
         pilot.app.pop_screen()
         await pilot.press("ctrl+p")
-        await pilot.pause(0.2)
+        await settled(pilot)
         seen.look(pilot)
 
     play(steps, FakeFeed(hostile_snapshot(SHORT)), (120, 40), look=Look(keymap=keys))

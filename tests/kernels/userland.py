@@ -30,7 +30,7 @@ _PACKAGES = (
     "libc-bin",
     "ncurses-base",
 )
-_TEST_LIBRARIES = ("jsonschema", "pyte", "pytest")  # of the project's development dependencies
+_TEST_LIBRARIES = ("hypothesis", "jsonschema", "pyte", "pytest")  # of the project's development dependencies
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # what usr-merge makes links to /usr
 _EMPTY = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", TREE.lstrip("/"))

@@ -303,13 +303,16 @@ def test_a_terminal_that_can_show_nothing(lab: Namespace, term: str, what: str) 
         assert len(terminal.raw.splitlines()) == 1
 
 
-@pytest.mark.parametrize("away", ["< /dev/null", "> /dev/null", "2> errors"])
-def test_no_terminal(lab: Namespace, away: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("away", "stream"),
+    [("< /dev/null", "standard input"), ("> /dev/null", "standard output"), ("2> errors", "standard error")],
+)
+def test_no_terminal(lab: Namespace, away: str, stream: str, tmp_path: Path) -> None:
     command = f"exec {NETTOP[0]} --netns {lab.name} {away}"
     with Terminal(["sh", "-c", command], cwd=tmp_path) as terminal:
         assert terminal.ends() == 2
         said = terminal.raw.decode() + "".join(file.read_text() for file in tmp_path.iterdir())
-        assert "The screen needs a terminal." in said
+        assert f"The screen needs a terminal, but {stream} is not one." in said
         assert len(said.splitlines()) == 1
 
 

@@ -112,6 +112,19 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
         await pilot.pause(0.01)
 
 
+_STILL_FRAMES = 4
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Nothing moves any more: some frames in a row are the same, each after all messages have been taken."""
+    before, same = None, 0
+    while same < _STILL_FRAMES:
+        await pilot.pause()
+        await pilot.pause(0.02)
+        frame = pilot.app.screen._compositor.render_strips()
+        before, same = frame, same + 1 if frame == before else 0
+
+
 def the_app(pilot: Pilot[None]) -> NettopApp:
     assert isinstance(pilot.app, NettopApp)
     return pilot.app
@@ -276,7 +289,7 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
     connections = (
         connection(1, "curl", "www.example.com", tx_bytes=517, rx_bytes=70_321, rx_bytes_per_s=70_000.0, srtt_ms=11.4,
                    states_ms={"syn-sent": 25.0}, state_since=builders.at(1.025),
-                   waits_for="remote", waits_since=builders.at(48), turns=_TURNS),
+                   waits_for="remote", waits_since=builders.at(38), turns=_TURNS),
         closed(2, "curl", None, "refused"),
         closed(3, "chromium", "gone.example.net", "timeout", retransmits=6, drops={"NETFILTER_DROP": 7}),
         closed(4, "chromium", "cdn.example.com", tx_bytes=1_900, rx_bytes=9_999_999_999),

@@ -26,6 +26,7 @@ from tests.tui.scene import (
     notices,
     play,
     query,
+    settled,
     snapshot,
     table,
     text,
@@ -308,3 +309,21 @@ def test_what_cannot_be_remembered_is_said() -> None:
         assert notices(pilot) == ["The columns are not remembered. The disk is full. Free some space."]
 
     play(steps, FakeFeed(busy()), look=replace(Look(), remember=fails))
+
+
+def test_columns_are_as_wide_as_with_the_filter_from_the_start() -> None:
+    """And not as what the filter has left out needed: how wide they were would depend on what one saw before."""
+    seen: list[list[str]] = []
+
+    async def typed(pilot: Pilot[None]) -> None:
+        the_app(pilot)._main.set_filter("comm:curl")
+        await settled(pilot)
+        seen.append(lines(pilot)[3:])
+
+    async def given(pilot: Pilot[None]) -> None:
+        await settled(pilot)
+        seen.append(lines(pilot)[3:])
+
+    play(typed, FakeFeed(busy()), (80, 24))
+    play(given, FakeFeed(busy()), (80, 24), chosen="comm:curl")
+    assert seen[0] == seen[1]

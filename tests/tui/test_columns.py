@@ -71,6 +71,15 @@ def test_columns_are_never_wider_than_the_terminal(columns: tuple[Column[Any], .
         assert used == width  # nothing is left unused
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_who_hides_the_pid_does_not_get_it_in_another_column(width: int) -> None:
+    keys = [column.key for column, _ in fit([each for each in CONNECTION_COLUMNS if each.key != "pid"], width)]
+    assert "comm" in keys
+    assert "who" not in keys
+    alone = [each for each in CONNECTION_COLUMNS if each.key not in ("pid", "comm")]
+    assert "who" in [column.key for column, _ in fit(alone, width)]  # who wants only that
+
+
 def test_widths_are_those_of_what_is_in_sight_in_the_size_there_is() -> None:
     """A window that becomes small and large again: on the way a pane may be as high as the screen for a moment."""
     connections = busy().connections
@@ -398,7 +407,7 @@ TURNS = rows.Turns(asked_by="local", count=3, answered=2, latency_ms=rows.TurnLa
         ({"waits_for": "none", "turns": TURNS}, "none", "123ms"),
         ({"waits_for": "local", "waits_since": builders.at(19)}, "local 41s", "-"),
         ({"waits_for": "remote-window", "waits_since": builders.at(-3540)}, "window 60m", "-"),
-        ({"waits_for": "network", "waits_since": builders.at(61)}, "network 0.00ms", "-"),
+        ({"waits_for": "network", "waits_since": builders.at(61)}, "network <1s", "-"),
         ({"turns": rows.Turns(asked_by="remote", count=1)}, "-", "-"),
     ],
 )

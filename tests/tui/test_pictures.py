@@ -11,7 +11,7 @@ from textual.widgets import Input
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
 from nettop.tui.filter_bar import FilterBar
-from tests.tui.scene import LOSSES, FakeFeed, busy, query, snapshot, the_app, until
+from tests.tui.scene import LOSSES, FakeFeed, busy, query, settled, snapshot, the_app, until
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 Compare = Callable[..., bool]
@@ -24,7 +24,7 @@ def pressing(*keys: str) -> Prepare:
     async def prepare(pilot: Pilot[None]) -> None:
         for key in keys:
             await pilot.press(key)
-            await pilot.pause(0.02)
+            await settled(pilot)
 
     return prepare
 
@@ -38,7 +38,6 @@ def typing(expression: str) -> Prepare:
         box.cursor_blink = False
         box.value = expression
         box.cursor_position = len(expression)
-        await pilot.pause(0.1)
 
     return prepare
 
@@ -86,7 +85,7 @@ def picture(
         await prepare(pilot)
         for box in app.screen.query(Input):
             box.cursor_blink = False
-        await pilot.pause(0.05)
+        await settled(pilot)
 
     return compare(app, terminal_size=size, run_before=run_before)
 

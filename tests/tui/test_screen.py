@@ -33,6 +33,7 @@ from tests.tui.scene import (
     play,
     process,
     query,
+    settled,
     show,
     snapshot,
     table,
@@ -620,7 +621,7 @@ class TestSize:
     def test_too_small_is_a_sentence(self, keys: list[str]) -> None:
         async def steps(pilot: Pilot[None]) -> None:
             await pilot.press(*keys)
-            await pilot.pause(0.3)
+            await settled(pilot)
             before = lines(pilot)
             for width, height in ((59, 40), (120, 14), (20, 5), (1, 1), (8, 30)):
                 await pilot.resize_terminal(width, height)

@@ -101,6 +101,15 @@ def test_a_title_too_long_for_the_terminal_leaves_the_other_tabs_where_they_are(
     assert "".join(tabs(titles, "2", 40).values()) == " 1  2 Connections by REMOTE: a-name-… 3 "
 
 
+def test_what_a_filter_does_not_apply_to_is_said_before_what_is_sorted_by() -> None:
+    """Else all rows seem to match."""
+    note = "· left out here: dns:failed "
+    titles = {"1": Title(" 1 DNS ", "1 ", "by X "), "3": Title(" 3 Processes ", "14 ", "· by TRAFFIC ", "", note)}
+    assert list(tabs(titles, "3", 80).values()) == [" 1 DNS 1 ", f" 3 Processes 14 · by TRAFFIC {note}"]
+    assert list(tabs(titles, "3", 55).values()) == [" 1 DNS ", f" 3 Processes 14 {note}"]
+    assert list(tabs(titles, "3", 30).values()) == [" 1 ", " 3 Processes 14 · left out…"]
+
+
 def test_tabs_shorten_the_names_of_others_and_keep_the_process_longest() -> None:
     titles = {
         name: Title(f" {name} ", "1/2 ", "by X ", "curl[1] ") for name in ("1 DNS", "2 Connections", "3 Processes")

@@ -150,6 +150,8 @@ MISSED = replace(OLD, opened_before_start=None)
         ("end:*", REFUSED, True),
         ("end:*", SLOW, False),
         ("end:reset-*", REFUSED, False),
+        ("state:*-*", REFUSED, False),
+        ("state:CLOSE_*", REFUSED, False),
         ("end!=reset*,ref*", REFUSED, False),
         ("state:[a-d]*", REFUSED, True),
         ("state:[d-z]*", REFUSED, False),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,13 @@ def failed(number: int, end: str = "refused", **changes: Any) -> list[rows.Conne
     return many(number, connection, **how | changes)
 
 
+def reached(seconds: float, address: str | None = None) -> rows.Connection:
+    row = connection(id=99, opened_at=ago(seconds), connect_ms=1.0)
+    return (
+        row if address is None else msgspec.structs.replace(row, remote=rows.RemoteEndpoint(address=address, port=443))
+    )
+
+
 def asked(number: int, of: Callable[..., rows.DnsQuery] = answered, **changes: Any) -> list[rows.DnsQuery]:
     return many(number, of, **{"asked_at": ago(5)} | changes)
 
@@ -74,9 +81,10 @@ def through_search_list(number: int, **changes: Any) -> list[rows.DnsQuery]:
     return mixed(*vain[:number], *(asked(1, qname=name, **changes) for name in names))
 
 
-ANSWERED_IN_2_S = rows.Turns(
-    asked_by="local", count=3, answered=2, latency_ms=rows.TurnLatency(avg=1500.0, max=2000.0, recent=(2000.0,))
+ANSWERED_IN_2_5_S = rows.Turns(
+    asked_by="local", count=3, answered=2, latency_ms=rows.TurnLatency(avg=1500.0, max=2500.0, recent=(2500.0,))
 )
+OTHER_SERVER = rows.Endpoint(address="192.0.2.54", port=53)
 EIGHT_IN_TEN = mixed(asked(8), asked(2, dns_query, status="timeout"))
 
 # By rule: what it speaks of, what it does not, and how its sentence goes
@@ -95,10 +103,15 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
     ],
     "not-read": [
         (
-            {"connections": waits("local", 41, recv_queue_bytes=3_000)},
-            {"connections": waits("local", 9, recv_queue_bytes=3_000)},
-            "curl[4242] does not read from 1 connection for 41.0s: 2.9K wait for it",
-        )
+            {"connections": waits("local", 41, recv_queue_bytes=5_000)},
+            {"connections": waits("local", 19, recv_queue_bytes=5_000)},
+            "curl[4242] does not read from 1 connection for 41.0s: 4.9K wait for it",
+        ),
+        (  # a question that a server does not read; what a client was sent unasked
+            {"connections": waits("local", 41, recv_queue_bytes=300, direction="inbound")},
+            {"connections": waits("local", 41, recv_queue_bytes=510)},
+            "curl[4242] does not read from 1 connection for 41.0s: 300B wait for it",
+        ),
     ],
     "leak": [
         (
@@ -115,6 +128,11 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"connections": [*leaks(4, 30, opened_before_start=True), *leaks(1, 61)]},
             {"connections": leaks(5, 20, opened_before_start=True)},
             "curl[4242]: 5 in CLOSE_WAIT, oldest 1m01s: the far end",
+        ),
+        (
+            {"connections": [msgspec.structs.replace(row, pid=row.id) for row in leaks(5)]},
+            {"connections": leaks(5, tx_bytes_per_s=2_000.0)},  # half closed by who gets an answer
+            "curl (5 processes): 5 in CLOSE_WAIT, oldest 1m01s",
         ),
         (
             {"connections": leaks(5, 21, opened_before_start=True)},
@@ -148,6 +166,11 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"dns": asked(10, dns_query, status="timeout", server=rows.Endpoint(address="224.0.0.251", port=5353))},
             "100 % of 10 queries",
         ),
+        (  # after 5 s another one was asked; at the same time another one was asked
+            {"dns": mixed(asked(10, dns_query, status="timeout", asked_at=ago(10)), asked(10, server=OTHER_SERVER))},
+            {"dns": mixed(asked(10, dns_query, status="timeout"), asked(10, server=OTHER_SERVER))},
+            "resolver 192.0.2.53: 100 % of 10 queries timed out",
+        ),
     ],
     "connect-fails": [
         (
@@ -165,6 +188,16 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
             {"connections": [msgspec.structs.replace(row, comm=f"x{row.id}") for row in failed(3)]},
             "curl (3 processes): 3 connects to www.example.com:443 were refused in the last minute",
         ),
+        (  # nothing has come through since; the process went to the other address of the name
+            {"connections": [*failed(3), reached(20, "198.51.100.9")]},
+            {"connections": [*failed(3), reached(4.5, "198.51.100.9")]},
+            "3 connects to www.example.com:443 were refused",
+        ),
+        (  # the far end has been reached since, but only now; and some time ago
+            {"connections": [*failed(3), reached(1)]},
+            {"connections": [*failed(3, closed_at=ago(40)), reached(20)]},
+            "3 connects to www.example.com:443 were refused",
+        ),
     ],
     "sent-again": [
         (
@@ -175,28 +208,28 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
     ],
     "owes-answer": [
         (
-            {"connections": waits("local", 20, turns=ANSWERED_IN_2_S, recv_queue_bytes=0)},
-            {"connections": waits("local", 19.9, turns=ANSWERED_IN_2_S, recv_queue_bytes=0)},
-            "curl[4242] owes an answer on 1 connection for 20.0s; no answer before took over 2.0s",
+            {"connections": waits("local", 25, turns=ANSWERED_IN_2_5_S, recv_queue_bytes=0)},
+            {"connections": waits("local", 24.9, turns=ANSWERED_IN_2_5_S, recv_queue_bytes=0)},
+            "curl[4242] owes an answer on 1 connection for 25.0s; no answer before took over 2.5s",
         )
     ],
     "waits-for-answer": [
         (
-            {"connections": waits("remote", 10)},
-            {"connections": waits("remote", 9.9)},
-            "curl[4242] waits for www.example.com:443 on 1 connection for 10.0s.",
+            {"connections": waits("remote", 20)},
+            {"connections": waits("remote", 19.9)},
+            "curl[4242] waits for www.example.com:443 on 1 connection for 20.0s.",
         ),
         (
-            {"connections": waits("remote", 20, turns=ANSWERED_IN_2_S)},
-            {"connections": waits("remote", 19.9, turns=ANSWERED_IN_2_S)},
-            "for 20.0s; no answer before took over 2.0s",
+            {"connections": waits("remote", 25, turns=ANSWERED_IN_2_5_S)},
+            {"connections": waits("remote", 24.9, turns=ANSWERED_IN_2_5_S)},
+            "for 25.0s; no answer before took over 2.5s",
         ),
     ],
     "far-end-not-reading": [
         (
-            {"connections": waits("remote-window", 10)},
-            {"connections": waits("remote-window", 9.9)},
-            "www.example.com:443 does not read what curl[4242] sends on 1 connection for 10.0s",
+            {"connections": waits("remote-window", 20)},
+            {"connections": waits("remote-window", 19.9)},
+            "www.example.com:443 does not read what curl[4242] sends on 1 connection for 20.0s",
         )
     ],
     "resolver-slow": [
@@ -207,6 +240,16 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
         )
     ],
     "names-in-vain": [
+        (
+            {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN")},
+            {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN", qname="4.3.2.1.dnsbl.example")},
+            "curl[4242] asks for www.example.com, which does not exist: 60 of 60 queries in the last minute",
+        ),
+        (
+            {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN", qtype="A")},
+            {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN", qtype="PTR")},
+            "which does not exist",
+        ),
         (
             {"dns": asked(LEAST_NAMES_FAILED, rcode="NXDOMAIN")},
             {"dns": asked(LEAST_NAMES_FAILED - 1, rcode="NXDOMAIN")},
@@ -239,14 +282,26 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
     ],
     "reset": [
         (
-            {"connections": failed(LEAST_RESET, "reset-by-peer", connect_ms=1.0)},
-            {"connections": failed(LEAST_RESET - 1, "reset-by-peer", connect_ms=1.0)},
+            {"connections": failed(LEAST_RESET, "reset-by-peer", connect_ms=1.0, tx_bytes=9)},
+            {"connections": failed(LEAST_RESET - 1, "reset-by-peer", connect_ms=1.0, tx_bytes=9)},
             "curl[4242]: www.example.com:443 reset 10 connections in the last minute",
-        )
+        ),
+        (
+            {"connections": failed(LEAST_RESET, "reset-by-peer", connect_ms=1.0, rx_bytes=9)},
+            {
+                "connections": failed(LEAST_RESET, "reset-by-peer", connect_ms=1.0, tx_bytes=0, rx_bytes=0)
+            },  # health checks
+            "reset 10 connections",
+        ),
     ],
     "scan": [
         (
-            {"hosts": [remote_host(syns=LEAST_SYNS, accepted=8)]},
+            {"hosts": [remote_host(syns=LEAST_SYNS, accepted=8, rx_packets=150)]},
+            {"hosts": [remote_host(syns=LEAST_SYNS, accepted=0, rx_packets=200)]},  # which this host forwards
+            "has sent 100 connection requests, of which 8 came through",
+        ),
+        (
+            {"hosts": [remote_host(syns=LEAST_SYNS, accepted=8, rx_packets=150)]},
             {"hosts": [remote_host(syns=LEAST_SYNS - 1, accepted=0)]},
             "has sent 100 connection requests, of which 8 came through",
         ),
@@ -344,6 +399,32 @@ def test_the_most_severe_comes_first() -> None:
     scenes = [wrong for rule in ("scan", "resolver-slow", "leak") for wrong, _, _ in SCENES[rule][:1]]
     everything = {name: value for wrong in scenes for name, value in wrong.items()}
     assert [each.rule for each in findings(scene(everything))] == ["leak", "resolver-slow", "scan"]
+
+
+def test_rules_are_declared_by_their_severity_and_said_in_their_order() -> None:
+    assert [severity for severity, _ in groupby(rule.severity for rule in RULES)] == ["critical", "warning", "notice"]
+    leaked = [msgspec.structs.replace(row, id=row.id + 50) for row in leaks(90)]
+    everything: Wrong = {"dns": EIGHT_IN_TEN, "connections": [*failed(3), *leaked]}
+    assert [each.rule for each in findings(scene(everything))] == ["resolver-fails", "leak", "connect-fails"]
+
+
+def test_a_filter_chooses_among_what_is_wrong_and_makes_nothing_wrong() -> None:
+    whole = scene({"dns": mixed(asked(15, rcode="SERVFAIL"), asked(285))})
+    for expression in ("dns:failed", "failed", "pid:4242"):
+        assert findings_text(Filter(expression).apply(whole), whole)[0] is False
+    wrong = scene({**SCENES["leak"][0][0], "dns": EIGHT_IN_TEN})
+    said = findings_text(Filter("dns:timeout state:established").apply(wrong), wrong)[1].decode()
+    assert said.startswith("critical: resolver")
+    assert "CLOSE_WAIT" not in said
+    document = json.loads(findings_json(Filter("dns:timeout state:established").apply(wrong), wrong)[1])
+    assert [each["rule"] for each in document["findings"]] == ["resolver-fails"]
+
+
+def test_findings_of_two_networks_name_them() -> None:
+    both = [msgspec.structs.replace(row, netns=netns, id=row.id + netns) for netns in (1, 2) for row in failed(3)]
+    found_now = [each for each in findings(scene({"connections": both})) if each.rule == "connect-fails"]
+    assert [each.sentence[:21] for each in found_now] == ["curl[4242] in netns 1", "curl[4242] in netns 2"]
+    assert ["netns:1" in found_now[0].filter, "netns:2" in found_now[1].filter] == [True, True]
 
 
 def test_one_of_two_processes() -> None:

@@ -1,12 +1,16 @@
 """What a command loads: the headless ones neither textual nor, until they watch, bcc; and what is imported late."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.kernels import userland
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,3 +104,10 @@ def test_every_late_import_stands_in_the_list_with_its_reason() -> None:
     }
     assert found == LATE_IMPORTS.keys()
     assert all(LATE_IMPORTS.values())
+
+
+def test_guests_of_the_matrix_have_what_their_tests_import() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    missing = {re.split(r"[<>=~! ]", line)[0] for line in declared} - set(userland._TEST_LIBRARIES)
+    tests = ("tests.conftest", *(f"tests.kernels.{name}" for name in ("core", "machine", "screen")))
+    assert loaded(f"import {', '.join(tests)}", *(name.replace("-", "_") for name in missing)) == set()

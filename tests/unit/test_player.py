@@ -1,7 +1,6 @@
 """A recording that is played at its pace, and from any place as if it had been played until there."""
 
 import copy
-import fcntl
 import os
 import random
 import threading
@@ -29,7 +28,7 @@ from nettop.sources.input_file import InputFile, RecordingError
 from nettop.sources.recording import read_events, read_snapshot
 from nettop.view.panes import Traffic
 from tests.builders import a_recording, answered, at, connection, dns_query, identity, start, tick, told
-from tests.unit.test_recording import COMPRESSORS
+from tests.unit.test_recording import COMPRESSORS, pipe
 
 RECORDED = a_recording()
 
@@ -191,25 +190,22 @@ def many_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECKPOINT_EVENTS", 40)
 
 
+_is_ready = InputFile.is_ready
+
+
 @contextmanager
-def full_pipe(content: bytes) -> Iterator[Path]:
-    """All has arrived, its end too: a player goes no further than what has."""
-    end, beginning = os.pipe()
-    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)  # what everybody may ask for
-    try:
-        with os.fdopen(beginning, "wb") as file:
-            assert len(content) < 1 << 20
-            file.write(content)
-        yield Path(f"/dev/fd/{end}")
-    finally:
-        os.close(end)
+def arriving(content: bytes) -> Iterator[Path]:
+    """A pipe through which all comes that is waited for: a player goes no further than what has arrived."""
+    with pytest.MonkeyPatch.context() as patch, pipe(content) as name:
+        patch.setattr(InputFile, "is_ready", lambda file, _timeout_s: _is_ready(file, 60))
+        yield name
 
 
 @contextmanager
 def opened(path: Path, content: bytes, through_a_pipe: bool) -> Iterator[Player]:
     """As the command does: it is first looked at as a snapshot."""
     if through_a_pipe:
-        with full_pipe(content) as name:
+        with arriving(content) as name:
             file = InputFile(name)
             assert read_snapshot(file) is None
             player = Player(file)

@@ -342,6 +342,7 @@ class Words:
     ) -> None:
         self.what = what
         self.words = tuple(meanings)
+        self._spelled = dict(meanings)
         self._meanings = {plain(word): meaning for word, meaning in meanings.items()}
         self._meanings |= {plain(other): meanings[word] for other, word in (aliases or {}).items()}
         self._never = {plain(word): why for word, why in (never or {}).items()}
@@ -366,8 +367,8 @@ class Words:
     def _like(self, pattern: str) -> Several | None:
         if _WILDCARD.search(pattern) is None:
             return None
-        test = text_test(pattern if "[" in pattern else plain(pattern))
-        return Several(meaning for word, meaning in self._meanings.items() if test(word)) or None
+        test = text_test(pattern.replace("_", "-"))
+        return Several(meaning for word, meaning in self._spelled.items() if test(word)) or None
 
 
 def _listed(words: Iterable[str]) -> str:

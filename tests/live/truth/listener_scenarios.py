@@ -98,5 +98,5 @@ def shared(place: Place) -> Iterator[None]:
     server = listening(place, workers=3)
     assert knock(place, server, ROOM) == 0
     accept(server, ROOM)
-    time.sleep(TICK_S)  # nettop looks who holds what was accepted
+    time.sleep(2 * TICK_S)  # nettop looks who holds what was accepted
     as_staged(place, server, queue=0, drops=0, accepted=ROOM)

@@ -1,6 +1,7 @@
 """Who owns a socket where that changes, is shared, or where somebody else handles its packets."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 from tests.live.lab import FAR_IPV4
@@ -30,6 +31,7 @@ def ended_by_administrator(place: Place) -> Iterator[None]:
     yield
     victim = place.play(owners.lose_to_administrator, address=LOCAL, port=PORT)
     assert victim.hear() == "connected"
+    time.sleep(2 * TICK_S)  # that nobody but ss closes is no sign of the owner: nettop has to have looked who holds it
     subprocess.run(place.near.inside("ss", "-K", "-t", "state", "established", "sport", "=", f":{PORT}"), check=True)
     victim.say("read")
     victim.end()
