@@ -1,1 +1,1 @@
-"""Heads of application protocols, parsed by pure functions that never raise on any bytes."""
+"""What programs say to each other, read from the first bytes of each message: pure functions, never trusted input."""
