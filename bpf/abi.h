@@ -243,7 +243,7 @@ struct http_head {
 	__u8 kind;     /* HTTP_* */
 	__u8 egress;
 	__u8 owner_certainty;
-	__u8 requests; /* how many begin in this segment, and have the numbers that follow */
+	__u8 requests; /* how many begin in this segment, or are answered there, and have the numbers that follow */
 	__u8 prefix_bytes; /* of `prefix`, which came in segments before */
 	__u8 pad[7];
 	__u8 prefix[ADDRESS_BYTES];

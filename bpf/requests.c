@@ -132,9 +132,27 @@ struct unfinished {
 BPF_TABLE("lru_hash", u64, struct unfinished, unfinished_heads, 1024);
 BPF_ARRAY(nothing_unfinished, struct unfinished, 1);
 
+/* A request that came with a SYN: its connection gets an entry only once the handshake is complete. */
+struct early_key {
+	u32 netns;
+	u32 remote; /* the last four bytes of the address */
+	u16 remote_port;
+	u16 local_port;
+};
+struct early_request {
+	u64 time_ns;
+	u32 begin;
+	u8 listed;
+	u8 method;
+	u8 pad[2];
+};
+BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 1024);
+
 #define SCANNED_BYTES 512
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
-#define SCANS 8        /* of so many bytes each: servers take no longer heads, and of requests that share a segment what is in 4 KB counts */
+#define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
+#define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
+#define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
 /* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
 struct head_room {
 	struct http_head head;
@@ -144,7 +162,13 @@ struct head_room {
 	u32 tail;
 	u32 end;       /* of the head; 0: it does not end in this segment */
 	u32 ends;      /* of heads that end in what was looked at */
-	u32 pad;
+	u32 failures;  /* with 4xx and, in the upper half, with 5xx: of answers in what was looked at */
+	u64 found[4];  /* see count_part() */
+	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state */
+	u32 waiting;   /* that it knows, but does not know what is in a map. */
+	u8 method;
+	u8 listed;
+	u8 pad[6];
 	u64 words[SCANNED_WORDS + 4];
 };
 struct head_rooms {
@@ -186,20 +210,26 @@ static __always_inline void give_room_back(void)
  * part begins with.
  */
 #define SCAN_STEP (SCANNED_BYTES - 8)
-static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+/* Returns how many words there are, with zeros behind them. */
+static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *room, u32 from)
 {
 	u64 *words = room->words, length = room->head.payload_bytes - from - 1;
-	u64 returns, next, hits, place, is_first, end = room->end, ends = 0;
-	u32 number, used;
 
 	if (length > SCANNED_BYTES - 1)
 		length = SCANNED_BYTES - 1;
-	HIDE(length);
+	FORGET(length, room->head.time_ns);
 	length &= SCANNED_BYTES - 1;
 	words[length >> 3] = words[(length >> 3) + 1] = 0;
 	if (bpf_skb_load_bytes(skb, room->head.payload_offset + from, words, length + 1))
-		return;
-	used = (length >> 3) + 1;
+		return 0;
+	return (length >> 3) + 1;
+}
+
+static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+{
+	u64 *words = room->words, returns, next, hits, place, is_first, end = room->end, ends = 0;
+	u32 number, used = read_part(skb, room, from);
+
 	returns = equal_bytes(words[0], '\r');
 #pragma clang loop unroll(disable)
 	for (number = 0; number < SCANNED_WORDS - 1; number++) {
@@ -238,6 +268,65 @@ static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room
 	bpf_skb_load_bytes(skb, room->head.payload_offset + bytes - 4, &room->tail, sizeof(room->tail));
 	/* the last one may go on in the next segment */
 	return room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d);
+}
+
+#define HTTP_1_ 0x2e312f50545448ull /* "HTTP/1." */
+#define FIRST_SEVEN 0xffffffffffffffull
+
+/*
+ * Count final answers in a part of a segment by "P/1.", and the digit that is three bytes behind it. What was found at the end
+ * of a word or of a part goes on in the next.
+ */
+static __always_inline void count_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+{
+	u64 *words = room->words, word, letter, slash, one, point, status, high, odd;
+	u64 letters = room->found[0], slashes = room->found[1], ones = room->found[2], points = room->found[3];
+	u32 number, used = read_part(skb, room, from), answers = 0, failures = 0;
+
+#pragma clang loop unroll(disable)
+	for (number = 0; number < SCANNED_WORDS - 1; number++) {
+		HIDE(number);
+		if (number >= used)
+			break;
+		word = words[number & (SCANNED_WORDS - 1)];
+		letter = equal_bytes(word, 'P');
+		slash = equal_bytes(word, '/') & (letter << 8 | letters);
+		one = equal_bytes(word, '1') & (slash << 8 | slashes);
+		point = equal_bytes(word, '.') & (one << 8 | ones);
+		status = point << 24 | points;
+		letters = letter >> 56;
+		slashes = slash >> 56;
+		ones = one >> 56;
+		points = point >> 40;
+		odd = word << 7;
+		word &= ~EACH(1ull);
+		high = equal_bytes(word, '4') & status;
+		answers += is_set(high | (equal_bytes(word, '2') & status)); /* 2xx to 5xx */
+		failures += is_set(high & ~odd) + (is_set(high & odd) << 16);
+	}
+	room->found[0] = letters;
+	room->found[1] = slashes;
+	room->found[2] = ones;
+	room->found[3] = points;
+	room->ends += answers;
+	room->failures += failures;
+}
+
+/* How many of the answers that are waited for begin in a segment, of which the first does. */
+static __always_inline u32 count_answers(struct __sk_buff *skb, struct head_room *room)
+{
+	u32 bytes = room->head.payload_bytes, part, waiting;
+
+	room->ends = room->failures = 0;
+	room->found[0] = room->found[1] = room->found[2] = room->found[3] = 0;
+#pragma clang loop unroll(disable)
+	for (part = 0; part < ANSWER_SCANS && part * SCAN_STEP < bytes; part++)
+		count_part(skb, room, part * SCAN_STEP);
+	waiting = room->waiting;
+	/* those behind what is looked at are not to be taken for answers to later requests */
+	if (!room->ends || bytes > ANSWER_SCANS * SCAN_STEP || room->ends > waiting)
+		return room->ends ? waiting : 1;
+	return room->ends;
 }
 
 static __always_inline struct exchange *exchange_at(struct turn_slot *slot, u64 socket)
@@ -388,12 +477,21 @@ static __always_inline int may_list_request(u64 key, u64 now_ns)
 	return 0;
 }
 
+/* The bits in exchange.listed of so many requests from this number on. */
+static __always_inline u64 bits_of(u32 number, u32 requests)
+{
+	u64 bits = requests < ASKED_AT_ONCE ? (1ull << (requests & (ASKED_AT_ONCE - 1))) - 1 : ~0ull;
+
+	number &= ASKED_AT_ONCE - 1;
+	return bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
+}
+
 /* The head of an answer, of which the first bytes are given. */
 static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
 					     struct head_room *room)
 {
 	struct http_head *head = &room->head;
-	u32 number = exchange->answered, waiting = exchange->asked - number, status;
+	u32 number = exchange->answered, waiting = exchange->asked - number, status, answers = 1;
 	u64 took;
 	u8 way = 1 << head->egress, hundreds;
 
@@ -412,7 +510,17 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 		return;
 	if (hundreds == '1' || (exchange->method == METHOD_CONNECT && hundreds == '2'))
 		slot->unfinished = TURN_TUNNEL;
-	exchange->answered = number + 1;
+	room->failures = (hundreds == '4') + ((u32)(hundreds == '5') << 16);
+	if (waiting > 1 && !head->prefix_bytes) {
+		room->number = number;
+		room->waiting = waiting;
+		AS_STORED();
+		answers = count_answers(skb, room);
+		AS_STORED();
+		number = room->number;
+		waiting = room->waiting;
+	}
+	exchange->answered = number + answers;
 	if (waiting <= TIMED) {
 		took = head->time_ns - exchange->asked_ns[number & (TIMED - 1)];
 		if ((s64)took < 0) /* the other CPU was quicker */
@@ -423,13 +531,14 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 		if (took > exchange->slowest_us)
 			exchange->slowest_us = took;
 	}
-	exchange->failed_4xx += hundreds == '4';
-	exchange->failed_5xx += hundreds == '5';
-	if (!(exchange->listed >> (number & (ASKED_AT_ONCE - 1)) & 1))
+	exchange->failed_4xx += room->failures & 0xffff;
+	exchange->failed_5xx += room->failures >> 16;
+	if (!(exchange->listed & bits_of(number, answers)))
 		return;
 	head->kind = HTTP_RESPONSE;
 	head->number = number;
-	list_head(skb, key, room, CAPTURED_ANSWER_BYTES);
+	head->requests = answers < 255 ? answers : 255;
+	list_head(skb, key, room, answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES);
 }
 
 /* The rest of a request's head is handed on as it comes. */
@@ -475,21 +584,24 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 	exchange->method = method;
 	exchange->certain |= method != METHOD_UNUSUAL;
 	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
-	listed = waiting < ASKED_AT_ONCE / 2 && may_list_request(key, head->time_ns);
-	if (listed || method >= METHOD_BARE)
+	room->number = number;
+	room->method = method;
+	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_request(key, head->time_ns);
+	AS_STORED();
+	if (room->listed || room->method >= METHOD_BARE)
 		requests = scan_requests(skb, room);
-	if (method < METHOD_BARE)
+	AS_STORED();
+	listed = room->listed;
+	number = room->number;
+	if (room->method < METHOD_BARE)
 		requests = 1;
 	if (requests > 1)
 		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
-	bits = (requests < ASKED_AT_ONCE ? (1ull << (requests & (ASKED_AT_ONCE - 1))) - 1 : ~0ull);
-	number &= ASKED_AT_ONCE - 1;
-	bits = bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
+	bits = bits_of(number, requests);
 	if (listed)
 		exchange->listed |= bits;
 	else
 		exchange->listed &= ~bits;
-	number = exchange->asked;
 	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
 	if (!listed) {
 		count_loss(REQUESTS_UNLISTED, requests);
@@ -581,9 +693,6 @@ static __always_inline int read_start(struct __sk_buff *skb, u32 payload_at, u32
 	return 0;
 }
 
-#define HTTP_1_ 0x2e312f50545448ull /* "HTTP/1." */
-#define FIRST_SEVEN 0xffffffffffffffull
-
 static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct head_room *room,
 					 int egress)
 {
@@ -616,6 +725,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 	}
 	if (known)
 		slot->unfinished &= ~(1 << egress);
+	AS_STORED();
 	exchange = exchange_at(slot, key);
 	if (!exchange)
 		return;
@@ -658,9 +768,24 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	give_room_back();
 }
 
+static __always_inline void keep_early(struct __sk_buff *skb, struct packet *packet, struct first_words *first, u32 netns)
+{
+	struct early_request early = { .time_ns = first->time_ns, .begin = first->begin, .listed = first->listed,
+				       .method = first->method };
+	struct early_key key = { .netns = netns };
+	u16 ports[2] = {};
+
+	bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(ports));
+	key.remote_port = HOST_ORDER(ports[0]);
+	key.local_port = HOST_ORDER(ports[1]);
+	bpf_skb_load_bytes(skb, packet->version == 4 ? 12 : 20, &key.remote, sizeof(key.remote));
+	early_requests.update(&key, &early);
+}
+
 /*
- * Payload that comes to a listener, with the acknowledgement that completes a handshake (TCP_DEFER_ACCEPT): the socket is made
- * right after this, on this CPU, and claim_first_request() gives it the request.
+ * Payload that comes to a listener: with the acknowledgement that completes a handshake (TCP_DEFER_ACCEPT), and then the
+ * socket is made right after this, on this CPU, and claim_first_request() gives it the request; or with the SYN (Fast Open),
+ * and then claim_fast_open() does.
  */
 static __always_inline void take_first_request(struct __sk_buff *skb, struct packet *packet, struct first_words *first,
 					       u32 payload_at)
@@ -668,7 +793,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	struct head_room *room;
 	struct http_head *head;
 	u64 words[2] = {}, listener;
-	u32 netns, bytes = skb->len - payload_at;
+	u32 netns, bytes = skb->len - payload_at, most_early = 0;
 	u8 state = 0;
 
 	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES) || !begins_request(words))
@@ -680,9 +805,16 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	netns = netns_of((void *)listener, UNTYPED);
 	if (!netns_in_scope(netns))
 		return;
+	if (first->with_syn) {
+		READ(most_early, listener, OFFSET_inet_connection_sock_icsk_accept_queue_fastopenq_max_qlen);
+		if (!most_early)
+			return;
+	}
 	first->requests = 1;
 	first->method = method_of(words[0]);
 	first->listed = may_list_request(listener, first->time_ns);
+	if (first->with_syn)
+		keep_early(skb, packet, first, netns);
 	if (!first->listed) {
 		count_loss(REQUESTS_UNLISTED, 1);
 		return;
@@ -727,6 +859,43 @@ static __always_inline void claim_first_request(struct turn_slot *slot, u64 sock
 	exchange->certain = first->method != METHOD_UNUSUAL;
 	exchange->heads[0] = first->begin;
 	exchange->heads_known = 1;
+}
+
+/* A connection that had received payload when its handshake was complete: whether it has answered, but not what. */
+static __always_inline void claim_fast_open(struct turn_slot *slot, u64 socket)
+{
+	struct exchange *exchange = exchange_at(slot, socket);
+	struct early_key key = {};
+	struct early_request *early;
+	u64 sent = 0;
+	u16 family = 0, port = 0;
+
+	if (!exchange)
+		return;
+	exchange->asker = SPEAKER_REMOTE;
+	key.netns = netns_of((void *)socket, UNTYPED);
+	READ(family, socket, OFFSET_sock_common_skc_family);
+	READ(port, socket, OFFSET_inet_sock_inet_sport);
+	key.local_port = HOST_ORDER(port);
+	READ(port, socket, OFFSET_sock_common_skc_dport);
+	key.remote_port = HOST_ORDER(port);
+	if (family == AF_INET)
+		READ(key.remote, socket, OFFSET_sock_common_skc_daddr);
+	else
+		READ(key.remote, socket, OFFSET_sock_common_skc_v6_daddr + 12);
+	early = early_requests.lookup(&key);
+	if (!early)
+		return;
+	READ(sent, socket, OFFSET_tcp_sock_bytes_sent);
+	exchange->asked = 1;
+	exchange->answered = sent != 0;
+	exchange->asked_ns[0] = early->time_ns;
+	exchange->listed = early->listed;
+	exchange->method = early->method;
+	exchange->certain = early->method != METHOD_UNUSUAL;
+	exchange->heads[0] = early->begin;
+	exchange->heads_known = 1;
+	early_requests.delete(&key);
 }
 
 /* What is known of the requests of a connection, if they are those of HTTP. */

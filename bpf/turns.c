@@ -49,12 +49,14 @@ struct first_words {
 	u8 requests; /* 1: it is a request, see requests.c */
 	u8 listed;
 	u8 method;
-	u8 pad[5];
+	u8 with_syn; /* Fast Open, if the listener takes it */
+	u8 pad[4];
 };
 BPF_PERCPU_ARRAY(first_words, struct first_words, 1);
 
 #ifdef REQUESTS /* requests.c */
 static __always_inline void claim_first_request(struct turn_slot *slot, u64 socket, struct first_words *first);
+static __always_inline void claim_fast_open(struct turn_slot *slot, u64 socket);
 static __always_inline void read_requests(struct socket_record *record, struct turn_slot *slot);
 #endif
 
@@ -161,8 +163,14 @@ static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
 	int only = 0;
 
 	READ(received, socket, OFFSET_tcp_sock_bytes_received);
-	if (received)
+	if (received) {
+#ifdef REQUESTS
+		slot = claim_turns(socket, seen_ns, SPEAKER_NOBODY); /* its requests are followed all the same */
+		if (slot)
+			claim_fast_open(slot, socket);
+#endif
 		return;
+	}
 	slot = claim_turns(socket, seen_ns, SPEAKER_REMOTE);
 	first = first_words.lookup(&only);
 	if (!slot || !first || !first->time_ns)
@@ -294,7 +302,7 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	payload_at += (tcp[12] >> 4) << 2;
 	if (skb->len <= payload_at || !skb->sk)
 		return;
-	begin = __builtin_bswap32(*(u32 *)(tcp + 4));
+	begin = __builtin_bswap32(*(u32 *)(tcp + 4)) + (tcp[13] >> 1 & 1); /* a SYN has a number of its own */
 	slot = find_turn_slot((u64)packet_socket(skb));
 	said->payload_at = payload_at;
 	said->begin = begin;
@@ -312,5 +320,6 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	first->end = begin + skb->len - payload_at;
 	first->time_ns = bpf_ktime_get_ns();
 	first->requests = 0;
+	first->with_syn = tcp[13] >> 1 & 1;
 	said->first = first;
 }

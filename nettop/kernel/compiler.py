@@ -121,6 +121,7 @@ _OFFSETS = {
         "icsk_retransmits",
         "icsk_backoff",
         "icsk_accept_queue.qlen",
+        "icsk_accept_queue.fastopenq.max_qlen",
         "icsk_accept_queue.rskq_accept_head",
     ),
     "request_sock": ("sk", "dl_next"),

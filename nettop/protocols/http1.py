@@ -6,6 +6,7 @@ query.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ Version = Literal["http/1.0", "http/1.1"]
 
 _REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{1,19}) ([^ \r\n]*)(?: (HTTP/1\.[0-9])?)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9]{2})(?![0-9])")
+_FINAL_STATUS = re.compile(rb"HTTP/1\.[0-9] (?:101|[2-5][0-9]{2})(?![0-9])")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"\n(host|content-length|traceparent)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -94,6 +96,14 @@ def parse_response(raw: bytes) -> ResponseHead | None:
         return None
     whole, fields = _fields(raw)
     return ResponseHead(int(line[2]), _version(line[1]), _length(fields), whole)
+
+
+def parse_responses(raw: bytes, most: int) -> Iterator[ResponseHead]:
+    """The final responses that share a segment, so many at most, by how each begins: a length is not always told."""
+    for begin in islice(_FINAL_STATUS.finditer(raw), most):
+        head = parse_response(raw[begin.start() :])
+        if head is not None:
+            yield head
 
 
 def _may_be_cut(rest: bytes) -> bool:

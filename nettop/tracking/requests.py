@@ -13,7 +13,7 @@ from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead, ProcessKey, SocketRecord
 from nettop.model.events import RequestChanged
 from nettop.model.rows import Connection, End, RemoteEndpoint, Request, RequestError
-from nettop.protocols.http1 import RequestHead, parse_request, parse_requests, parse_response
+from nettop.protocols.http1 import RequestHead, ResponseHead, parse_request, parse_requests, parse_responses
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_of
 from nettop.tracking.clock import Clock
@@ -123,6 +123,9 @@ class RequestTracker:
             self._adopt(_place_of(record), key)
         for number in self._numbers.pop(key, ()):
             known = self._waiting.pop((key, number))
+            if number < record.responses or not record.requests:  # it was answered, or nobody knows
+                self._give_up(known)
+                continue
             known.row = replace(known.row, error=_ERRORS.get(how, "closed"))
             self._changed(known)
 
@@ -186,6 +189,8 @@ class RequestTracker:
                 known.raw = raw[:MAX_HEAD_BYTES]
             made.append(known)
         if head.socket:
+            if self._early and head.number == 0:  # the listener did not take what came with the SYN
+                self._early.pop(_place(head), None)
             for known in made:
                 self._wait(known)
         elif made:
@@ -263,23 +268,34 @@ class RequestTracker:
             self._wait(known)
 
     def _answered(self, head: HttpHead) -> None:
-        parsed = parse_response(head.prefix[: head.prefix_bytes] + head.payload)
-        if parsed is None:
-            return
+        raw = head.prefix[: head.prefix_bytes] + head.payload
         if self._early:
             self._adopt(_place(head), (head.socket, head.seen_ns))
         socket = head.socket, head.seen_ns
-        numbers = self._numbers.get(socket)
-        while numbers and numbers[0] < head.number:  # its response was lost
-            self._give_up(self._waiting.pop((socket, numbers.popleft())))
-        if not numbers or numbers[0] != head.number:
-            return
-        numbers.popleft()
-        if not numbers:
-            del self._numbers[socket]
-        known = self._waiting.pop((socket, head.number))
+        for offset, parsed in enumerate(parse_responses(raw, max(head.requests, 1))):
+            known = self._take(socket, head.number + offset)
+            if known is not None:
+                self._answer(known, head, parsed)
+        if head.requests > 1:  # what is not among the captured bytes is answered too
+            self._give_up_before(socket, head.number + head.requests)
+
+    def _take(self, socket: SocketKey, number: int) -> _Known | None:
+        """The request that waits with this number."""
+        self._give_up_before(socket, number)
+        known = self._waiting.pop((socket, number), None)
+        if known is not None:
+            self._forget_number(socket, number)
+        return known
+
+    def _give_up_before(self, socket: SocketKey, number: int) -> None:
+        """Responses to the requests before this number came, and were not seen."""
+        while (numbers := self._numbers.get(socket)) and numbers[0] < number:
+            self._give_up(self._waiting.pop((socket, numbers[0])))
+            self._forget_number(socket, numbers[0])
+
+    def _answer(self, known: _Known, head: HttpHead, parsed: ResponseHead) -> None:
         latency_ms = max(head.time_ns - known.asked_ns, 0) // 1000 / 1000
-        self._time(socket, latency_ms)
+        self._time(known.socket, latency_ms)
         length = 0 if known.row.method == "HEAD" or parsed.status in (204, 304) else parsed.content_length
         received = None if parsed.end is None or length is None else parsed.end + length
         known.row = replace(known.row, status=parsed.status, latency_ms=latency_ms, response_bytes=received)

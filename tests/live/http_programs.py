@@ -20,7 +20,7 @@ from tests.live.programs import hear, say
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SIOCOUTQ = 0x5411  # ioctl(2): bytes that are not acknowledged
-TCP_DEFER_ACCEPT = 9  # include/uapi/linux/tcp.h
+TCP_DEFER_ACCEPT, TCP_FASTOPEN = 9, 23  # include/uapi/linux/tcp.h
 LOOKALIKE = b"HTTP/1.1 500 Not a head\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -122,6 +122,57 @@ def http_pieces(address: str, port: int, pieces: list[str], answers: int) -> Non
             assert chunk, received
             received += chunk
         say(received.count(b"HTTP/1.1 200"))
+
+
+def http_script_server(address: str, port: int, steps: list[list[Any]], fast_open: bool = False) -> None:
+    """One connection: after so many heads more the text that stands with the number, in one segment."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        if fast_open:
+            listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
+        listener.listen()
+        say("listening")
+        tcp, _ = listener.accept()
+        with tcp:
+            _take_turns(tcp, steps)
+            tcp.recv(1)
+
+
+def http_script_client(address: str, port: int, steps: list[list[Any]], fast_open: bool = False) -> None:
+    """Sends each text in one segment and waits for as many heads as stand with it; the first may go with the SYN."""
+    with socket.socket() as tcp:
+        tcp.settimeout(60)
+        if fast_open:
+            tcp.sendto(steps[0][1].encode(), socket.MSG_FASTOPEN, (address, port))
+        else:
+            tcp.connect((address, port))
+            tcp.sendall(steps[0][1].encode())
+        after = [heads for heads, _ in steps]
+        _take_turns(tcp, [[heads, text] for heads, (_, text) in zip(after, [*steps[1:], [0, ""]], strict=True)])
+        say("done")
+
+
+def _take_turns(tcp: socket.socket, steps: list[list[Any]]) -> None:
+    received = b""
+    for heads, text in steps:
+        while received.count(b"\r\n\r\n") < heads:
+            chunk = tcp.recv(1 << 16)
+            assert chunk, received
+            received += chunk
+        received = b""
+        tcp.sendall(text.encode())
+
+
+def http_flood(address: str, port: int, requests: int, failed: int) -> None:
+    """So many requests over one connection as fast as they are answered, the first ones with 404."""
+    connection = http.client.HTTPConnection(address, port, timeout=60)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for number in range(requests):
+        connection.request("GET", "/status/404" if number < failed else "/")
+        connection.getresponse().read()
+    connection.close()
 
 
 def http_in_vain(address: str, port: int, path: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,14 @@ from tests.live.lab import Namespace, Program, Watch, connections_of, namespace,
 
 LOOPBACK = "127.0.0.1"
 OK_GET = "GET {} HTTP/1.1\r\nHost: raw.test\r\n\r\n"
+DEAF = """
+table inet deaf {{
+    chain in {{
+        type filter hook input priority 0
+        tcp sport {port} drop
+    }}
+}}
+"""
 _ports = count(8200)
 
 
@@ -163,6 +172,112 @@ def test_deferred_accept(lab: Lab) -> None:
     snapshot = lab.watch.up_to_now()
     for end in (client, server):
         assert outline(rows_of(snapshot, end.pid)) == [("GET", "/deferred", 200)]
+
+
+def answer(status: int) -> str:
+    return f"HTTP/1.1 {status} As asked\r\nContent-Length: 0\r\n\r\n"
+
+
+def scripted(lab: Lab, server_steps: list[Any], client_steps: list[Any], **both: bool) -> tuple[Program, Program]:
+    """Both ends once they have ended: what each says after how many heads of the other."""
+    port = next(_ports)
+    server = lab.inside.play(http_programs.http_script_server, address=LOOPBACK, port=port, steps=server_steps, **both)
+    assert server.hear() == "listening"
+    client = lab.inside.play(http_programs.http_script_client, address=LOOPBACK, port=port, steps=client_steps, **both)
+    assert client.hear() == "done"
+    client.end()
+    server.end()
+    return client, server
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "path"),
+    [("CONNECT inside.test:80 HTTP/1.1\r\n\r\n", 200, None), (OK_GET.format("/socket"), 101, "/socket")],
+    ids=["CONNECT", "101"],
+)
+def test_what_passes_a_tunnel_is_none_of_its_requests(lab: Lab, ask: str, status: int, path: str | None) -> None:
+    ends = scripted(
+        lab,
+        [[1, f"HTTP/1.1 {status} Tunnel\r\n\r\n"], [1, answer(500)], [1, answer(500)]],
+        [[1, ask], [1, OK_GET.format("/inside")], [1, OK_GET.format("/inside")]],
+    )
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        assert outline(rows_of(snapshot, end.pid)) == [(ask.partition(" ")[0], path, status)]
+        assert [row.requests.count for row in connections_of(snapshot, end) if row.requests] == [1]
+
+
+def test_answers_that_share_a_segment(lab: Lab) -> None:
+    """What comes after them belongs to what was asked after them."""
+    statuses = [200, 404, 302, 503, 200]
+    ends = scripted(
+        lab,
+        [[5, "".join(map(answer, statuses))], [1, answer(201)]],
+        [[5, "".join(OK_GET.format(f"/{number}") for number in range(5))], [1, OK_GET.format("/5")]],
+    )
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        rows = rows_of(snapshot, end.pid)
+        assert [(row.path, row.status) for row in rows] == [(f"/{n}", s) for n, s in enumerate([*statuses, 201])]
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        assert (connection.requests.count, connection.requests.failed) == (6, 2)
+
+
+def test_fast_open(lab: Lab) -> None:
+    lab.inside.sysctl("net.ipv4.tcp_fastopen", 0x207)  # both ends, and without a cookie
+    try:
+        ends = scripted(
+            lab,
+            [[1, answer(201)], [1, answer(404)]],
+            [[1, OK_GET.format("/with-syn")], [1, OK_GET.format("/later")]],
+            fast_open=True,
+        )
+    finally:
+        lab.inside.sysctl("net.ipv4.tcp_fastopen", 1)
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", "/with-syn", 201), ("GET", "/later", 404)]
+
+
+def test_a_listener_that_does_not_take_what_comes_with_the_syn(lab: Lab) -> None:
+    lab.inside.sysctl("net.ipv4.tcp_fastopen", 0x5)  # clients only
+    try:
+        server, port, _ = lab.server()
+        client = lab.inside.play(
+            http_programs.http_script_client, address=LOOPBACK, port=port, steps=[[1, OK_GET.format("/again")]],
+            fast_open=True,
+        )  # fmt: skip
+        assert client.hear() == "done"
+        client.end()
+    finally:
+        lab.inside.sysctl("net.ipv4.tcp_fastopen", 1)
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", "/again", 200)]
+
+
+def test_what_is_sent_again_is_the_same_request(lab: Lab) -> None:
+    server, port, _ = lab.server()
+    client = lab.inside.play(
+        http_programs.http_client, address=LOOPBACK, port=port, requests=[["GET", "/again", 0], ["GET", "/last", 0]]
+    )
+    assert client.hear() == "connected"
+    # the client hears nothing: it sends its request again, and the server its answer
+    lab.inside.nft(DEAF.format(port=port))
+    client.say(1)
+    lab.watch.until(
+        lambda snapshot: all(any(row.retransmits for row in connections_of(snapshot, end)) for end in (client, server)),
+        "retransmissions of both",
+    )
+    lab.inside.nft("delete table inet deaf")
+    assert [status for status, _, _ in client.hear()] == [200, 200]
+    client.say(None)
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", "/again", 200), ("GET", "/last", 200)]
+        assert [row.requests.count for row in connections_of(snapshot, end) if row.requests] == [2]
 
 
 def test_a_request_without_an_answer_fails(lab: Lab) -> None:
