@@ -258,9 +258,10 @@ static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room
 	u32 bytes = room->head.payload_bytes, part;
 
 	room->end = room->ends = room->tail = 0;
-#pragma clang loop unroll(disable)
-	for (part = 0; part < SCANS && part * SCAN_STEP < bytes; part++)
-		scan_part(skb, room, part * SCAN_STEP);
+#pragma clang loop unroll(full) /* Linux 5.10 wants loops that end with a jump: of two in one clang has made others */
+	for (part = 0; part < SCANS; part++)
+		if (part * SCAN_STEP < bytes)
+			scan_part(skb, room, part * SCAN_STEP);
 	if (!room->end || bytes < room->end + HEAD_BYTES ||
 	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
 	    !begins_request(room->behind))
@@ -319,9 +320,10 @@ static __always_inline u32 count_answers(struct __sk_buff *skb, struct head_room
 
 	room->ends = room->failures = 0;
 	room->found[0] = room->found[1] = room->found[2] = room->found[3] = 0;
-#pragma clang loop unroll(disable)
-	for (part = 0; part < ANSWER_SCANS && part * SCAN_STEP < bytes; part++)
-		count_part(skb, room, part * SCAN_STEP);
+#pragma clang loop unroll(full)
+	for (part = 0; part < ANSWER_SCANS; part++)
+		if (part * SCAN_STEP < bytes)
+			count_part(skb, room, part * SCAN_STEP);
 	waiting = room->waiting;
 	/* those behind what is looked at are not to be taken for answers to later requests */
 	if (!room->ends || bytes > ANSWER_SCANS * SCAN_STEP || room->ends > waiting)
