@@ -12,10 +12,12 @@ from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.sources.live import LiveSource
 from tests.faults import load
+from tests.live import http_programs
 from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
 
 ADDRESS, PORT, NOBODY, SILENCE = "127.0.0.1", 7104, 7105, "127.0.0.2"
 LISTED, QUESTIONS, CONNECTIONS = 300, 2_000, 1_000
+REQUESTS, REQUESTS_AT_ONCE = 1_000, 300  # the latter as bpf/requests.c has it
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,7 @@ def watched(where: Namespace, list_everything: bool = False, pids: tuple[int, ..
 def little_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "QUERIES_LISTED_PER_S", 1)
     monkeypatch.setattr(program, "ENDS_LISTED_PER_S", 1)
+    monkeypatch.setattr(program, "REQUESTS_LISTED_PER_S", 1)
     monkeypatch.setattr(program, "LISTED_AT_ONCE", LISTED)
 
 
@@ -212,3 +215,20 @@ def test_an_answer_without_room_is_taken_back_from_the_counters(where: Namespace
     assert (dns.queries, dns.answered) == (QUESTIONS, received)
     assert received < QUESTIONS / 2
     assert snapshot.losses.unlisted["dns"] > QUESTIONS / 2
+
+
+def test_requests(where: Namespace) -> None:
+    """Both ends are here, so each request is one of the client's and one of the server's."""
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8104)
+    assert server.hear() == "listening"
+    failed = REQUESTS - 10
+    with watched(where) as watching:
+        client = where.play(http_programs.http_flood, address=ADDRESS, port=8104, requests=REQUESTS, failed=failed)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    sent, served = process_of(snapshot, client).requests.sent, process_of(snapshot, server).requests.served
+    assert (sent.count, sent.failed, served.count, served.failed) == (REQUESTS, failed) * 2
+    rows = snapshot.requests
+    assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * REQUESTS
+    assert REQUESTS_AT_ONCE <= len(rows) < REQUESTS
+    assert {row.status for row in rows} == {404}  # each that is listed has its answer listed
