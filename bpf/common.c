@@ -311,6 +311,12 @@ static __always_inline int holds_by(void *task, void *sk, u64 *slots)
  * socket, which then takes the second one.
  */
 #define NESTED 2
+/* The address now, while the verifier knows how large the index is: Linux 5.10 forgets that where clang keeps it on the stack. */
+#define AT_ONCE(pointer, address)                       \
+	do {                                            \
+		pointer = address;                      \
+		asm volatile("" : "+r"(pointer));       \
+	} while (0)
 struct descriptors_at_hand {
 	u64 taken;
 	u64 slots[NESTED][DESCRIPTORS_AT_ONCE];
@@ -321,7 +327,7 @@ static __always_inline int holds(void *task, void *sk)
 {
 	struct descriptors_at_hand *at_hand;
 	int only = 0, held;
-	u64 taken;
+	u64 taken, *slots;
 
 	at_hand = descriptors_at_hand.lookup(&only);
 	if (!at_hand)
@@ -330,7 +336,8 @@ static __always_inline int holds(void *task, void *sk)
 	if (taken >= NESTED)
 		return HOLDS_PERHAPS;
 	*(volatile u64 *)&at_hand->taken = taken + 1;
-	held = holds_by(task, sk, at_hand->slots[taken]);
+	AT_ONCE(slots, &at_hand->slots[taken][0]);
+	held = holds_by(task, sk, slots);
 	*(volatile u64 *)&at_hand->taken = taken;
 	return held;
 }

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +34,7 @@ from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, lo
 from nettop.view.panes import pane_of
 from nettop.view.words import ENDS
 
+_MS = timedelta(milliseconds=1)
 _OWNERS = {
     "exact": "seen to connect, send or close",
     "scanned": "found holding the socket open",
@@ -557,7 +558,7 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
 
 def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
     connection = next((each for each in snapshot.connections if each.id == row.connection_id), None)
-    under = "none with a row" if row.connection_id is None else str(row.connection_id)
+    other = _other_side(row, connection, snapshot)
     facts = (
         ("process", _owner_text(row.pid, row.comm)),
         *_service(row, context),
@@ -569,7 +570,8 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         ("sent", "unknown" if row.request_bytes is None else f"{human.count(row.request_bytes)} bytes"),
         ("response", "unknown" if row.response_bytes is None else f"{human.count(row.response_bytes)} bytes"),
         ("remote", endpoint(row.remote.address, row.remote.port)),
-        ("connection", under),
+        ("connection", _under(row, connection, context)),
+        *(() if other is None else (("other side", _shares(row, other)),)),
         ("asked", human.timestamp(row.asked_at)),
         ("protocol", row.protocol),
         ("trace", row.trace_id or "none"),
@@ -577,7 +579,52 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
     )
     if connection is None:
         return Detail(f"Request {row.id}", facts, {CONNECTIONS: ()})
-    return Detail(f"Request {row.id}", facts, {CONNECTIONS: (connection,), DNS: _named_by(connection, snapshot)})
+    related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: (connection,)}
+    if other is not None:
+        related = {REQUESTS: (other,), **related}
+    return Detail(f"Request {row.id}", facts, {**related, DNS: _named_by(connection, snapshot)})
+
+
+def _under(row: Request, connection: Connection | None, context: Context) -> str:
+    if connection is None:
+        return "none with a row" if row.connection_id is None else str(row.connection_id)
+    waits = f"waits for {_waits_text(connection, context)}" if connection.state != "closed" else "closed"
+    again = f"{human.count(connection.retransmits)} segments sent again"
+    return f"{connection.id}, {waits}; round trip {human.duration(connection.srtt_ms)}, {again}"
+
+
+def _other_side(row: Request, connection: Connection | None, snapshot: Snapshot) -> Request | None:
+    """The row of the same request at the other end of its connection, if that is on this host and has one."""
+    if connection is None or connection.peer is None:
+        return None
+    peer = connection.peer.id
+    alike = (
+        each
+        for each in snapshot.requests
+        if each.connection_id == peer and each.side != row.side and _is_same(*_by_side(row, each))
+    )
+    return min(alike, key=lambda each: abs(each.asked_at - row.asked_at), default=None)
+
+
+def _by_side(row: Request, other: Request) -> tuple[Request, Request]:
+    return (row, other) if row.side == "client" else (other, row)
+
+
+def _is_same(client: Request, server: Request) -> bool:
+    """By what it says and when: it comes while its client waits."""
+    if (client.method, client.path) != (server.method, server.path):
+        return False
+    later_ms = (server.asked_at - client.asked_at) / _MS
+    return later_ms >= 0 and (client.latency_ms is None or later_ms <= client.latency_ms)
+
+
+def _shares(row: Request, other: Request) -> str:
+    client, server = _by_side(row, other)
+    text = f"{other.side} {_owner_text(other.pid, other.comm)}, {human.duration(other.latency_ms)}"
+    if client.latency_ms is None or server.latency_ms is None:
+        return text
+    between = max(client.latency_ms - server.latency_ms, 0.0)
+    return f"{text}; {human.duration(server.latency_ms)} in the server, {human.duration(between)} on the way"
 
 
 _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
