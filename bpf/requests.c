@@ -144,7 +144,8 @@ struct early_request {
 	u32 begin;
 	u8 listed;
 	u8 method;
-	u8 pad[2];
+	u8 requests;
+	u8 pad;
 };
 BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 1024);
 
@@ -773,7 +774,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 static __always_inline void keep_early(struct __sk_buff *skb, struct packet *packet, struct first_words *first, u32 netns)
 {
 	struct early_request early = { .time_ns = first->time_ns, .begin = first->begin, .listed = first->listed,
-				       .method = first->method };
+				       .method = first->method, .requests = first->requests };
 	struct early_key key = { .netns = netns };
 	u16 ports[2] = {};
 
@@ -795,7 +796,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	struct head_room *room;
 	struct http_head *head;
 	u64 words[2] = {}, listener;
-	u32 netns, bytes = skb->len - payload_at, most_early = 0;
+	u32 netns, bytes = skb->len - payload_at, most_early = 0, requests = 1;
 	u8 state = 0;
 
 	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES) || !begins_request(words))
@@ -812,15 +813,6 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 		if (!most_early)
 			return;
 	}
-	first->requests = 1;
-	first->method = method_of(words[0]);
-	first->listed = may_list_request(listener, first->time_ns);
-	if (first->with_syn)
-		keep_early(skb, packet, first, netns);
-	if (!first->listed) {
-		count_loss(REQUESTS_UNLISTED, 1);
-		return;
-	}
 	room = take_room();
 	if (!room)
 		return;
@@ -831,9 +823,19 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	head->payload_offset = payload_at;
 	head->payload_bytes = bytes;
 	head->kind = HTTP_REQUEST;
-	head->requests = 1;
-	read_packet_ends(skb, packet, head);
-	submit_head(skb, head, CAPTURED_REQUEST_BYTES);
+	first->method = method_of(words[0]);
+	if (first->method >= METHOD_BARE)
+		requests = scan_requests(skb, room);
+	first->requests = head->requests = requests < 255 ? requests : 255;
+	first->listed = may_list_request(listener, first->time_ns);
+	if (first->with_syn)
+		keep_early(skb, packet, first, netns);
+	if (first->listed) {
+		read_packet_ends(skb, packet, head);
+		submit_head(skb, head, CAPTURED_REQUEST_BYTES);
+	} else {
+		count_loss(REQUESTS_UNLISTED, first->requests);
+	}
 	give_room_back();
 }
 
@@ -854,9 +856,9 @@ static __always_inline void claim_first_request(struct turn_slot *slot, u64 sock
 	exchange = exchange_at(slot, socket);
 	if (!exchange)
 		return;
-	exchange->asked = 1;
-	exchange->asked_ns[0] = first->time_ns;
-	exchange->listed = first->listed;
+	exchange->asked = first->requests;
+	exchange->asked_ns[0] = exchange->asked_ns[1] = first->time_ns;
+	exchange->listed = first->listed ? bits_of(0, first->requests) : 0;
 	exchange->method = first->method;
 	exchange->certain = first->method != METHOD_UNUSUAL;
 	exchange->heads[0] = first->begin;
@@ -889,10 +891,10 @@ static __always_inline void claim_fast_open(struct turn_slot *slot, u64 socket)
 	if (!early)
 		return;
 	READ(sent, socket, OFFSET_tcp_sock_bytes_sent);
-	exchange->asked = 1;
-	exchange->answered = sent != 0;
-	exchange->asked_ns[0] = early->time_ns;
-	exchange->listed = early->listed;
+	exchange->asked = early->requests;
+	exchange->answered = sent ? early->requests : 0;
+	exchange->asked_ns[0] = exchange->asked_ns[1] = early->time_ns;
+	exchange->listed = early->listed ? bits_of(0, early->requests) : 0;
 	exchange->method = early->method;
 	exchange->certain = early->method != METHOD_UNUSUAL;
 	exchange->heads[0] = early->begin;

@@ -46,7 +46,7 @@ struct first_words {
 	u64 time_ns;
 	u32 begin;
 	u32 end;
-	u8 requests; /* 1: it is a request, see requests.c */
+	u8 requests; /* how many they are, see requests.c */
 	u8 listed;
 	u8 method;
 	u8 with_syn; /* Fast Open, if the listener takes it */
