@@ -311,12 +311,17 @@ static __always_inline int holds_by(void *task, void *sk, u64 *slots)
  * socket, which then takes the second one.
  */
 #define NESTED 2
-/* The address now, while the verifier knows how large the index is: Linux 5.10 forgets that where clang keeps it on the stack. */
-#define AT_ONCE(pointer, address)                       \
-	do {                                            \
-		pointer = address;                      \
-		asm volatile("" : "+r"(pointer));       \
+/*
+ * One of so many things in a row, the index of which may be on the stack: Linux 5.10 does not know there how large it is, so
+ * that is said where the address is made.
+ */
+#define ONE_OF(pointer, things, index)                                                                                    \
+	do {                                                                                                              \
+		u64 place = index;                                                                                        \
+		asm volatile("%0 &= 1\n%0 *= %2\n%0 += %1" : "+r"(place) : "r"(things), "i"(sizeof((things)[0])));         \
+		pointer = (void *)place;                                                                                  \
 	} while (0)
+_Static_assert(NESTED == 2, "ONE_OF");
 struct descriptors_at_hand {
 	u64 taken;
 	u64 slots[NESTED][DESCRIPTORS_AT_ONCE];
@@ -336,7 +341,7 @@ static __always_inline int holds(void *task, void *sk)
 	if (taken >= NESTED)
 		return HOLDS_PERHAPS;
 	*(volatile u64 *)&at_hand->taken = taken + 1;
-	AT_ONCE(slots, &at_hand->slots[taken][0]);
+	ONE_OF(slots, at_hand->slots, taken);
 	held = holds_by(task, sk, slots);
 	*(volatile u64 *)&at_hand->taken = taken;
 	return held;

@@ -585,7 +585,7 @@ static __always_inline void report_dns(struct __sk_buff *skb, void *sk, struct p
 	if (taken >= NESTED)
 		return;
 	*(volatile u64 *)&all->taken = taken + 1;
-	AT_ONCE(event, &all->rooms[taken].packet);
+	ONE_OF(event, all->rooms, taken); /* struct dns_room begins with it */
 	__builtin_memset(event, 0, sizeof(*event));
 	report_message(skb, sk, packet, header_bytes, ports, udp, arrival, event, egress);
 	*(volatile u64 *)&all->taken = taken;

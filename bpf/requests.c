@@ -192,7 +192,7 @@ static __always_inline struct head_room *take_room(void)
 	if (taken >= NESTED)
 		return 0;
 	*(volatile u64 *)&all->taken = taken + 1;
-	AT_ONCE(room, &all->rooms[taken]);
+	ONE_OF(room, all->rooms, taken);
 	__builtin_memset(&room->head, 0, sizeof(room->head));
 	return room;
 }
