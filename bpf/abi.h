@@ -423,7 +423,10 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define DROPS_WITHOUT_ROOM 12       /* packets that these maps had no room to count */
 #define TURNS_WITHOUT_ROOM 13       /* connections whose turns are not followed */
 #define PACKETS_WITHOUT_HOST 14 /* received from addresses that packet_sources had no room for */
-#define REQUESTS_UNLISTED 15    /* of HTTP, that are counted only */
-#define LOSS_COUNTERS 16
+/* Of HTTP, that are counted only: for each CPU (modulo so many) in a cache line of its own, or each request would wait for it. */
+#define REQUESTS_UNLISTED 16 /* and on to LOSS_COUNTERS */
+#define REQUESTS_UNLISTED_APART 8
+#define REQUESTS_UNLISTED_CPUS 16
+#define LOSS_COUNTERS 144
 
 #endif

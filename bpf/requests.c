@@ -54,12 +54,17 @@ static __always_inline u64 target_bytes(u64 word)
 
 #define IS_CAPITAL(character) ((u8)((character) - 'A') < 26)
 #define CONNECT_ 0x205443454e4e4f43ull /* "CONNECT " */
+#define GET_PATH 0x2f20544547ull /* "GET /" */
+#define FIRST_FIVE 0xffffffffffull
 
 /* Whether these 16 bytes begin a request: a method of three letters or more, a space, and how a target begins. */
 static __always_inline int begins_request(u64 *words)
 {
-	u64 other = ~method_bytes(words[0]) & TOP_BITS, first, second = 0, spaces, targets;
+	u64 other, first, second = 0, spaces, targets;
 
+	if ((words[0] & FIRST_FIVE) == GET_PATH) /* nearly all of them */
+		return 1;
+	other = ~method_bytes(words[0]) & TOP_BITS;
 	first = other & -other;
 	if (!first) {
 		second = ~method_bytes(words[1]) & TOP_BITS;
@@ -193,7 +198,6 @@ static __always_inline struct head_room *take_room(void)
 		return 0;
 	*(volatile u64 *)&all->taken = taken + 1;
 	ONE_OF(room, all->rooms, taken);
-	__builtin_memset(&room->head, 0, sizeof(room->head));
 	return room;
 }
 
@@ -456,6 +460,13 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	head->socket = key;
 	head->seen_ns = entry->seen_ns;
 	head->netns = entry->netns;
+	__builtin_memset(head->local_address, 0, sizeof(head->local_address));
+	__builtin_memset(head->remote_address, 0, sizeof(head->remote_address));
+	__builtin_memset(head->pad, 0, sizeof(head->pad));
+	if (!head->prefix_bytes)
+		__builtin_memset(head->prefix, 0, sizeof(head->prefix));
+	if (head->kind == HTTP_REST)
+		head->requests = 0;
 	find_speaking(room, entry, key);
 #ifdef SCOPE_BY_PROCESS
 	if (head->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&head->owner))
@@ -463,6 +474,13 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 #endif
 	read_ends(head, key);
 	submit_head(skb, head, most);
+}
+
+static __always_inline void count_unlisted(u32 requests)
+{
+	u32 cpu = bpf_get_smp_processor_id() & (REQUESTS_UNLISTED_CPUS - 1);
+
+	count_loss(REQUESTS_UNLISTED + cpu * REQUESTS_UNLISTED_APART, requests);
 }
 
 /* Whether a request is handed on, and not only counted. The scope comes before the limit, as for DNS. */
@@ -607,7 +625,7 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 		exchange->listed &= ~bits;
 	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
 	if (!listed) {
-		count_loss(REQUESTS_UNLISTED, requests);
+		count_unlisted(requests);
 		return;
 	}
 	head->kind = HTTP_REQUEST;
@@ -762,6 +780,8 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	room = take_room();
 	if (!room)
 		return;
+	/* the rest is for those that are handed on: see list_head() */
+	room->head.kind = room->head.prefix_bytes = 0;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = begin;
 	room->head.payload_offset = payload_at;
@@ -817,6 +837,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	if (!room)
 		return;
 	head = &room->head;
+	__builtin_memset(head, 0, sizeof(*head));
 	head->netns = netns;
 	head->time_ns = first->time_ns;
 	head->seq = first->begin;
@@ -834,7 +855,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 		read_packet_ends(skb, packet, head);
 		submit_head(skb, head, CAPTURED_REQUEST_BYTES);
 	} else {
-		count_loss(REQUESTS_UNLISTED, first->requests);
+		count_unlisted(first->requests);
 	}
 	give_room_back();
 }

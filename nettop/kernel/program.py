@@ -38,7 +38,7 @@ _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
-REQUESTS_LISTED_PER_S = 1_500  # of HTTP; bpf/requests.c says how many more at a time
+REQUESTS_LISTED_PER_S = 1_000  # of HTTP; bpf/requests.c says how many more at a time
 _SECOND_NS = 1_000_000_000
 
 
@@ -288,7 +288,11 @@ class KernelProgram:
 
     def losses(self) -> Losses:
         """The counters as they stand."""
-        counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
+        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOSS_COUNTERS, abi.REQUESTS_UNLISTED_APART)
+        counts = {
+            index: syscalls.lookup_u64(self._maps["losses"], index)
+            for index in (*range(abi.REQUESTS_UNLISTED), *by_cpu)
+        }
         return Losses(
             perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
             map_full={
@@ -307,7 +311,7 @@ class KernelProgram:
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
-            requests_unlisted=counts[abi.REQUESTS_UNLISTED],
+            requests_unlisted=sum(counts[index] for index in by_cpu),
         )
 
     def close(self) -> None:
