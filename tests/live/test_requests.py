@@ -75,7 +75,7 @@ def lab(directory: Path) -> Iterator[Lab]:
 
 def test_keep_alive_with_every_kind_of_body(lab: Lab) -> None:
     server, port, _ = lab.server()
-    requests = [
+    requests: list[Any] = [
         ["GET", "/a?token=secret", 0],
         ["POST", "/status/201", 100],
         ["HEAD", "/head", 0],
@@ -181,7 +181,7 @@ def answer(status: int) -> str:
     return f"HTTP/1.1 {status} As asked\r\nContent-Length: 0\r\n\r\n"
 
 
-def scripted(lab: Lab, server_steps: list[Any], client_steps: list[Any], **both: bool) -> tuple[Program, Program]:
+def scripted(lab: Lab, server_steps: list[Any], client_steps: list[Any], **both: Any) -> tuple[Program, Program]:
     """Both ends once they have ended: what each says after how many heads of the other."""
     port = next(_ports)
     server = lab.inside.play(http_programs.http_script_server, address=LOOPBACK, port=port, steps=server_steps, **both)

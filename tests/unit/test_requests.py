@@ -7,6 +7,7 @@ from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead
 from nettop.model.rows import Request
 from nettop.tracking import requests
+from nettop.tracking.owners import NOBODY
 from nettop.tracking.requests import Linked, Privacy, RequestTracker
 from tests.builders import CLOCK, CURL, NGINX, at, comm, connection, http_head, socket_record
 
@@ -20,7 +21,7 @@ def response(seconds: float = 1.1, payload: bytes = OK, **changes: Any) -> HttpH
 
 def told(tracker: RequestTracker, connected: bool = True) -> list[Request]:
     """The rows of the next tick."""
-    found = Linked(connection(id=7), requests.NOBODY) if connected else None
+    found = Linked(connection(id=7), NOBODY) if connected else None
     return [observed.event.request for observed in tracker.tick(at(2), lambda _: found)]
 
 
@@ -54,8 +55,17 @@ def test_a_response_that_nobody_asked_for_is_none() -> None:
 
 
 def test_who_answers_has_the_request() -> None:
-    unknown = {"owner_pid": 0, "owner_start_boot_ns": 0, "owner_certainty": abi.OWNER_UNKNOWN, "egress": 0}
-    nginx = {"owner_pid": NGINX.pid, "owner_start_boot_ns": NGINX.start_boot_ns, "owner_comm": comm("nginx")}
+    unknown: dict[str, Any] = {
+        "owner_pid": 0,
+        "owner_start_boot_ns": 0,
+        "owner_certainty": abi.OWNER_UNKNOWN,
+        "egress": 0,
+    }
+    nginx: dict[str, Any] = {
+        "owner_pid": NGINX.pid,
+        "owner_start_boot_ns": NGINX.start_boot_ns,
+        "owner_comm": comm("nginx"),
+    }
     (row,) = told(after(http_head(GET, **unknown), response(egress=1, **nginx)))
     assert (row.side, row.pid, row.comm) == ("server", NGINX.pid, "nginx")
 
@@ -106,7 +116,7 @@ def test_a_connection_that_gets_its_row_later_is_linked_then() -> None:
     (row,) = told(tracker, connected=False)
     assert row.connection_id is None
     head = http_head(GET)
-    tracker.linked((head.socket, head.seen_ns), connection(id=9), requests.NOBODY)
+    tracker.linked((head.socket, head.seen_ns), connection(id=9), NOBODY)
     (linked,) = told(tracker, connected=False)
     assert (linked.id, linked.connection_id) == (row.id, 9)
     assert told(tracker, connected=False) == []
