@@ -85,7 +85,7 @@ def test_a_response_that_was_lost_leaves_its_request_unknown() -> None:
 def test_the_end_of_its_connection_fails_what_waits() -> None:
     for how, error in (("reset-by-peer", "reset"), ("timeout", "timeout"), ("normal", "closed")):
         tracker = after(http_head(GET))
-        tracker.ended(socket_record(), how)  # type: ignore[arg-type]
+        tracker.ended(socket_record(requests=1), how)  # type: ignore[arg-type]
         (row,) = told(tracker)
         assert (row.error, row.failed) == (error, True)
 
@@ -153,3 +153,27 @@ def test_lost_records_leave_no_request_waiting() -> None:
     tracker.head(response())
     (row,) = told(tracker)
     assert row.error == "unknown"
+
+
+def test_responses_that_share_a_segment() -> None:
+    """As many as the kernel side has counted, whatever a body holds; of the last one too little was captured."""
+    shared = http_head(GET * 4, requests=4)
+    both = OK + OK.replace(b"200", b"404") + OK
+    tracker = after(shared, response(1.2, both[: -len(OK) + 3], requests=3), response(1.3, number=3))
+    assert [(row.status, row.error) for row in told(tracker)] == [
+        (200, None), (404, None), (None, "unknown"), (200, None)
+    ]  # fmt: skip
+
+
+def test_a_request_with_a_syn_that_was_not_taken_comes_again() -> None:
+    tracker = after(http_head(GET, socket=0, seen_ns=0, egress=0), http_head(GET, 1.05, egress=0), response(egress=1))
+    assert [(row.path, row.status) for row in told(tracker)] == [("/a", 200)]
+
+
+def test_a_response_that_was_only_counted_is_no_failure() -> None:
+    """What was sent before the handshake was complete; and what nobody has counted."""
+    for counted in ({"requests": 1, "responses": 1}, {"requests": 0, "responses": 0}):
+        tracker = after(http_head(GET))
+        tracker.ended(socket_record(**counted), "normal")
+        (row,) = told(tracker)
+        assert (row.error, row.failed) == ("unknown", False)
