@@ -593,8 +593,8 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
-        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "latency",
-        "since", "between", "drop", "scope", "netns",
+        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
+        "path", "status", "latency", "since", "between", "drop", "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
