@@ -377,7 +377,7 @@ def test_the_tables_are_those_of_the_screen_with_their_sort(
         ("--format table --group nuit", "'nuit' is not a group. Did you mean 'unit'?"),
         ("--format table --table dns,hosts --group unit", "There is no group 'unit' of hosts. Choose from scope, net"),
         ("--format table --group unit --sort open --table dns", "'open' is not a column of dns by unit. Choose from "),
-        ("--format csv --group unit", "CSV holds one table. Say which with --table: dns, connections, processes, requests."),
+        ("--format csv --group unit", "CSV holds one table. Say which with --table: dns, connections, proc"),
         ("--group unit", "--group is for tables, and JSON has all rows. Add --format table or --format csv."),
         ("--format csv", "CSV holds one table. Say which with --table: dns, connections, processes, "),
         ("--format csv --table dns,udp", "CSV holds one table. Say which "),
