@@ -100,53 +100,46 @@ static __always_inline u64 read_waits(struct socket_record *record, void *sk, st
 
 #define NEAR_BYTES 128 /* beyond that, what lies between would cost more than another call */
 
-/* Three counters, or two if the last are the same, by one call of the helper where this kernel keeps them near each other. */
-static __always_inline void read_together(u32 *values, void *sk, int first, int second, int third)
+/* Two counters by one call of the helper where this kernel keeps them near each other. */
+static __always_inline void read_both(u32 *one, u32 *other, void *sk, int one_at, int other_at)
 {
-	int low = first < second ? first : second, high = first < second ? second : first;
+	int low = one_at < other_at ? one_at : other_at, high = one_at < other_at ? other_at : one_at;
 	u32 span[NEAR_BYTES / sizeof(u32)];
 
-	low = third < low ? third : low;
-	high = third < high ? high : third;
 	if (high - low < NEAR_BYTES) {
 		read_kernel(span, high - low + sizeof(u32), (char *)sk + low);
-		values[0] = span[(first - low) / sizeof(u32)];
-		values[1] = span[(second - low) / sizeof(u32)];
-		values[2] = span[(third - low) / sizeof(u32)];
+		*one = span[(one_at - low) / sizeof(u32)];
+		*other = span[(other_at - low) / sizeof(u32)];
 	} else {
-		READ(values[0], sk, first);
-		READ(values[1], sk, second);
-		values[2] = values[1];
-		if (third != second)
-			READ(values[2], sk, third);
+		READ(*one, sk, one_at);
+		READ(*other, sk, other_at);
 	}
 }
 
 /*
- * What changes with everything that a socket's record tells, in one number: while nothing is outstanding, that the process
- * writes, that a segment comes or goes, also one without payload, and whose turn it is. The rest of the counters lie
- * elsewhere in memory and would double the cost of a pass: read_waits() reads them of connections that have something
- * outstanding, and of what is reported.
+ * What changes with everything that a socket's record tells, in one number, as long as nothing is outstanding: that the process
+ * writes, and that a segment comes or goes, also one without payload. A process reads what has come with a segment, and
+ * with segments goes whose turn it is; a pass between the count of a segment that is sent and its turn makes up for it with
+ * the acknowledgement. The rest of the counters lie elsewhere in memory and would double the cost of a pass.
  */
 static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct outstanding *ends)
 {
-	struct turn_slot *slot;
-	u64 spoke_ns = 0, segments;
-	u32 sent[3], received[3];
+	u32 sent = 0, received = 0;
+	u64 segments;
 
 	if (entry->protocol != IPPROTO_TCP) /* what is dropped is counted and taken back */
 		return entry->kept_tx_bytes + entry->kept_rx_bytes + read_dropped(sk) - entry->kept_dropped;
-	read_together(sent, sk, OFFSET_tcp_sock_write_seq, OFFSET_tcp_sock_segs_out, OFFSET_tcp_sock_segs_out);
-	read_together(received, sk, OFFSET_tcp_sock_rcv_nxt, OFFSET_tcp_sock_segs_in, OFFSET_tcp_sock_snd_una);
-	ends->write_seq = sent[0];
-	ends->rcv_nxt = received[0];
-	ends->snd_una = received[2];
+	read_both(&ends->write_seq, &sent, sk, OFFSET_tcp_sock_write_seq, OFFSET_tcp_sock_segs_out);
+	READ(received, sk, OFFSET_tcp_sock_segs_in);
+	segments = ((u64)sent << 32) | received;
+	return ends->write_seq + segments * 0x9E3779B97F4A7C15;
+}
+
+/* The other ends of a connection's bytes. */
+static __always_inline void read_ends(struct outstanding *ends, void *sk)
+{
+	read_both(&ends->rcv_nxt, &ends->snd_una, sk, OFFSET_tcp_sock_rcv_nxt, OFFSET_tcp_sock_snd_una);
 	READ(ends->copied_seq, sk, OFFSET_tcp_sock_copied_seq);
-	slot = find_turn_slot((u64)sk);
-	if (slot)
-		spoke_ns = slot->spoke_ns;
-	segments = ((u64)sent[1] << 32) | received[1];
-	return (((u64)ends->write_seq << 32) | ends->rcv_nxt) + spoke_ns * 31 + segments * 0x9E3779B97F4A7C15;
 }
 
 /* The same of a listener, so that a change of one of these is seldom taken back by that of another. */
@@ -215,14 +208,15 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	if (entry->protocol != IPPROTO_TCP && !sum && !entry->reported_state && state != TCP_CLOSE)
 		return 0; /* nothing was sent or received on it yet */
 	changed = control(PASS) == PASS_ALL || entry->reported_state != state || entry->reported_owner != owner;
-	if (!changed && !is_outstanding(&ends) && entry->reported_sum == sum)
+	if (!changed && entry->reported_sum == sum) /* nothing was outstanding then, or there would be more in it */
 		return 0;
 	if (!(entry->flags & SOCKET_LISTENER)) {
 		__builtin_memset(record, 0, sizeof(*record));
 		if (entry->protocol == IPPROTO_TCP) {
+			read_ends(&ends, sk);
 			waits = read_waits(record, sk, &ends);
 			if (is_outstanding(&ends))
-				sum += waits;
+				sum += waits | 1;
 		}
 	}
 	if (!changed && entry->reported_sum == sum)

@@ -12,7 +12,8 @@ from nettop.model.owners import Owners
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import COLUMNS, Column, Context
 from nettop.view.grouping import Grouping, grouped, grouping_of
-from nettop.view.panes import PaneKind, apart, sort
+from nettop.view.panes import PaneKind, apart
+from nettop.view.ranking import sort
 
 
 @dataclass(frozen=True)

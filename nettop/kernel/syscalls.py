@@ -31,7 +31,7 @@ CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11
 TRACE_RAW_TP, TRACE_ITER = 23, 28
 HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY, LRU_HASH = 1, 4, 6, 9  # enum bpf_map_type
 
-_BATCH = 4096  # elements that are read by one call; no bucket of a hash has more
+_BATCH, _LARGEST_BATCH = 512, 4096  # elements that are read by one call; no bucket of a hash has more than the latter
 _UNSUPPORTED = (errno.EINVAL, 524)  # 524: ENOTSUPP of the kernel, include/linux/errno.h
 
 _MAP_SHAPE = struct.Struct("<I4xIIII")  # the first fields of struct bpf_map_info, without the id
@@ -241,23 +241,34 @@ def keys(map_fd: int, key_bytes: int) -> list[bytes]:
 
 def elements(map_fd: int, key_bytes: int, value_bytes: int) -> dict[bytes, bytes]:
     """All elements of a hash, at a fiftieth of the cost of asking for each. Raises OSError."""
+    most = _BATCH
+    while True:
+        try:
+            return _elements(map_fd, key_bytes, value_bytes, most)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or most >= _LARGEST_BATCH:
+                raise
+            most *= 8
+
+
+def _elements(map_fd: int, key_bytes: int, value_bytes: int, most: int) -> dict[bytes, bytes]:
+    """So many by one call. Raises OSError; ENOSPC where a bucket has more."""
     found: dict[bytes, bytes] = {}
-    keys_of, values_of = (ctypes.create_string_buffer(_BATCH * size) for size in (key_bytes, value_bytes))
+    keys_of, values_of = bytearray(most * key_bytes), bytearray(most * value_bytes)
+    addresses = [ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (keys_of, values_of)]
     position, following = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4)
     attributes = ctypes.create_string_buffer(128)
     at, complete = 0, False
     while not complete:
-        addresses = map(ctypes.addressof, (following, keys_of, values_of))
-        struct.pack_into("<QQQQIIQQ", attributes, 0, at, *addresses, _BATCH, map_fd, 0, 0)
+        struct.pack_into("<QQQQIIQQ", attributes, 0, at, ctypes.addressof(following), *addresses, most, map_fd, 0, 0)
         try:
             _check(_LIBC.syscall(_BPF_NUMBER[platform.machine()], _MAP_LOOKUP_BATCH, attributes, len(attributes)))
         except FileNotFoundError:
             complete = True
         (count,) = struct.unpack_from("<I", attributes, 32)
-        keys_raw, values_raw = keys_of.raw, values_of.raw
         for number in range(count):
-            key = keys_raw[number * key_bytes : (number + 1) * key_bytes]
-            found[key] = values_raw[number * value_bytes : (number + 1) * value_bytes]
+            key = bytes(keys_of[number * key_bytes : (number + 1) * key_bytes])
+            found[key] = bytes(values_of[number * value_bytes : (number + 1) * value_bytes])
         position.raw = following.raw
         at = ctypes.addressof(position)
     return found

@@ -25,7 +25,7 @@ PROCESSES_NAMED = 16  # per host: more than fit into a line
 UNWANTED = ("NO_SOCKET", "IP_NOPROTO")  # enum skb_drop_reason: nobody listens there, nobody knows that protocol
 NAMES_KEPT = 8  # per host; a content network's address has hundreds
 INTERFACES_KEPT = 16  # per host; packets pass three or four on their way into a container
-ROUND_TRIPS_COUNTED = 1_000  # of the connections opened last: a proxy has 50,000 to one host, which would take 10 ms
+ROUND_TRIPS_COUNTED = 250  # of the connections opened last: a proxy has 50,000 to one host, which would take 10 ms
 MAX_OWN_ADDRESSES = 8192  # of all network namespaces; each container has one or two
 
 _NEAR = tuple(

@@ -740,7 +740,7 @@ class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
     """One remote address, as seen from one network namespace, since nettop started.
 
     Sums are those of TCP connections and UDP flows: `connections` and `udp_flows` are open now, `accepted` are those so
-    far, `failed` the connects that were never established, `srtt_ms` is the median of the last 1,000 that are open.
+    far, `failed` the connects that were never established, `srtt_ms` is the median of the last 250 that are open.
     `tx_packets` are segments and datagrams. `pids` and `comms` are the last processes that have talked to it. `name` is
     the last one under which an owner looked it up, `names` are others. `scope` is "host" where the address is one of
     this network namespace.

@@ -362,10 +362,10 @@ class Store:
         }
 
     def _rows(self) -> dict[str, Any]:
-        shown: dict[Kind[Any], dict[Any, Any]] = {kind: table.rows for kind, table in self._tables.items()}
-        shown[PROCESSES] = self._processes  # identities with their totals
-        shown[HOSTS] = self._hosts.rows()
-        return {kind.name: tuple(rows_of_kind.values()) for kind, rows_of_kind in shown.items()}
+        made: dict[Kind[Any], Callable[[], tuple[Any, ...]]] = {kind: self._tables[kind].version for kind in KINDS}
+        made[PROCESSES] = lambda: tuple(self._processes.values())  # identities with their totals
+        made[HOSTS] = lambda: tuple(self._hosts.rows().values())
+        return {kind.name: made[kind]() for kind in KINDS}
 
     # Rows
 

@@ -1,12 +1,14 @@
 """A table of rows that forgets the oldest of those that have ended."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-KeyT = TypeVar("KeyT")
+from nettop.model.turnover import Journal, Version
+
+KeyT = TypeVar("KeyT", bound=Hashable)
 RowT = TypeVar("RowT")
 
 LASTING_SHARE = 2  # at most a half is for rows that outlive others: a flood of failures leaves room for what follows
@@ -59,6 +61,7 @@ class BoundedTable(Generic[KeyT, RowT]):
         # In the order in which they ended. Not a dict, whose first key lies behind all that were deleted before it.
         self._over: deque[KeyT] = deque()
         self._lasting: deque[KeyT] = deque()  # those whose turn has come, but who outlive the others
+        self._journal: Journal[KeyT, RowT] = Journal(self.rows)
 
     @property
     def lasting(self) -> int:
@@ -69,6 +72,7 @@ class BoundedTable(Generic[KeyT, RowT]):
         """Insert the row, or replace the one with this key, which is returned."""
         before = self.rows.get(key)
         self.rows[key] = row
+        self._journal.put(key, before)
         ended = self._ended
         if ended is None:
             if before is None:
@@ -82,6 +86,10 @@ class BoundedTable(Generic[KeyT, RowT]):
             except ValueError:
                 self._lasting.remove(key)
         return before
+
+    def version(self) -> Version[RowT]:
+        """All rows as they are now; the same object as long as nothing happens."""
+        return self._journal.version()
 
     def _end(self, key: KeyT) -> None:
         self._over.append(key)
@@ -108,6 +116,7 @@ class BoundedTable(Generic[KeyT, RowT]):
                 return
             oldest = self._lasting.popleft()
         row = self.rows.pop(oldest)
+        self._journal.evicted(oldest, row)
         over_at = self._keeping.over_at(row)
         self.evicted += 1
         if lasts:

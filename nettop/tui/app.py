@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from operator import is_
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -50,6 +51,7 @@ from nettop.view.group import Group
 from nettop.view.headline import Status
 from nettop.view.keys import APP_KEYS, KEYS_IN_DETAIL, MAIN_KEYS, PLAYER_KEYS, TABLE_KEYS, Key
 from nettop.view.look import DEFAULT_LOOK, Look
+from nettop.view.notable import Notable, OpenConnections
 from nettop.view.panes import PaneKind, Traffic
 
 GRACE_S = 2.0  # after a signal: Textual waits for ever for a terminal that takes nothing any more
@@ -86,6 +88,8 @@ class NettopApp(App[None], inherit_bindings=False):
         self._latest: Snapshot | None = None
         self._paused: tuple[Snapshot, Traffic] | None = None
         self._mark: Mark | None = None
+        self._cells_of: tuple[tuple[object, ...], Context] | None = None
+        self._notable, self._open_connections = Notable(), OpenConnections()
         self._findings: tuple[Snapshot, list[Finding]] | None = None
         self._traffic = Traffic()
         self._first_pace: str | None = None
@@ -212,14 +216,21 @@ class NettopApp(App[None], inherit_bindings=False):
                 screen.show(snapshot, context)
 
     def _cell_context(self, snapshot: Snapshot, traffic: Traffic) -> Context:
-        return Context(
-            snapshot.captured_at,
-            names=self._main.state.names,
-            traffic=traffic.by_process,
-            owners=Owners(snapshot.processes),
-            start=snapshot.started_at,
-            mark=self._mark_of(snapshot),
-        )
+        """The same object as long as all that cells depend on is the same: then they say the same."""
+        names, mark = self._main.state.names, self._mark_of(snapshot)
+        of = snapshot, traffic.by_process, mark
+        known = self._cells_of
+        if known is None or known[1].names is not names or not all(map(is_, of, known[0])):
+            context = Context(
+                snapshot.captured_at,
+                names=names,
+                traffic=traffic.by_process,
+                owners=Owners(snapshot.processes),
+                start=snapshot.started_at,
+                mark=mark,
+            )
+            known = self._cells_of = of, context
+        return known[1]
 
     def _status(self, snapshot: Snapshot, traffic: Traffic) -> Status:
         latest = self._latest or snapshot
@@ -237,6 +248,7 @@ class NettopApp(App[None], inherit_bindings=False):
             traffic=traffic.total,
             pace=self._feed.pace,
             dns_per_s=traffic.dns_per_s,
+            open_connections=self._open_connections.count(snapshot.connections),
             dns=traffic.dns,
             pace_is_new=self._feed.pace != self._first_pace,
             ended_hidden=not self._main.state.show_ended,
@@ -247,7 +259,7 @@ class NettopApp(App[None], inherit_bindings=False):
         """What is wrong in what is shown; a mark changes nothing of that."""
         snapshot = self._unmarked
         if snapshot is not None and (self._findings is None or self._findings[0] is not snapshot):
-            self._findings = snapshot, findings(snapshot)
+            self._findings = snapshot, findings(snapshot, self._notable)
         return [] if self._findings is None else self._findings[1]
 
     def _mark_of(self, snapshot: Snapshot) -> Mark | None:

@@ -33,7 +33,6 @@ class TableColumns(Generic[RowT]):
 
     def show(
         self,
-        rows: Sequence[RowT],
         in_sight: Sequence[RowT],
         context: Context,
         sorted_by: tuple[str, bool] | None,
@@ -41,7 +40,7 @@ class TableColumns(Generic[RowT]):
     ) -> None:
         """Other rows, or the same at another time."""
         self._marked = context.mark is not None
-        first = self._mattering(rows, context)
+        first = self._mattering(in_sight, context)
         if sorted_by is not None and sorted_by[0] != self.pane.kind.sort:  # what the user sorts by
             first.add(sorted_by[0])
         contents = self._contents(in_sight, context)
@@ -82,15 +81,15 @@ class TableColumns(Generic[RowT]):
         columns = (NEW, *self.pane.columns) if self._marked else self.pane.columns
         self.layout = lay_out(columns, self._width, wish)
 
-    def _mattering(self, rows: Sequence[RowT], context: Context) -> set[str]:
-        """The columns in which there is something to be seen at once, or was a moment ago."""
+    def _mattering(self, in_sight: Sequence[RowT], context: Context) -> set[str]:
+        """The columns in which these rows have something to be seen at once, or had a moment ago."""
         mattering: set[str] = set()
         all_have_room = not (self.layout.before or self.layout.after)
         if all_have_room or self._width < _MATTERS_FROM_CELLS:
             return mattering
         for column in self.pane.columns:
             if column.matters is not None:
-                there = column.matters(rows, context)
+                there = column.matters(in_sight, context)
                 left = self._matters[column.key] = _MATTERS_DRAWS if there else self._matters.get(column.key, 0) - 1
                 if left > 0:
                     mattering.add(column.key)

@@ -24,7 +24,8 @@ from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.keys import KEYS_IN_DETAIL
 from nettop.view.layout import most_lines_of_facts
-from nettop.view.panes import PANES, PaneKind, column_beside, newest, next_column, sort, sort_by
+from nettop.view.panes import PANES, PaneKind, column_beside, newest, next_column, sort_by
+from nettop.view.ranking import sort
 from nettop.view.said import said_by_detail
 
 _LABEL_CELLS = 12

@@ -13,8 +13,9 @@ from nettop.view.columns import Context
 from nettop.view.drill import TOP, Lines
 from nettop.view.group import Group
 from nettop.view.grouping import Grouping, grouping_of, groupings_of
-from nettop.view.panes import PaneKind, Selection
+from nettop.view.panes import PaneKind
 from nettop.view.said import NOTHING, said_by_filter
+from nettop.view.selection import Selection
 
 _GONE = "nothing is left of this group"
 _ROWS = "rows, one by one"  # not grouped

@@ -38,7 +38,6 @@ from nettop.view.panes import (
     PANES,
     STACKED,
     PaneKind,
-    Selection,
     Title,
     column_beside,
     next_column,
@@ -47,6 +46,7 @@ from nettop.view.panes import (
     sort_by,
     tabs,
 )
+from nettop.view.selection import Selection
 
 _MATCHLESS = "nothing matches the filter"
 _NOTHING_NEW = "nothing began after the mark"
@@ -189,7 +189,8 @@ class MainScreen(Filtering, Searching, Drilling):
     def show(self, snapshot: Snapshot, context: Context, status: Status) -> None:
         """Draw from this snapshot, with the state of the view."""
         self._shown = snapshot, context, status
-        context = replace(context, names=self.state.names)
+        if context.names is not self.state.names:
+            context = replace(context, names=self.state.names)
         only_new = self.state.only_new and context.mark is not None
         self._bar.show(snapshot, replace(status, filter=self.state.filter, only_new=only_new))
         listed = context.mark.only_new(snapshot) if context.mark is not None and only_new else snapshot
@@ -292,9 +293,10 @@ class MainScreen(Filtering, Searching, Drilling):
         self._changed()
 
     def _changed(self, **changes: Any) -> None:
-        self.state = replace(self.state, **changes)
-        if changes:  # other rows, or in another order: what the ones before needed is no measure
-            for pane in self._panes.values():
+        before, self.state = self.state, replace(self.state, **changes)
+        for pane in self._panes.values() if changes else ():
+            turned = before.sorts.get(pane.drill.view.name) != self.state.sorts.get(pane.drill.view.name)
+            if turned or changes.keys() != {"sorts"}:  # what rows before needed, or in another order, is no measure
                 pane.table.fit_anew()
         self.post_message(self.StateChanged())
 

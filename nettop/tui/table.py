@@ -125,9 +125,10 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         self._cursor = 0
         self._top = 0
         self._columns = TableColumns(pane)
-        self._styles: dict[str, Style] = {}
+        self._styles: dict[tuple[str, ...], Style] = {}
         self._lines: list[_Line] = []  # as they were drawn last, or are about to be
         self._area = Size()  # of the widget, which Textual looks up in the tree each time
+        self._shown: tuple[Any, ...] | None = None  # what show() was given last; None: it has to look at it again
 
     # What is shown
 
@@ -143,6 +144,15 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
         `empty` is said where there are none; the columns in `said` step back, because the screen says that elsewhere.
         """
+        shown = rows, context, sorted_by, empty, frozenset(said)
+        if (
+            self._shown is not None
+            and rows is self._shown[0]
+            and context is self._shown[1]
+            and shown[2:] == self._shown[2:]
+        ):
+            return
+        self._shown = shown
         self._empty = empty or self._empty
         line = self._cursor - self._top
         self._rows, self._cell_context, self._sorted_by = rows, context, sorted_by
@@ -157,7 +167,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
                 self._cursor_key = key(rows[self._cursor]) if rows and self._cursor else None
         self._top = self._cursor - line
         self._clamp()
-        self._columns.show(rows, self._in_sight, context, sorted_by, said)
+        self._columns.show(self._in_sight, context, sorted_by, said)
         self._redraw()
 
     @property
@@ -166,17 +176,18 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def rearrange(self, pane: PaneKind[RowT]) -> None:
         """Other columns, or in another order."""
-        self.pane = pane
+        self.pane, self._shown = pane, None
         self._columns.rearrange(pane)
         self._redraw()
 
     def fit_anew(self) -> None:
         """Let columns be as wide as the rows need that are shown next, whatever was shown before."""
         self._columns.forget_contents()
+        self._shown = None
 
     def turn_to(self, pane: PaneKind[Any], spot: Spot) -> None:
         """Go on with rows of another kind, which show() has to bring at once; the cursor goes to the spot."""
-        self.pane = pane
+        self.pane, self._shown = pane, None
         self._rows, self._cursor_key, self._cursor, self._top = (), spot.key, spot.line, 0
         self._columns.turn_to(pane)
 
@@ -232,7 +243,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def pin(self, key: Hashable) -> None:
         """Put the cursor on the row with this key when it is shown next."""
-        self._cursor_key = key
+        self._cursor_key, self._shown = key, None
 
     def action_move(self, step: int) -> None:
         """One row."""
@@ -314,10 +325,12 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         super().notify_style_update()
         self._styles = {}
 
-    def _style(self, name: str) -> Style:
-        style = self._styles.get(name)
+    def _style(self, names: tuple[str, ...]) -> Style:
+        """Of all these together; to add styles takes longer than all else of a line."""
+        style = self._styles.get(names)
         if style is None:
-            style = self._styles[name] = self.get_component_rich_style(f"table--{name}") if name else self.rich_style
+            added = (self.get_component_rich_style(f"table--{name}") if name else self.rich_style for name in names)
+            style = self._styles[names] = sum(added, Style.null())
         return style
 
     def _redraw(self) -> None:
@@ -363,7 +376,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Textual's hook."""
         line = self._lines[y] if y < len(self._lines) else self._line(y)
-        segments = [Segment(text, sum(map(self._style, styles[1:]), self._style(styles[0]))) for text, styles in line]
+        segments = [Segment(text, self._style(styles)) for text, styles in line]
         return Strip(segments).adjust_cell_length(self._area.width, segments[-1].style)
 
     def _header(self) -> _Line:

@@ -10,8 +10,10 @@ from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import Column, Context
 from nettop.view.group import Group
-from nettop.view.grouping import Grouping, Memory, grouped, keying_of
-from nettop.view.panes import PaneKind, Selection
+from nettop.view.grouping import Grouping
+from nettop.view.panes import PaneKind
+from nettop.view.regrouping import Regrouping
+from nettop.view.selection import Selection
 
 _CRUMB_CHARACTERS = 48  # of what a group is called, in a title
 _ALL = Filter("")
@@ -77,7 +79,7 @@ class Lines:
 
     def __init__(self, pane: PaneKind[Any]) -> None:
         self._pane = pane
-        self._memory = Memory()
+        self._regrouping = Regrouping()
         self._narrowed_by: tuple[object, ...] = ()
         self._narrowed: Sequence[Any] = ()
         self._found_by: tuple[object, ...] = ()
@@ -98,7 +100,7 @@ class Lines:
         by = place.steps, rows, snapshot, names
         if not _same(by, self._narrowed_by):
             for step in place.steps:
-                keying = keying_of(step.grouping, snapshot, names, self._memory)
+                keying = self._regrouping.keying(step.grouping, snapshot, names)
                 rows = list(compress(rows, map(eq, keying.keys(rows), repeat(step.key))))
             self._narrowed, self._narrowed_by = rows, by
         return self._narrowed
@@ -110,12 +112,12 @@ class Lines:
             return rows
         by = place.grouping, rows, snapshot, names
         if not _same(by, self._found_by):
-            self._found, self._found_by = grouped(place.grouping, rows, snapshot, names, self._memory), by
+            self._found, self._found_by = self._regrouping.groups(place.grouping, rows, snapshot, names), by
         return self._found
 
     def sort(
         self, place: Place, lines: Sequence[Any], column: Column[Any], descending: bool, context: Context
-    ) -> list[Any]:
+    ) -> Sequence[Any]:
         """The lines of a place by one column."""
         pane = self.pane(place)
         if pane is not self._selected_for:

@@ -6,12 +6,14 @@ that those rows prove. Nothing is said below the threshold, so a host where all 
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import ceil
+from operator import attrgetter
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.filter import exactly
@@ -20,6 +22,7 @@ from nettop.model.rows import Connection, DnsQuery, End, Listener, RemoteHost, U
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
 from nettop.view.columns import dns_server, endpoint
+from nettop.view.notable import SLOW_MS, WAITS, Notable
 
 Severity = Literal["critical", "warning", "notice"]
 RowT = TypeVar("RowT", bound=AnyRow)
@@ -74,10 +77,7 @@ class Rule(Generic[RowT]):
 
     def findings(self, scene: "Scene") -> Iterator[Finding]:
         """One for each group that the rule says something of."""
-        groups: defaultdict[Hashable, list[RowT]] = defaultdict(list)
-        for row in self.of(scene):
-            groups[self.by(row)].append(row)
-        for subject, rows in groups.items():
+        for subject, rows in _by(self.by, self.of(scene)).items():
             proof = self.says(rows, scene)
             if proof is not None:
                 sentence, chosen, proving, weight = proof
@@ -95,31 +95,36 @@ class Rule(Generic[RowT]):
 
 
 class Scene:
-    """The rows of a snapshot that rules may speak of, picked in one pass over each table."""
+    """The rows of a snapshot that rules may speak of."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, notable: Notable) -> None:
         self._snapshot = snapshot
         self.now = snapshot.captured_at
         self.recent_s = min(snapshot.elapsed_s, RECENT_S)
         self.since = self.now - min(timedelta(seconds=RECENT_S), self.now - datetime.min.replace(tzinfo=UTC))
         self.close_wait: list[Connection] = []
-        self.waiting: dict[str, list[Connection]] = {"local": [], "remote": [], "remote-window": [], "network": []}
+        self.waiting: dict[str | None, list[Connection]] = {whom: [] for whom in WAITS}
         self.failed_to_connect: list[Connection] = []
         self.reset: list[Connection] = []
-        for row in snapshot.connections:
+        for row in notable.connections.look(snapshot.connections):
             if row.state == "closed":
-                if row.failed and row.closed_at is not None and row.closed_at >= self.since:
+                if row.closed_at is not None and row.closed_at >= self.since:
                     self._take_failed(row)
-                continue
-            if row.state == "close-wait":
+            elif row.state == "close-wait":
                 self.close_wait.append(row)
-            elif row.waits_since is not None and row.waits_for in self.waiting:
+            else:
                 self.waiting[row.waits_for].append(row)
         # Failures outlive other queries: shares are right only for the time of which all queries are there.
         complete = snapshot.complete_since(DNS.name)
         dns_since = self.since if complete is None else max(self.since, complete)
         self.dns_recent_s = min(self.recent_s, ceil((self.now - dns_since).total_seconds()))
-        self.dns = list(_recent(snapshot.dns, dns_since))
+        self._dns_since = dns_since
+        self.failed_queries: list[DnsQuery] = []  # by what their resolver does
+        self.slow_queries: list[DnsQuery] = []
+        self.names_in_vain: list[DnsQuery] = []
+        for query in reversed(notable.dns.look(snapshot.dns)):
+            if query.asked_at >= dns_since:
+                self._take_query(query)
         self.listeners = [row for row in snapshot.listeners if row.failed]
         self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
         self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
@@ -145,6 +150,30 @@ class Scene:
         elif row.end == "reset-by-peer" and (row.tx_bytes or row.rx_bytes):  # else somebody only tried the port
             self.reset.append(row)
 
+    def _take_query(self, row: DnsQuery) -> None:
+        if _is_of_resolver(row):
+            self.failed_queries.append(row)
+        if (row.latency_ms or 0.0) >= SLOW_MS:
+            self.slow_queries.append(row)
+        if row.rcode == "NXDOMAIN":
+            self.names_in_vain.append(row)
+
+    @cached_property
+    def _dns(self) -> list[DnsQuery]:
+        """All that came to an end, the newest first."""
+        first = bisect_left(self._snapshot.dns, self._dns_since, key=attrgetter("asked_at"))
+        return [row for row in reversed(self._snapshot.dns[first:]) if row.status != "pending"]
+
+    @cached_property
+    def queries_by_resolver(self) -> Mapping[Hashable, Sequence[DnsQuery]]:
+        """All queries of the time for which these are known."""
+        return _by(_resolver, self._dns)
+
+    @cached_property
+    def queries_by_program(self) -> Mapping[Hashable, Sequence[DnsQuery]]:
+        """The same."""
+        return _by(_program, self._dns)
+
     @cached_property
     def reached(self) -> dict[Hashable, datetime]:
         """When a program was last connected to a far end."""
@@ -167,7 +196,7 @@ class Scene:
     def answered(self) -> dict[Hashable, set[Hashable]]:
         """Who answered, by who asked, for what, and in which second."""
         found: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
-        for row in self.dns:
+        for row in self._dns:
             if row.status == "answered":
                 found[_asked(row, 0)].add(_resolver(row))
         return found
@@ -185,19 +214,17 @@ def _span(seconds: float) -> str:
     return "in the last minute" if seconds == RECENT_S else f"in the last {seconds:.0f} s"
 
 
-def findings(snapshot: Snapshot) -> list[Finding]:
-    """All of them, the most severe first."""
-    scene = Scene(snapshot)
+def findings(snapshot: Snapshot, notable: Notable | None = None) -> list[Finding]:
+    """All of them, the most severe first. `notable` makes those of the next snapshot cheap."""
+    scene = Scene(snapshot, notable or Notable())
     return [each for rule in RULES for each in sorted(rule.findings(scene), key=lambda each: -each.weight)]
 
 
-def _recent(queries: Sequence[DnsQuery], since: datetime) -> Iterator[DnsQuery]:
-    """Those asked since then, the newest first. They are kept in the order in which they were asked."""
-    for row in reversed(queries):
-        if row.asked_at < since:
-            break
-        if row.status != "pending":
-            yield row
+def _by(key: Callable[[RowT], Hashable], rows: Iterable[RowT]) -> Mapping[Hashable, Sequence[RowT]]:
+    groups: defaultdict[Hashable, list[RowT]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups
 
 
 def _asked(row: DnsQuery, seconds: int) -> Hashable:
@@ -462,7 +489,6 @@ def _program_and_service(row: Connection) -> Hashable:
 
 LEAST_QUERIES, BAD_SHARE = 10, 0.1
 LEAST_NAMES_FAILED, LEAST_SEARCHED, BAD_NAMES_SHARE = 60, 30, 0.5
-SLOW_MS = 500.0
 _REVERSED = re.compile(r"(?:[0-9]{1,3}\.){4}|(?:[0-9a-f]\.){32}", re.IGNORECASE)
 _OF_RESOLVER = ("servfail", "refused", "formerr", "notimp", "timeout")  # as the filter has them
 
@@ -498,7 +524,10 @@ def _was_answered_elsewhere(row: DnsQuery, scene: Scene) -> bool:
     return bool(set().union(*others) - {_resolver(row)})
 
 
-def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+def _resolver_fails(bad: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+    if len(bad) < LEAST_QUERIES * BAD_SHARE:
+        return None
+    rows = scene.queries_by_resolver[_resolver(bad[0])]
     known = [row for row in rows if row.status != "forgotten" and not _was_answered_elsewhere(row, scene)]
     failed = [row for row in known if _is_of_resolver(row)]
     if len(known) < LEAST_QUERIES or len(failed) < len(known) * BAD_SHARE or _is_asked_of_all(known[0]):
@@ -510,34 +539,33 @@ def _resolver_fails(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
         f"resolver {dns_server(rows[0])}{where}: {_percent(len(failed), len(known))} of {human.count(len(known))} "
         f"queries {how} {scene.dns_span}."
     )
-    return Proof(
-        sentence, _terms(_server_term(rows[0]), term, f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent), failed
-    )
+    shown = _terms(_server_term(rows[0]), term, f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent)
+    return Proof(sentence, shown, failed, len(failed) + len(failed) / len(known))  # of as many the larger share
 
 
-def _resolver_is_slow(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
-    answered = sorted((row for row in rows if row.latency_ms is not None), key=lambda row: -(row.latency_ms or 0.0))
-    half = (len(answered) + 1) // 2
-    if len(answered) < LEAST_QUERIES or (answered[half - 1].latency_ms or 0.0) < SLOW_MS:
+def _resolver_is_slow(slow: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+    if len(slow) < LEAST_QUERIES / 2:
         return None
+    rows = scene.queries_by_resolver[_resolver(slow[0])]
+    answered = sum(row.latency_ms is not None for row in rows)
+    half = (answered + 1) // 2
+    if answered < LEAST_QUERIES or len(slow) < half:
+        return None
+    slowest = sorted(slow, key=lambda row: -(row.latency_ms or 0.0))[:half]
     where, term = scene.place(rows[0])
     sentence = (
-        f"resolver {dns_server(rows[0])}{where}: half of {human.count(len(answered))} answers took over "
-        f"{human.duration(answered[half - 1].latency_ms)} {scene.dns_span}."
+        f"resolver {dns_server(rows[0])}{where}: half of {human.count(answered)} answers took over "
+        f"{human.duration(slowest[-1].latency_ms)} {scene.dns_span}."
     )
-    return Proof(
-        sentence, _terms(_server_term(rows[0]), term, f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), answered[:half]
-    )
+    return Proof(sentence, _terms(_server_term(rows[0]), term, f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), slowest)
 
 
-def _in_vain(rows: Sequence[DnsQuery], least: int, searched: bool) -> list[DnsQuery]:
-    """The queries for names that do not exist, if they are so many and half of all.
+def _in_vain(every: Sequence[DnsQuery], rows: Sequence[DnsQuery], least: int, searched: bool) -> list[DnsQuery]:
+    """The queries for names that do not exist, if they are so many and half of all: `every` of them, of these rows.
 
     `searched`: those that only a search list can have caused, as the name exists without a domain behind it; or others.
     """
-    failed = [
-        row for row in rows if row.rcode == "NXDOMAIN" and row.qname is not None and not _is_a_lookup_of_address(row)
-    ]
+    failed = [row for row in every if row.qname is not None and not _is_a_lookup_of_address(row)]
     if len(failed) < least or len(failed) < len(rows) * BAD_NAMES_SHARE:
         return []
     there = {row.qname for row in rows if row.rcode == "NOERROR" and row.qname is not None}
@@ -556,8 +584,11 @@ def _beginnings(name: str) -> Iterator[str]:
     return (".".join(labels[:number]) for number in range(1, len(labels)))
 
 
-def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
-    failed = _in_vain(rows, LEAST_NAMES_FAILED, searched=False)
+def _asks_in_vain(every: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+    if len(every) < LEAST_NAMES_FAILED:
+        return None
+    rows = scene.queries_by_program[_program(every[0])]
+    failed = _in_vain(every, rows, LEAST_NAMES_FAILED, searched=False)
     if not failed:
         return None
     names = {row.qname for row in failed}
@@ -571,8 +602,11 @@ def _asks_in_vain(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     return Proof(sentence, _terms(_program_term(rows), "dns:nxdomain", scene.dns_recent), failed)
 
 
-def _searches_first(rows: Sequence[DnsQuery], scene: Scene) -> Proof | None:
-    searched = _in_vain(rows, LEAST_SEARCHED, searched=True)
+def _searches_first(every: Sequence[DnsQuery], scene: Scene) -> Proof | None:
+    if len(every) < LEAST_SEARCHED:
+        return None
+    rows = scene.queries_by_program[_program(every[0])]
+    searched = _in_vain(every, rows, LEAST_SEARCHED, searched=True)
     if not searched:
         return None
     answered = sum(row.rcode == "NOERROR" for row in rows)
@@ -635,7 +669,7 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
          lambda scene: scene.listeners, lambda row: row.id, _queue_is_full),
     Rule("resolver-fails", "critical", DNS,
          "a resolver fails 10 % of at least 10 queries in the last minute (SERVFAIL, REFUSED, no answer)",
-         lambda scene: scene.dns, _resolver, _resolver_fails),
+         lambda scene: scene.failed_queries, _resolver, _resolver_fails),
     Rule("not-read", "critical", CONNECTIONS,
          "a process leaves data unread for 20 s: 4 KB, or any that came to a server",
          lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
@@ -655,15 +689,15 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
     Rule("far-end-not-reading", "warning", CONNECTIONS, "the far end's window is shut for 20 s",
          lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut, "wait"),
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
-         lambda scene: scene.dns, _resolver, _resolver_is_slow),
+         lambda scene: scene.slow_queries, _resolver, _resolver_is_slow),
     Rule("names-in-vain", "warning", DNS,
          "a program asks 60 times a minute for names that do not exist, in half of its queries",
-         lambda scene: scene.dns, _program, _asks_in_vain),
+         lambda scene: scene.names_in_vain, _program, _asks_in_vain),
     Rule("datagrams-dropped", "warning", UDP, "a process's sockets refuse 100 datagrams and 1 % of all",
          lambda scene: scene.udp, _process, _drops_datagrams),
     Rule("search-list", "notice", DNS,
          "half of a program's queries, 30 a minute, are of names with a search domain that has none such",
-         lambda scene: scene.dns, _program, _searches_first),
+         lambda scene: scene.names_in_vain, _program, _searches_first),
     Rule("reset", "notice", CONNECTIONS, "10 connections of a program with one far end or service are reset a minute",
          lambda scene: scene.reset, _program_and_service, _is_reset),
     Rule("scan", "notice", HOSTS, "a host sends 100 connection requests that hardly come through, or 1,000 packets "

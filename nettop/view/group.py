@@ -1,8 +1,10 @@
 """A group of rows, and what can be said of all of them together.
 
-A measure is a function of a group that is computed once, and only where somebody asks: by the column that sorts, for
-all groups, by the others for those that are seen. Each goes through the rows with loops that are not Python's, which
-is what makes 50,000 rows a matter of milliseconds.
+A measure is a function of a group that is computed once a tick, and only where somebody asks: by the column that sorts,
+for all groups, by the others for those that are seen. Each goes through the values of a field with loops that are not
+Python's, which is what makes 50,000 rows a matter of milliseconds. To read these values from rows, which are all over
+the memory, is most of what that costs; so a group keeps them, and those of rows that have not changed are not read
+again.
 """
 
 from collections import Counter
@@ -26,11 +28,16 @@ _UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class Keying(Generic[RowT]):
-    """How rows of one snapshot are told apart: by the keys of all of them at once; those with the same are a group."""
+    """How rows of one snapshot are told apart: by the keys of all of them at once; those with the same are a group.
+
+    `context` is what keys depend on besides their rows. Where it is equal, so are the keys of the same rows; None where
+    nobody knows.
+    """
 
     keys: Callable[[Sequence[RowT]], Iterable[Hashable]]
     label: Callable[["Group[RowT]"], str]
     lookups: Lookups | None = None
+    context: object = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,10 @@ class Window:
 
 
 class Group(Struct, Generic[RowT], gc=False, eq=False):
-    """Rows with the same key, at least one. Not tracked by the garbage collector, or 50,000 of them take 60 ms more."""
+    """Rows with the same key, at least one. Not tracked by the garbage collector, or 50,000 of them take 60 ms more.
+
+    With the next snapshot it may become another: see Regrouping.
+    """
 
     key: Hashable
     rows: list[RowT]
@@ -57,6 +67,7 @@ class Group(Struct, Generic[RowT], gc=False, eq=False):
     keying: Keying[RowT]
     window: Window
     known: dict[Any, Any] | None = None  # measures; most groups of many are never asked
+    read: dict[str, list[Any]] | None = None  # values of fields, in the order of the rows
 
     @property
     def label(self) -> str:
@@ -125,10 +136,26 @@ def count(group: Group[Any]) -> int:
 
 
 @cache
+def field(name: str) -> Callable[[Any], Any]:
+    """What reads a field of a row, as `tcp.active`."""
+    return attrgetter(name)
+
+
+@cache
 def values(name: str) -> Measure[list[Any]]:
-    """All values of a field. Reading them from rows that are all over the memory is most of what a measure costs."""
-    value = attrgetter(name)
-    return measure(lambda group: list(map(value, group.rows)))
+    """All values of a field."""
+    value = field(name)
+
+    def of_all(group: Group[Any]) -> list[Any]:
+        read = group.read
+        if read is None:
+            read = group.read = {}
+        found = read.get(name)
+        if found is None:
+            found = read[name] = list(map(value, group.rows))
+        return found
+
+    return of_all
 
 
 @cache
@@ -140,14 +167,14 @@ def moments(name: str) -> Measure[list[datetime]]:
 
 def total(name: str) -> Measure[Any]:
     """The sum of a field; what is unknown counts as 0."""
-    value = attrgetter(name)
+    found = values(name)
 
     @measure
     def added_up(group: Group[Any]) -> Any:
         try:
-            return sum(map(value, group.rows))
+            return sum(found(group))
         except TypeError:  # None is among them
-            return sum(filter(None, map(value, group.rows)))
+            return sum(filter(None, found(group)))
 
     return added_up
 
@@ -160,8 +187,11 @@ def number(name: str, wanted: object = True) -> Measure[int]:
 
 def tally(*names: str) -> Measure[Counter[Any]]:
     """How many rows have which values of the fields."""
-    values = attrgetter(*names)
-    return measure(lambda group: Counter(map(values, group.rows)))
+    if len(names) == 1:
+        found = values(names[0])
+        return measure(lambda group: Counter(found(group)))
+    several = list(map(values, names))
+    return measure(lambda group: Counter(zip(*(each(group) for each in several), strict=True)))
 
 
 class Spread(NamedTuple):
@@ -173,8 +203,8 @@ class Spread(NamedTuple):
 
 def spread(name: str) -> Measure[Spread]:
     """Of the known values of a field."""
-    value = attrgetter(name)
-    return measure(lambda group: spread_of([each for each in map(value, group.rows) if each is not None]))
+    found = values(name)
+    return measure(lambda group: spread_of([each for each in found(group) if each is not None]))
 
 
 def spread_of(values: Sequence[float]) -> Spread:
@@ -231,16 +261,16 @@ def _owners(group: Group[Any]) -> Mapping[tuple[str | None, int | None], int]:
             known.update((comm, row.pid) for comm in row.comms)
         return known
     pids = _pids(group)
-    last = dict(zip(pids, group.rows, strict=True))
+    last = dict(zip(pids, _comms(group), strict=True))
     for pid, times in Counter(pids).items():
         if pid is not None:
-            known[last[pid].comm, pid] = times
+            known[last[pid], pid] = times
     if None in last:
         known.update((row.comm, None) for row in group.rows if row.pid is None)
     return known
 
 
-_pids = values("pid")
+_pids, _comms = values("pid"), values("comm")
 
 
 def said(people: Sequence[Someone]) -> str:

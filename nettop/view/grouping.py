@@ -167,7 +167,7 @@ def _unit(seen: _Seen) -> Keying[Any]:
     """By what service manager or container runtime a process belongs to."""
     units = {(process.pid, process.start_time): service_of(process) for process in seen.snapshot.processes}
     owner = attrgetter("pid", "process_start_time")
-    return Keying(lambda rows: map(units.get, map(owner, rows)), _unit_label)
+    return Keying(lambda rows: map(units.get, map(owner, rows)), _unit_label, context=units)
 
 
 def _unit_label(group: Group[Any]) -> str:
@@ -200,6 +200,7 @@ def _lookup(seen: _Seen) -> Keying[DnsQuery]:
         lambda rows: [lookups.of(row).number for row in rows],
         lambda group: lookups.of(group.rows[0]).name or _UNKNOWN,
         lookups,
+        context=None,
     )
 
 
@@ -207,7 +208,10 @@ def _looked_up(seen: _Seen) -> Keying[DnsQuery]:
     lookups = seen.memory.lookups
     lookups.read(seen.snapshot.dns)
     return Keying(
-        lambda rows: [lookups.of(row).name for row in rows], lambda group: str(group.key) or _UNKNOWN, lookups
+        lambda rows: [lookups.of(row).name for row in rows],
+        lambda group: str(group.key) or _UNKNOWN,
+        lookups,
+        context=None,
     )
 
 
@@ -260,7 +264,7 @@ def _service_port(seen: _Seen) -> Keying[Connection]:
         direction, port = key(group.rows[0])
         return f":{port} {_SIDES[direction]}"
 
-    return Keying(partial(map, key), label)
+    return Keying(partial(map, key), label, context=seen.listening)
 
 
 _SIDES = {"inbound": "here", "outbound": "there", "unknown": "?"}

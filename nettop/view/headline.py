@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from operator import attrgetter, countOf
+from operator import attrgetter
 from typing import NamedTuple
 
 from nettop.model.filter import Filter
@@ -43,6 +43,7 @@ class Status:
     traffic: Sequence[float]  # bytes/s, of the last ticks
     pace: str
     dns_per_s: float
+    open_connections: int = 0
     dns: Outcomes | None = None  # of the last interval; None if there was none yet
     pace_is_new: bool = False  # it is no longer that of the start
     ended_hidden: bool = False
@@ -86,9 +87,8 @@ def _when_and_where(snapshot: Snapshot, status: Status) -> Iterator[Part]:
 def _counts(snapshot: Snapshot, status: Status) -> Iterator[Part]:
     tx = sum(row.tx_bytes_per_s for row in snapshot.processes)
     rx = sum(row.rx_bytes_per_s for row in snapshot.processes)
-    open_connections = len(snapshot.connections) - countOf(map(attrgetter("state"), snapshot.connections), "closed")
     yield Part(f"  tx {human.size(round(tx))}/s rx {human.size(round(rx))}/s ", "rates")
-    yield Part(f" conn {human.count(open_connections)} ", "text", 2)
+    yield Part(f" conn {human.count(status.open_connections)} ", "text", 2)
     if status.dns is None:
         over = outcomes(snapshot.dns)
         yield Part(f" dns {human.count(len(snapshot.dns))}", "text")

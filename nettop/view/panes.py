@@ -1,18 +1,15 @@
 """From a snapshot to what a pane shows: pure functions, no Textual."""
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, repeat
-from operator import is_, not_
 from typing import Any, Generic, TypeVar
 
-from nettop.model.filter import Filter
 from nettop.model.kinds import DNS, KINDS, PROCESSES, AnyRow, Kind
 from nettop.model.mark import newest_ids
 from nettop.model.snapshot import Snapshot
 from nettop.text import cut
-from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column, Context
+from nettop.view.columns import COLUMNS, SPARKLINE_CELLS, Column
 from nettop.view.outcomes import Outcomes, SinceLast
 
 RowT = TypeVar("RowT", bound=AnyRow)
@@ -73,32 +70,6 @@ def newest(row: AnyRow, snapshot: Snapshot) -> AnyRow:
     return next((candidate for candidate in kind.rows_of(snapshot) if kind.key(candidate) == wanted), row)
 
 
-def select(
-    pane: PaneKind[RowT], candidates: Iterable[RowT], chosen: Filter, show_ended: bool, context: Context
-) -> list[RowT]:
-    """The rows that a pane shows at a time, unsorted."""
-    test = chosen.test(pane.kind, context.now, context.start, context.owners)
-    if test is not None:
-        candidates = filter(test, candidates)
-    ended = pane.kind.ended
-    if not show_ended and ended is not None:
-        candidates = (row for row in candidates if not ended(row))
-    return list(candidates)
-
-
-def sort(rows: list[RowT], column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
-    """The rows by one column, what is unknown last in either direction; rows that tie keep their order."""
-    value = column.sort_key(context)
-    try:
-        return sorted(rows, key=value, reverse=descending)
-    except TypeError:  # None is among them
-        unknown = list(map(is_, map(value, rows), repeat(None)))
-        if all(unknown):  # like the beginnings of all connections that are older than nettop
-            return rows
-        known = sorted(compress(rows, map(not_, unknown)), key=value, reverse=descending)
-        return [*known, *compress(rows, unknown)]
-
-
 def shown(stacked: Sequence[str], active: str, guest: str | None) -> tuple[tuple[str, ...], str | None]:
     """Names of the panes that are below one another once `active` is, and the guest among them.
 
@@ -157,36 +128,6 @@ def tabs(titles: Mapping[str, Title], active: str, width: int) -> dict[str, str]
         return {**names, active: counts[active]}
     room = width - sum(len(text) for name, text in numbers.items() if name != active)
     return {**numbers, active: cut(noted, max(room, 1))}
-
-
-class Selection(Generic[RowT]):
-    """What a pane shows, sorted: does only what has not been done yet for the same rows. The list is never changed."""
-
-    def __init__(self, pane: PaneKind[RowT]) -> None:
-        self._pane = pane
-        self._selected_by: tuple[object, ...] = ()
-        self._selected: list[RowT] = []
-        self._sorted_by: tuple[object, ...] = ()
-        self._sorted: list[RowT] = []
-
-    def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, context: Context) -> list[RowT]:
-        """As the function; the rows of another time are others."""
-        by = candidates, chosen, show_ended
-        if not (self._selected_by and all(map(is_, by, self._selected_by))):
-            self._selected, self._selected_by = select(self._pane, *by, context), by
-            self._sorted, self._sorted_by = [], ()
-        return self._selected
-
-    def sort(self, column: Column[RowT], descending: bool, context: Context) -> list[RowT]:
-        """What was selected last, sorted as by the function."""
-        by = column, None if isinstance(column.sort, str) else context
-        if by != self._sorted_by[:2]:
-            self._sorted = sort(self._selected, column, descending, context)
-        elif descending != self._sorted_by[2]:
-            # rows that tie are in their order already, and what has an order is sorted in a third of the time
-            self._sorted = sort(self._sorted, column, descending, context)
-        self._sorted_by = *by, descending
-        return self._sorted
 
 
 def next_column(columns: Sequence[Column[RowT]], key: str) -> Column[RowT]:

@@ -33,9 +33,11 @@ SIZE = (200, 60)
 FILTER = "comm:* -port:1"  # which every row passes, and has to look at each
 NAMES, HOSTS, PROCESSES = 500, 200, 50
 KINDS = (DNS, CONNECTIONS)  # of which there are the most rows
+CHANGED_EVERY = 100  # rows, with each tick
+_GROWS = {DNS: "latency_ms", CONNECTIONS: "tx_bytes"}
 BUILT_NOTES = (
-    "CPU of a tick that puts so many built rows together and says what all columns say of the 60 groups that are seen, "
-    "at 200 cells; the slowest grouping of each pane, best of five.",
+    "CPU of a tick that puts so many built rows together, of which one in a hundred has changed, and says what all "
+    "columns say of the 60 groups that are seen, at 200 cells; the slowest grouping of each pane, best of five.",
 )
 LIVE_NOTES = (
     f"Three panes at 200x60 with the filter {FILTER}, 1,000 queries/s and 1,000 connections/s; in turns without "
@@ -96,10 +98,11 @@ def _tick_ms(grouping: Grouping, made: Snapshot) -> float:
     place, context = TOP.by(grouping), Context(made.captured_at)
     columns = fit(grouping.pane.columns, SIZE[0])
     taken = []
-    for _ in range(6):
-        latest = _ticked(made)
+    latest = made
+    for tick in range(6):
+        latest = _ticked(latest, tick)
         begun = time.process_time()
-        rows = list(grouping.kind.rows_of(latest))
+        rows = grouping.kind.rows_of(latest)
         found = lines.lines(place, rows, latest, names=True)
         ordered = lines.sort(place, found, grouping.pane.column(grouping.pane.sort), grouping.pane.descending, context)
         for group in ordered[: SIZE[1]]:
@@ -109,9 +112,15 @@ def _tick_ms(grouping: Grouping, made: Snapshot) -> float:
     return min(taken[1:])
 
 
-def _ticked(made: Snapshot) -> Snapshot:
-    """Another snapshot with the same rows."""
-    return msgspec.structs.replace(made, paused=False)
+def _ticked(made: Snapshot, tick: int) -> Snapshot:
+    """A later snapshot, in which one row in a hundred has changed."""
+    changed: dict[str, tuple[Any, ...]] = {}
+    for kind in KINDS:
+        rows = list(kind.rows_of(made))
+        for at in range(tick, len(rows), CHANGED_EVERY):
+            rows[at] = msgspec.structs.replace(rows[at], **{_GROWS[kind]: getattr(rows[at], _GROWS[kind]) + 1})
+        changed[kind.name] = tuple(rows)
+    return msgspec.structs.replace(made, **changed)
 
 
 # A live screen

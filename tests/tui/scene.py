@@ -178,7 +178,7 @@ def snapshot(
         "hooks": {"dns_queries": "cgroup_skb egress"},
         "losses": rows.Losses(),
         "processes": tuple(processes),
-        "connections": tuple(connections),
+        "connections": connections if isinstance(connections, tuple) else tuple(connections),
         "dns": tuple(dns),
         "listeners": tuple(listeners),
     }

@@ -22,7 +22,8 @@ from nettop.view.columns import (
     Context,
 )
 from nettop.view.layout import GAP_CELLS, NO_WISH, Wish, fit, heights, lay_out, most_lines_of_facts
-from nettop.view.panes import PANES, Traffic, sort
+from nettop.view.panes import PANES, Traffic
+from nettop.view.ranking import sort
 from tests import builders
 from tests.tui.scene import busy, host, process, snapshot
 
@@ -85,7 +86,7 @@ def test_widths_are_those_of_what_is_in_sight_in_the_size_there_is() -> None:
     connections = busy().connections
     columns = TableColumns(PANES[1])
     columns.resize(119, (), None)
-    columns.show(connections, connections[:2], NOW, None, ())
+    columns.show(connections[:2], NOW, None, ())
     before = columns.layout
     columns.resize(119, connections, NOW)
     assert columns.layout != before

@@ -13,6 +13,7 @@ from nettop.view import completion, panes
 from nettop.view.columns import CONNECTION_COLUMNS, Context
 from nettop.view.completion import Candidates, Completion, Seen, complete, hint
 from nettop.view.search import find
+from nettop.view.selection import select
 from nettop.view.trail import MAX_HISTORY, Trail
 from tests.tui.scene import busy
 
@@ -129,7 +130,7 @@ def test_every_choice_can_be_understood_and_finds_what_it_says(kind: Kind[Any]) 
 def test_what_is_said(expression: str, says: str) -> None:
     chosen, _ = understood(expression)
     pane = next(pane for pane in panes.PANES if pane.kind is CONNECTIONS)
-    left = panes.select(pane, HERE.connections, chosen, True, Context(HERE.captured_at))
+    left = select(pane, HERE.connections, chosen, True, Context(HERE.captured_at))
     seen = Seen(HERE, CONNECTIONS, True, len(left))
     said = hint(expression, completed(expression), seen)
     assert said.message == says

@@ -135,7 +135,9 @@ def test_all_can_be_read_in_every_theme(scene: Prepare) -> None:
             await pilot.pause()
             faint += [*too_faint(pilot), *too_faint_elsewhere(pilot)]
             shown = table(pilot)
-            assert shown._style("ended").color != shown._style("").color, theme  # without getting darker, if need be
+            assert shown._style(("ended",)).color != shown._style(("",)).color, (
+                theme
+            )  # without getting darker, if need be
         assert faint == []
 
     play(steps, FakeFeed(busy(losses=LOSSES)), (100, 30), chosen="-pid:4")

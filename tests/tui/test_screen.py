@@ -143,7 +143,7 @@ def test_only_the_cell_that_failed_has_its_colour() -> None:
         await pilot.press("1", "z")
         await pilot.pause()
         shown = table(pilot, "dns")
-        styles = {name: shown._style(name).color for name in ("failed", "doubtful", "")}
+        styles = {name: shown._style((name,)).color for name in ("failed", "doubtful", "")}
         assert len(set(styles.values())) == 3
         y = next(y for y in range(1, 20) if "no-such-name" in shown.render_line(y).text)
         coloured = {

@@ -23,7 +23,7 @@ WIDE = 300
 def status(**changes: Any) -> Status:
     fields: dict[str, Any] = {
         "mode": "LIVE", "paused": False, "new_rows": 0, "filter": Filter(""), "traffic": [1.0, 2.0],
-        "pace": "every 1 s", "dns_per_s": 12.4, "dns": Outcomes(all=10, nxdomain=0, failed=0),
+        "pace": "every 1 s", "open_connections": 5, "dns_per_s": 12.4, "dns": Outcomes(all=10, nxdomain=0, failed=0),
     }  # fmt: skip
     return Status(**fields | changes)
 

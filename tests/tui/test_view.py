@@ -6,27 +6,28 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nettop.model import rows
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, DNS, PROCESSES
 from nettop.model.mark import newest_ids
+from nettop.view import selection as selection_module
 from nettop.view.columns import Context
 from nettop.view.outcomes import Outcomes
 from nettop.view.panes import (
     HISTORY_TICKS,
     PANES,
     PaneKind,
-    Selection,
     Title,
     Traffic,
     next_column,
-    select,
     shown,
-    sort,
     sort_by,
     tabs,
 )
+from nettop.view.ranking import sort
+from nettop.view.selection import Selection, select
 from tests import builders
 from tests.tui.scene import busy, connection, process, query, snapshot
 
@@ -133,7 +134,7 @@ def test_selecting_by_filter_and_end() -> None:
     seen = busy()
 
     def kept(pane: PaneKind[Any], expression: str, show_ended: bool) -> list[Any]:
-        return select(pane, pane.kind.rows_of(seen), Filter(expression), show_ended, NOW)
+        return list(select(pane, pane.kind.rows_of(seen), Filter(expression), show_ended, NOW))
 
     assert len(kept(CONNECTION_PANE, "", show_ended=True)) == 10
     live = kept(CONNECTION_PANE, "", show_ended=False)
@@ -169,7 +170,56 @@ def test_a_selection_is_what_selecting_and_sorting_anew_would_give(steps: list[A
         expected = select(CONNECTION_PANE, candidates, chosen, show_ended, context)
         assert selection.select(candidates, chosen, show_ended, context) == expected
         column = CONNECTION_PANE.column(key)
-        assert selection.sort(column, descending, context) == sort(expected, column, descending, context)
+        assert list(selection.sort(column, descending, context)) == sort(expected, column, descending, context)
+
+
+def crowd(*values: float | None, first: int = 0) -> tuple[rows.Connection, ...]:
+    """Connections with these round trips."""
+    return tuple(builders.connection(id=first + at, srtt_ms=value) for at, value in enumerate(values))
+
+
+_CHANGES = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 39), st.sampled_from([None, 1.0, 2.0, 3.0]), max_size=3),  # others' new values
+        st.sets(st.integers(0, 39), max_size=2),  # that are evicted
+        st.lists(st.sampled_from([None, 1.0, 2.0]), max_size=2),  # that come
+    ),
+    max_size=8,
+)
+
+
+@given(
+    st.booleans(), st.lists(st.sampled_from([None, 1.0, 2.0, 3.0]), min_size=40, max_size=40), _CHANGES,
+    st.sampled_from(["", "rtt:>1ms", "rtt:>1ms since:5m", "-rtt:>1ms"]),
+)  # fmt: skip
+def test_a_selection_follows_a_table_that_changes(
+    descending: bool, values: list[float | None], changes: list[Any], expression: str
+) -> None:
+    column, selection, newest = CONNECTION_PANE.column("srtt"), Selection(CONNECTION_PANE), 39
+    chosen = Filter(expression)
+    table = crowd(*values)
+    for changed, gone, come in [({}, set(), []), *changes]:
+        kept = [row for row in table if row.id not in gone]
+        kept = [replace(row, srtt_ms=changed[row.id]) if row.id in changed else row for row in kept]
+        table = (*kept, *crowd(*come, first=newest + 1))
+        newest += len(come)
+        selected = select(CONNECTION_PANE, table, chosen, True, NOW)
+        assert list(map(id, selection.select(table, chosen, True, NOW))) == list(map(id, selected))
+        ordered = sort(selected, column, descending, NOW)
+        assert list(map(id, selection.sort(column, descending, NOW))) == list(map(id, ordered))
+
+
+def test_a_table_that_hardly_changes_is_not_sorted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    column, selection, table = CONNECTION_PANE.column("srtt"), Selection(CONNECTION_PANE), crowd(*range(100))
+    chosen = Filter("rtt:>2ms")
+    selection.select(table, chosen, True, NOW)
+    selection.sort(column, True, NOW)
+    monkeypatch.setattr(selection_module, "sort", None)
+    monkeypatch.setattr(selection_module, "select", None)
+    for number in range(3):
+        table = (*table[1:50], replace(table[50], srtt_ms=200.0 + number), *table[51:])
+        selection.select(table, chosen, True, NOW)
+        assert selection.sort(column, True, NOW)[0].srtt_ms == 200.0 + number
 
 
 def test_a_selection_is_not_made_again() -> None:

@@ -31,6 +31,7 @@ from nettop.view.findings import (
     Finding,
     findings,
 )
+from nettop.view.notable import Notable, OpenConnections
 from tests.builders import answered, at, connection, dns_query, listener, process, remote_host, udp_socket
 from tests.tui.scene import snapshot
 
@@ -479,3 +480,19 @@ def test_as_text_and_json() -> None:
         "leak", "critical", "connections", "pid:4242 state:close-wait",
     )  # fmt: skip
     assert [row["id"] for row in told.rows] == [1, 2, 3, 4, 5]
+
+
+def test_notable_connections_are_followed_from_one_table_to_the_next() -> None:
+    quiet = [connection(id=number) for number in range(1, 6)]
+    waits = connection(id=2, waits_for="local", waits_since=at(1))
+    failed = connection(id=6, state="closed", end="refused", closed_at=at(2))
+    notable, count = Notable(), OpenConnections()
+    for table, expected, still_open in (
+        (quiet, [], 5),
+        ([quiet[0], waits, *quiet[2:], failed], [waits, failed], 5),
+        ([waits, *quiet[2:4], failed], [waits, failed], 3),
+        (quiet, [], 5),
+        ([], [], 0),
+    ):
+        assert notable.connections.look(table) == expected
+        assert count.count(table) == still_open

@@ -18,7 +18,9 @@ from nettop.view.drill import TOP, Lines, Place
 from nettop.view.group import Group
 from nettop.view.grouping import GROUPINGS, Grouping, grouped, grouping_of, groupings_of, network, route, window
 from nettop.view.layout import fit
-from nettop.view.panes import PANES, select, sort
+from nettop.view.panes import PANES
+from nettop.view.ranking import sort
+from nettop.view.selection import select
 from tests import builders
 from tests.tui.scene import busy, closed, connection, flow, host, listener, process, query, snapshot
 

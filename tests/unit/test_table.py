@@ -1,5 +1,6 @@
 """The table behind every kind of rows: what it keeps, what it evicts, what it counts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from nettop.model import table as table_module
 from nettop.model.table import BoundedTable, Keeping
+from nettop.model.turnover import Turnover, turnover
 from tests.builders import at
 
 
@@ -158,3 +160,39 @@ def test_any_failures(failed: list[bool], most: int) -> None:
         assert all(row.time > table.complete_since for row in ordinary)
         later = [number for number, each in enumerate(failed, 1) if not each and at(number) > table.complete_since]
         assert [row.number for row in ordinary] == later
+
+
+def following(before: Sequence[Row], changes: Turnover[Row]) -> list[Row]:
+    """What becomes of a version."""
+    instead, gone = {id(old): new for old, new in changes.replaced}, set(map(id, changes.gone))
+    return [instead.get(id(row), row) for row in before if id(row) not in gone] + list(changes.come)
+
+
+_PUTS = st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=8)
+
+
+@given(st.lists(_PUTS, max_size=8), st.integers(0, 6))
+def test_a_version_knows_what_has_become_of_the_one_before(steps: list[list[tuple[int, bool]]], most: int) -> None:
+    table = lasting(most)
+    put(table, *((number, False) for number in range(20, 60)))  # so that few have changed
+    before = table.version()
+    for puts in steps:
+        put(table, *puts)
+        now = table.version()
+        assert list(now) == list(table.rows.values())
+        assert now is before or puts
+        assert now is before or now.before is before.mark
+        for changes in (now.changes, turnover(before, tuple(now), lambda row: row.number)):
+            assert changes is not None, "few of the rows have changed"
+            assert now is before or list(map(id, following(before, changes))) == list(map(id, now))
+        before = now
+
+
+def test_where_all_have_changed_a_version_says_nothing_of_the_one_before() -> None:
+    table = lasting(3)
+    put(table, *((number, True) for number in range(3)))
+    first = table.version()
+    put(table, *((number, True) for number in range(3, 100)))
+    version = table.version()
+    assert version.changes is None
+    assert turnover(first, version, lambda row: row.number) is None

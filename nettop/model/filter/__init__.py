@@ -84,6 +84,10 @@ class Filter:
         """Whether the test of these rows is another at another time."""
         return any(leaf.asks in kind.timed for leaf in self._leaves.values())
 
+    def asks_rows_alone(self, kind: Kind[Any]) -> bool:
+        """Whether the test of a row of this kind stays the same as long as the row does."""
+        return not self.depends_on_time(kind) and not any(leaf.asks in kind.joined for leaf in self._leaves.values())
+
     def not_applied(self, kind: Kind[Any], told: bool = False) -> tuple[str, ...]:
         """The terms that say nothing about this kind of rows, as they were written."""
         return tuple(leaf.text for leaf in self._leaves.values() if not _applies(leaf, kind, told))
