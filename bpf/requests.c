@@ -374,7 +374,7 @@ static __always_inline void find_speaking(struct head_room *room, struct socket_
 		own(entry, &head->owner, OWNER_EXACT);
 }
 
-static __always_inline void read_ends(struct http_head *head, u64 key)
+static __always_inline void read_both_ends(struct http_head *head, u64 key)
 {
 	u16 family = 0, port = 0;
 
@@ -472,7 +472,7 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	if (head->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&head->owner))
 		return;
 #endif
-	read_ends(head, key);
+	read_both_ends(head, key);
 	submit_head(skb, head, most);
 }
 

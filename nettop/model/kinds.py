@@ -738,7 +738,7 @@ REQUESTS: Kind[Request] = Kind(
         "method": lambda row: (row.method,),
         "path": lambda row: (row.path,),
         "status": _request_said,
-        "host": _request_hosts,
+        "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
         "port": lambda row: _ports(row.remote),
     },
 )
