@@ -108,7 +108,7 @@ struct exchange {
 	u64 asked_ns[TIMED]; /* by number modulo TIMED */
 	u32 born;
 	u32 asked;    /* written by what asks only, */
-	u32 answered; /* and this by what answers: they may run at the same time */
+	u32 answered; /* and this by what answers: they may run at the same time; see answers_to() */
 	u32 failed_4xx;
 	u32 failed_5xx;
 	u32 slowest_us;
@@ -117,7 +117,8 @@ struct exchange {
 	u8 asker;
 	u8 certain;   /* it is HTTP */
 	u8 method;    /* METHOD_* of the newest request */
-	u8 pad[4];
+	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
+	u8 pad[3];
 };
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
 BPF_ARRAY(exchanges, struct exchange, 1 << TURN_SLOTS_BITS);
@@ -174,7 +175,9 @@ struct head_room {
 	u32 waiting;   /* that it knows, but does not know what is in a map. */
 	u8 method;
 	u8 listed;
-	u8 pad[6];
+	u8 begins_turn; /* the segment does */
+	u8 may_be_plain;
+	u8 pad[4];
 	u64 words[SCANNED_WORDS + 4];
 };
 struct head_rooms {
@@ -349,6 +352,24 @@ static __always_inline struct exchange *exchange_at(struct turn_slot *slot, u64 
 	return exchange;
 }
 
+/*
+ * How many requests were answered. An answer to a plain request (TURN_PLAIN) is counted in the slot, which its packet has
+ * written to anyway: the exchange is written by the CPU of whoever asks, and would have to come from there each time.
+ */
+static __always_inline u32 answers_to(struct exchange *exchange, struct turn_slot *slot)
+{
+	u32 answered = exchange->answered + slot->answers;
+
+	return (s32)(exchange->asked - answered) < 0 ? exchange->asked : answered; /* while the other CPU adds them up */
+}
+
+static __always_inline int is_plain_answer(struct turn_slot *slot, struct said *said, u64 *words)
+{
+	u8 hundreds = words[1] >> 8;
+
+	return slot->unfinished & TURN_PLAIN && said->begins_turn && slot->answers < 255 && (hundreds & 0xfe) == '2';
+}
+
 /* Whoever sends while holding the socket's lock, if a process that has it; the entry's owner otherwise. */
 static __always_inline void find_speaking(struct head_room *room, struct socket_entry *entry, u64 key)
 {
@@ -507,12 +528,19 @@ static __always_inline u64 bits_of(u32 number, u32 requests)
 	return bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
 }
 
+static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_slot *slot)
+{
+	if (exchange->plain && slot->slowest_us > exchange->slowest_us) /* turns go on to be taken there, and are no requests */
+		exchange->slowest_us = slot->slowest_us;
+	slot->unfinished = TURN_TUNNEL;
+}
+
 /* The head of an answer, of which the first bytes are given. */
 static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
 					     struct head_room *room)
 {
 	struct http_head *head = &room->head;
-	u32 number = exchange->answered, waiting = exchange->asked - number, status, answers = 1;
+	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status, answers = 1;
 	u64 took;
 	u8 way = 1 << head->egress, hundreds;
 
@@ -530,7 +558,7 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
 		return;
 	if (hundreds == '1' || (exchange->method == METHOD_CONNECT && hundreds == '2'))
-		slot->unfinished = TURN_TUNNEL;
+		enter_tunnel(exchange, slot);
 	room->failures = (hundreds == '4') + ((u32)(hundreds == '5') << 16);
 	if (waiting > 1 && !head->prefix_bytes) {
 		room->number = number;
@@ -542,6 +570,7 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 		waiting = room->waiting;
 	}
 	exchange->answered = number + answers;
+	slot->answers = 0;
 	if (waiting <= TIMED) {
 		took = head->time_ns - exchange->asked_ns[number & (TIMED - 1)];
 		if ((s64)took < 0) /* the other CPU was quicker */
@@ -590,7 +619,7 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 {
 	struct http_head *head = &room->head;
 	u8 way = 1 << head->egress, who = head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, method = method_of(room->start[0]);
-	u32 number = exchange->asked, waiting = number - exchange->answered, requests = 1;
+	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot), requests = 1;
 	u64 bits;
 	int listed;
 
@@ -602,9 +631,14 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 		return;
 	exchange->heads[head->egress & 1] = head->seq;
 	exchange->heads_known |= way;
+	if (!waiting && slot->place & TURN_ENDS_KNOWN(!head->egress)) { /* its answer is not among what came so far */
+		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
+		exchange->heads_known = 3;
+	}
 	exchange->method = method;
 	exchange->certain |= method != METHOD_UNUSUAL;
 	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
+	room->may_be_plain = room->begins_turn && !waiting && exchange->asker == (slot->born & ASKER);
 	room->number = number;
 	room->method = method;
 	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_request(key, head->time_ns);
@@ -626,6 +660,10 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
 	if (!listed) {
 		count_unlisted(requests);
+		if (room->may_be_plain && room->method == METHOD_BARE && room->end && requests == 1) {
+			exchange->plain = 1;
+			slot->unfinished |= TURN_PLAIN;
+		}
 		return;
 	}
 	head->kind = HTTP_REQUEST;
@@ -701,28 +739,14 @@ static __always_inline int has_line_end(u64 *words)
 	return (equal_bytes(words[0], '\n') | equal_bytes(words[1], '\n')) != 0;
 }
 
-/* The first bytes of a segment. Returns whether there are as many as are looked at. */
-static __always_inline int read_start(struct __sk_buff *skb, u32 payload_at, u32 bytes, u64 *words)
-{
-	u64 last = bytes - 1;
-
-	if (bytes >= HEAD_BYTES)
-		return !bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES);
-	HIDE(last);
-	words[0] = words[1] = 0;
-	bpf_skb_load_bytes(skb, payload_at, words, (last & (HEAD_BYTES - 1)) + 1);
-	return 0;
-}
-
 static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct head_room *room,
 					 int egress)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *known = 0;
 	struct exchange *exchange;
-	int is_answer, whole;
+	int is_answer, whole = head->payload_bytes >= HEAD_BYTES;
 
-	whole = read_start(skb, head->payload_offset, head->payload_bytes, room->start);
 	if (slot->unfinished & (1 << egress)) {
 		known = go_on(skb, key, slot, room);
 		if (known) {
@@ -756,26 +780,37 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 		take_request_head(skb, key, slot, exchange, room);
 }
 
-/* Payload of a connection; slot->spoke_ns is when it came or went. */
-static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 begin, int egress)
+/* The first bytes of a segment that has fewer than HEAD_BYTES. */
+static __always_inline int read_short(struct __sk_buff *skb, u32 payload_at, u32 bytes, u64 *words)
 {
-	u8 *at = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
-	struct head_room *room;
-	u32 bytes = skb->len - payload_at;
-	u64 offset = payload_at;
-	u8 first;
+	u64 last = bytes - 1;
 
-	asm volatile("%0 &= 255" : "+r"(offset)); /* as it is: clang would leave out the bound that the verifier needs */
-	at += offset;
+	HIDE(last);
+	words[0] = words[1] = 0;
+	return bpf_skb_load_bytes(skb, payload_at, words, (last & (HEAD_BYTES - 1)) + 1);
+}
+
+/* Payload of a connection; slot->spoke_ns is when it came or went. Nearly all of what is no head, or plain, ends here. */
+static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot *slot, struct said *said, int egress)
+{
+	u32 bytes = skb->len - said->payload_at;
+	u64 words[HEAD_BYTES / 8];
+	struct head_room *room;
+
 	if (slot->unfinished & TURN_TUNNEL)
 		return;
-	if (!(slot->unfinished & (1 << egress))) { /* nearly all of what is no head ends here */
-		if (at + 1 <= end)
-			first = *at;
-		else if (bpf_skb_load_bytes(skb, payload_at, &first, 1))
+	if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+		slot->unfinished &= ~TURN_PLAIN;
+	if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
+				: read_short(skb, said->payload_at, bytes, words))
+		return;
+	if (!(slot->unfinished & (1 << egress))) {
+		if (!IS_CAPITAL((u8)words[0]))
 			return;
-		if (!IS_CAPITAL(first))
+		if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
+			slot->answers++;
 			return;
+		}
 	}
 	room = take_room();
 	if (!room)
@@ -783,10 +818,13 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = room->head.prefix_bytes = 0;
 	room->head.time_ns = slot->spoke_ns;
-	room->head.seq = begin;
-	room->head.payload_offset = payload_at;
+	room->head.seq = said->begin;
+	room->head.payload_offset = said->payload_at;
 	room->head.payload_bytes = bytes;
 	room->head.egress = egress;
+	room->begins_turn = said->begins_turn;
+	room->start[0] = words[0];
+	room->start[1] = words[1];
 	look_at_head(skb, slot, (u64)packet_socket(skb), room, egress);
 	give_room_back();
 }
@@ -863,7 +901,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 static __always_inline void take_head(struct __sk_buff *skb, struct packet *packet, struct said *said, int egress)
 {
 	if (said->slot)
-		take_head_of(skb, said->slot, said->payload_at, said->begin, egress);
+		take_head_of(skb, said->slot, said, egress);
 	else if (!egress && said->first)
 		take_first_request(skb, packet, said->first, said->payload_at);
 }
@@ -932,10 +970,12 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 	if (!exchange || exchange->born != slot->born || !exchange->certain)
 		return;
 	record->requests = exchange->asked;
-	record->responses = exchange->answered;
+	record->responses = answers_to(exchange, slot);
 	record->failed_4xx = exchange->failed_4xx;
 	record->failed_5xx = exchange->failed_5xx;
 	record->slowest_request_us = exchange->slowest_us;
+	if (exchange->plain && !(slot->unfinished & TURN_TUNNEL) && slot->slowest_us > exchange->slowest_us)
+		record->slowest_request_us = slot->slowest_us;
 	record->requester = exchange->asker;
 }
 

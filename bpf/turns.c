@@ -15,7 +15,9 @@
 #define TURN_PLACES 8      /* where a socket may have its slot: of 50,000 sockets one in 500 finds none, of 20,000 one in 200,000 */
 #define ASKER 3            /* the bits of turn_slot.born that say who asks */
 #define TURN_ASKER_GUESSED 128
+#define TURN_ENDS_KNOWN(egress) (8 << (egress))
 #define TURN_TUNNEL 4      /* what follows is another protocol */
+#define TURN_PLAIN 8       /* one request waits, of which nothing is to be told but that it was answered */
 
 /*
  * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
@@ -31,9 +33,9 @@ struct turn_slot {
 	u32 slowest_us;
 	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
 	u8 speaker;
-	u8 ends_known; /* 1: of what was received, 2: of what was sent */
-	u8 place;      /* of those that its socket may have, and TURN_ASKER_GUESSED */
-	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL */
+	u8 place;      /* of those that its socket may have; TURN_ASKER_GUESSED, and TURN_ENDS_KNOWN of what was received and sent */
+	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN */
+	u8 answers;    /* requests.c: so many more than the exchange says */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
 BPF_ARRAY(turns, struct turn_slot, 1 << TURN_SLOTS_BITS);
@@ -137,9 +139,8 @@ static __always_inline struct turn_slot *claim_turns(u64 socket, u64 seen_ns, u8
 	slot->spoke_ns = slot->answers_ns = 0;
 	slot->asked = slot->slowest_us = 0;
 	slot->speaker = SPEAKER_NOBODY;
-	slot->ends_known = 0;
 	slot->place &= TURN_PLACES - 1;
-	slot->unfinished = 0;
+	slot->unfinished = slot->answers = 0;
 	slot->socket = socket;
 	return slot;
 }
@@ -178,7 +179,7 @@ static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
 	READ(next, socket, OFFSET_tcp_sock_rcv_nxt);
 	if (first->begin == next) {
 		slot->ends[0] = first->end;
-		slot->ends_known = 1;
+		slot->place |= TURN_ENDS_KNOWN(0);
 		slot->asked = 1;
 		slot->speaker = SPEAKER_REMOTE;
 		slot->spoke_ns = first->time_ns;
@@ -204,8 +205,7 @@ static __always_inline void claim_turns_old(u64 socket, u64 seen_ns)
 		return;
 	READ(slot->ends[0], socket, OFFSET_tcp_sock_rcv_nxt);
 	READ(slot->ends[1], socket, OFFSET_tcp_sock_snd_nxt);
-	slot->ends_known = 3;
-	slot->place |= TURN_ASKER_GUESSED;
+	slot->place |= TURN_ENDS_KNOWN(0) | TURN_ENDS_KNOWN(1) | TURN_ASKER_GUESSED;
 }
 
 /* What is known of the turns of a socket. Its asker stays SPEAKER_NOBODY where nothing is. */
@@ -251,21 +251,23 @@ static __always_inline void answered(struct turn_slot *slot, u64 took_ns)
 	slot->answers_us[slot->asked & (RECENT_ANSWERS - 1)] = us;
 }
 
-/* Payload of a socket that ends before this sequence number. */
-static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot, u32 end, int egress)
+/* Payload of a socket that ends before this sequence number. Returns whether a turn begins with it. */
+static __always_inline u32 speaks(struct __sk_buff *skb, struct turn_slot *slot, u32 end, int egress)
 {
-	u8 way = 1 << egress, who = egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, asker = slot->born & ASKER;
+	u8 known = TURN_ENDS_KNOWN(egress), who = egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, asker = slot->born & ASKER;
+	u32 begins;
 	u64 now;
 
-	if (slot->ends_known & way && (s32)(end - slot->ends[egress]) <= 0) /* sent again */
-		return;
+	if (slot->place & known && (s32)(end - slot->ends[egress]) <= 0) /* sent again */
+		return 0;
 	slot->ends[egress] = end;
-	slot->ends_known |= way;
+	slot->place |= known;
 	/* TCP has just noted when a packet is to leave, by the same clock: half of this function's cost is reading it */
 	now = egress ? skb->tstamp : 0;
 	if (!now)
 		now = bpf_ktime_get_ns();
-	if (slot->speaker != who) {
+	begins = slot->speaker != who;
+	if (begins) {
 		if (who == asker)
 			slot->asked++;
 		else if (slot->speaker == asker)
@@ -274,6 +276,7 @@ static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot
 	}
 	asm volatile("" ::: "memory"); /* the pass over the sockets sees by this one that the others have changed */
 	slot->spoke_ns = now;
+	return begins;
 }
 
 /* Payload of TCP, and where the kernel side keeps what it knows of its connection. */
@@ -282,6 +285,7 @@ struct said {
 	struct first_words *first; /* what it is then, if it comes in */
 	u32 payload_at;            /* 0: there is no payload */
 	u32 begin;                 /* its sequence number */
+	u32 begins_turn;
 };
 
 /* A TCP packet that goes out or comes in. */
@@ -308,7 +312,7 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	said->begin = begin;
 	said->slot = slot;
 	if (slot) {
-		speaks(skb, slot, begin + skb->len - payload_at, egress);
+		said->begins_turn = speaks(skb, slot, begin + skb->len - payload_at, egress);
 		return;
 	}
 	if (egress)
