@@ -221,9 +221,13 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 #define HTTP_REQUEST 1
 #define HTTP_RESPONSE 2
 #define HTTP_REST 3 /* what follows the captured bytes of the request with this number */
+#define TLS_CLIENT_HELLO 4 /* of TLS: hellos, and the alert that ends a handshake; all in the clear */
+#define TLS_SERVER_HELLO 5
+#define TLS_ALERT 6
+#define TLS_REST 7 /* what follows the captured bytes of a hello in this direction */
 
 /*
- * Head of a record in http_events: the first bytes of a message of HTTP/1. The packet follows from its IP header on, with
+ * Head of a record in http_events: the first bytes of a message of HTTP/1, or of TLS. The packet follows from its IP header on, with
  * captured_bytes of the payload.
  */
 struct http_head {
@@ -243,7 +247,7 @@ struct http_head {
 	__u8 kind;     /* HTTP_* */
 	__u8 egress;
 	__u8 owner_certainty;
-	__u8 requests; /* how many begin in this segment, or are answered there, and have the numbers that follow */
+	__u8 requests; /* of HTTP: how many begin in this segment, or are answered there, and have the numbers that follow */
 	__u8 prefix_bytes; /* of `prefix`, which came in segments before */
 	__u8 pad[7];
 	__u8 prefix[ADDRESS_BYTES];
@@ -423,6 +427,7 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define DROPS_WITHOUT_ROOM 12       /* packets that these maps had no room to count */
 #define TURNS_WITHOUT_ROOM 13       /* connections whose turns are not followed */
 #define PACKETS_WITHOUT_HOST 14 /* received from addresses that packet_sources had no room for */
+#define HANDSHAKES_LEFT_OUT 15  /* of TLS, that came too fast to be handed on */
 /* Of HTTP, that are counted only: for each CPU (modulo so many) in a cache line of its own, or each request would wait for it. */
 #define REQUESTS_UNLISTED 16 /* and on to LOSS_COUNTERS */
 #define REQUESTS_UNLISTED_APART 8

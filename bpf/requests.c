@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Requests of HTTP/1 and their answers, by the first bytes of segments: packets.c calls this for TCP payload, with the slot
- * that turns.c has found. Compiled only if the setting `requests` is on.
+ * Requests of HTTP/1 and their answers, and the hellos of TLS, by the first bytes of segments: packets.c calls this for TCP
+ * payload, with the slot that turns.c has found. Compiled only if the setting `requests` is on.
  *
  * Only the end that connected asks. A request's head is a method, a space and a target; an answer's head counts while a
  * request waits for it, so that a body which looks like one is none. Every head is counted in the kernel, and so many a
@@ -15,6 +15,9 @@
 #define ANSWER_BYTES 13           /* "HTTP/1.1 200" and what follows */
 #define CAPTURED_REQUEST_BYTES 1024 /* as far as Host and traceparent are found in practice */
 #define CAPTURED_ANSWER_BYTES 512
+#define CAPTURED_HELLO_BYTES 2048 /* of a client: with a key share that is safe from quantum computers it has 1,750 */
+#define CAPTURED_MASK (CAPTURED_HELLO_BYTES - 1)
+#define MOST_HELLOS 6 /* messages of one handshake: two hellos of each side, if the server asks again, and an alert */
 #define REQUESTS_AT_ONCE 300      /* in a test of a second 3,000 made "1,500 a second" cost twice as much */
 #define ASKED_AT_ONCE 64          /* pipelined; of more it is not remembered which are handed on */
 
@@ -131,7 +134,7 @@ struct unfinished {
 	u32 number;   /* of the request whose rest is handed on */
 	u16 room;     /* how much of it */
 	u8 bytes;     /* of `text`: it is not yet known what it is */
-	u8 pad;
+	u8 kind;      /* HTTP_REST or TLS_REST */
 	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
 };
 /* By the socket's address, with 1 added for what it sends. */
@@ -177,7 +180,7 @@ struct head_room {
 	u8 listed;
 	u8 begins_turn; /* the segment does */
 	u8 may_be_plain;
-	u8 pad[4];
+	u32 most;      /* bytes of payload to hand on; 0: nothing is */
 	u64 words[SCANNED_WORDS + 4];
 };
 struct head_rooms {
@@ -447,9 +450,12 @@ static __always_inline void spill_head(int refused, struct __sk_buff *skb, struc
 		return;
 	}
 	copy = (void *)(head + 1);
+	if (last > CAPTURED_REQUEST_BYTES - 1) /* of a hello, which then is cut */
+		last = CAPTURED_REQUEST_BYTES - 1;
 	head->buffer = LOST_HTTP_EVENTS;
 	read_kernel(copy, sizeof(*copy), record);
 	copy->payload_offset = 0;
+	copy->captured_bytes = last + 1;
 	asm volatile("%0 &= %1\n%0 += 1" : "+r"(last) : "r"((u64)CAPTURED_REQUEST_BYTES - 1));
 	if (bpf_skb_load_bytes(skb, record->payload_offset, copy + 1, last)) {
 		spilled.ringbuf_discard(head, BPF_RB_NO_WAKEUP);
@@ -471,7 +477,7 @@ static __always_inline void submit_head(struct __sk_buff *skb, struct http_head 
 }
 
 /* Complete the record of a socket's head and hand it on, if its process is in scope. */
-static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct head_room *room, u32 most)
+static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct head_room *room)
 {
 	struct http_head *head = &room->head;
 	struct socket_entry *entry = sockets.lookup(&key);
@@ -486,7 +492,7 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	__builtin_memset(head->pad, 0, sizeof(head->pad));
 	if (!head->prefix_bytes)
 		__builtin_memset(head->prefix, 0, sizeof(head->prefix));
-	if (head->kind == HTTP_REST)
+	if (head->kind >= HTTP_REST)
 		head->requests = 0;
 	find_speaking(room, entry, key);
 #ifdef SCOPE_BY_PROCESS
@@ -494,7 +500,7 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 		return;
 #endif
 	read_both_ends(head, key);
-	submit_head(skb, head, most);
+	submit_head(skb, head, room->most);
 }
 
 static __always_inline void count_unlisted(u32 requests)
@@ -504,8 +510,8 @@ static __always_inline void count_unlisted(u32 requests)
 	count_loss(REQUESTS_UNLISTED + cpu * REQUESTS_UNLISTED_APART, requests);
 }
 
-/* Whether a request is handed on, and not only counted. The scope comes before the limit, as for DNS. */
-static __always_inline int may_list_request(u64 key, u64 now_ns)
+/* Whether a request or a handshake is handed on. The scope comes before the limit, as for DNS. */
+static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
 {
 	u64 interval_ns = control(REQUEST_INTERVAL_NS);
 #ifdef SCOPE_BY_PROCESS
@@ -514,7 +520,7 @@ static __always_inline int may_list_request(u64 key, u64 now_ns)
 	if (entry && entry->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&entry->owner))
 		return 0;
 #endif
-	if (may_pass(DUE_REQUESTS, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE))
+	if (may_pass(kind, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE))
 		return 1;
 	return 0;
 }
@@ -588,17 +594,17 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	head->kind = HTTP_RESPONSE;
 	head->number = number;
 	head->requests = answers < 255 ? answers : 255;
-	list_head(skb, key, room, answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES);
+	room->most = answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES;
 }
 
-/* The rest of a request's head is handed on as it comes. */
-static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct head_room *room)
+/* The rest of a request's head, or of a hello, is handed on as it comes, so that there are as many bytes at most. */
+static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct head_room *room, u8 kind, u32 most)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *fresh;
 	int only = 0;
 
-	if (head->prefix_bytes + head->payload_bytes >= CAPTURED_REQUEST_BYTES)
+	if (head->prefix_bytes + head->payload_bytes >= most)
 		return;
 	room->place = key | head->egress;
 	fresh = nothing_unfinished.lookup(&only);
@@ -610,7 +616,8 @@ static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct h
 	fresh->next = head->seq + head->prefix_bytes + head->payload_bytes;
 	fresh->born = slot->born;
 	fresh->number = head->number;
-	fresh->room = CAPTURED_REQUEST_BYTES - head->payload_bytes;
+	fresh->room = most - head->payload_bytes;
+	fresh->kind = kind;
 	slot->unfinished |= 1 << head->egress;
 }
 
@@ -641,7 +648,7 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 	room->may_be_plain = room->begins_turn && !waiting && exchange->asker == (slot->born & ASKER);
 	room->number = number;
 	room->method = method;
-	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_request(key, head->time_ns);
+	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_head(DUE_REQUESTS, key, head->time_ns);
 	AS_STORED();
 	if (room->listed || room->method >= METHOD_BARE)
 		requests = scan_requests(skb, room);
@@ -669,9 +676,9 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 	head->kind = HTTP_REQUEST;
 	head->number = number;
 	head->requests = requests < 255 ? requests : 255;
-	list_head(skb, key, room, CAPTURED_REQUEST_BYTES);
+	room->most = CAPTURED_REQUEST_BYTES;
 	if (!room->end)
-		await_rest(key, slot, room);
+		await_rest(key, slot, room, HTTP_REST, CAPTURED_REQUEST_BYTES);
 }
 
 /*
@@ -702,11 +709,16 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 			return 0;
 		return known;
 	}
-	slot->unfinished &= ~(1 << head->egress);
-	head->kind = HTTP_REST;
+	head->kind = known->kind;
 	head->number = known->number;
 	most = known->room;
-	list_head(skb, key, room, most & (CAPTURED_REQUEST_BYTES - 1));
+	room->most = most & CAPTURED_MASK;
+	if (head->kind == TLS_REST && head->payload_bytes < most) { /* of small segments it takes several */
+		known->next = head->seq + head->payload_bytes;
+		known->room = most - head->payload_bytes;
+	} else {
+		slot->unfinished &= ~(1 << head->egress);
+	}
 	return 0;
 }
 
@@ -757,7 +769,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 			head->seq = known->begin;
 			__builtin_memcpy(head->prefix, known->text, HEAD_BYTES);
 		}
-		if (head->kind == HTTP_REST)
+		if (room->most)
 			return;
 	}
 	is_answer = (room->start[0] & FIRST_SEVEN) == HTTP_1_;
@@ -780,6 +792,48 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 		take_request_head(skb, key, slot, exchange, room);
 }
 
+/*
+ * What message of TLS a segment begins with: a record of a handshake (RFC 8446 section 5.1) with the beginning of a hello of
+ * less than 64 KB, or an alert that is not encrypted. 0: none of these.
+ */
+static __always_inline u8 tls_kind(u64 *words)
+{
+	u64 first = words[0];
+	u8 message = first >> 40;
+
+	if ((u8)(first >> 8) != 3 || (u8)(first >> 16) > 4)
+		return 0;
+	if ((u8)first == 0x15)
+		return (u16)(first >> 24) == 0x0200 ? TLS_ALERT : 0; /* those that are encrypted are longer than two bytes */
+	if ((u8)first != 0x16 || (u8)(first >> 48) || (u8)(words[1] >> 8) != 3)
+		return 0;
+	return message == 1 ? TLS_CLIENT_HELLO : message == 2 ? TLS_SERVER_HELLO : 0;
+}
+
+/* A message of a handshake. Each is in the clear; what follows the server's hello is not, from TLS 1.3 on. */
+static __always_inline void take_handshake(u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u32 record = 5 + HOST_ORDER(room->start[0] >> 24), most = CAPTURED_HELLO_BYTES;
+	u8 handed_on = slot->unfinished / TURN_HELLO;
+
+	if (handed_on >= MOST_HELLOS || (!handed_on && head->kind == TLS_ALERT))
+		return;
+	if (!handed_on && !may_list_head(DUE_HANDSHAKES, key, head->time_ns)) {
+		if (head->kind == TLS_CLIENT_HELLO)
+			count_loss(HANDSHAKES_LEFT_OUT, 1);
+		return;
+	}
+	slot->unfinished += TURN_HELLO;
+	head->number = handed_on;
+	room->most = head->kind == TLS_CLIENT_HELLO ? CAPTURED_HELLO_BYTES : CAPTURED_ANSWER_BYTES;
+	if (head->kind != TLS_CLIENT_HELLO)
+		return;
+	if (record < most)
+		most = record;
+	await_rest(key, slot, room, TLS_REST, most);
+}
+
 /* The first bytes of a segment that has fewer than HEAD_BYTES. */
 static __always_inline int read_short(struct __sk_buff *skb, u32 payload_at, u32 bytes, u64 *words)
 {
@@ -796,6 +850,8 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	u32 bytes = skb->len - said->payload_at;
 	u64 words[HEAD_BYTES / 8];
 	struct head_room *room;
+	u64 key;
+	u8 kind = 0;
 
 	if (slot->unfinished & TURN_TUNNEL)
 		return;
@@ -805,8 +861,13 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 				: read_short(skb, said->payload_at, bytes, words))
 		return;
 	if (!(slot->unfinished & (1 << egress))) {
-		if (!IS_CAPITAL((u8)words[0]))
+		if ((u8)words[0] - 0x15u < 2) {
+			kind = tls_kind(words);
+			if (!kind)
+				return;
+		} else if (!IS_CAPITAL((u8)words[0])) {
 			return;
+		}
 		if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
 			slot->answers++;
 			return;
@@ -816,7 +877,8 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	if (!room)
 		return;
 	/* the rest is for those that are handed on: see list_head() */
-	room->head.kind = room->head.prefix_bytes = 0;
+	room->head.kind = kind;
+	room->head.prefix_bytes = room->most = 0;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = said->begin;
 	room->head.payload_offset = said->payload_at;
@@ -825,7 +887,14 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	room->begins_turn = said->begins_turn;
 	room->start[0] = words[0];
 	room->start[1] = words[1];
-	look_at_head(skb, slot, (u64)packet_socket(skb), room, egress);
+	key = (u64)packet_socket(skb);
+	if (kind)
+		take_handshake(key, slot, room);
+	else
+		look_at_head(skb, slot, key, room, egress);
+	AS_STORED();
+	if (room->most) /* in one place: this is most of the code */
+		list_head(skb, key, room);
 	give_room_back();
 }
 
@@ -855,9 +924,12 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	struct http_head *head;
 	u64 words[2] = {}, listener;
 	u32 netns, bytes = skb->len - payload_at, most_early = 0, requests = 1;
-	u8 state = 0;
+	u8 state = 0, hello;
 
-	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES) || !begins_request(words))
+	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES))
+		return;
+	hello = tls_kind(words) == TLS_CLIENT_HELLO;
+	if (hello ? first->with_syn : !begins_request(words))
 		return;
 	listener = (u64)packet_socket(skb);
 	READ(state, listener, OFFSET_sock_common_skc_state);
@@ -881,12 +953,22 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	head->seq = first->begin;
 	head->payload_offset = payload_at;
 	head->payload_bytes = bytes;
+	if (hello) {
+		head->kind = TLS_CLIENT_HELLO;
+		first->hello = may_list_head(DUE_HANDSHAKES, listener, first->time_ns);
+		if (first->hello) {
+			read_packet_ends(skb, packet, head);
+			submit_head(skb, head, CAPTURED_HELLO_BYTES);
+		}
+		give_room_back();
+		return;
+	}
 	head->kind = HTTP_REQUEST;
 	first->method = method_of(words[0]);
 	if (first->method >= METHOD_BARE)
 		requests = scan_requests(skb, room);
 	first->requests = head->requests = requests < 255 ? requests : 255;
-	first->listed = may_list_request(listener, first->time_ns);
+	first->listed = may_list_head(DUE_REQUESTS, listener, first->time_ns);
 	if (first->with_syn)
 		keep_early(skb, packet, first, netns);
 	if (first->listed) {
@@ -910,6 +992,8 @@ static __always_inline void claim_first_request(struct turn_slot *slot, u64 sock
 {
 	struct exchange *exchange;
 
+	if (first->hello)
+		slot->unfinished |= TURN_HELLO;
 	if (!first->requests)
 		return;
 	exchange = exchange_at(slot, socket);

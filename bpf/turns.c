@@ -18,6 +18,7 @@
 #define TURN_ENDS_KNOWN(egress) (8 << (egress))
 #define TURN_TUNNEL 4      /* what follows is another protocol */
 #define TURN_PLAIN 8       /* one request waits, of which nothing is to be told but that it was answered */
+#define TURN_HELLO 16      /* from here on three bits: how many messages of a handshake of TLS were handed on */
 
 /*
  * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
@@ -34,7 +35,7 @@ struct turn_slot {
 	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
 	u8 speaker;
 	u8 place;      /* of those that its socket may have; TURN_ASKER_GUESSED, and TURN_ENDS_KNOWN of what was received and sent */
-	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN */
+	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN, TURN_HELLO */
 	u8 answers;    /* requests.c: so many more than the exchange says */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
@@ -52,7 +53,8 @@ struct first_words {
 	u8 listed;
 	u8 method;
 	u8 with_syn; /* Fast Open, if the listener takes it */
-	u8 pad[4];
+	u8 hello;    /* of TLS, which was handed on */
+	u8 pad[3];
 };
 BPF_PERCPU_ARRAY(first_words, struct first_words, 1);
 
@@ -323,7 +325,7 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	first->begin = begin;
 	first->end = begin + skb->len - payload_at;
 	first->time_ns = bpf_ktime_get_ns();
-	first->requests = 0;
+	first->requests = first->hello = 0;
 	first->with_syn = tcp[13] >> 1 & 1;
 	said->first = first;
 }

@@ -15,7 +15,8 @@
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_REQUESTS 9  /* of HTTP */
-#define DUE_KINDS 10
+#define DUE_HANDSHAKES 10 /* of TLS */
+#define DUE_KINDS 11
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);

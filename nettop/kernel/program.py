@@ -38,7 +38,7 @@ _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
-REQUESTS_LISTED_PER_S = 1_000  # of HTTP; bpf/requests.c says how many more at a time
+REQUESTS_LISTED_PER_S = 1_000  # of HTTP, and as many handshakes of TLS; bpf/requests.c says how many more at a time
 _SECOND_NS = 1_000_000_000
 
 
@@ -72,6 +72,7 @@ class Losses:
     drops_without_room: int = 0
     packets_without_host: int = 0
     requests_unlisted: int = 0
+    handshakes_left_out: int = 0
 
 
 class KernelProgram:
@@ -311,6 +312,7 @@ class KernelProgram:
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
+            handshakes_left_out=counts[abi.HANDSHAKES_LEFT_OUT],
             requests_unlisted=sum(counts[index] for index in by_cpu),
         )
 

@@ -337,6 +337,16 @@ def _dns_outcome(wanted: str) -> Test:
     return lambda row: (row.rcode or "").lower() == wanted
 
 
+def _tls_said(row: Connection) -> Iterable[str | None]:
+    """None stands for what was not seen."""
+    tls = row.tls
+    if tls is None:
+        return ()
+    number = None if tls.version is None else tls.version.rpartition(" ")[2]
+    protocols = (tls.alpn,) if tls.alpn is not None else tls.alpn_offered
+    return dict.fromkeys((tls.version or "TLS", number, tls.cipher, *protocols, tls.alert))
+
+
 def _request_hosts(row: Request) -> Iterable[str | None]:
     return row.host, row.remote.name, row.remote.address
 
@@ -534,6 +544,8 @@ CONNECTIONS: Kind[Connection] = Kind(
         "rtx": compared(attrgetter("retransmits")),
         "rate": compared(_rate),
         "bytes": compared(_bytes),
+        "tls": lambda test: lambda row: any(map(test, _tls_said(row))),
+        "sni": lambda test: lambda row: row.tls is not None and test(row.tls.server_name),
         "failed": lambda _: attrgetter("failed"),
     },
     timed={
@@ -555,6 +567,8 @@ CONNECTIONS: Kind[Connection] = Kind(
         "end": lambda row: (row.end,),
         "wait": lambda row: (row.waits_for,),
         "drop": lambda row: row.drops or (),
+        "tls": _tls_said,
+        "sni": lambda row: () if row.tls is None else (row.tls.server_name,),
         "host": _connection_said,
         "port": lambda row: _ports(row.local, row.remote),
     },

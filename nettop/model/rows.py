@@ -84,18 +84,23 @@ class Endpoint(Row, frozen=True, gc=False, kw_only=True):
     port: Port
 
 
+NameSource = Literal["process", "tls", "other-process"]
+OWN_NAMES = ("process", "tls")  # what the owner itself called it
+
+
 class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     """The far end, with the name under which it was looked up.
 
-    `name_source` is "process" where the owner itself asked, "other-process" where only somebody else in the same
-    network namespace did, which may be a coincidence. `names` are others under which these looked it up before: if
-    there are any, which one is meant is not known.
+    `name_source` is "process" where the owner itself asked, "tls" where its handshake named the server and no look-up
+    of its own was seen, "other-process" where only somebody else in the same network namespace asked, which may be a
+    coincidence. `names` are others under which these looked it up before: if there are any, which one is meant is not
+    known.
     """
 
     address: str
     port: Port
     name: str | None = None
-    name_source: Literal["process", "other-process"] | None = None
+    name_source: NameSource | None = None
     names: tuple[str, ...] = ()
 
 
@@ -176,6 +181,26 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
     latency_ms: RequestLatency = RequestLatency()
 
 
+class Tls(Row, frozen=True, gc=False, kw_only=True):
+    """What the handshake of TLS on a connection says in the clear; None where it does not, or was not seen.
+
+    `server_name` and `alpn_offered` are the client's words. `alpn` is the server's choice, which TLS 1.3 encrypts. With
+    `ech` the name may be that of a front; some clients only pretend. `handshake_ms` is from the ClientHello to the
+    ServerHello with the server's choice, at the socket of this end. `alert` is why the handshake ended, in the words
+    of RFC 8446, if that was not encrypted.
+    """
+
+    server_name: str | None = None
+    alpn: str | None = None
+    alpn_offered: tuple[str, ...] = ()
+    version: str | None = None
+    cipher: str | None = None
+    resumed: bool | None = None
+    ech: bool | None = None
+    handshake_ms: Milliseconds | None = None
+    alert: str | None = None
+
+
 class Peer(Row, frozen=True, gc=False, kw_only=True):
     """The row of the other end of a connection, where that is on this host, and the process that has it."""
 
@@ -252,6 +277,7 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     rx_packets: Count | None = None
     peer: Peer | None = None
     requests: ConnectionRequests | None = None
+    tls: Tls | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -756,7 +782,7 @@ class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
     address: str
     scope: AddressScope
     name: str | None = None
-    name_source: Literal["process", "other-process"] | None = None
+    name_source: NameSource | None = None
     names: tuple[str, ...] = ()
     pids: tuple[Pid, ...] = ()
     comms: tuple[str, ...] = ()
@@ -847,6 +873,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
         dns_left_out: DNS that came too fast to be looked at: segments over TCP, multicast DNS, refusals, and answers
             that may be of questions which had to give way to newer ones.
+        handshakes_left_out: handshakes of TLS that came too fast to be looked at.
         drops_without_room: dropped packets, resets and ICMP errors that found no room in the tables by reason.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
@@ -869,3 +896,4 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     tcp_unattributed_bytes: Count = 0
     other_unattributed_bytes: Count = 0
     packets_without_host: Count = 0
+    handshakes_left_out: Count = 0

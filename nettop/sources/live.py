@@ -253,6 +253,7 @@ class LiveSource:
             drops_without_room=losses.drops_without_room,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
             packets_without_host=losses.packets_without_host + self._sources.unlisted,
+            handshakes_left_out=losses.handshakes_left_out,
             unlisted={REQUESTS.name: losses.requests_unlisted} if losses.requests_unlisted else {},
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from nettop.model.rows import (
     RequestLatency,
     Side,
     TcpState,
+    Tls,
 )
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, family_of, ip_version, local_end
@@ -129,6 +130,15 @@ class _Ending(Struct, gc=False):
     counts: Dropped | None = None
 
 
+class PayloadTold(NamedTuple):
+    """What others know of the payload of a connection."""
+
+    median_ms: Callable[[int, int], float | None] = lambda _socket, _seen_ns: None
+    """Of the requests on a socket with this seen_ns."""
+    tls: Callable[[SocketRecord], Tls | None] = lambda _record: None
+    """Its handshake; None where it has none, or none that is new."""
+
+
 class Observed(Struct, frozen=True, gc=False):
     """A connection's event, and the process it concerns (None: unknown)."""
 
@@ -146,10 +156,10 @@ class ConnectionTracker:
         names: NameTable,
         listeners: ListenerTracker,
         hooks: Collection[str] = (),
-        median_ms: Callable[[int, int], float | None] = lambda _socket, _seen_ns: None,
+        payload: PayloadTold = PayloadTold(),  # noqa: B008
     ) -> None:
         self._clock = clock
-        self._median_ms = median_ms  # of the requests on a socket with this seen_ns
+        self._payload = payload
         # what a row begins with: None where no hook tells it
         self._drops: Reasons | None = {} if dropped.DROPS in hooks else None
         self._resets_sent: Reasons | None = {} if dropped.RESETS_SENT in hooks else None
@@ -239,6 +249,15 @@ class ConnectionTracker:
         row = dropped.of_connection(known.row, counts)
         self._sockets.put(socket, replace(known, row=row))
         return [_observed(self._clock.wall(known.pass_ns), row, known.owned)], known.owned
+
+    def greeted(self, socket: int, seen_ns: int, tls: Tls) -> list[Observed]:
+        """What a handshake says of a connection, where no pass has told it since."""
+        known = self._sockets.at(socket)
+        if known is None or known.seen_ns != seen_ns or known.row.tls == tls:
+            return []
+        row = replace(known.row, tls=tls, remote=_named(known.row, tls))
+        self._sockets.put(socket, replace(known, row=row))
+        return [_observed(self._clock.wall(known.pass_ns), row, known.owned)]
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
         """After the iterator's last record: what stood still, ends that waited, with `complete` what is gone.
@@ -458,6 +477,9 @@ class ConnectionTracker:
             "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
             "rx_packets": _unwrapped(row.rx_packets, record.rx_packets),
         }
+        tls = self._payload.tls(record)
+        if tls is not None and tls is not row.tls:
+            counted |= {"tls": tls, "remote": _named(row, tls)}
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
             counted["connect_ms"] = (record.established_ns - record.opened_ns) // 1000 / 1000
         if row.local.port != record.local_port:  # it is chosen while the connection is being made
@@ -482,7 +504,7 @@ class ConnectionTracker:
             count=record.requests,
             failed=failed,
             latency_ms=RequestLatency(
-                p50=self._median_ms(record.socket, record.seen_ns),
+                p50=self._payload.median_ms(record.socket, record.seen_ns),
                 max=record.slowest_request_us / 1000 if record.responses else None,
             ),
         )
@@ -552,6 +574,13 @@ def _unwrapped(before: int | None, now: int) -> int:
 def _rate(moved: int, seconds: float) -> float:
     """Not below 0: the kernel's counters are read one after the other while the connection goes on."""
     return round(moved / seconds, 1) if moved > 0 else 0.0
+
+
+def _named(row: Connection, tls: Tls) -> RemoteEndpoint:
+    """The far end, by the name that this end has asked it for, unless a look-up of its own has told one."""
+    if tls.server_name is None or row.direction == "inbound" or row.remote.name_source == "process":
+        return row.remote
+    return replace(row.remote, name=tls.server_name, name_source="tls", names=())
 
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:

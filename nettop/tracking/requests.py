@@ -18,6 +18,7 @@ from nettop.text import comm_text
 from nettop.tracking.addresses import address_of
 from nettop.tracking.clock import Clock
 from nettop.tracking.owners import NOBODY, Owned, certainty
+from nettop.tracking.places import Place, place_of
 
 MAX_WAITING = 16_384  # requests without a response; eleven seconds of all that is listed, if none is answered
 MAX_UNTOLD = 8_192  # changed since the last tick: more are told before it
@@ -64,16 +65,6 @@ class Observed(NamedTuple):
     owned: Owned
 
 
-class _Place(NamedTuple):
-    """Both ends of a connection, before its socket is there."""
-
-    netns: int
-    local: str
-    local_port: int
-    remote: str
-    remote_port: int
-
-
 class _Known(Struct, gc=False):
     """A request. `raw` is its head as long as that is not whole."""
 
@@ -94,7 +85,7 @@ class RequestTracker:
         self._privacy = privacy or Privacy()
         self._waiting: OrderedDict[tuple[SocketKey, int], _Known] = OrderedDict()
         self._numbers: dict[SocketKey, deque[int]] = {}  # of those that wait, in order
-        self._early: OrderedDict[_Place, list[_Known]] = OrderedDict()
+        self._early: OrderedDict[Place, list[_Known]] = OrderedDict()
         self._untold: dict[int, _Known] = {}
         self._unlinked: dict[int, _Known] = {}
         self._ended: OrderedDict[SocketKey, Linked] = OrderedDict()
@@ -120,7 +111,7 @@ class RequestTracker:
         """A connection is over: what waits on it has failed."""
         key = record.socket, record.seen_ns
         if self._early:
-            self._adopt(_place_of(record), key)
+            self._adopt(place_of(record), key)
         for number in self._numbers.pop(key, ()):
             known = self._waiting.pop((key, number))
             if number < record.responses or not record.requests:  # it was answered, or nobody knows
@@ -190,11 +181,11 @@ class RequestTracker:
             made.append(known)
         if head.socket:
             if self._early and head.number == 0:  # the listener did not take what came with the SYN
-                self._early.pop(_place(head), None)
+                self._early.pop(place_of(head), None)
             for known in made:
                 self._wait(known)
         elif made:
-            place = _place(head)
+            place = place_of(head)
             self._early[place] = made
             if len(self._early) > MAX_EARLY:
                 for known in self._early.popitem(last=False)[1]:
@@ -261,7 +252,7 @@ class RequestTracker:
         known.row = self._with_head(known.row, parsed)
         self._changed(known)
 
-    def _adopt(self, place: _Place, socket: SocketKey) -> None:
+    def _adopt(self, place: Place, socket: SocketKey) -> None:
         """Of a socket that was only being made when its first request came."""
         for known in self._early.pop(place, ()):
             known.socket = socket
@@ -270,7 +261,7 @@ class RequestTracker:
     def _answered(self, head: HttpHead) -> None:
         raw = head.prefix[: head.prefix_bytes] + head.payload
         if self._early:
-            self._adopt(_place(head), (head.socket, head.seen_ns))
+            self._adopt(place_of(head), (head.socket, head.seen_ns))
         socket = head.socket, head.seen_ns
         for offset, parsed in enumerate(parse_responses(raw, max(head.requests, 1))):
             known = self._take(socket, head.number + offset)
@@ -342,13 +333,3 @@ def _better(known: Owned, other: Owned) -> Owned:
     """The surer of the two; of equals the one that is known."""
     order = ("unknown", "listener", "scanned", "exact")
     return other if order.index(other.certainty) > order.index(known.certainty) else known
-
-
-def _place_of(record: SocketRecord) -> _Place:
-    local, remote = (address_of(record.family, raw) for raw in (record.local_address, record.remote_address))
-    return _Place(record.netns, local, record.local_port, remote, record.remote_port)
-
-
-def _place(head: HttpHead) -> _Place:
-    local, remote = (address_of(head.family, raw) for raw in (head.local_address, head.remote_address))
-    return _Place(head.netns, local, head.local_port, remote, head.remote_port)

@@ -25,7 +25,7 @@ from nettop.model.rows import Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
-from nettop.tracking.connections import ConnectionTracker, Observed, how_it_ended, is_over
+from nettop.tracking.connections import ConnectionTracker, Observed, PayloadTold, how_it_ended, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
@@ -33,6 +33,7 @@ from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
 from nettop.tracking.requests import Linked, Privacy, RequestTracker
 from nettop.tracking.services import Services
+from nettop.tracking.tls import TlsTracker
 from nettop.tracking.udp import UdpTracker, owner
 from nettop.tracking.udp_flows import UdpFlows
 
@@ -67,7 +68,9 @@ class Tracker:
         self._dns = DnsTracker(clock, self._names)
         self._listeners = ListenerTracker(clock)
         self._requests = RequestTracker(clock, privacy)
-        self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks, self._requests.median_ms)
+        self._tls = TlsTracker()
+        payload = PayloadTold(self._requests.median_ms, self._tls.of)
+        self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks, payload)
         # of sockets that are not TCP's, by what their packets are counted as
         self._flows = UdpFlows(clock, self._names)
         self._counted = {
@@ -94,13 +97,16 @@ class Tracker:
     @property
     def evicted(self) -> dict[str, int]:
         """How much was forgotten per table because there was no room."""
-        return {**self._dns.evicted, **self._requests.evicted, "names": self._names.evicted}
+        return {**self._dns.evicted, **self._requests.evicted, **self._tls.evicted, "names": self._names.evicted}
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
         """One record of a perf buffer."""
         if isinstance(record, DnsPacket):
             return self._dns_packet(record)
         if isinstance(record, HttpHead):
+            if record.kind >= abi.TLS_CLIENT_HELLO:
+                self._tls.head(record)
+                return []
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
         if isinstance(record, ProcessEvent):
@@ -225,7 +231,10 @@ class Tracker:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = self._listeners.map_was_full = map_was_full
-        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last))
+        events: list[AnyEvent] = []
+        for (socket, seen_ns), tls in self._tls.take_changed():
+            events.extend(self._told(self._connections.greeted(socket, seen_ns, tls)))
+        events.extend(self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last)))
         events.extend(self._told_listeners(self._listeners.finish_pass(pass_ns, complete, rates)))
         for counted in self._counted.values():
             events.extend(counted.finish_pass(pass_ns, complete))
@@ -311,6 +320,7 @@ class Tracker:
         for observed in observations:
             if observed.ended is not None:
                 self._requests.linked(observed.ended, observed.event.connection, observed.owned)
+                self._tls.forget(observed.ended)
             output.extend(self._told_of(observed.event, observed.owned, observed.event.connection.netns))
         return output
 

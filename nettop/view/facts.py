@@ -206,6 +206,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         *_drops(row),
         ("turns", _turns_text(row)),
         *_requests_of(row),
+        *_tls_of(row),
         ("local", local(row) or "none was chosen"),
         ("direction", row.direction),
         ("owner is", _OWNERS[row.owner]),
@@ -343,6 +344,8 @@ def _looked_up(far: RemoteEndpoint | RemoteHost) -> str:
     """The name, with what it is worth; of names that other processes asked for, all."""
     if far.name is None:
         return "nobody was seen to look the address up"
+    if far.name_source == "tls":
+        return f"{far.name} (the server that the TLS handshake asks for)"
     if far.name_source != "other-process":
         return far.name
     if far.names:
@@ -356,7 +359,7 @@ def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
 
 def _leads_to(query: DnsQuery, row: Connection) -> bool:
     """Whether the connection carries the name that this query asked for, from its answers."""
-    if row.remote.name is None or query.netns != row.netns:
+    if row.remote.name is None or row.remote.name_source == "tls" or query.netns != row.netns:
         return False
     if query.qname not in (row.remote.name, *row.remote.names):
         return False
@@ -554,6 +557,26 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
     verb = "sent" if requests.side == "client" else "served"
     times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
     yield "requests", f"{human.count(requests.count)} {verb}, {human.count(requests.failed)} failed; {times}"
+
+
+def _tls_of(row: Connection) -> Iterator[tuple[str, str]]:
+    tls = row.tls
+    if tls is None:
+        return
+    if tls.alert is not None:
+        yield "TLS", f"the handshake failed: {tls.alert}"
+    elif tls.version is None:
+        yield "TLS", "the server's hello was not seen"
+    if tls.version is not None:
+        resumed = ", resumed" if tls.resumed else ""
+        took = "" if tls.handshake_ms is None else f"; the server's hello came after {human.duration(tls.handshake_ms)}"
+        yield "TLS", f"{tls.version}, {tls.cipher or 'unknown cipher'}{resumed}{took}"
+    front = " (with ECH: it may be that of a front)" if tls.ech else ""
+    yield "server name", f"{tls.server_name}{front}" if tls.server_name is not None else "none was seen"
+    if tls.alpn is not None:
+        yield "ALPN", tls.alpn
+    elif tls.alpn_offered:
+        yield "ALPN", f"{', '.join(tls.alpn_offered)} offered; what the server chose was not seen"
 
 
 def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:

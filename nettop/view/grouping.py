@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
-from nettop.model.rows import Connection, DnsQuery, Process, RemoteHost, Request, UdpFlow
+from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, Process, RemoteHost, Request, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import FAILURE, Context, dns_result, dns_server, request_status
 from nettop.view.domains import registered_domain
@@ -233,7 +233,7 @@ def _remote_label(names: bool) -> Callable[[Group[Any]], str]:
     def label(group: Group[Any]) -> str:
         if group.key is None:
             return "(others)"
-        known = {row.remote.name for row in group.rows if row.remote.name_source == "process"} if names else set()
+        known = {row.remote.name for row in group.rows if row.remote.name_source in OWN_NAMES} if names else set()
         if not known:
             return str(group.key)
         return f"{known.pop()} {group.key}" if len(known) == 1 else f"({len(known)} names) {group.key}"

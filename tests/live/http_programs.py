@@ -164,13 +164,13 @@ def _take_turns(tcp: socket.socket, steps: list[list[Any]]) -> None:
         tcp.sendall(text.encode())
 
 
-def http_flood(address: str, port: int, requests: int, failed: int) -> None:
-    """So many requests over one connection as fast as they are answered, the first ones with 404."""
+def http_flood(address: str, port: int, requests: int, failed: int, last: str = "/") -> None:
+    """So many requests over one connection as fast as they are answered: first 404, the last to a path."""
     connection = http.client.HTTPConnection(address, port, timeout=60)
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for number in range(requests):
-        connection.request("GET", "/status/404" if number < failed else "/")
+        connection.request("GET", "/status/404" if number < failed else last if number == requests - 1 else "/")
         connection.getresponse().read()
     connection.close()
 

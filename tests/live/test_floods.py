@@ -232,3 +232,27 @@ def test_requests(where: Namespace) -> None:
     assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * REQUESTS
     assert REQUESTS_AT_ONCE <= len(rows) < REQUESTS
     assert {row.status for row in rows} == {404}  # each that is listed has its answer listed
+
+
+def test_requests_that_are_counted_only(where: Namespace) -> None:
+    """Their answers are counted apart from those to requests that are told; none gets lost between the two."""
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8105)
+    assert server.hear() == "listening"
+    with watched(where) as watching:
+        client = where.play(
+            http_programs.http_flood, address=ADDRESS, port=8105, requests=5 * REQUESTS, failed=100, last="/slow/150"
+        )
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    assert snapshot.losses.unlisted["requests"] > 2 * REQUESTS
+    for end, totals in (
+        (client, process_of(snapshot, client).requests.sent),
+        (server, process_of(snapshot, server).requests.served),
+    ):
+        assert (totals.count, totals.failed) == (5 * REQUESTS, 100)
+        (row,) = connections_of(snapshot, end)
+        assert row.requests is not None
+        assert (row.requests.count, row.requests.failed) == (5 * REQUESTS, 100)
+        assert row.requests.latency_ms.max is not None
+        assert row.requests.latency_ms.max >= 150
+    assert {row.error for row in snapshot.requests} == {None}  # each that is listed has its answer listed

@@ -373,3 +373,38 @@ def test_the_other_side_of_a_request_says_where_its_time_went() -> None:
     )
     assert detail(served, seen, NOW).related[REQUESTS] == (asked,)
     assert REQUESTS not in detail(later, seen, NOW).related
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        (
+            rows.Tls(
+                server_name="a.test", version="TLS 1.3", cipher="TLS_AES_128_GCM_SHA256", resumed=True, ech=True,
+                alpn_offered=("h2", "http/1.1"), handshake_ms=12.0,
+            ),
+            {
+                "TLS": "TLS 1.3, TLS_AES_128_GCM_SHA256, resumed; the server's hello came after 12ms",
+                "server name": "a.test (with ECH: it may be that of a front)",
+                "ALPN": "h2, http/1.1 offered; what the server chose was not seen",
+            },
+        ),
+        (
+            rows.Tls(version="TLS 1.2", alpn="h2", alpn_offered=("h2", "http/1.1")),
+            {"TLS": "TLS 1.2, unknown cipher", "server name": "none was seen", "ALPN": "h2"},
+        ),
+        (rows.Tls(alert="unknown_ca"), {"TLS": "the handshake failed: unknown_ca", "server name": "none was seen"}),
+        (rows.Tls(), {"TLS": "the server's hello was not seen", "server name": "none was seen"}),
+        (None, {}),
+    ],
+)  # fmt: skip
+def test_a_handshake(tls: rows.Tls | None, said: dict[str, str]) -> None:
+    shown = facts(detail(builders.connection(tls=tls), busy(), NOW))
+    assert {name: shown[name] for name in ("TLS", "server name", "ALPN") if name in shown} == said
+
+
+def test_a_name_from_a_handshake() -> None:
+    remote = rows.RemoteEndpoint(address="192.0.2.9", port=443, name="a.test", name_source="tls")
+    shown = detail(builders.connection(remote=remote), busy(), NOW)
+    assert facts(shown)["name"] == "a.test (the server that the TLS handshake asks for)"
+    assert not shown.related.get(DNS)

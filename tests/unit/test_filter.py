@@ -19,6 +19,7 @@ from nettop.model.rows import (
     Listener,
     RemoteEndpoint,
     Request,
+    Tls,
     TurnLatency,
     Turns,
 )
@@ -353,6 +354,30 @@ def test_remote_hosts(expression: str, passed: bool) -> None:
     assert passes(HOSTS, expression, remote_host(names=("www2.example.com",))) is passed
 
 
+GREETED = Tls(server_name="api.example.com", alpn_offered=("h2",), version="TLS 1.3", cipher="TLS_AES_128_GCM_SHA256")
+
+
+@pytest.mark.parametrize(
+    ("expression", "tls", "passed"),
+    [
+        ("tls:1.3", GREETED, True),
+        ('tls:"tls 1.3"', GREETED, True),
+        ("tls:1.2", GREETED, False),
+        ("tls:*sha256", GREETED, True),
+        ("tls:h2", GREETED, True),
+        ("tls:*", Tls(), True),
+        ("tls:*", None, False),
+        ("tls:unknown_ca", Tls(alert="unknown_ca"), True),
+        ("sni:*.example.com", GREETED, True),
+        ("sni:example.com", GREETED, False),
+        ("sni:*", Tls(), False),
+        ("sni:*", None, False),
+    ],
+)
+def test_handshakes(expression: str, tls: Tls | None, passed: bool) -> None:
+    assert passes(CONNECTIONS, expression, connection(tls=tls)) is passed
+
+
 @pytest.mark.parametrize(
     ("expression", "row", "passed"),
     [
@@ -594,7 +619,7 @@ def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
         "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
-        "path", "status", "latency", "since", "between", "drop", "scope", "netns",
+        "path", "status", "latency", "tls", "sni", "since", "between", "drop", "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

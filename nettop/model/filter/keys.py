@@ -144,6 +144,8 @@ KEYS: dict[str, FilterKey] = {
         ("5xx", "4xx", ">=400", *REQUEST_STATUS.words),
     ),
     "latency": FilterKey(values.time, ">100ms", "time from a DNS query or request to its answer", _TIMES),
+    "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:* for any"),
+    "sni": FilterKey(values.text_test, "*.example.com", "server that a TLS handshake asks for"),
     "since": FilterKey(
         values.since, "2m", "what began or ended in the last 2 minutes, or since 14:03", ("10s", "1m", "10m")
     ),
@@ -179,6 +181,7 @@ _MEANT = {
     "result": "dns", "srtt": "rtt", "retransmits": "rtx", "retrans": "rtx", "speed": "rate", "size": "bytes",
     "tx": "bytes", "rx": "bytes", "duration": "age", "qtype": "type", "drops": "drop", "queue": "listen",
     "url": "path", "route": "path", "verb": "method", "code": "status",
+    "ssl": "tls", "alpn": "tls", "cipher": "tls", "servername": "sni",
 }  # fmt: skip
 
 
