@@ -27,7 +27,7 @@ from nettop.model.rows import (
 )
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, family_of, ip_version, local_end
-from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.clock import Clock, at, milliseconds
 from nettop.tracking.listeners import ListenerTracker
 from nettop.tracking.listening import Listening
 from nettop.tracking.live_sockets import Known, LiveSockets
@@ -511,9 +511,9 @@ class ConnectionTracker:
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""
-        began = [(_STATES[state], self._clock.wall(time_ns)) for state, time_ns in _began(record)]
-        lasted = {state: milliseconds(since, end) for (state, since), (_, end) in pairwise(began)}
-        return lasted, began[-1][1] if began else None
+        began = [(_STATES[state], self._clock.wall_us(time_ns)) for state, time_ns in _began(record)]
+        lasted = {state: (end - since) / 1000 for (state, since), (_, end) in pairwise(began)}
+        return lasted, at(began[-1][1]) if began else None
 
 
 def _began(record: SocketRecord) -> list[tuple[int, int]]:
