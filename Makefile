@@ -59,7 +59,7 @@ soak: $(VENV)/.test ## Run the screen under load for SECONDS=1800; fail if memor
 	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.test ## Feed nettop hostile DNS messages: generated, published, coverage-guided; FUZZ="--cases N --seed N"
+fuzz: $(VENV)/.test ## Feed nettop hostile DNS and other protocols: generated, published, coverage-guided; FUZZ="--cases N --seed N"
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 

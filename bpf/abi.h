@@ -157,9 +157,17 @@ struct socket_record {
 	__u8 sending;      /* SENDING_* */
 	__u8 retries;      /* icsk_retransmits: how often in a row a time-out has made it send again */
 	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
-	__u8 pad_2[3];
+	__u8 requester;    /* SPEAKER_* who sends requests of HTTP/1; what follows is zero where nobody does (bpf/requests.c) */
+	__u8 listed_waits; /* a request that was handed on has had no response yet */
+	__u8 pad_2;
+	__u32 requests;    /* since the connection was first seen; all of these modulo 2^32 */
+	__u32 responses;   /* final ones */
+	__u32 failed_4xx;
+	__u32 failed_5xx;
+	__u32 slowest_request_us; /* from its first byte to the first of its response */
+	__u8 pad_3[4];
 };
-_Static_assert(sizeof(struct socket_record) == 368, "socket_record");
+_Static_assert(sizeof(struct socket_record) == 392, "socket_record");
 #define SOCKET_RECORD_HEAD_BYTES 272 /* what all sockets have */
 
 /*
@@ -209,6 +217,45 @@ struct dns_packet {
 	__u8 via_address[ADDRESS_BYTES];
 };
 _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
+
+/* What a record in http_events tells. */
+#define HTTP_REQUEST 1
+#define HTTP_RESPONSE 2
+#define HTTP_REST 3 /* what follows the captured bytes of the request with this number */
+#define TLS_CLIENT_HELLO 4 /* of TLS: hellos, and the alert that ends a handshake; all in the clear */
+#define TLS_SERVER_HELLO 5
+#define TLS_ALERT 6
+#define TLS_REST 7 /* what follows the captured bytes of a hello in this direction */
+
+/*
+ * Head of a record in http_events: the first bytes of a message of HTTP/1, or of TLS. The packet follows from its IP header on, with
+ * captured_bytes of the payload.
+ */
+struct http_head {
+	__u64 time_ns;
+	__u64 socket;  /* with seen_ns as in socket_record; 0: a request for a socket that is only being made */
+	__u64 seen_ns;
+	struct process_id owner; /* zero where it is not known */
+	__u32 netns;
+	__u32 seq;     /* sequence number of the first byte of the message */
+	__u32 number;  /* of the request on its connection, or of the one that is answered */
+	__u32 payload_bytes;
+	__u32 captured_bytes;
+	__u16 payload_offset;
+	__u16 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 kind;     /* HTTP_* */
+	__u8 egress;
+	__u8 owner_certainty;
+	__u8 requests; /* of HTTP: how many begin in this segment, or are answered there, and have the numbers that follow */
+	__u8 prefix_bytes; /* of `prefix`, which came in segments before */
+	__u8 pad[7];
+	__u8 prefix[ADDRESS_BYTES];
+	__u8 local_address[ADDRESS_BYTES];
+	__u8 remote_address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct http_head) == 144, "http_head");
 
 #define EXEC_ARGUMENT_BYTES 512
 
@@ -260,8 +307,12 @@ struct unlisted {
 	__u64 asked;    /* turns of the connections that were opened, */
 	__u64 was_asked; /* and of those that were accepted */
 	__u64 failed_connects; /* those of `opened` that never were established */
+	__u64 requests; /* of HTTP/1 on the connections that were opened, */
+	__u64 requests_failed; /* those that were answered with 4xx or 5xx, or not at all, */
+	__u64 served;   /* and the same of those that were accepted */
+	__u64 served_failed;
 };
-_Static_assert(sizeof(struct unlisted) == 144, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 176, "unlisted");
 
 /* What is counted in `drops` and `strays`, and what `reason` is then. */
 #define PACKET_DROPPED 0 /* enum skb_drop_reason */
@@ -356,7 +407,8 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define SCAN 5              /* number of the scan of open files that is being made, or was last */
 #define PIDS_HIERARCHY 6    /* id of the cgroup v1 hierarchy that has the controller pids; 0: there is none */
 #define SCOPE_CGROUPS 7     /* what of IN_UNIT and IN_CONTAINER a process in scope must be */
-#define CONTROLS 8
+#define REQUEST_INTERVAL_NS 8 /* between two requests of HTTP that are listed; 0: every one is */
+#define CONTROLS 9
 
 #define PASS_CHANGED 1 /* reports the sockets that changed since the last pass */
 #define PASS_ALL 2     /* reports every socket, because events were lost and nettop must find out which are gone */
@@ -366,16 +418,22 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define LOST_UDP_EVENTS 1
 #define LOST_DNS_EVENTS 2
 #define LOST_PROCESS_EVENTS 3
-#define SOCKETS_MAP_FULL 4
-#define UDP_UNATTRIBUTED_BYTES 5 /* UDP payload of sockets that are not in the map */
-#define OLDER_WITHOUT_ROOM 6     /* sockets that the iterator over open files found no room for: in every pass again */
-#define DNS_UNASKED 7              /* answers over UDP that no question waited for, beyond those that are handed on */
-#define DNS_REPEATS 8              /* questions sent again that no row counts, because they came too fast */
-#define DNS_LEFT_OUT 9             /* segments of DNS over TCP and messages of multicast DNS, likewise */
-#define DNS_QUESTIONS_PUSHED_OUT 10 /* of the table of those that wait for an answer */
-#define DROPS_WITHOUT_ROOM 11       /* packets that these maps had no room to count */
-#define TURNS_WITHOUT_ROOM 12       /* connections whose turns are not followed */
-#define PACKETS_WITHOUT_HOST 13 /* received from addresses that packet_sources had no room for */
-#define LOSS_COUNTERS 14
+#define LOST_HTTP_EVENTS 4
+#define SOCKETS_MAP_FULL 5
+#define UDP_UNATTRIBUTED_BYTES 6 /* UDP payload of sockets that are not in the map */
+#define OLDER_WITHOUT_ROOM 7     /* sockets that the iterator over open files found no room for: in every pass again */
+#define DNS_UNASKED 8              /* answers over UDP that no question waited for, beyond those that are handed on */
+#define DNS_REPEATS 9              /* questions sent again that no row counts, because they came too fast */
+#define DNS_LEFT_OUT 10             /* segments of DNS over TCP and messages of multicast DNS, likewise */
+#define DNS_QUESTIONS_PUSHED_OUT 11 /* of the table of those that wait for an answer */
+#define DROPS_WITHOUT_ROOM 12       /* packets that these maps had no room to count */
+#define TURNS_WITHOUT_ROOM 13       /* connections whose turns are not followed */
+#define PACKETS_WITHOUT_HOST 14 /* received from addresses that packet_sources had no room for */
+#define HANDSHAKES_LEFT_OUT 15  /* of TLS, that came too fast to be handed on */
+/* Of HTTP, that are counted only: for each CPU (modulo so many) in a cache line of its own, or each request would wait for it. */
+#define REQUESTS_UNLISTED 16 /* and on to LOSS_COUNTERS */
+#define REQUESTS_UNLISTED_APART 8
+#define REQUESTS_UNLISTED_CPUS 16
+#define LOSS_COUNTERS 144
 
 #endif

@@ -84,6 +84,9 @@ BPF_PERF_OUTPUT(tcp_events);
 BPF_PERF_OUTPUT(udp_events);
 BPF_PERF_OUTPUT(dns_events);
 BPF_PERF_OUTPUT(process_events);
+#ifdef REQUESTS
+BPF_PERF_OUTPUT(http_events);
+#endif
 
 #ifdef SCOPE_NETNS
 BPF_HASH(scope_netns, u32, u8, SCOPE_ENTRIES);
@@ -270,12 +273,12 @@ static __always_inline int is_kernel_thread(void *task)
 
 /*
  * Whether a socket is among the open files of a task. One that holds more of them than are looked at holds it perhaps. The
- * descriptors of a step are compared without a branch each: the verifier follows every branch, when nettop starts.
+ * descriptors of a step are compared without a branch each: the verifier follows every branch, when nettop starts. `slots` is
+ * room for DESCRIPTORS_AT_ONCE of them.
  */
-static __always_inline int holds(void *task, void *sk)
+static __always_inline int holds_by(void *task, void *sk, u64 *slots)
 {
 	void *socket = 0, *file = 0, *files = 0, *table = 0, *descriptors = 0;
-	u64 slots[DESCRIPTORS_AT_ONCE] = {};
 	u64 differs, differ = ~0ULL;
 	u32 room = 0, at, slot;
 
@@ -291,7 +294,7 @@ static __always_inline int holds(void *task, void *sk)
 		return HOLDS_PERHAPS;
 #pragma clang loop unroll(disable)
 	for (at = 0; at < DESCRIPTORS_LOOKED_AT && at < room && differ >> 63; at += DESCRIPTORS_AT_ONCE) {
-		READ(slots, descriptors, at * sizeof(slots[0]));
+		read_kernel(slots, DESCRIPTORS_AT_ONCE * sizeof(*slots), (char *)descriptors + at * sizeof(*slots));
 #pragma clang loop unroll(full)
 		for (slot = 0; slot < DESCRIPTORS_AT_ONCE; slot++) {
 			differs = slots[slot] ^ (u64)file;
@@ -301,6 +304,47 @@ static __always_inline int holds(void *task, void *sk)
 	if (!(differ >> 63))
 		return HOLDS;
 	return at >= room ? HOLDS_NOT : HOLDS_PERHAPS;
+}
+
+/*
+ * The stack has no room for descriptors. Before Linux 6.1 a packet may interrupt a program on its CPU and run it for another
+ * socket, which then takes the second one.
+ */
+#define NESTED 2
+/*
+ * One of so many things in a row, the index of which may be on the stack: Linux 5.10 does not know there how large it is, so
+ * that is said where the address is made.
+ */
+#define ONE_OF(pointer, things, index)                                                                                    \
+	do {                                                                                                              \
+		u64 place = index;                                                                                        \
+		asm volatile("%0 &= 1\n%0 *= %2\n%0 += %1" : "+r"(place) : "r"(things), "i"(sizeof((things)[0])));         \
+		pointer = (void *)place;                                                                                  \
+	} while (0)
+_Static_assert(NESTED == 2, "ONE_OF");
+struct descriptors_at_hand {
+	u64 taken;
+	u64 slots[NESTED][DESCRIPTORS_AT_ONCE];
+};
+BPF_PERCPU_ARRAY(descriptors_at_hand, struct descriptors_at_hand, 1);
+
+static __always_inline int holds(void *task, void *sk)
+{
+	struct descriptors_at_hand *at_hand;
+	int only = 0, held;
+	u64 taken, *slots;
+
+	at_hand = descriptors_at_hand.lookup(&only);
+	if (!at_hand)
+		return HOLDS_PERHAPS;
+	taken = *(volatile u64 *)&at_hand->taken;
+	if (taken >= NESTED)
+		return HOLDS_PERHAPS;
+	*(volatile u64 *)&at_hand->taken = taken + 1;
+	ONE_OF(slots, at_hand->slots, taken);
+	held = holds_by(task, sk, slots);
+	*(volatile u64 *)&at_hand->taken = taken;
+	return held;
 }
 
 /* Whether only one table of open files has the socket. A thread that uses it makes the answer no, for as long as it does. */

@@ -353,6 +353,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	struct socket_entry *entry = 0;
 	struct arrival *arrival = 0;
 	struct far_end far = {};
+	struct said said = {};
 	u32 header_bytes = UDP_HEADER_BYTES, ports = 0, bytes;
 	void *sk = skb->sk;
 	u64 any;
@@ -371,12 +372,17 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	if (!sk)
 		return;
 	if (packet.protocol == IPPROTO_TCP)
-		take_turn(skb, &packet, egress);
+		take_turn(skb, &packet, egress, &said);
 	server_port = HOST_ORDER(egress ? ports >> 16 : ports & 0xffff);
 	asks = IS_DNS_PORT(server_port) || (egress && ports && asks_behind_nat(skb, sk));
 	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
-	if (!counts && !asks)
+	if (!counts && !asks) {
+#ifdef REQUESTS
+		if (said.payload_at) /* here, where nothing else needs the stack */
+			take_head(skb, &packet, &said, egress);
+#endif
 		return;
+	}
 	sk = packet_socket(skb);
 	if (!egress) {
 		arrival = arrives(sk);
@@ -484,13 +490,14 @@ static __always_inline void release_unsent(struct bpf_sock *typed, struct socket
 /* One event per socket that is not TCP's, from its release in the closing process: the only moment that sees every socket end. */
 static __always_inline void observe_release(struct bpf_sock *typed)
 {
-	struct socket_record record = {};
+	u64 room[SOCKET_RECORD_HEAD_BYTES / 8] = {}; /* a whole record would not fit on the stack with all that a scope asks for */
+	struct socket_record *record = (void *)room;
 	struct socket_entry *entry;
 	u64 key, *last;
 	void *task;
 
 	if (counted_as(typed->type, typed->protocol) == IPPROTO_TCP) {
-		release_unsent(typed, &record);
+		release_unsent(typed, record);
 		return;
 	}
 	key = (u64)context_socket(typed);
@@ -500,24 +507,24 @@ static __always_inline void observe_release(struct bpf_sock *typed)
 	entry = sockets.lookup(&key);
 	if (!entry || entry->protocol == IPPROTO_TCP)
 		return;
-	record.entry = *entry;
+	record->entry = *entry;
 	sockets.delete(&key);
-	record.rx_dropped = read_dropped((void *)key) - record.entry.kept_dropped;
+	record->rx_dropped = read_dropped((void *)key) - record->entry.kept_dropped;
 	/* getaddrinfo(3) makes sockets that carry nothing */
-	if (!record.entry.kept_tx_bytes && !record.entry.kept_rx_bytes && !record.rx_dropped && !record.entry.reported_state)
+	if (!record->entry.kept_tx_bytes && !record->entry.kept_rx_bytes && !record->rx_dropped && !record->entry.reported_state)
 		return;
 	task = (void *)bpf_get_current_task();
-	if (record.entry.owner_certainty == OWNER_UNKNOWN && !is_kernel_thread(task)) {
-		identify(&record.entry.owner, task);
-		record.entry.owner_certainty = OWNER_EXACT;
+	if (record->entry.owner_certainty == OWNER_UNKNOWN && !is_kernel_thread(task)) {
+		identify(&record->entry.owner, task);
+		record->entry.owner_certainty = OWNER_EXACT;
 	}
-	if (!owner_in_scope(&record.entry, 1) || (record.entry.protocol == IPPROTO_UDP && count_socket(&record)))
+	if (!owner_in_scope(&record->entry, 1) || (record->entry.protocol == IPPROTO_UDP && count_socket(record)))
 		return;
-	record.time_ns = bpf_ktime_get_ns();
-	record.socket = key;
-	read_counted(&record, (void *)key);
-	record.closed = 1;
-	spill_if_refused(udp_events.perf_submit(typed, &record, SOCKET_RECORD_HEAD_BYTES), LOST_UDP_EVENTS, &record,
+	record->time_ns = bpf_ktime_get_ns();
+	record->socket = key;
+	read_counted(record, (void *)key);
+	record->closed = 1;
+	spill_if_refused(udp_events.perf_submit(typed, record, SOCKET_RECORD_HEAD_BYTES), LOST_UDP_EVENTS, record,
 			 SOCKET_RECORD_HEAD_BYTES);
 }
 

@@ -35,10 +35,8 @@ static __always_inline void own_subflow(struct socket_entry *entry, void *sk)
 }
 
 /*
- * The record of an end, or in it the entry of a beginning: it would take most of the stack. Before Linux 6.1 a packet may
- * interrupt the program on its CPU and run it for another socket, which then takes the second one.
+ * The record of an end, or in it the entry of a beginning: it would take most of the stack. See descriptors_at_hand.
  */
-#define NESTED 2
 struct records_at_hand {
 	u64 taken;
 	struct socket_record records[NESTED];

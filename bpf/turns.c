@@ -14,6 +14,11 @@
 #define TURN_SLOTS_BITS 17 /* as many as `sockets` holds by default; 8 MB */
 #define TURN_PLACES 8      /* where a socket may have its slot: of 50,000 sockets one in 500 finds none, of 20,000 one in 200,000 */
 #define ASKER 3            /* the bits of turn_slot.born that say who asks */
+#define TURN_ASKER_GUESSED 128
+#define TURN_ENDS_KNOWN(egress) (8 << (egress))
+#define TURN_TUNNEL 4      /* what follows is another protocol */
+#define TURN_PLAIN 8       /* one request waits, of which nothing is to be told but that it was answered */
+#define TURN_HELLO 16      /* from here on three bits: how many messages of a handshake of TLS were handed on */
 
 /*
  * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
@@ -29,8 +34,9 @@ struct turn_slot {
 	u32 slowest_us;
 	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
 	u8 speaker;
-	u8 ends_known; /* 1: of what was received, 2: of what was sent */
-	u8 pad[2];
+	u8 place;      /* of those that its socket may have; TURN_ASKER_GUESSED, and TURN_ENDS_KNOWN of what was received and sent */
+	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN, TURN_HELLO */
+	u8 answers;    /* requests.c: so many more than the exchange says */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
 BPF_ARRAY(turns, struct turn_slot, 1 << TURN_SLOTS_BITS);
@@ -43,14 +49,30 @@ struct first_words {
 	u64 time_ns;
 	u32 begin;
 	u32 end;
+	u8 requests; /* how many they are, see requests.c */
+	u8 listed;
+	u8 method;
+	u8 with_syn; /* Fast Open, if the listener takes it */
+	u8 hello;    /* of TLS, which was handed on */
+	u8 pad[3];
 };
 BPF_PERCPU_ARRAY(first_words, struct first_words, 1);
 
+#ifdef REQUESTS /* requests.c */
+static __always_inline void claim_first_request(struct turn_slot *slot, u64 socket, struct first_words *first);
+static __always_inline void claim_fast_open(struct turn_slot *slot, u64 socket);
+static __always_inline void read_requests(struct socket_record *record, struct turn_slot *slot);
+#endif
+
+static __always_inline u32 turn_index(u64 socket)
+{
+	return ((u32)(socket >> 6) * 0x9e3779b1) >> (32 - TURN_SLOTS_BITS); /* sockets are aligned to cache lines */
+}
+
 static __always_inline struct turn_slot *turn_slot_at(u64 socket, u32 place)
 {
-	u32 index = ((u32)(socket >> 6) * 0x9e3779b1) >> (32 - TURN_SLOTS_BITS); /* sockets are aligned to cache lines */
+	u32 index = turn_index(socket) ^ place;
 
-	index ^= place;
 	return turns.lookup(&index);
 }
 
@@ -85,8 +107,10 @@ static __always_inline struct turn_slot *free_turn_slot(u64 socket)
 #pragma clang loop unroll(full)
 	for (place = 0; place < TURN_PLACES; place++) {
 		slot = turn_slot_at(socket, place);
-		if (slot && !slot->socket)
+		if (slot && !slot->socket) {
+			slot->place = place;
 			return slot;
+		}
 	}
 #pragma clang loop unroll(full)
 	for (place = 0; place < TURN_PLACES; place++) {
@@ -94,8 +118,10 @@ static __always_inline struct turn_slot *free_turn_slot(u64 socket)
 		if (!slot)
 			break;
 		other = slot->socket;
-		if (!sockets.lookup(&other)) /* its end was missed */
+		if (!sockets.lookup(&other)) { /* its end was missed */
+			slot->place = place;
 			return slot;
+		}
 	}
 	return 0;
 }
@@ -115,7 +141,8 @@ static __always_inline struct turn_slot *claim_turns(u64 socket, u64 seen_ns, u8
 	slot->spoke_ns = slot->answers_ns = 0;
 	slot->asked = slot->slowest_us = 0;
 	slot->speaker = SPEAKER_NOBODY;
-	slot->ends_known = 0;
+	slot->place &= TURN_PLACES - 1;
+	slot->unfinished = slot->answers = 0;
 	slot->socket = socket;
 	return slot;
 }
@@ -139,8 +166,14 @@ static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
 	int only = 0;
 
 	READ(received, socket, OFFSET_tcp_sock_bytes_received);
-	if (received)
+	if (received) {
+#ifdef REQUESTS
+		slot = claim_turns(socket, seen_ns, SPEAKER_NOBODY); /* its requests are followed all the same */
+		if (slot)
+			claim_fast_open(slot, socket);
+#endif
 		return;
+	}
 	slot = claim_turns(socket, seen_ns, SPEAKER_REMOTE);
 	first = first_words.lookup(&only);
 	if (!slot || !first || !first->time_ns)
@@ -148,10 +181,13 @@ static __always_inline void claim_turns_inbound(u64 socket, u64 seen_ns)
 	READ(next, socket, OFFSET_tcp_sock_rcv_nxt);
 	if (first->begin == next) {
 		slot->ends[0] = first->end;
-		slot->ends_known = 1;
+		slot->place |= TURN_ENDS_KNOWN(0);
 		slot->asked = 1;
 		slot->speaker = SPEAKER_REMOTE;
 		slot->spoke_ns = first->time_ns;
+#ifdef REQUESTS
+		claim_first_request(slot, socket, first);
+#endif
 	}
 	first->time_ns = 0;
 }
@@ -171,7 +207,7 @@ static __always_inline void claim_turns_old(u64 socket, u64 seen_ns)
 		return;
 	READ(slot->ends[0], socket, OFFSET_tcp_sock_rcv_nxt);
 	READ(slot->ends[1], socket, OFFSET_tcp_sock_snd_nxt);
-	slot->ends_known = 3;
+	slot->place |= TURN_ENDS_KNOWN(0) | TURN_ENDS_KNOWN(1) | TURN_ASKER_GUESSED;
 }
 
 /* What is known of the turns of a socket. Its asker stays SPEAKER_NOBODY where nothing is. */
@@ -186,6 +222,9 @@ static __always_inline void read_turns(struct socket_record *record, struct turn
 	__builtin_memcpy(record->answers_us, slot->answers_us, sizeof(slot->answers_us));
 	record->speaker = slot->speaker;
 	record->asker = slot->born & ASKER;
+#ifdef REQUESTS
+	read_requests(record, slot);
+#endif
 }
 
 /* At the end of a socket: the last of its turns. */
@@ -214,21 +253,23 @@ static __always_inline void answered(struct turn_slot *slot, u64 took_ns)
 	slot->answers_us[slot->asked & (RECENT_ANSWERS - 1)] = us;
 }
 
-/* Payload of a socket that ends before this sequence number. */
-static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot, u32 end, int egress)
+/* Payload of a socket that ends before this sequence number. Returns whether a turn begins with it. */
+static __always_inline u32 speaks(struct __sk_buff *skb, struct turn_slot *slot, u32 end, int egress)
 {
-	u8 way = 1 << egress, who = egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, asker = slot->born & ASKER;
+	u8 known = TURN_ENDS_KNOWN(egress), who = egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, asker = slot->born & ASKER;
+	u32 begins;
 	u64 now;
 
-	if (slot->ends_known & way && (s32)(end - slot->ends[egress]) <= 0) /* sent again */
-		return;
+	if (slot->place & known && (s32)(end - slot->ends[egress]) <= 0) /* sent again */
+		return 0;
 	slot->ends[egress] = end;
-	slot->ends_known |= way;
+	slot->place |= known;
 	/* TCP has just noted when a packet is to leave, by the same clock: half of this function's cost is reading it */
 	now = egress ? skb->tstamp : 0;
 	if (!now)
 		now = bpf_ktime_get_ns();
-	if (slot->speaker != who) {
+	begins = slot->speaker != who;
+	if (begins) {
 		if (who == asker)
 			slot->asked++;
 		else if (slot->speaker == asker)
@@ -237,10 +278,20 @@ static __always_inline void speaks(struct __sk_buff *skb, struct turn_slot *slot
 	}
 	asm volatile("" ::: "memory"); /* the pass over the sockets sees by this one that the others have changed */
 	slot->spoke_ns = now;
+	return begins;
 }
 
+/* Payload of TCP, and where the kernel side keeps what it knows of its connection. */
+struct said {
+	struct turn_slot *slot;    /* 0: it has none */
+	struct first_words *first; /* what it is then, if it comes in */
+	u32 payload_at;            /* 0: there is no payload */
+	u32 begin;                 /* its sequence number */
+	u32 begins_turn;
+};
+
 /* A TCP packet that goes out or comes in. */
-static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress)
+static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress, struct said *said)
 {
 	u8 *data = (u8 *)(long)skb->data, *data_end = (u8 *)(long)skb->data_end;
 	u32 payload_at = packet->l4_offset, begin;
@@ -257,10 +308,13 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	payload_at += (tcp[12] >> 4) << 2;
 	if (skb->len <= payload_at || !skb->sk)
 		return;
-	begin = __builtin_bswap32(*(u32 *)(tcp + 4));
+	begin = __builtin_bswap32(*(u32 *)(tcp + 4)) + (tcp[13] >> 1 & 1); /* a SYN has a number of its own */
 	slot = find_turn_slot((u64)packet_socket(skb));
+	said->payload_at = payload_at;
+	said->begin = begin;
+	said->slot = slot;
 	if (slot) {
-		speaks(skb, slot, begin + skb->len - payload_at, egress);
+		said->begins_turn = speaks(skb, slot, begin + skb->len - payload_at, egress);
 		return;
 	}
 	if (egress)
@@ -271,4 +325,7 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	first->begin = begin;
 	first->end = begin + skb->len - payload_at;
 	first->time_ns = bpf_ktime_get_ns();
+	first->requests = first->hello = 0;
+	first->with_syn = tcp[13] >> 1 & 1;
+	said->first = first;
 }

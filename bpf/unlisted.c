@@ -15,7 +15,9 @@
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_FAILURES 9  /* connections that did not end well: apart too, because they tell more than others */
-#define DUE_KINDS 10
+#define DUE_REQUESTS 10 /* of HTTP */
+#define DUE_HANDSHAKES 11 /* of TLS */
+#define DUE_KINDS 12
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
@@ -92,11 +94,11 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	return counts;
 }
 
-/* As it ended in tracking/connections.py: with an error, with an abort, or before it was established. */
+/* As it ended in tracking/connections.py: with an error, an abort or an open request, or before it was established. */
 static __always_inline int has_failed(struct socket_record *record)
 {
 	return record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
-	       record->state == TCP_CLOSE_WAIT;
+	       record->state == TCP_CLOSE_WAIT || record->requests != record->responses;
 }
 
 /* Whether the end of a connection was counted. */
@@ -106,7 +108,7 @@ static __always_inline int count_connection(struct socket_record *record)
 	int failed = has_failed(record);
 	struct unlisted *counts;
 
-	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD)
+	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD || record->listed_waits)
 		return 0;
 	counts = unlisted_end(entry, failed ? DUE_FAILURES : DUE_CONNECTIONS);
 	if (!counts)
@@ -123,6 +125,11 @@ static __always_inline int count_connection(struct socket_record *record)
 	__sync_fetch_and_add(&counts->tcp_tx_bytes, record->tx_bytes);
 	__sync_fetch_and_add(&counts->tcp_rx_bytes, record->rx_bytes);
 	__sync_fetch_and_add(&counts->retransmits, record->retransmits);
+	if (record->requests) {
+		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests : &counts->served, record->requests);
+		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests_failed : &counts->served_failed,
+				     record->failed_4xx + record->failed_5xx + record->requests - record->responses);
+	}
 	return 1;
 }
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nettop.kernel import abi
-from nettop.kernel.abi import DnsPacket, ProcessEvent, ProcessKey, SocketRecord
+from nettop.kernel.abi import DnsPacket, HttpHead, ProcessEvent, ProcessKey, SocketRecord
 from nettop.model import events, rows
 from nettop.tracking.clock import Clock
 
@@ -109,6 +109,12 @@ def socket_record(**changes: Any) -> SocketRecord:
         "sending": abi.SENDING_UNKNOWN,
         "retries": 0,
         "backoff": 0,
+        "requester": abi.SPEAKER_NOBODY,
+        "requests": 0,
+        "responses": 0,
+        "failed_4xx": 0,
+        "failed_5xx": 0,
+        "slowest_request_us": 0,
     }
     assert changes.keys() <= fields.keys()
     return SocketRecord(**(fields | changes))
@@ -253,6 +259,39 @@ def dns_packet(payload: bytes, seconds: float = 1.0, **changes: Any) -> DnsPacke
     return DnsPacket(**(fields | changes))
 
 
+def http_head(payload: bytes, seconds: float = 1.0, **changes: Any) -> HttpHead:
+    """The head of a request of curl on the connection of socket_record()."""
+    fields: dict[str, Any] = {
+        "time_ns": ns(seconds),
+        "socket": 0xFFFF_8880_0000_1000,
+        "seen_ns": ns(1),
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "netns": NETNS,
+        "seq": 1,
+        "number": 0,
+        "payload_bytes": len(payload),
+        "captured_bytes": len(payload),
+        "payload_offset": 52,
+        "family": 2,
+        "local_port": 40_000,
+        "remote_port": 443,
+        "kind": abi.HTTP_REQUEST,
+        "egress": 1,
+        "owner_certainty": abi.OWNER_EXACT,
+        "requests": 1,
+        "prefix_bytes": 0,
+        "prefix": bytes(16),
+        "local_address": packed(CLIENT_ADDRESS),
+        "remote_address": packed(SERVER_ADDRESS),
+        "payload": payload,
+    }
+    assert changes.keys() <= fields.keys()
+    return HttpHead(**(fields | changes))
+
+
 def dns_answer(payload: bytes, seconds: float = 1.1, **changes: Any) -> DnsPacket:
     """What comes back to the socket of dns_packet(): the kernel names no owner in answers."""
     fields: dict[str, Any] = {
@@ -325,6 +364,30 @@ def connection(**changes: Any) -> rows.Connection:
         "connect_ms": 25.0,
     }
     return rows.Connection(**fields | changes)
+
+
+def request(**changes: Any) -> rows.Request:
+    """A request of curl on connection(), answered after 40 ms."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "asked_at": at(1),
+        "pid": CURL.pid,
+        "process_start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "side": "client",
+        "protocol": "http/1.1",
+        "method": "GET",
+        "host": "www.example.com",
+        "path": "/users/17",
+        "status": 200,
+        "latency_ms": 40.0,
+        "request_bytes": 80,
+        "response_bytes": 1200,
+        "connection_id": 1,
+        "netns": NETNS,
+        "remote": rows.RemoteEndpoint(address=SERVER_ADDRESS, port=443, name="www.example.com", name_source="process"),
+    }
+    return rows.Request(**fields | changes)
 
 
 def listener(**changes: Any) -> rows.Listener:
@@ -450,7 +513,8 @@ def told(
     | rows.OtherSocket
     | rows.ProcessIdentity
     | rows.HostPackets
-    | rows.Listener,
+    | rows.Listener
+    | rows.Request,
     seconds: float = 1.0,
 ) -> events.AnyEvent:
     """The event that tells of a row."""
@@ -459,6 +523,8 @@ def told(
             return events.ConnectionChanged(time=at(seconds), connection=row)
         case rows.DnsQuery():
             return events.DnsChanged(time=at(seconds), dns=row)
+        case rows.Request():
+            return events.RequestChanged(time=at(seconds), request=row)
         case rows.Listener():
             return events.ListenerChanged(time=at(seconds), listener=row)
         case rows.UdpFlow():
@@ -488,6 +554,7 @@ def a_recording() -> list[events.AnyEvent]:
         told(connection(tx_bytes=500, rx_bytes=70_000, tx_bytes_per_s=500.0, rx_bytes_per_s=70_000.0), 2.9),
         told(udp_socket(tx_bytes=33, rx_bytes=64), 2.9),
         told(listener(accepted=3, open=1, drops=2), 2.9),
+        told(request(), 2.9),
         events.LossesChanged(time=at(2.9), losses=rows.Losses(perf_buffer={"tcp_events": 3}, dns_unparsed=1)),
         tick(3),
         told(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +28,8 @@ from nettop.settings.declared import Settings
 from nettop.settings.resolve import Resolved, resolve
 from nettop.signals import on_ending
 from nettop.sources import Source
-from nettop.sources.live import LiveSource
+from nettop.sources.live import LiveSource, LookedAt
+from nettop.tracking.requests import Privacy
 
 _READ_TIMEOUT_S = 1.0
 
@@ -140,13 +142,20 @@ def live(settings: Settings, scope: Scope, written_to: Path | None, list_everyth
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if list_everything else None
-    source = LiveSource(scope, settings.interval, recorded, settings.dns_ports, list_everything)
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings))
+    source = LiveSource(scope, settings.interval, recorded, looked_at, list_everything)
     try:
         source.give_up_privileges(written_to)
     except BaseException:
         source.close()
         raise
     return source
+
+
+def _privacy(settings: Settings) -> Privacy | None:
+    if not settings.requests_enabled:
+        return None
+    return Privacy(settings.requests_query, tuple(map(re.compile, settings.requests_mask)))
 
 
 def watched_events(source: Source, seconds: float | None, stopped: list[int]) -> Iterator[events.AnyEvent]:

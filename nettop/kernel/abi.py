@@ -20,6 +20,8 @@ SENDING_UNKNOWN, SENDING_NOTHING, SENDING_BUSY, SENDING_RWND_LIMITED, SENDING_SN
 SPEAKER_NOBODY, SPEAKER_LOCAL, SPEAKER_REMOTE, RECENT_ANSWERS = 0, 1, 2, 4
 PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT, CGROUP_MADE = 1, 2, 3, 4
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
+HTTP_REQUEST, HTTP_RESPONSE, HTTP_REST = 1, 2, 3
+TLS_CLIENT_HELLO, TLS_SERVER_HELLO, TLS_ALERT, TLS_REST = 4, 5, 6, 7
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
 CGROUP_NAME_BYTES = 128
@@ -32,6 +34,7 @@ U32 = Annotated[int, "I"]
 U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
 Bytes16 = Annotated[bytes, "16s"]
+Bytes7 = Annotated[bytes, "7s"]
 Bytes6 = Annotated[bytes, "6s"]
 Bytes4 = Annotated[bytes, "4s"]
 Bytes2 = Annotated[bytes, "2s"]
@@ -141,6 +144,13 @@ class SocketRecord(Struct, frozen=True, gc=False):
     sending: U8
     retries: U8
     backoff: U8
+    requester: U8
+    listed_waits: ClassVar[U8]
+    requests: U32
+    responses: U32
+    failed_4xx: U32
+    failed_5xx: U32
+    slowest_request_us: U32
 
     # What a listener has instead of counters, as in abi.h.
 
@@ -210,6 +220,37 @@ class DnsPacket(Struct, frozen=True, gc=False):
     payload: bytes  # follows, as far as it was captured
 
 
+class HttpHead(Struct, frozen=True, gc=False):
+    """`struct http_head`: the first bytes of a message of HTTP/1 or TLS; what came before it is in `prefix`."""
+
+    time_ns: U64
+    socket: U64
+    seen_ns: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    netns: U32
+    seq: U32
+    number: U32
+    payload_bytes: U32
+    captured_bytes: U32
+    payload_offset: U16
+    family: U16
+    local_port: U16
+    remote_port: U16
+    kind: U8
+    egress: U8
+    owner_certainty: U8
+    requests: U8
+    prefix_bytes: U8
+    pad: ClassVar[Bytes7]
+    prefix: Bytes16
+    local_address: Bytes16
+    remote_address: Bytes16
+    payload: bytes  # follows, as far as it was captured
+
+
 class ProcessEvent(Struct, frozen=True, gc=False):
     """`struct process_event`: an exec with its arguments, the exit of a whole process, or a cgroup with its path."""
 
@@ -257,6 +298,10 @@ class Unlisted(Struct, frozen=True, gc=False):
     asked: U64
     was_asked: U64
     failed_connects: U64
+    requests: U64
+    requests_failed: U64
+    served: U64
+    served_failed: U64
 
 
 class DropKey(Struct, frozen=True, gc=False):
@@ -339,6 +384,8 @@ HOLDER_RECORD = layout(HolderRecord)
 _SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
 DNS_PACKET = layout(DnsPacket)
 _CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
+HTTP_HEAD = layout(HttpHead)
+_HEAD_CAPTURED_BYTES, _HEAD_PAYLOAD_OFFSET = map(HttpHead.__struct_fields__.index, ("captured_bytes", "payload_offset"))
 PROCESS_EVENT = layout(ProcessEvent)
 UNLISTED_KEY = layout(UnlistedKey)
 UNLISTED = layout(Unlisted)
@@ -349,7 +396,7 @@ SPILLED_HEAD = layout(SpilledHead)
 UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
 PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
 
-KernelRecord = SocketRecord | DnsPacket | ProcessEvent
+KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent
 
 
 class RawRecord(Struct, frozen=True, gc=False):
@@ -393,6 +440,14 @@ def decode_dns(raw: bytes) -> DnsPacket:
     return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
 
 
+def decode_http(raw: bytes) -> HttpHead:
+    """One record of http_events; see decode_dns()."""
+    fields = HTTP_HEAD.unpack_from(raw)
+    captured_bytes, payload_offset = fields[_HEAD_CAPTURED_BYTES], fields[_HEAD_PAYLOAD_OFFSET]
+    start = HTTP_HEAD.size + payload_offset
+    return HttpHead(*(*fields, raw[start : start + captured_bytes]))
+
+
 def decode_process(raw: bytes) -> ProcessEvent:
     """One record of process_events."""
     fields = PROCESS_EVENT.unpack_from(raw)
@@ -400,12 +455,14 @@ def decode_process(raw: bytes) -> ProcessEvent:
 
 
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.
-LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS = 0, 1, 2, 3
-SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 4, 5, 6
-DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 7, 8, 9, 10
-DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, LOSS_COUNTERS = 11, 12, 13, 14
+LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS, LOST_HTTP_EVENTS = 0, 1, 2, 3, 4
+SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 5, 6, 7
+DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 8, 9, 10, 11
+DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, HANDSHAKES_LEFT_OUT = 12, 13, 14, 15
+REQUESTS_UNLISTED, REQUESTS_UNLISTED_APART, REQUESTS_UNLISTED_CPUS = 16, 8, 16
+LOSS_COUNTERS = 144
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4
-SCAN, PIDS_HIERARCHY, SCOPE_CGROUPS, CONTROLS = 5, 6, 7, 8
+SCAN, PIDS_HIERARCHY, SCOPE_CGROUPS, REQUEST_INTERVAL_NS, CONTROLS = 5, 6, 7, 8, 9
 PASS_CHANGED, PASS_ALL = 1, 2

@@ -14,6 +14,7 @@ from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.elf import function_offset
 
 _KB, _MB = 1 << 10, 1 << 20
+_MOST_HTTP_BYTES = 1024  # of a head, and of the headers before it a tenth of that
 _MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
 Decoder = Callable[[bytes], abi.KernelRecord]
@@ -152,6 +153,9 @@ class Buffer:
 TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
 UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 512 * _KB, abi.SOCKET_RECORD_HEAD_BYTES)
 DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
+HTTP_EVENTS = Buffer(
+    "http_events", abi.LOST_HTTP_EVENTS, abi.decode_http, 512 * _KB, abi.HTTP_HEAD.size + _MOST_HTTP_BYTES
+)
 PROCESS_EVENTS = Buffer(
     "process_events",
     abi.LOST_PROCESS_EVENTS,
@@ -188,10 +192,10 @@ CGROUPS = Hook(
 )  # fmt: skip
 # fmt: off
 HOOKS = (
-    Hook("dns_answers", "DNS answers, bytes received over UDP and other protocols, response times on TCP",
-         "packet_ingress", CGROUP_SKB, "ingress", (DNS_EVENTS,)),
-    Hook("dns_queries", "DNS queries, bytes sent over UDP and other protocols, response times on TCP",
-         "packet_egress", CGROUP_SKB, "egress", (DNS_EVENTS,)),
+    Hook("dns_answers", "DNS answers, bytes received over UDP and other protocols, response times on TCP, requests",
+         "packet_ingress", CGROUP_SKB, "ingress", (DNS_EVENTS, HTTP_EVENTS)),
+    Hook("dns_queries", "DNS queries, bytes sent over UDP and other protocols, response times on TCP, requests",
+         "packet_egress", CGROUP_SKB, "egress", (DNS_EVENTS, HTTP_EVENTS)),
     Hook("dns_refusals", "DNS queries refused because no server is running, and other ICMP errors",
          "socket_error", RAW_TRACEPOINT, "inet_sk_error_report", (DNS_EVENTS,), since="5.14"),
     Hook("tcp_connections", "start, end and owner of TCP connections",

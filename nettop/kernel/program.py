@@ -38,6 +38,7 @@ _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
 # top is counted by process. A query costs 30 us of a CPU, an end with its host 50: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 1_000, 3_000
+REQUESTS_LISTED_PER_S = 1_000  # of HTTP, and as many handshakes of TLS; bpf/requests.c says how many more at a time
 _SECOND_NS = 1_000_000_000
 
 
@@ -70,6 +71,8 @@ class Losses:
     dns_questions_pushed_out: int = 0
     drops_without_room: int = 0
     packets_without_host: int = 0
+    requests_unlisted: int = 0
+    handshakes_left_out: int = 0
 
 
 class KernelProgram:
@@ -104,6 +107,7 @@ class KernelProgram:
                 self._control(abi.QUERY_INTERVAL_NS, _SECOND_NS // QUERIES_LISTED_PER_S)
                 self._control(abi.END_INTERVAL_NS, _SECOND_NS // ENDS_LISTED_PER_S)
                 self._control(abi.LISTED_AT_ONCE, LISTED_AT_ONCE)
+                self._control(abi.REQUEST_INTERVAL_NS, _SECOND_NS // REQUESTS_LISTED_PER_S)
         except OSError as error:
             self.close()
             memory = f"{_megabytes(map_bytes(compiled, sockets_entries))} MB"
@@ -145,6 +149,8 @@ class KernelProgram:
         try:
             self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
             for buffer in BUFFERS:
+                if buffer.name not in self._maps:  # what fills it is not compiled in
+                    continue
                 opening = f"perf buffer {buffer.name}"
                 size = bytes_per_cpu(buffer.most_bytes, cpus)
                 wakeup_events = int(size * _WAKING_SHARE) // buffer.record_bytes
@@ -283,7 +289,11 @@ class KernelProgram:
 
     def losses(self) -> Losses:
         """The counters as they stand."""
-        counts = [syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.LOSS_COUNTERS)]
+        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOSS_COUNTERS, abi.REQUESTS_UNLISTED_APART)
+        counts = {
+            index: syscalls.lookup_u64(self._maps["losses"], index)
+            for index in (*range(abi.REQUESTS_UNLISTED), *by_cpu)
+        }
         return Losses(
             perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
             map_full={
@@ -302,6 +312,8 @@ class KernelProgram:
             dns_questions_pushed_out=counts[abi.DNS_QUESTIONS_PUSHED_OUT],
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
+            handshakes_left_out=counts[abi.HANDSHAKES_LEFT_OUT],
+            requests_unlisted=sum(counts[index] for index in by_cpu),
         )
 
     def close(self) -> None:
@@ -415,13 +427,14 @@ def _megabytes(size: int) -> int:
     return -(-size // _MB)
 
 
-def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS) -> tuple[str, ...]:
+def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     return (
         f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
+        *(("-DREQUESTS",) if requests else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

@@ -59,6 +59,12 @@ class DnsChanged(Event, frozen=True, gc=False, kw_only=True, tag="dns"):
     dns: rows.DnsQuery
 
 
+class RequestChanged(Event, frozen=True, gc=False, kw_only=True, tag="request"):
+    """A request was sent or came in, was answered, or failed: as the next tick found it."""
+
+    request: rows.Request
+
+
 class UdpChanged(Event, frozen=True, gc=False, kw_only=True, tag="udp"):
     """The counters of a UDP socket with one of its remote ends changed by the next tick, or it was released."""
 
@@ -118,6 +124,7 @@ AnyEvent = (
     | ConnectionChanged
     | ListenerChanged
     | DnsChanged
+    | RequestChanged
     | UdpChanged
     | OtherChanged
     | HostPacketsCounted

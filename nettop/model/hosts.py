@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from nettop.model.rows import (
     MAX_COUNT,
+    OWN_NAMES,
     AddressScope,
     Connection,
     HostPackets,
@@ -291,7 +292,7 @@ def _note(sums: _Sums, row: Connection | UdpFlow, remote: RemoteEndpoint) -> Non
         _use(sums.comms, row.comm, None, PROCESSES_NAMED)
     if remote.name is not None:
         last = next(reversed(sums.names), None)
-        own, known = remote.name_source == "process", last is not None and sums.names[last] == "process"
+        own, known = remote.name_source in OWN_NAMES, last is not None and sums.names[last] in OWN_NAMES
         if own and not known:
             sums.names.clear()
         # what only somebody else has looked up may be a coincidence

@@ -33,11 +33,12 @@ from nettop.model.rows import (
     Process,
     ProcessIdentity,
     RemoteHost,
+    Request,
     UdpFlow,
 )
 from nettop.model.snapshot import Snapshot
 
-AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener
+AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener | Request
 RowT = TypeVar("RowT", bound=AnyRow)
 TextTest = Callable[[str | None], bool]  # of one of its texts
 BARE = ""  # stands among the keys of the filter for a word without one
@@ -336,6 +337,51 @@ def _dns_outcome(wanted: str) -> Test:
     return lambda row: (row.rcode or "").lower() == wanted
 
 
+def _tls_said(row: Connection) -> Iterable[str | None]:
+    """None stands for what was not seen."""
+    tls = row.tls
+    if tls is None:
+        return ()
+    number = None if tls.version is None else tls.version.rpartition(" ")[2]
+    protocols = (tls.alpn,) if tls.alpn is not None else tls.alpn_offered
+    return dict.fromkeys((tls.version or "TLS", number, tls.cipher, *protocols, tls.alert))
+
+
+def _request_hosts(row: Request) -> Iterable[str | None]:
+    return row.host, row.remote.name, row.remote.address
+
+
+def _request_word(test: TextTest) -> Test:
+    return lambda row: test(row.comm) or test(row.path) or any(map(test, _request_hosts(row)))
+
+
+def _request_at(place: Place) -> Test:
+    test, port = place.test, place.port
+    if port is not None:
+        return lambda row: row.remote.port == port and any(map(test, _request_hosts(row)))
+    if place.network:
+        return lambda row: test(row.remote.address)
+    return lambda row: any(map(test, _request_hosts(row)))
+
+
+def _request_status(wanted: Numbers | str) -> Test:
+    """`wanted` is a range of status codes, an error, "pending" or "failed"."""
+    if isinstance(wanted, str):
+        if wanted == "failed":
+            return attrgetter("failed")
+        return attrgetter("pending") if wanted == "pending" else lambda row: row.error == wanted
+    return within(wanted, attrgetter("status"))
+
+
+def _request_said(row: Request) -> tuple[str | None, ...]:
+    said = row.error or ("pending" if row.status is None else str(row.status))
+    return (said, "failed") if row.failed else (said,)
+
+
+def _responded_at(row: Request) -> datetime | None:
+    return None if row.latency_ms is None else row.asked_at + timedelta(milliseconds=row.latency_ms)
+
+
 def _in_close_wait(amount: Amount, moment: Moment) -> Test:
     return lambda row: amount.covers(row.in_state_ms("close-wait", moment.now))
 
@@ -395,6 +441,11 @@ def _query_outlives(row: DnsQuery) -> bool:
     return row.failed and row.rcode != "NXDOMAIN"
 
 
+def _request_outlives(row: Request) -> bool:
+    """A failure or a slow response, or what may still become so."""
+    return row.pending or row.failed or (row.latency_ms is not None and row.latency_ms >= SLOW_MS)
+
+
 def _connection_outlives(row: Connection) -> bool:
     return row.failed or (row.connect_ms is not None and row.connect_ms >= SLOW_MS)
 
@@ -406,6 +457,7 @@ _PROCESS_SUMS = (
     "tcp.tx_bytes", "tcp.rx_bytes", "tcp.opened", "tcp.accepted", "tcp.failed", "tcp.retransmits",
     "udp.tx_bytes", "udp.rx_bytes", "udp.rx_dropped", "other.tx_bytes", "other.rx_bytes", "other.rx_dropped",
     "dns.queries", "dns.answered", "dns.failed", "dns.timeouts", "turns.asked.count", "turns.was_asked.count",
+    "requests.sent.count", "requests.sent.failed", "requests.served.count", "requests.served.failed",
 )  # fmt: skip
 _HOST_SUMS = (
     "accepted", "failed", "tx_bytes", "rx_bytes", "tx_packets", "rx_packets", "retransmits", "unwanted_packets", "syns",
@@ -492,6 +544,8 @@ CONNECTIONS: Kind[Connection] = Kind(
         "rtx": compared(attrgetter("retransmits")),
         "rate": compared(_rate),
         "bytes": compared(_bytes),
+        "tls": lambda test: lambda row: any(map(test, _tls_said(row))),
+        "sni": lambda test: lambda row: row.tls is not None and test(row.tls.server_name),
         "failed": lambda _: attrgetter("failed"),
     },
     timed={
@@ -513,6 +567,8 @@ CONNECTIONS: Kind[Connection] = Kind(
         "end": lambda row: (row.end,),
         "wait": lambda row: (row.waits_for,),
         "drop": lambda row: row.drops or (),
+        "tls": _tls_said,
+        "sni": lambda row: () if row.tls is None else (row.tls.server_name,),
         "host": _connection_said,
         "port": lambda row: _ports(row.local, row.remote),
     },
@@ -658,7 +714,50 @@ LISTENERS: Kind[Listener] = Kind(
     },
 )
 
-KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP)
+REQUESTS: Kind[Request] = Kind(
+    name="requests",
+    label="requests",
+    plural="requests",
+    empty="no HTTP/1 request yet",
+    row=Request,
+    event=events.RequestChanged,
+    told="request",
+    key=attrgetter("id"),
+    numbered=True,
+    began=attrgetter("asked_at"),
+    over_at=attrgetter("asked_at"),
+    failed=attrgetter("failed"),
+    outlives=_request_outlives,
+    sort="time",
+    history=10_000,  # about 10 MB
+    history_help="HTTP requests that are kept, some 1 KB each",
+    stacked=False,
+    tests={
+        **_OWNED,
+        BARE: _request_word,
+        "port": lambda ports: within(ports, attrgetter("remote.port")),
+        "host": _request_at,
+        "method": lambda test: lambda row: test(row.method),
+        "path": lambda test: lambda row: test(row.path),
+        "status": _request_status,
+        "latency": compared(attrgetter("latency_ms")),
+        "failed": lambda _: attrgetter("failed"),
+    },
+    timed={
+        "since": happening(attrgetter("asked_at"), _responded_at),
+        "new": beginning(attrgetter("asked_at")),
+    },
+    said={
+        **_OWNERS,
+        "method": lambda row: (row.method,),
+        "path": lambda row: (row.path,),
+        "status": _request_said,
+        "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
+        "port": lambda row: _ports(row.remote),
+    },
+)
+
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP, REQUESTS)
 """In the order of the screen and of the settings."""
 
 KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}

@@ -55,12 +55,16 @@ End = Literal[
     "rejected",
 ]
 Side = Literal["local", "remote"]
+RequestSide = Literal["client", "server"]
+RequestProtocol = Literal["http/1.0", "http/1.1"]
+RequestError = Literal["reset", "closed", "timeout", "unknown"]
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
 WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 AddressScope = Literal["loopback", "host", "link", "private", "public"]
+FIRST_FAILED_STATUS = 400
 COMM_CHARACTERS = 15  # bytes: TASK_COMM_LEN without its NUL; the kernel keeps no more of a name
 DNS_PORTS = (53,)  # of the servers whose queries are looked at, unless told otherwise
 
@@ -80,18 +84,23 @@ class Endpoint(Row, frozen=True, gc=False, kw_only=True):
     port: Port
 
 
+NameSource = Literal["process", "tls", "other-process"]
+OWN_NAMES = ("process", "tls")  # what the owner itself called it
+
+
 class RemoteEndpoint(Row, frozen=True, gc=False, kw_only=True):
     """The far end, with the name under which it was looked up.
 
-    `name_source` is "process" where the owner itself asked, "other-process" where only somebody else in the same
-    network namespace did, which may be a coincidence. `names` are others under which these looked it up before: if
-    there are any, which one is meant is not known.
+    `name_source` is "process" where the owner itself asked, "tls" where its handshake named the server and no look-up
+    of its own was seen, "other-process" where only somebody else in the same network namespace asked, which may be a
+    coincidence. `names` are others under which these looked it up before: if there are any, which one is meant is not
+    known.
     """
 
     address: str
     port: Port
     name: str | None = None
-    name_source: Literal["process", "other-process"] | None = None
+    name_source: NameSource | None = None
     names: tuple[str, ...] = ()
 
 
@@ -151,6 +160,45 @@ class Transmission(Row, frozen=True, gc=False, kw_only=True):
     busy_ms: Milliseconds
     rwnd_limited_ms: Milliseconds
     sndbuf_limited_ms: Milliseconds
+
+
+class RequestLatency(Row, frozen=True, gc=False, kw_only=True):
+    """From the first byte of a request to the first of its response: of the last 64 that have rows, and of all."""
+
+    p50: Milliseconds | None = None
+    max: Milliseconds | None = None
+
+
+class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
+    """Requests of HTTP/1 on one connection since it was first seen, also those that have no rows.
+
+    `side` is what this end is. `failed` were answered with 4xx or 5xx, or not before the connection ended.
+    """
+
+    side: RequestSide
+    count: Count = 0
+    failed: Count = 0
+    latency_ms: RequestLatency = RequestLatency()
+
+
+class Tls(Row, frozen=True, gc=False, kw_only=True):
+    """What the handshake of TLS on a connection says in the clear; None where it does not, or was not seen.
+
+    `server_name` and `alpn_offered` are the client's words. `alpn` is the server's choice, which TLS 1.3 encrypts. With
+    `ech` the name may be that of a front; some clients only pretend. `handshake_ms` is from the ClientHello to the
+    ServerHello with the server's choice, at the socket of this end. `alert` is why the handshake ended, in the words
+    of RFC 8446, if that was not encrypted.
+    """
+
+    server_name: str | None = None
+    alpn: str | None = None
+    alpn_offered: tuple[str, ...] = ()
+    version: str | None = None
+    cipher: str | None = None
+    resumed: bool | None = None
+    ech: bool | None = None
+    handshake_ms: Milliseconds | None = None
+    alert: str | None = None
 
 
 class Peer(Row, frozen=True, gc=False, kw_only=True):
@@ -228,6 +276,8 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
     tx_packets: Count | None = None
     rx_packets: Count | None = None
     peer: Peer | None = None
+    requests: ConnectionRequests | None = None
+    tls: Tls | None = None
 
     def in_state_ms(self, state: TcpState, now: datetime) -> float | None:
         """How long it has been seen in this state until now; None if it never was."""
@@ -383,6 +433,52 @@ def failed_with(status: DnsStatus, rcode: str | None) -> bool:
     return status in ("timeout", "refused") or rcode not in (None, "NOERROR")
 
 
+class Request(Row, frozen=True, gc=False, kw_only=True):
+    """One request of HTTP/1 as one of its ends on this host sees it; where both are here, each has a row.
+
+    `host` is what the request says, without a port. `path` is without a query unless the setting `requests.query` is
+    on, and 256 bytes at most. Both `status` and `error` are None until the response begins. `error` is "reset" or
+    "timeout" (of the connection) or "closed" if the connection ended before that; "unknown" if a response may have
+    come, and was not seen. `latency_ms` is from the first byte of the request to the first of the response, at this
+    end's socket. `request_bytes` and `response_bytes` are what head and Content-Length say. `connection_id` is the row
+    of the connection; None where that has none. `trace_id` is that of a traceparent (W3C Trace Context).
+    """
+
+    id: Count
+    asked_at: Time
+    pid: Pid | None
+    process_start_time: Time | None
+    comm: str | None
+    side: RequestSide
+    protocol: RequestProtocol
+    method: str
+    host: str | None = None
+    path: str | None = None
+    status: Annotated[int, Meta(ge=100, le=599)] | None = None
+    error: RequestError | None = None
+    latency_ms: Milliseconds | None = None
+    request_bytes: Count | None = None
+    response_bytes: Count | None = None
+    connection_id: Count | None = None
+    netns: Count
+    remote: RemoteEndpoint
+    trace_id: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went wrong: 4xx, 5xx, or no response."""
+        return (self.status is not None and self.status >= FIRST_FAILED_STATUS) or self.error in (
+            "reset",
+            "closed",
+            "timeout",
+        )
+
+    @property
+    def pending(self) -> bool:
+        """Whether its response has not begun, and may still do so."""
+        return self.status is None and self.error is None
+
+
 class _CountedSocket(Row, frozen=True, gc=False, kw_only=True):
     id: Count
     pid: Pid | None
@@ -424,7 +520,8 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
     connections have ended, `failed_connects` of them before they were established; turns on those that it opened are
-    `asked`, on those that it accepted `was_asked`. UDP payload is that of sockets that were counted too.
+    `asked`, on those that it accepted `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is
+    that of sockets that were counted too.
     """
 
     pid: Pid
@@ -443,6 +540,10 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     asked: Count = 0
     was_asked: Count = 0
     failed_connects: Count = 0
+    requests: Count = 0
+    requests_failed: Count = 0
+    served: Count = 0
+    served_failed: Count = 0
 
 
 class Dropped(Row, frozen=True, gc=False, kw_only=True):
@@ -592,6 +693,23 @@ class ProcessTurns(Row, frozen=True, gc=False, kw_only=True):
     was_asked: TurnTotals = TurnTotals()
 
 
+class RequestTotals(Row, frozen=True, gc=False, kw_only=True):
+    """Requests on one side; `failed` as in ConnectionRequests."""
+
+    count: Count = 0
+    failed: Count = 0
+
+
+class ProcessRequests(Row, frozen=True, gc=False, kw_only=True):
+    """Requests of HTTP/1 of a process since nettop started, also those without rows.
+
+    `sent` on connections that it opened, `served` on those that it accepted.
+    """
+
+    sent: RequestTotals = RequestTotals()
+    served: RequestTotals = RequestTotals()
+
+
 class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     """A process with its totals since nettop started; rates are those of the last interval.
 
@@ -617,6 +735,7 @@ class Process(ProcessIdentity, frozen=True, gc=False, kw_only=True):
     resets_received: Count | None = None
     icmp_errors: Reasons | None = None
     turns: ProcessTurns = ProcessTurns()
+    requests: ProcessRequests = ProcessRequests()
 
 
 class HostPackets(Row, frozen=True, gc=False, kw_only=True):
@@ -664,7 +783,7 @@ class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
     address: str
     scope: AddressScope
     name: str | None = None
-    name_source: Literal["process", "other-process"] | None = None
+    name_source: NameSource | None = None
     names: tuple[str, ...] = ()
     pids: tuple[Pid, ...] = ()
     comms: tuple[str, ...] = ()
@@ -755,6 +874,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
         dns_left_out: DNS that came too fast to be looked at: segments over TCP, multicast DNS, refusals, and answers
             that may be of questions which had to give way to newer ones.
+        handshakes_left_out: handshakes of TLS that came too fast to be looked at.
         drops_without_room: dropped packets, resets and ICMP errors that found no room in the tables by reason.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.
@@ -777,3 +897,4 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
     tcp_unattributed_bytes: Count = 0
     other_unattributed_bytes: Count = 0
     packets_without_host: Count = 0
+    handshakes_left_out: Count = 0

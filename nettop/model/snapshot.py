@@ -16,6 +16,7 @@ from nettop.model.rows import (
     Losses,
     Process,
     RemoteHost,
+    Request,
     Row,
     Scope,
     Seconds,
@@ -62,6 +63,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     hosts: tuple[RemoteHost, ...] = ()
     udp: tuple[UdpFlow, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    requests: tuple[Request, ...] = ()
     kept: dict[str, Kept] = field(default_factory=dict)
     timeline: tuple[SecondSums, ...] = ()
     mark: Time | None = None

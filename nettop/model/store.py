@@ -40,10 +40,14 @@ class _ProcessKey(Struct, frozen=True, gc=False):
 
 
 class _TcpShare(rows.TcpTotals, frozen=True, gc=False, kw_only=True):
-    """TCP with the turns, which the row of a process has elsewhere."""
+    """TCP with the turns and requests, which the row of a process has elsewhere."""
 
     asked: int = 0
     was_asked: int = 0
+    requests: int = 0
+    requests_failed: int = 0
+    served: int = 0
+    served_failed: int = 0
 
 
 class _Answers:
@@ -143,6 +147,10 @@ class _Totals:
             retransmits=tcp.retransmits + sign * share.retransmits,
             asked=tcp.asked + sign * share.asked,
             was_asked=tcp.was_asked + sign * share.was_asked,
+            requests=tcp.requests + sign * share.requests,
+            requests_failed=tcp.requests_failed + sign * share.requests_failed,
+            served=tcp.served + sign * share.served,
+            served_failed=tcp.served_failed + sign * share.served_failed,
         )
 
     def add_udp(self, share: rows.UdpTotals, sign: int = 1) -> None:
@@ -168,6 +176,10 @@ class _Totals:
                 retransmits=counted.retransmits,
                 asked=counted.asked,
                 was_asked=counted.was_asked,
+                requests=counted.requests,
+                requests_failed=counted.requests_failed,
+                served=counted.served,
+                served_failed=counted.served_failed,
             )
         )
         self.add_udp(
@@ -319,7 +331,10 @@ class Store:
                     **{kind.name: table.evicted for kind, table in self._tables.items()},
                     **self._dns_without_row.evicted,
                 },
-                unlisted={table: _bounded(count) for table, count in self._unlisted.items()},
+                unlisted={
+                    **{table: _bounded(count) for table, count in self._unlisted.items()},
+                    **self._losses.unlisted,
+                },
                 udp_unattributed_bytes=_bounded(self._losses.udp_unattributed_bytes + self._unattributed["udp"]),
                 tcp_unattributed_bytes=_bounded(self._unattributed["tcp"]),
                 other_unattributed_bytes=_bounded(self._unattributed["other"]),
@@ -659,7 +674,16 @@ def _share(row: _Carrier) -> _Share:
         retransmits=row.retransmits,
         asked=turns if asked_by == "local" else 0,
         was_asked=turns if asked_by == "remote" else 0,
+        **_request_share(row.requests),
     )
+
+
+def _request_share(requests: rows.ConnectionRequests | None) -> dict[str, int]:
+    if requests is None:
+        return {}
+    if requests.side == "client":
+        return {"requests": requests.count, "requests_failed": requests.failed}
+    return {"served": requests.count, "served_failed": requests.failed}
 
 
 def _percentile(ordered: list[float], share: int) -> float | None:
@@ -731,6 +755,7 @@ def _process_row(
             asked=_turns(totals.tcp.asked, totals.answers.get("local")),
             was_asked=_turns(totals.tcp.was_asked, totals.answers.get("remote")),
         ),
+        requests=_requests(totals.tcp),
         **counts,
     )
 
@@ -741,6 +766,16 @@ def _tcp_row(share: _TcpShare) -> rows.TcpTotals:
 
 
 _NO_TURNS = rows.TurnTotals()
+_NO_REQUESTS = rows.ProcessRequests()
+
+
+def _requests(share: _TcpShare) -> rows.ProcessRequests:
+    if not (share.requests or share.served):
+        return _NO_REQUESTS
+    return rows.ProcessRequests(
+        sent=rows.RequestTotals(count=_bounded(share.requests), failed=_bounded(share.requests_failed)),
+        served=rows.RequestTotals(count=_bounded(share.served), failed=_bounded(share.served_failed)),
+    )
 
 
 def _turns(count: int, answers: _Answers | None) -> rows.TurnTotals:

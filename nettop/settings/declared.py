@@ -16,9 +16,11 @@ from nettop.model.table import MOST_BY_TIME
 from nettop.settings.kinds import (
     Choice,
     Columns,
+    Flag,
     Keys,
     Kind,
     Panes,
+    Patterns,
     Ports,
     Seconds,
     Sort,
@@ -29,6 +31,7 @@ from nettop.settings.kinds import (
 )
 
 MAX_DNS_PORTS = 8  # each is a comparison for every packet
+MAX_MASKS = 16  # each is looked for in every path
 MAX_HISTORY = 1_000_000  # rows; some 1.5 GB of queries, and seconds per tick: beyond it a recording serves better
 MAX_HISTORY_S = 24 * 3600
 THEMES = (
@@ -119,6 +122,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             f"rows stay for so long after their end, up to {MOST_BY_TIME} of a kind; 0: by number alone",
         ),
     ] = 0
+    requests_enabled: Annotated[
+        bool,
+        _Declared(
+            Flag(), "look at HTTP/1 requests and TLS handshakes; `requests = false` in place of the table does the same"
+        ),
+    ] = True
+    requests_query: Annotated[bool, _Declared(Flag(), "keep the query strings of paths, which may hold secrets")] = (
+        False
+    )
+    requests_mask: Annotated[tuple[str, ...], _Declared(Patterns(MAX_MASKS), "what of paths is replaced by ***")] = ()
     keys: Annotated[Mapping[str, str], _Declared(Keys(), "other keys for what the screen does")] = {}
 
 

@@ -1,5 +1,6 @@
 """Types of setting values: parsed from config.toml or from text, checked, written back."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -122,6 +123,52 @@ class Text(Struct, frozen=True):
             raise WrongValueError(f"{_shown(value)} is not a string", "Put it in quotes.")
         self.test(value)
         return value
+
+
+class Flag(Struct, frozen=True):
+    """On or off."""
+
+    values: str = "true or false"
+
+    def from_text(self, text: str) -> bool:
+        """See Kind."""
+        return self.check({"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text))
+
+    def check(self, value: Any) -> bool:
+        """See Kind."""
+        if not isinstance(value, bool):
+            raise WrongValueError(f"{_shown(value)} is not true or false")
+        return value
+
+
+class Patterns(Struct, frozen=True):
+    """Regular expressions, so many at most."""
+
+    most: int
+
+    @property
+    def values(self) -> str:
+        """See Kind."""
+        return f"up to {self.most} regular expressions"
+
+    def from_text(self, text: str) -> tuple[str, ...]:
+        """See Kind. One only: any character may stand in it."""
+        return self.check([text] if text else [])
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        """See Kind."""
+        if not isinstance(value, list):
+            raise WrongValueError("it is not a list", 'Write for example ["token/[^/]+"].')
+        if len(value) > self.most:
+            raise WrongValueError(f"{len(value)} patterns are more than {self.most}")
+        for pattern in value:
+            if not isinstance(pattern, str):
+                raise WrongValueError(f"{_shown(pattern)} is not a string")
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise WrongValueError(f"{_shown(pattern)} is not a regular expression: {error}") from None
+        return tuple(value)
 
 
 class Ports(Struct, frozen=True):
@@ -264,6 +311,8 @@ def as_text(value: Any) -> str:
     """A value as written on the command line or in the environment."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -273,6 +322,8 @@ def toml_value(value: Any) -> str:
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, dict):
         return "{}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return toml_text(value) if isinstance(value, str) else str(value)
 
 

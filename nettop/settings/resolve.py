@@ -181,6 +181,8 @@ def _flat(document: Mapping[str, Any], path: Path, text: str) -> Iterator[tuple[
         elif isinstance(value, dict):
             for key, inner in value.items():
                 yield f"{name}.{key}", inner
+        elif isinstance(value, bool) and f"{name}.enabled" in _names():
+            yield f"{name}.enabled", value
         else:
             raise UsageError(
                 f"{_place(path, text, name)}: '{name}' is not a table.", f"Write [{name}] on its own line."

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,19 +13,21 @@ from nettop import __version__
 from nettop.kernel import abi, cgroups
 from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.compiled_cache import compiled_programs
-from nettop.kernel.hooks import HOOKS
+from nettop.kernel.hooks import HOOKS, HTTP_EVENTS
 from nettop.kernel.place import has_host_pids
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import KernelProgram, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
+from nettop.model.kinds import REQUESTS
 from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
 from nettop.sources.netns_names import NetnsNames
 from nettop.text import printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
+from nettop.tracking.requests import Privacy
 from nettop.tracking.services import Services
 from nettop.tracking.sources import PacketSources
 from nettop.tracking.tracker import Lookups, Tracker
@@ -37,6 +40,13 @@ _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
+class LookedAt(NamedTuple):
+    """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP."""
+
+    dns_ports: tuple[int, ...] = rows.DNS_PORTS
+    requests: Privacy | None = Privacy()
+
+
 class LiveSource:
     """Attaches on construction: from then on nothing in scope is missed. Raises CannotRunError."""
 
@@ -45,10 +55,11 @@ class LiveSource:
         scope: Scope,
         interval_s: float,
         filter_text: str | None = None,
-        dns_ports: tuple[int, ...] = rows.DNS_PORTS,
+        looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
     ) -> None:
-        compiled = compiled_programs(defines(scope, dns_ports))
+        dns_ports, privacy = looked_at
+        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None))
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
@@ -62,13 +73,14 @@ class LiveSource:
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
         hooks = [hook.need for hook in self._program.hooks]
         ask = Lookups(describe, procfs.UserNames(), _services(), self._program.is_member)
-        self._tracker = Tracker(self._clock, scope, ask, hooks)
+        self._tracker = Tracker(self._clock, scope, ask, hooks, privacy)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
         self._unseen_ends = 0
+        self._heads_lost = 0
         self.finished = False
         now_ns = self._clock.kernel_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
@@ -206,6 +218,9 @@ class LiveSource:
         yield from self._udp_flows(pass_ns)
         yield from self._sources.counted(self._program.packet_sources(), pass_ns)
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
+        if losses.perf_buffer[HTTP_EVENTS.name] != self._heads_lost:
+            self._heads_lost = losses.perf_buffer[HTTP_EVENTS.name]
+            self._tracker.heads_lost()
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.dropped(self._program.drops(), self._program.strays(), self._program.reason, pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates, is_last=not hold_back)
@@ -238,6 +253,8 @@ class LiveSource:
             drops_without_room=losses.drops_without_room,
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
             packets_without_host=losses.packets_without_host + self._sources.unlisted,
+            handshakes_left_out=losses.handshakes_left_out,
+            unlisted={REQUESTS.name: losses.requests_unlisted} if losses.requests_unlisted else {},
         )
 
     def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:
@@ -261,8 +278,8 @@ class LiveSource:
         before, self._kernel_losses = self._kernel_losses, losses
         missed, missed_before = _missed_ends(losses), _missed_ends(before)
         if not before.perf_buffer:
-            return any(losses.perf_buffer.values()) or any(missed.values())
-        return losses.perf_buffer != before.perf_buffer or missed != missed_before
+            return any(_of_sockets(losses).values()) or any(missed.values())
+        return _of_sockets(losses) != _of_sockets(before) or missed != missed_before
 
     def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
         """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
@@ -305,6 +322,11 @@ def _as_row(scope: Scope, dns_ports: tuple[int, ...]) -> rows.Scope:
 def _missed_ends(losses: Losses) -> dict[str, int]:
     """Of the programs that tell of sockets; the others only count."""
     return {program: missed for program, missed in losses.missed_runs.items() if program in _TELLING}
+
+
+def _of_sockets(losses: Losses) -> dict[str, int]:
+    """Records that were lost, but for those that tell of no socket's end."""
+    return {name: lost for name, lost in losses.perf_buffer.items() if name != HTTP_EVENTS.name}
 
 
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:

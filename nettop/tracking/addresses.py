@@ -30,6 +30,11 @@ def ip_version(record: SocketRecord) -> int:
     return 6 if record.family == _AF_INET6 else 4
 
 
+def address_of(family: int, raw: bytes) -> str:
+    """Text of an address of this AF_*."""
+    return address_text(6 if family == _AF_INET6 else 4, raw)
+
+
 def family_of(record: SocketRecord, raw: bytes) -> Family:
     """What one of the addresses of a socket is to a person."""
     return "ipv6" if ip_version(record) == 6 and not is_mapped(raw) else "ipv4"

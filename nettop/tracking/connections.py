@@ -1,8 +1,8 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,13 +13,16 @@ from nettop.model import dropped
 from nettop.model.events import ConnectionChanged
 from nettop.model.rows import (
     Connection,
+    ConnectionRequests,
     Direction,
     Dropped,
     End,
     Reasons,
     RemoteEndpoint,
+    RequestLatency,
     Side,
     TcpState,
+    Tls,
 )
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, family_of, ip_version, local_end
@@ -135,18 +138,36 @@ class _Ending(Struct, gc=False):
     counts: Dropped | None = None
 
 
+class PayloadTold(NamedTuple):
+    """What others know of the payload of a connection."""
+
+    median_ms: Callable[[int, int], float | None] = lambda _socket, _seen_ns: None
+    """Of the requests on a socket with this seen_ns."""
+    tls: Callable[[SocketRecord], Tls | None] = lambda _record: None
+    """Its handshake; None where it has none, or none that is new."""
+
+
 class Observed(Struct, frozen=True, gc=False):
     """A connection's event, and the process it concerns (None: unknown)."""
 
     event: ConnectionChanged
     owned: Owned
+    ended: tuple[int, int] | None = None  # socket and seen_ns of one that has ended
 
 
 class ConnectionTracker:
     """Takes records in order of time; `ended` at the perf events, `live` and `finish_pass` at each tick."""
 
-    def __init__(self, clock: Clock, names: NameTable, listeners: ListenerTracker, hooks: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        names: NameTable,
+        listeners: ListenerTracker,
+        hooks: Collection[str] = (),
+        payload: PayloadTold = PayloadTold(),  # noqa: B008
+    ) -> None:
         self._clock = clock
+        self._payload = payload
         # what a row begins with: None where no hook tells it
         self._drops: Reasons | None = {} if dropped.DROPS in hooks else None
         self._resets_sent: Reasons | None = {} if dropped.RESETS_SENT in hooks else None
@@ -219,6 +240,11 @@ class ConnectionTracker:
         self._unread.discard(record.socket)
         return self._vanished(self._sockets.take(record), record.time_ns)
 
+    def find(self, socket: int, seen_ns: int) -> tuple[Connection, Owned] | None:
+        """A connection that is alive, as it was told last, and who has it."""
+        known = self._sockets.at(socket)
+        return None if known is None or known.seen_ns != seen_ns else (known.row, known.owned)
+
     def dropped(self, socket: int, seen_ns: int, counts: Dropped) -> tuple[list[Observed], Owned] | None:
         """What happened to packets of a socket; its owner, or None if it is not known here."""
         ending = self._waiting_ends.get((socket, seen_ns))
@@ -231,6 +257,15 @@ class ConnectionTracker:
         row = dropped.of_connection(known.row, counts)
         self._sockets.put(socket, replace(known, row=row))
         return [_observed(self._clock.wall(known.pass_ns), row, known.owned)], known.owned
+
+    def greeted(self, socket: int, seen_ns: int, tls: Tls) -> list[Observed]:
+        """What a handshake says of a connection, where no pass has told it since."""
+        known = self._sockets.at(socket)
+        if known is None or known.seen_ns != seen_ns or known.row.tls == tls:
+            return []
+        row = replace(known.row, tls=tls, remote=_named(known.row, tls))
+        self._sockets.put(socket, replace(known, row=row))
+        return [_observed(self._clock.wall(known.pass_ns), row, known.owned)]
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
         """After the iterator's last record: what stood still, ends that waited, with `complete` what is gone.
@@ -314,7 +349,7 @@ class ConnectionTracker:
             "rx_bytes_per_s": 0.0,
         }
         row = replace(row, **fields)
-        return _observed(time, row, owned)
+        return Observed(ConnectionChanged(time=time, connection=row), owned, (record.socket, record.seen_ns))
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -449,10 +484,14 @@ class ConnectionTracker:
             "recv_queue_bytes": record.unread_bytes if record.sending else None,
             "send_queue_bytes": record.unacked_bytes if record.sending else None,
             "turns": turns(record, asker, row.turns),
+            "requests": self._requests(record, row),
             "transmission": transmission(record, time) or row.transmission,
             "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
             "rx_packets": _unwrapped(row.rx_packets, record.rx_packets),
         }
+        tls = self._payload.tls(record)
+        if tls is not None and tls is not row.tls:
+            counted |= {"tls": tls, "remote": _named(row, tls)}
         if record.flags & abi.SOCKET_OUTBOUND and record.established_ns:
             counted["connect_ms"] = (record.established_ns - record.opened_ns) // 1000 / 1000
         if row.local.port != record.local_port:  # it is chosen while the connection is being made
@@ -465,6 +504,22 @@ class ConnectionTracker:
             counted |= {"state": state, "state_since": since, "states_ms": states_ms}
             counted["closed_first"] = _CLOSED_FIRST.get(record.state)
         return counted
+
+    def _requests(self, record: SocketRecord, row: Connection) -> ConnectionRequests | None:
+        if not record.requests:
+            return row.requests
+        failed = record.failed_4xx + record.failed_5xx
+        if record.closed:
+            failed += record.requests - record.responses
+        return ConnectionRequests(
+            side="client" if record.requester == abi.SPEAKER_LOCAL else "server",
+            count=record.requests,
+            failed=failed,
+            latency_ms=RequestLatency(
+                p50=self._payload.median_ms(record.socket, record.seen_ns),
+                max=record.slowest_request_us / 1000 if record.responses else None,
+            ),
+        )
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""
@@ -531,6 +586,13 @@ def _unwrapped(before: int | None, now: int) -> int:
 def _rate(moved: int, seconds: float) -> float:
     """Not below 0: the kernel's counters are read one after the other while the connection goes on."""
     return round(moved / seconds, 1) if moved > 0 else 0.0
+
+
+def _named(row: Connection, tls: Tls) -> RemoteEndpoint:
+    """The far end, by the name that this end has asked it for, unless a look-up of its own has told one."""
+    if tls.server_name is None or row.direction == "inbound" or row.remote.name_source == "process":
+        return row.remote
+    return replace(row.remote, name=tls.server_name, name_source="tls", names=())
 
 
 def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:

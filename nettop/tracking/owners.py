@@ -22,6 +22,11 @@ class Owned(Struct, frozen=True, gc=False):
 NOBODY = Owned(None, "unknown", 0, b"", 0)
 
 
+def certainty(number: int) -> Owner:
+    """What one of abi.OWNER_* is called."""
+    return _CERTAINTIES[number]
+
+
 def owner_of(record: SocketRecord) -> Owned:
     """Who the kernel side says has it."""
     if record.owner_certainty == abi.OWNER_UNKNOWN:

@@ -11,6 +11,7 @@ from nettop.kernel.abi import (
     DropCount,
     DropKey,
     HolderRecord,
+    HttpHead,
     KernelRecord,
     ProcessEvent,
     ProcessKey,
@@ -24,13 +25,15 @@ from nettop.model.rows import Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
-from nettop.tracking.connections import ConnectionTracker, Observed, is_over
+from nettop.tracking.connections import ConnectionTracker, Observed, PayloadTold, how_it_ended, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
+from nettop.tracking.requests import Linked, Privacy, RequestTracker
 from nettop.tracking.services import Services
+from nettop.tracking.tls import TlsTracker
 from nettop.tracking.udp import UdpTracker, owner
 from nettop.tracking.udp_flows import UdpFlows
 
@@ -55,6 +58,7 @@ class Tracker:
         scope: Scope,
         ask: Lookups,
         hooks: Collection[str] = (),
+        privacy: Privacy | None = None,
     ) -> None:
         self._clock = clock
         self._scope = scope
@@ -63,7 +67,10 @@ class Tracker:
         self._names = NameTable()
         self._dns = DnsTracker(clock, self._names)
         self._listeners = ListenerTracker(clock)
-        self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks)
+        self._requests = RequestTracker(clock, privacy)
+        self._tls = TlsTracker()
+        payload = PayloadTold(self._requests.median_ms, self._tls.of)
+        self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks, payload)
         # of sockets that are not TCP's, by what their packets are counted as
         self._flows = UdpFlows(clock, self._names)
         self._counted = {
@@ -90,12 +97,18 @@ class Tracker:
     @property
     def evicted(self) -> dict[str, int]:
         """How much was forgotten per table because there was no room."""
-        return {**self._dns.evicted, "names": self._names.evicted}
+        return {**self._dns.evicted, **self._requests.evicted, **self._tls.evicted, "names": self._names.evicted}
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
         """One record of a perf buffer."""
         if isinstance(record, DnsPacket):
             return self._dns_packet(record)
+        if isinstance(record, HttpHead):
+            if record.kind >= abi.TLS_CLIENT_HELLO:
+                self._tls.head(record)
+                return []
+            self._requests.head(record)
+            return self._told_requests(record.time_ns) if self._requests.is_full else []
         if isinstance(record, ProcessEvent):
             if record.kind == abi.CGROUP_MADE:
                 self._services.made(record)
@@ -105,6 +118,7 @@ class Tracker:
             self._listeners.ended(record)
             return []
         if record.protocol == abi.IPPROTO_TCP:
+            self._requests.ended(record, how_it_ended(record))
             return self._told(self._connections.ended(record))
         return self._counted_record(record, None)
 
@@ -203,6 +217,10 @@ class Tracker:
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
 
+    def heads_lost(self) -> None:
+        """Before tick(): records of HTTP were lost."""
+        self._requests.lost()
+
     def dns_left_out(self, counts: LeftOut, time_ns: int) -> None:
         """Before tick(): what of DNS the kernel side did not hand on until then."""
         self._dns.left_out(counts, self._clock.wall(time_ns))
@@ -213,10 +231,14 @@ class Tracker:
         """After the passes of a tick; `complete` if they reported every socket, because ends were lost."""
         now = self._clock.wall(pass_ns)
         self._connections.map_was_full = self._listeners.map_was_full = map_was_full
-        events: list[AnyEvent] = self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last))
+        events: list[AnyEvent] = []
+        for (socket, seen_ns), tls in self._tls.take_changed():
+            events.extend(self._told(self._connections.greeted(socket, seen_ns, tls)))
+        events.extend(self._told(self._connections.finish_pass(pass_ns, complete, rates, is_last)))
         events.extend(self._told_listeners(self._listeners.finish_pass(pass_ns, complete, rates)))
         for counted in self._counted.values():
             events.extend(counted.finish_pass(pass_ns, complete))
+        events.extend(self._told_requests(pass_ns))
         events.extend(self._dns.tick(now))
         events.extend(self._processes.tick(now))
         if complete:
@@ -296,8 +318,21 @@ class Tracker:
     def _told(self, observations: Sequence[Observed]) -> list[AnyEvent]:
         output: list[AnyEvent] = []
         for observed in observations:
+            if observed.ended is not None:
+                self._requests.linked(observed.ended, observed.event.connection, observed.owned)
+                self._tls.forget(observed.ended)
             output.extend(self._told_of(observed.event, observed.owned, observed.event.connection.netns))
         return output
+
+    def _told_requests(self, time_ns: int) -> list[AnyEvent]:
+        output: list[AnyEvent] = []
+        for event, owned in self._requests.tick(self._clock.wall(time_ns), self._connection_at):
+            output.extend(self._told_of(event, owned, event.request.netns))
+        return output
+
+    def _connection_at(self, key: tuple[int, int]) -> Linked | None:
+        found = self._connections.find(*key)
+        return None if found is None else Linked(*found)
 
     def _told_listeners(self, observations: Sequence[ObservedListener]) -> list[AnyEvent]:
         output: list[AnyEvent] = []

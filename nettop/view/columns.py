@@ -10,10 +10,19 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, AnyRow, Kind, waited_ms
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind, waited_ms
 from nettop.model.mark import Mark
 from nettop.model.owners import NOBODY, Owners
-from nettop.model.rows import Connection, DnsQuery, Listener, Process, RemoteEndpoint, RemoteHost, UdpFlow
+from nettop.model.rows import (
+    Connection,
+    DnsQuery,
+    Listener,
+    Process,
+    RemoteEndpoint,
+    RemoteHost,
+    Request,
+    UdpFlow,
+)
 from nettop.view import format as human
 from nettop.view.services import service
 
@@ -252,7 +261,7 @@ def local(row: Connection) -> str | None:
     return endpoint(row.local.address, row.local.port) if row.local.port else None
 
 
-def remote(row: Connection | UdpFlow, context: Context) -> str:
+def remote(row: Connection | UdpFlow | Request, context: Context) -> str:
     """The far end: its name as its owner looked it up; `~` marks one that only other processes asked for."""
     end = row.remote
     if end is None:
@@ -271,7 +280,9 @@ def _is_unclear(end: RemoteEndpoint) -> bool:
     return end.name_source == "other-process" and bool(end.names)
 
 
-def _remote_order(row: Connection | UdpFlow, context: Context) -> tuple[int, tuple[str | int, ...], int] | None:
+def _remote_order(
+    row: Connection | UdpFlow | Request, context: Context
+) -> tuple[int, tuple[str | int, ...], int] | None:
     """By what is shown: addresses before names, each with its port."""
     end = row.remote
     if end is None:
@@ -689,6 +700,54 @@ LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
 )  # fmt: skip
 
 
+# Requests
+
+
+def request_status(row: Request, _context: Context | None = None) -> str:
+    """The status code, or what came instead; `!` marks a failure."""
+    said = row.error or ("pending" if row.status is None else str(row.status))
+    return f"{FAILURE}{said}" if row.failed else said
+
+
+def _text_order(value: str | None) -> tuple[str | int, ...] | None:
+    return None if value is None else name_in_order(value)
+
+
+REQUEST_COLUMNS: tuple[Column[Request], ...] = (
+    Column(
+        "time", "TIME", "when its first byte was sent or came", 8, 3, lambda r, _: human.clock(r.asked_at), "asked_at",
+        descending=True,
+    ),
+    Column("pid", "PID", "process whose request or response it is", 7, 2, lambda r, _: _number(r.pid), "pid", "right",
+           anchor=True),
+    Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm", anchor=True),
+    _who_column(lambda r: who(r.comm, r.pid)),
+    _service_column(8),
+    Column("side", "SIDE", "what the process is: client or server", 6, 4, lambda r, _: r.side, "side"),
+    Column("method", "METHOD", "what is to be done", 7, 2, lambda r, _: r.method, "method"),
+    Column("host", "HOST", "host that the request names", 16, 3, lambda r, _: r.host or _DASH,
+           lambda r, _: _text_order(r.host), grow=1),
+    Column("path", "PATH", "path, without its query", 18, 1, lambda r, _: r.path or _DASH,
+           lambda r, _: _text_order(r.path), grow=3, anchor=True),
+    Column("status", "STATUS", "status code, or why there is none; ! marks a failure", 9, 1, request_status,
+           lambda r, _: (r.status or 0, r.error or ""), doubtful=lambda r: r.error is None and (r.status or 0) < 500),
+    Column(
+        "latency", "LATENCY", "from its first byte to the first of the response", 7, 1,
+        lambda r, _: human.duration(r.latency_ms), "latency_ms", "right", descending=True,
+    ),
+    Column("request_bytes", "SENT", "size of the request, as far as its head tells", 6, 6,
+           lambda r, _: _size(r.request_bytes), "request_bytes", "right", descending=True),
+    Column("response_bytes", "BACK", "size of the response, as far as its head tells", 6, 6,
+           lambda r, _: _size(r.response_bytes), "response_bytes", "right", descending=True),
+    Column("remote", "REMOTE", "far end, ~ if named by other processes", 17, 5, remote, _remote_order, grow=1,
+           keeps=":"),
+)  # fmt: skip
+
+
+def _size(value: int | None) -> str:
+    return _DASH if value is None else human.size(value)
+
+
 COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     DNS: DNS_COLUMNS,
     CONNECTIONS: CONNECTION_COLUMNS,
@@ -696,5 +755,6 @@ COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     HOSTS: HOST_COLUMNS,
     UDP: UDP_COLUMNS,
     LISTENERS: LISTENER_COLUMNS,
+    REQUESTS: REQUEST_COLUMNS,
 }
 """Those of each kind of rows."""

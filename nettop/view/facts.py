@@ -3,11 +3,11 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
 from nettop.model.rows import (
     DECIDES,
     Connection,
@@ -20,6 +20,8 @@ from nettop.model.rows import (
     Reasons,
     RemoteEndpoint,
     RemoteHost,
+    Request,
+    RequestTotals,
     Side,
     TurnTotals,
     UdpFlow,
@@ -28,10 +30,11 @@ from nettop.model.rows import (
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view import services
-from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, wait_ms, who
+from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, request_status, wait_ms, who
 from nettop.view.panes import pane_of
 from nettop.view.words import ENDS
 
+_MS = timedelta(milliseconds=1)
 _OWNERS = {
     "exact": "seen to connect, send or close",
     "scanned": "found holding the socket open",
@@ -77,6 +80,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("cgroup", "unknown" if row.cgroup is None else row.cgroup),
         ("was asked", _turn_totals(row.turns.was_asked)),
         ("asked", _turn_totals(row.turns.asked)),
+        ("requests", f"sent {_requests(row.requests.sent)}; served {_requests(row.requests.served)}"),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
         ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
@@ -90,7 +94,8 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         {
             kind: owned
             for kind in IN_SNAPSHOT
-            if kind not in (PROCESSES, HOSTS) and ((owned := _owned(kind, row, snapshot)) or kind is not LISTENERS)
+            if kind not in (PROCESSES, HOSTS)
+            and ((owned := _owned(kind, row, snapshot)) or kind not in (LISTENERS, REQUESTS))
         },
     )
 
@@ -159,6 +164,10 @@ def _turn_totals(totals: TurnTotals) -> str:
     )
 
 
+def _requests(totals: RequestTotals) -> str:
+    return f"{human.count(totals.count)} ({human.count(totals.failed)} failed)" if totals.failed else str(totals.count)
+
+
 def _owner_text(pid: int | None, comm: str | None) -> str:
     return "unknown" if pid is None else f"{pid} {comm}"
 
@@ -196,6 +205,8 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("waits for", _waits_text(row, context)),
         *_drops(row),
         ("turns", _turns_text(row)),
+        *_requests_of(row),
+        *_tls_of(row),
         ("local", local(row) or "none was chosen"),
         ("direction", row.direction),
         ("owner is", _OWNERS[row.owner]),
@@ -210,6 +221,8 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
     ]
     other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
     related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
+    if row.requests is not None:
+        related[REQUESTS] = tuple(each for each in snapshot.requests if each.connection_id == row.id)
     return Detail(f"Connection {row.id}", tuple(facts), {**related, DNS: named_by})
 
 
@@ -331,6 +344,8 @@ def _looked_up(far: RemoteEndpoint | RemoteHost) -> str:
     """The name, with what it is worth; of names that other processes asked for, all."""
     if far.name is None:
         return "nobody was seen to look the address up"
+    if far.name_source == "tls":
+        return f"{far.name} (the server that the TLS handshake asks for)"
     if far.name_source != "other-process":
         return far.name
     if far.names:
@@ -344,7 +359,7 @@ def _named_by(row: Connection, snapshot: Snapshot) -> tuple[DnsQuery, ...]:
 
 def _leads_to(query: DnsQuery, row: Connection) -> bool:
     """Whether the connection carries the name that this query asked for, from its answers."""
-    if row.remote.name is None or query.netns != row.netns:
+    if row.remote.name is None or row.remote.name_source == "tls" or query.netns != row.netns:
         return False
     if query.qname not in (row.remote.name, *row.remote.names):
         return False
@@ -535,6 +550,106 @@ def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
     return Detail(f"UDP flow {row.id}", facts, {})
 
 
+def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
+    if row.requests is None:
+        return
+    requests = row.requests
+    verb = "sent" if requests.side == "client" else "served"
+    times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
+    yield "requests", f"{human.count(requests.count)} {verb}, {human.count(requests.failed)} failed; {times}"
+
+
+def _tls_of(row: Connection) -> Iterator[tuple[str, str]]:
+    tls = row.tls
+    if tls is None:
+        return
+    if tls.alert is not None:
+        yield "TLS", f"the handshake failed: {tls.alert}"
+    elif tls.version is None:
+        yield "TLS", "the server's hello was not seen"
+    if tls.version is not None:
+        resumed = ", resumed" if tls.resumed else ""
+        took = "" if tls.handshake_ms is None else f"; the server's hello came after {human.duration(tls.handshake_ms)}"
+        yield "TLS", f"{tls.version}, {tls.cipher or 'unknown cipher'}{resumed}{took}"
+    front = " (with ECH: it may be that of a front)" if tls.ech else ""
+    yield "server name", f"{tls.server_name}{front}" if tls.server_name is not None else "none was seen"
+    if tls.alpn is not None:
+        yield "ALPN", tls.alpn
+    elif tls.alpn_offered:
+        yield "ALPN", f"{', '.join(tls.alpn_offered)} offered; what the server chose was not seen"
+
+
+def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
+    connection = next((each for each in snapshot.connections if each.id == row.connection_id), None)
+    other = _other_side(row, connection, snapshot)
+    facts = (
+        ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
+        ("side", row.side),
+        ("request", f"{row.method} {row.path or '-'}"),
+        ("host", row.host or "unknown"),
+        ("status", request_status(row)),
+        ("latency", human.duration(row.latency_ms)),
+        ("sent", "unknown" if row.request_bytes is None else f"{human.count(row.request_bytes)} bytes"),
+        ("response", "unknown" if row.response_bytes is None else f"{human.count(row.response_bytes)} bytes"),
+        ("remote", endpoint(row.remote.address, row.remote.port)),
+        ("connection", _under(row, connection, context)),
+        *(() if other is None else (("other side", _shares(row, other)),)),
+        ("asked", human.timestamp(row.asked_at)),
+        ("protocol", row.protocol),
+        ("trace", row.trace_id or "none"),
+        ("netns", str(row.netns)),
+    )
+    if connection is None:
+        return Detail(f"Request {row.id}", facts, {CONNECTIONS: ()})
+    related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: (connection,)}
+    if other is not None:
+        related = {REQUESTS: (other,), **related}
+    return Detail(f"Request {row.id}", facts, {**related, DNS: _named_by(connection, snapshot)})
+
+
+def _under(row: Request, connection: Connection | None, context: Context) -> str:
+    if connection is None:
+        return "none with a row" if row.connection_id is None else str(row.connection_id)
+    waits = f"waits for {_waits_text(connection, context)}" if connection.state != "closed" else "closed"
+    again = f"{human.count(connection.retransmits)} segments sent again"
+    return f"{connection.id}, {waits}; round trip {human.duration(connection.srtt_ms)}, {again}"
+
+
+def _other_side(row: Request, connection: Connection | None, snapshot: Snapshot) -> Request | None:
+    """The row of the same request at the other end of its connection, if that is on this host and has one."""
+    if connection is None or connection.peer is None:
+        return None
+    peer = connection.peer.id
+    alike = (
+        each
+        for each in snapshot.requests
+        if each.connection_id == peer and each.side != row.side and _is_same(*_by_side(row, each))
+    )
+    return min(alike, key=lambda each: abs(each.asked_at - row.asked_at), default=None)
+
+
+def _by_side(row: Request, other: Request) -> tuple[Request, Request]:
+    return (row, other) if row.side == "client" else (other, row)
+
+
+def _is_same(client: Request, server: Request) -> bool:
+    """By what it says and when: it comes while its client waits."""
+    if (client.method, client.path) != (server.method, server.path):
+        return False
+    later_ms = (server.asked_at - client.asked_at) / _MS
+    return later_ms >= 0 and (client.latency_ms is None or later_ms <= client.latency_ms)
+
+
+def _shares(row: Request, other: Request) -> str:
+    client, server = _by_side(row, other)
+    text = f"{other.side} {_owner_text(other.pid, other.comm)}, {human.duration(other.latency_ms)}"
+    if client.latency_ms is None or server.latency_ms is None:
+        return text
+    between = max(client.latency_ms - server.latency_ms, 0.0)
+    return f"{text}; {human.duration(server.latency_ms)} in the server, {human.duration(between)} on the way"
+
+
 _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     DNS: _query,
     CONNECTIONS: _connection,
@@ -542,4 +657,5 @@ _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     HOSTS: _host,
     UDP: _udp,
     LISTENERS: _listener,
+    REQUESTS: _request,
 }

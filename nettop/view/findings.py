@@ -16,7 +16,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.filter import exactly
 from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
-from nettop.model.rows import Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
+from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
 from nettop.view.columns import dns_server, endpoint
@@ -276,7 +276,7 @@ def _server_term(row: DnsQuery) -> str:
 
 
 def _far_end(row: Connection) -> str:
-    name = row.remote.name if row.remote.name_source == "process" else None
+    name = row.remote.name if row.remote.name_source in OWN_NAMES else None
     return endpoint(name or row.remote.address, row.remote.port)
 
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, Kind
-from nettop.model.rows import DnsQuery, ended_badly, failed_with
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.rows import DnsQuery, Request, ended_badly, failed_with
 from nettop.view import format as human
 from nettop.view import group as of
 from nettop.view.columns import FAILED_CONNECTS, Column, Context, dns_result, name_in_order
@@ -381,6 +381,54 @@ _UDP: tuple[GroupColumn, ...] = (
 )  # fmt: skip
 
 
+# Requests
+
+
+@measure
+def _requests_failed(group: Group[Request]) -> _Failed:
+    decided = [row for row in group.rows if not row.pending]
+    return _Failed(sum(row.failed for row in decided), len(decided))
+
+
+@measure
+def _latencies(group: Group[Request]) -> list[float]:
+    return sorted(row.latency_ms for row in group.rows if row.latency_ms is not None)
+
+
+def _percentile(share: int) -> Measure[float | None]:
+    """The least latency that is no less than this share of them, in percent (nearest rank)."""
+
+    def found(group: Group[Request]) -> float | None:
+        ordered = _latencies(group)
+        return ordered[-(-len(ordered) * share // 100) - 1] if ordered else None
+
+    return measure(found)
+
+
+def _of_hundreds(hundreds: int) -> Measure[int]:
+    return measure(lambda g: sum(row.status is not None and row.status // 100 == hundreds for row in g.rows))
+
+
+def _within(share: int, priority: int) -> GroupColumn:
+    name = (f"latency_p{share}", f"P{share}", f"{share} of a hundred responses began within this time")
+    return _numbers(name, priority, _percentile(share), human.duration, 7)
+
+
+_REQUESTS: tuple[GroupColumn, ...] = (
+    _numbers(("count", "COUNT", "requests"), 1, of.count),
+    _per_second(("rate", "/s", "requests per second, of the last 10 s"), 2, of.per_second("asked_at")),
+    _failures("requests that failed", "asked_at", _requests_failed),
+    _numbers(("status_4xx", "4XX", "of these, refused: the request was wrong"), 5, _of_hundreds(4)),
+    _numbers(("status_5xx", "5XX", "of these, answered with an error of the server"), 4, _of_hundreds(5)),
+    _within(50, 4),
+    _within(95, 3),
+    _within(99, 4),
+    _numbers(("latency_max", "MAX", "longest time until a response began"), 3, _percentile(100), human.duration, 7),
+    _oldest("how long ago the first of them was sent", of.earliest("asked_at")),
+    _WHO,
+)  # fmt: skip
+
+
 GROUP_COLUMNS: Mapping[Kind[Any], tuple[GroupColumn, ...]] = {
     DNS: _DNS,
     CONNECTIONS: _CONNECTIONS,
@@ -388,5 +436,6 @@ GROUP_COLUMNS: Mapping[Kind[Any], tuple[GroupColumn, ...]] = {
     LISTENERS: _LISTENERS,
     HOSTS: _HOSTS,
     UDP: _UDP,
+    REQUESTS: _REQUESTS,
 }
 """Of groups of each kind, but for what the groups are called."""

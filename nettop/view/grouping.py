@@ -7,6 +7,7 @@ cells = [column.text(group, context) for column in grouping.pane.columns for gro
 """
 
 import ipaddress
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,10 @@ from functools import cached_property, lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, UDP, Kind
-from nettop.model.rows import Connection, DnsQuery, Process, RemoteHost, UdpFlow
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, Process, RemoteHost, Request, UdpFlow
 from nettop.model.snapshot import Snapshot
-from nettop.view.columns import Context, dns_result, dns_server
+from nettop.view.columns import FAILURE, Context, dns_result, dns_server, request_status
 from nettop.view.domains import registered_domain
 from nettop.view.group import Group, Keying, Window
 from nettop.view.group_columns import GROUP_COLUMNS, LABEL_CELLS, LOOKED_UP, LOOKUP, GroupColumn, label_column
@@ -140,6 +141,7 @@ def window(kind: Kind[Any], snapshot: Snapshot) -> Window:
 _MAKES_ROOM: Mapping[Kind[Any], Callable[[Any], Any]] = {
     DNS: attrgetter("asked_at"),
     CONNECTIONS: attrgetter("closed_at"),
+    REQUESTS: attrgetter("asked_at"),
 }
 
 
@@ -231,7 +233,7 @@ def _remote_label(names: bool) -> Callable[[Group[Any]], str]:
     def label(group: Group[Any]) -> str:
         if group.key is None:
             return "(others)"
-        known = {row.remote.name for row in group.rows if row.remote.name_source == "process"} if names else set()
+        known = {row.remote.name for row in group.rows if row.remote.name_source in OWN_NAMES} if names else set()
         if not known:
             return str(group.key)
         return f"{known.pop()} {group.key}" if len(known) == 1 else f"({len(known)} names) {group.key}"
@@ -239,7 +241,7 @@ def _remote_label(names: bool) -> Callable[[Group[Any]], str]:
     return label
 
 
-def _remote_host(seen: _Seen) -> Keying[Connection]:
+def _remote_host(seen: _Seen) -> Keying[Connection | Request]:
     return Keying(partial(map, attrgetter("remote.address")), _remote_label(seen.names))
 
 
@@ -316,6 +318,25 @@ def _network(_seen: _Seen) -> Keying[RemoteHost]:
     return Keying(lambda rows: map(network, map(attrgetter("address"), rows)), _key_itself)
 
 
+# Requests
+
+_ID_SEGMENT = re.compile(r"[0-9]+|(?=[^/]*[0-9])[0-9A-Fa-f-]{8,}|(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[0-9A-Za-z_=.~-]{20,}")
+
+
+@lru_cache(maxsize=32_768)
+def route(path: str) -> str:
+    """The path with `*` for what looks like an id: numbers, UUIDs, hashes, and long words with digits."""
+    return "/".join("*" if _ID_SEGMENT.fullmatch(segment) else segment for segment in path.split("/"))
+
+
+def _route(_seen: _Seen) -> Keying[Request]:
+    return Keying(lambda rows: [row.path and route(row.path) for row in rows], _key_itself)
+
+
+def _request_outcome(group: Group[Request]) -> str:
+    return request_status(group.rows[0]).removeprefix(FAILURE)
+
+
 _NAME_CELLS = 26  # names are what these groups are about: what else a narrow terminal has room for comes after
 
 GROUPINGS: tuple[Grouping, ...] = (
@@ -343,6 +364,12 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(HOSTS, "network", "NETWORK", "networks", _network),
     Grouping(UDP, "host", "HOST", "hosts", _udp_remote, cells=_NAME_CELLS),
     Grouping(UDP, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
+    Grouping(REQUESTS, "host", "HOST", "hosts", _by("host", _key_itself), cells=_NAME_CELLS),
+    Grouping(REQUESTS, "path", "PATH", "paths", _route, cells=_NAME_CELLS),
+    Grouping(REQUESTS, "status", "STATUS", "outcomes", _by("status error", _request_outcome)),
+    Grouping(REQUESTS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
+    Grouping(REQUESTS, "unit", "UNIT", "units", _unit),
+    Grouping(REQUESTS, "remote", "REMOTE", "hosts", _remote_host, cells=_NAME_CELLS),
 )
 """All there are; those of a kind in the order in which one goes through them."""
 

@@ -176,7 +176,11 @@ def losses(lost: Losses) -> list[str]:
 def remarks(lost: Losses) -> list[str]:
     """What is there, but less exactly than one may think: only in sums, of nobody known, or not asked for."""
     unattributed = lost.udp_unattributed_bytes + lost.tcp_unattributed_bytes + lost.other_unattributed_bytes
-    counts = {"not listed": sum(lost.unlisted.values()), "unasked answers": lost.dns_unasked}
+    counts = {
+        "not listed": sum(lost.unlisted.values()),
+        "unasked answers": lost.dns_unasked,
+        "TLS handshakes left out": lost.handshakes_left_out,
+    }
     return [*_counted(counts), *([f"{human.size(unattributed)} unattributed"] if unattributed else [])]
 
 

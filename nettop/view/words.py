@@ -28,7 +28,9 @@ STATUS_BAR: Mapping[str, str] = {
     "drops without reason": "dropped packets, resets and ICMP errors beyond the 1,024 combinations of far end and "
     "reason, and as many of process and reason, that the kernel side keeps apart between two ticks",
     "packets of other hosts": "packets from remote addresses that have no row, because too many came at once",
-    "not listed": "queries and connections that are in the totals of their process, but have no row of their own",
+    "not listed": "queries, requests and connections that are in the totals of their process, but have no row of their "
+    "own",
+    "TLS handshakes left out": "handshakes that came too fast to be looked at: their connections have no server name",
     "unasked answers": "DNS answers that no query was waiting for: from a server that was not asked, or forged",
     "unattributed": "payload without one known process, for example on a UDP or raw socket that several processes "
     "share",

@@ -29,6 +29,7 @@ SUBJECTS = (
     Subject("socket_record", abi.SocketRecord, lambda raw: abi.decode_sockets(raw)[0]),
     Subject("holder_record", abi.HolderRecord, lambda raw: abi.decode_holders(raw)[0]),
     Subject("dns_packet", abi.DnsPacket, abi.decode_dns),
+    Subject("http_head", abi.HttpHead, abi.decode_http),
     Subject("process_event", abi.ProcessEvent, abi.decode_process),
     Subject("unlisted_key", abi.UnlistedKey, lambda raw: abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))),
     Subject("unlisted", abi.Unlisted, lambda raw: abi.Unlisted(*abi.UNLISTED.unpack(raw))),

@@ -1,4 +1,7 @@
-"""`make fuzz`: a million hostile DNS cases of every class, published messages, then a million that coverage finds."""
+"""`make fuzz`: a million hostile DNS cases of every class, published messages, then a million that coverage finds.
+
+And half as many conversations for the parsers of the other protocols.
+"""
 
 import argparse
 import random
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.hostile import corpora, dns_cases
+from tests.hostile import corpora, dns_cases, fuzz_protocols
 from tests.hostile.corpora import CORPORA
 from tests.hostile.dns_cases import CLASSES, Case
 from tests.hostile.dns_path import MOST_MS, DnsPath, shortest_ms
@@ -152,6 +155,7 @@ def main(cases: int, seed: int) -> None:
         flush=True,
     )
     assert growth < MEMORY_GROWTH_BYTES
+    fuzz_protocols.main(cases // 2, seed)
     guided(cases, play_corpora())
     print(f"{cases:,} cases guided by coverage, no exception")  # noqa: T201
 

@@ -63,16 +63,19 @@ def hostile_rows(number: int, evil: str) -> tuple[Any, ...]:
         interfaces=(interface,) * 2,
     )
     flow = builders.udp_socket(id=number, local=endpoint, remote=remote, **who)
-    return asked, connection, builders.process(**who, **paths), listener, host, flow
+    request = builders.request(
+        id=number, method=evil, host=evil, path=evil, trace_id=evil, connection_id=number, remote=remote, **who
+    )
+    return asked, connection, builders.process(**who, **paths), listener, host, flow, request
 
 
 def hostile_snapshot(texts: tuple[str, ...] = STRINGS) -> Snapshot:
     """Everything in it is hostile, with nothing made printable on the way."""
     made = (hostile_rows(*each) for each in enumerate(texts, 1))
-    dns, connections, processes, listeners, hosts, udp = zip(*made, strict=True)
+    dns, connections, processes, listeners, hosts, udp, requests = zip(*made, strict=True)
     everything = "".join(SHORT)
     return snapshot(
-        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp,
+        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp, requests=requests,
         scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
         host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
         losses=rows.Losses(perf_buffer={everything: 1}, evicted={everything: 1}),
@@ -99,7 +102,7 @@ def test_panes(size: tuple[int, int]) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         seen.look(pilot)
-        for pane in "123456":
+        for pane in "1234567":
             await pilot.press(pane, "home")
             for _ in range(4):
                 await pilot.press("pagedown")
@@ -132,7 +135,7 @@ def test_details() -> None:
     seen = Seen()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "123456":
+        for pane in "1234567":
             await pilot.press(pane, "home")
             for _ in range(3):
                 await pilot.press("enter")
@@ -255,7 +258,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         driver = pilot.app._driver
         assert driver is not None
         monkeypatch.setattr(driver, "write", copied.append)
-        for pane in "123456":
+        for pane in "1234567":
             await pilot.press(pane, "home")
             for _ in texts:
                 await pilot.press("y", "down")
@@ -279,6 +282,7 @@ MOST = {
     ("pid", "pids"): 4_194_304,
     ("_ms", "p50", "max"): 1e15,
     ("elapsed_s",): 1e12,
+    ("status",): 599,
 }
 
 
@@ -309,7 +313,7 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
     time.tzset()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "123456":
+        for pane in "1234567":
             await pilot.press(pane, "enter")
             await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
             await pilot.press("escape", "s", "S", "f", "escape", "c", "escape")

@@ -12,11 +12,13 @@ from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.sources.live import LiveSource
 from tests.faults import load
+from tests.live import http_programs
 from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
 
 ADDRESS, PORT, NOBODY, SILENCE = "127.0.0.1", 7104, 7105, "127.0.0.2"
 NOWHERE = "192.0.2.1"  # no interface leads there
 LISTED, QUESTIONS, CONNECTIONS = 300, 2_000, 1_000
+REQUESTS, REQUESTS_AT_ONCE = 1_000, 300  # the latter as bpf/requests.c has it
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,7 @@ def watched(where: Namespace, list_everything: bool = False, pids: tuple[int, ..
 def little_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "QUERIES_LISTED_PER_S", 1)
     monkeypatch.setattr(program, "ENDS_LISTED_PER_S", 1)
+    monkeypatch.setattr(program, "REQUESTS_LISTED_PER_S", 1)
     monkeypatch.setattr(program, "LISTED_AT_ONCE", LISTED)
 
 
@@ -243,3 +246,62 @@ def test_an_answer_without_room_is_taken_back_from_the_counters(where: Namespace
     assert (dns.queries, dns.answered) == (QUESTIONS, received)
     assert received < QUESTIONS / 2
     assert snapshot.losses.unlisted["dns"] > QUESTIONS / 2
+
+
+def test_requests(where: Namespace) -> None:
+    """Both ends are here, so each request is one of the client's and one of the server's."""
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8104)
+    assert server.hear() == "listening"
+    failed = REQUESTS - 10
+    with watched(where) as watching:
+        client = where.play(http_programs.http_flood, address=ADDRESS, port=8104, requests=REQUESTS, failed=failed)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    sent, served = process_of(snapshot, client).requests.sent, process_of(snapshot, server).requests.served
+    assert (sent.count, sent.failed, served.count, served.failed) == (REQUESTS, failed) * 2
+    rows = snapshot.requests
+    assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * REQUESTS
+    assert REQUESTS_AT_ONCE <= len(rows) < REQUESTS
+    assert {row.status for row in rows} == {404}  # each that is listed has its answer listed
+
+
+def test_requests_that_are_counted_only(where: Namespace) -> None:
+    """Their answers are counted apart from those to requests that are told; none gets lost between the two."""
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8105)
+    assert server.hear() == "listening"
+    with watched(where) as watching:
+        client = where.play(
+            http_programs.http_flood, address=ADDRESS, port=8105, requests=5 * REQUESTS, failed=100, last="/slow/150"
+        )
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    assert snapshot.losses.unlisted["requests"] > 2 * REQUESTS
+    for end, totals in (
+        (client, process_of(snapshot, client).requests.sent),
+        (server, process_of(snapshot, server).requests.served),
+    ):
+        assert (totals.count, totals.failed) == (5 * REQUESTS, 100)
+        (row,) = connections_of(snapshot, end)
+        assert row.requests is not None
+        assert (row.requests.count, row.requests.failed) == (5 * REQUESTS, 100)
+        assert row.requests.latency_ms.max is not None
+        assert row.requests.latency_ms.max >= 150
+    assert {row.error for row in snapshot.requests} == {None}  # each that is listed has its answer listed
+
+
+def test_requests_that_are_reset(where: Namespace) -> None:
+    """None that is listed waits for an end that was counted only."""
+    server = where.play(load.reset_requests, address=ADDRESS, port=8106)
+    assert server.hear() == "serving"
+    with watched(where) as watching:
+        client = where.play(load.request_in_vain, address=ADDRESS, port=8106, count=CONNECTIONS)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    sent, served = process_of(snapshot, client), process_of(snapshot, server)
+    assert (sent.requests.sent.count, sent.requests.sent.failed) == (CONNECTIONS, CONNECTIONS)
+    assert (served.requests.served.count, served.requests.served.failed) == (CONNECTIONS, CONNECTIONS)
+    assert (sent.tcp.opened, served.tcp.accepted) == (CONNECTIONS, CONNECTIONS)
+    assert len(connections_of(snapshot, client)) < CONNECTIONS
+    rows = [row for row in snapshot.requests if row.pid in {client.pid, server.pid}]
+    assert {row.error for row in rows} == {"reset"}
+    assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * CONNECTIONS

@@ -255,6 +255,11 @@ def listener(number: int, comm: str, **changes: Any) -> rows.Listener:
     )
 
 
+def request(number: int, comm: str, **changes: Any) -> rows.Request:
+    """Sent at so many seconds."""
+    return builders.request(**{"id": number, "asked_at": builders.at(number), **_of(comm)} | changes)
+
+
 LOSSES = rows.Losses(
     perf_buffer={"tcp_events": 12, "dns_events": 0},
     map_full={"sockets": 3},
@@ -352,9 +357,14 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
         flow(3, "chromium", None, 0, socket=2, tx_bytes=12, tx_packets=None, rx_packets=None),
         flow(4, "バックアップ", "198.51.100.9", 4433, closed=True),
     )
-    return snapshot(
-        dns, connections, processes, seconds, **{"listeners": listeners, "hosts": hosts, "udp": udp, **changes}
-    )
+    requests = (
+        request(1, "curl"),
+        request(2, "nginx", side="server", method="POST", path="/orders", host=None, status=503, latency_ms=1_203.0,
+                remote=rows.RemoteEndpoint(address="10.0.0.9", port=51_022)),
+        request(3, "chromium", method="PROPFIND", path=None, status=None, latency_ms=None, response_bytes=None),
+    )  # fmt: skip
+    told: dict[str, Any] = {"listeners": listeners, "hosts": hosts, "udp": udp, "requests": requests}
+    return snapshot(dns, connections, processes, seconds, **{**told, **changes})
 
 
 def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, UDP
+from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.panes import newest
 from tests import builders
-from tests.tui.scene import busy, closed, connection, process, query, snapshot
+from tests.tui.scene import busy, closed, connection, process, query, request, snapshot
 
 NOW = Context(builders.at(60))
 ID = "0123456789abcdef" * 4
@@ -64,6 +64,7 @@ def test_a_process() -> None:
         "connections": [1, 2, 10],
         "dns": [1, 2, 9],
         "udp": [],
+        "requests": [1],
     }
 
 
@@ -344,3 +345,66 @@ def test_a_process_has_the_listeners_that_it_holds() -> None:
     assert detail(process("nginx", pid=902, start_time=builders.at(-902)), seen, NOW).related[LISTENERS] == (nginx,)
     assert detail(process("unbound"), seen, NOW).related[LISTENERS] == (dns,)
     assert LISTENERS not in detail(process("curl"), seen, NOW).related
+
+
+def test_the_other_side_of_a_request_says_where_its_time_went() -> None:
+    near = connection(
+        1,
+        "curl",
+        "web.test",
+        waits_for="remote",
+        retransmits=2,
+        srtt_ms=0.5,
+        peer=rows.Peer(id=2, pid=900, comm="nginx"),
+    )
+    far = connection(2, "nginx", "web.test", peer=rows.Peer(id=1, pid=4242, comm="curl"))
+    asked = request(1, "curl", asked_at=builders.at(1), latency_ms=120.0, connection_id=1)
+    served = request(2, "nginx", side="server", asked_at=builders.at(1.01), latency_ms=90.0, connection_id=2)
+    later = request(3, "nginx", side="server", asked_at=builders.at(2), latency_ms=9.0, connection_id=2)
+    other = request(4, "nginx", side="server", asked_at=builders.at(1.01), connection_id=2, path="/other")
+    seen = snapshot(connections=(near, far), requests=(served, later, other, asked))
+    shown = detail(asked, seen, NOW)
+    assert shown.related[REQUESTS] == (served,)
+    assert shown.related[CONNECTIONS] == (near,)
+    said = facts(shown)
+    assert said["other side"] == "server 900 nginx, 90ms; 90ms in the server, 30ms on the way"
+    assert said["connection"] == (
+        "1, waits for the far end, which owes an answer or the close; round trip 0.50ms, 2 segments sent again"
+    )
+    assert detail(served, seen, NOW).related[REQUESTS] == (asked,)
+    assert REQUESTS not in detail(later, seen, NOW).related
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        (
+            rows.Tls(
+                server_name="a.test", version="TLS 1.3", cipher="TLS_AES_128_GCM_SHA256", resumed=True, ech=True,
+                alpn_offered=("h2", "http/1.1"), handshake_ms=12.0,
+            ),
+            {
+                "TLS": "TLS 1.3, TLS_AES_128_GCM_SHA256, resumed; the server's hello came after 12ms",
+                "server name": "a.test (with ECH: it may be that of a front)",
+                "ALPN": "h2, http/1.1 offered; what the server chose was not seen",
+            },
+        ),
+        (
+            rows.Tls(version="TLS 1.2", alpn="h2", alpn_offered=("h2", "http/1.1")),
+            {"TLS": "TLS 1.2, unknown cipher", "server name": "none was seen", "ALPN": "h2"},
+        ),
+        (rows.Tls(alert="unknown_ca"), {"TLS": "the handshake failed: unknown_ca", "server name": "none was seen"}),
+        (rows.Tls(), {"TLS": "the server's hello was not seen", "server name": "none was seen"}),
+        (None, {}),
+    ],
+)  # fmt: skip
+def test_a_handshake(tls: rows.Tls | None, said: dict[str, str]) -> None:
+    shown = facts(detail(builders.connection(tls=tls), busy(), NOW))
+    assert {name: shown[name] for name in ("TLS", "server name", "ALPN") if name in shown} == said
+
+
+def test_a_name_from_a_handshake() -> None:
+    remote = rows.RemoteEndpoint(address="192.0.2.9", port=443, name="a.test", name_source="tls")
+    shown = detail(builders.connection(remote=remote), busy(), NOW)
+    assert facts(shown)["name"] == "a.test (the server that the TLS handshake asks for)"
+    assert not shown.related.get(DNS)

@@ -54,10 +54,11 @@ def test_columns_hold_in_details_too(tmp_path: Path) -> None:
             "dns": ["name"],
             "udp": ["remote"],
             "listeners": ["queue"],
+            "requests": ["path"],
         }
 
     columns = 'connections.columns = ["end", "remote"]\ndns.columns = ["name"]\nudp.columns = ["remote"]'
-    play_with(f'{columns}\nlisteners.columns = ["queue"]', steps, tmp_path)
+    play_with(f'{columns}\nlisteners.columns = ["queue"]\nrequests.columns = ["path"]', steps, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_every_word_has_a_meaning() -> None:
     everything = rows.Losses(
         perf_buffer={"a": 1}, map_full={"a": 1}, missed_runs={"a": 1}, evicted={"names": 1, "dns": 1},
         unlisted={"dns": 1}, dns_unparsed=1, dns_unasked=1, dns_repeats=1, dns_left_out=1, drops_without_room=1,
-        packets_without_host=1, udp_unattributed_bytes=1,
+        packets_without_host=1, udp_unattributed_bytes=1, handshakes_left_out=1,
     )  # fmt: skip
     said = [words.partition(" ")[2] for words in (*losses(everything), *remarks(everything))]
     assert set(said) <= set(STATUS_BAR)

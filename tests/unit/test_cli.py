@@ -203,8 +203,8 @@ def test_replay_through_a_filter(capfd: pytest.CaptureFixture[str], recording: P
     assert (snapshot["processes"], snapshot["connections"], snapshot["dns"]) == ([], [], [])
     assert snapshot["filter"] == "comm:wget state:closed"
     assert error == (
-        "nettop: the filter term 'state:closed' does not apply to processes, dns, hosts, udp and listeners and is "
-        "ignored for them.\n"
+        "nettop: the filter term 'state:closed' does not apply to processes, dns, hosts, udp, listeners and requests "
+        "and is ignored for them.\n"
     )
 
 
@@ -217,7 +217,8 @@ def test_replay_of_a_filtered_recording_says_so(capfd: pytest.CaptureFixture[str
     code, output, _ = outcome(capfd, "replay", path, "--snapshot", "--filter", "pid:1 | pid:2")
     assert (code, json.loads(output)["filter"]) == (0, "dns:failed (pid:1 | pid:2)")
     not_applied = json.loads(output)["filter_not_applied"]
-    assert not_applied == {name: ["dns:failed"] for name in ("processes", "connections", "hosts", "udp", "listeners")}
+    others = ("processes", "connections", "hosts", "udp", "listeners", "requests")
+    assert not_applied == {name: ["dns:failed"] for name in others}
 
 
 @pytest.mark.parametrize(("command", "recorded"), [("snapshot", None), ("stream", "pid:1"), ("", None)])
@@ -438,7 +439,7 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
     assert re.fullmatch(rf"nettop {__version__} cannot run here yet \(Linux .+\)\.", verdict)
     assert "MISSING  permission to load programs that see packets: not held (CAP_NET_ADMIN)" in rest
     assert rest[rest.index("Not tried, because of what is missing:") + 1].endswith(
-        "DNS answers, bytes received over UDP and other protocols, response times on TCP"
+        "DNS answers, bytes received over UDP and other protocols, response times on TCP, requests"
     )
     assert rest[rest.index("What to do:") + 1 :] == [f"  - {where_to_get_privileges()}"]  # once, for all three
 

@@ -42,6 +42,12 @@ OTHER: dict[str, tuple[str, str, Any]] = {
     "hosts.columns": ('["scope"]', "scope", ("scope",)),
     "hosts.sort": ('"syns"', "syns", "syns"),
     "udp.columns": ('["remote"]', "remote", ("remote",)),
+    "requests.enabled": ("false", "false", False),
+    "requests.query": ("true", "1", True),
+    "requests.mask": ('["bot[^/]+"]', "bot[^/]+", ("bot[^/]+",)),
+    "requests.columns": ('["path", "status"]', "path, status", ("path", "status")),
+    "requests.sort": ('"latency"', "latency", "latency"),
+    "history.requests": ("600", "600", 600),
     "udp.sort": ('"tx"', "tx", "tx"),
     "history.seconds": ("600", "600", 600),
     "history.hosts": ("700", "700", 700),
@@ -425,3 +431,17 @@ def test_the_pages_example_is_taken(config: Path) -> None:
     resolved = resolve({}, config)
     assert resolved.settings.dns_ports == (53, 5353, 5355)
     assert resolved.settings.keys == {"filter.pid": "p"}
+
+
+def test_requests_are_switched_off_in_place_of_their_table(config: Path) -> None:
+    config.write_text("requests = false\n")
+    assert resolve({}, config).settings.requests_enabled is False
+    config.write_text("[requests]\nquery = true\n")
+    settings = resolve({}, config).settings
+    assert (settings.requests_enabled, settings.requests_query) == (True, True)
+    assert refused(config, "dns = false\n")[0].endswith("'dns' is not a table.")
+
+
+def test_a_mask_is_a_regular_expression(config: Path) -> None:
+    message, _ = refused(config, 'requests.mask = ["("]\n')
+    assert "is not a regular expression" in message

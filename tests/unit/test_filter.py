@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
 from nettop.model.rows import (
     Answer,
     Connection,
@@ -18,6 +18,8 @@ from nettop.model.rows import (
     Holder,
     Listener,
     RemoteEndpoint,
+    Request,
+    Tls,
     TurnLatency,
     Turns,
 )
@@ -32,6 +34,7 @@ from tests.builders import (
     listener,
     process,
     remote_host,
+    request,
     tick,
     udp_socket,
 )
@@ -306,13 +309,21 @@ def test_listeners(expression: str, row: Listener, passed: bool) -> None:
         ("port:53", {"processes": ("port:53",), "hosts": ("port:53",)}),
         ("host:a", {"processes": ("host:a",)}),
         ("user:ada unit:a container:b pod:c image:d netns:e", {}),
-        ("-state:closed", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("-state:closed",))),
-        ("listen:443", dict.fromkeys(("processes", "connections", "dns", "hosts", "udp"), ("listen:443",))),
-        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners"), ("end:refused",))),
-        ("scope:public", dict.fromkeys(("processes", "connections", "dns", "udp", "listeners"), ("scope:public",))),
+        (
+            "-state:closed",
+            dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests"), ("-state:closed",)),
+        ),
+        ("listen:443", dict.fromkeys(("processes", "connections", "dns", "hosts", "udp", "requests"), ("listen:443",))),
+        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests"), ("end:refused",))),
+        (
+            "scope:public",
+            dict.fromkeys(("processes", "connections", "dns", "udp", "listeners", "requests"), ("scope:public",)),
+        ),
         (
             'dns:failed | type:"A" pid:1',
-            dict.fromkeys(("processes", "connections", "hosts", "udp", "listeners"), ("dns:failed", 'type:"A"')),
+            dict.fromkeys(
+                ("processes", "connections", "hosts", "udp", "listeners", "requests"), ("dns:failed", 'type:"A"')
+            ),
         ),
     ],
 )
@@ -341,6 +352,57 @@ def test_a_term_that_says_nothing_does_not_choose() -> None:
 )  # fmt: skip
 def test_remote_hosts(expression: str, passed: bool) -> None:
     assert passes(HOSTS, expression, remote_host(names=("www2.example.com",))) is passed
+
+
+GREETED = Tls(server_name="api.example.com", alpn_offered=("h2",), version="TLS 1.3", cipher="TLS_AES_128_GCM_SHA256")
+
+
+@pytest.mark.parametrize(
+    ("expression", "tls", "passed"),
+    [
+        ("tls:1.3", GREETED, True),
+        ('tls:"tls 1.3"', GREETED, True),
+        ("tls:1.2", GREETED, False),
+        ("tls:*sha256", GREETED, True),
+        ("tls:h2", GREETED, True),
+        ("tls:*", Tls(), True),
+        ("tls:*", None, False),
+        ("tls:unknown_ca", Tls(alert="unknown_ca"), True),
+        ("sni:*.example.com", GREETED, True),
+        ("sni:example.com", GREETED, False),
+        ("sni:*", Tls(), False),
+        ("sni:*", None, False),
+    ],
+)
+def test_handshakes(expression: str, tls: Tls | None, passed: bool) -> None:
+    assert passes(CONNECTIONS, expression, connection(tls=tls)) is passed
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("method:get path:/users/* host:www.example.com port:443", request(), True),
+        ("path:/users", request(), False),
+        ("status:200", request(), True),
+        ("status:5xx", request(status=503), True),
+        ("status:5xx", request(status=404), False),
+        ("status:>=400", request(status=404), True),
+        ("status>=400", request(), False),
+        ("status:>=400", request(status=None), False),
+        ("status:pending", request(status=None), True),
+        ("status:reset", request(status=None, error="reset"), True),
+        ("status:failed", request(status=None, error="closed"), True),
+        ("failed", request(status=500), True),
+        ("failed", request(status=None, error="unknown"), False),
+        ("latency:>30ms", request(), True),
+        ("latency:>50ms", request(), False),
+        ("users", request(), True),
+        ("host:198.51.100.0/24", request(), True),
+        ("host:www.example.com:443", request(), True),
+    ],
+)
+def test_requests(expression: str, row: Request, passed: bool) -> None:
+    assert passes(REQUESTS, expression, row) is passed
 
 
 @pytest.mark.parametrize(
@@ -503,6 +565,7 @@ ROWS: dict[Kind[Any], Any] = {
     LISTENERS: listener(),
     UDP: udp_socket(),
     HOSTS: remote_host(),
+    REQUESTS: request(),
 }
 
 
@@ -555,8 +618,8 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
-        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "latency",
-        "since", "between", "drop", "scope", "netns",
+        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
+        "path", "status", "latency", "tls", "sni", "since", "between", "drop", "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
@@ -676,7 +739,7 @@ def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alterna
 def test_a_filter_upon_a_filter_names_both() -> None:
     once = Filter("dns:failed").apply(replayed(a_recording()).snapshot())
     assert once.filter == "dns:failed"
-    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp", "listeners"}
+    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp", "listeners", "requests"}
     assert Filter("").apply(once) == once
     assert Filter("dns:failed").apply(once).filter == "dns:failed"
     twice = Filter("pid:1 port:5").apply(once)
@@ -684,7 +747,7 @@ def test_a_filter_upon_a_filter_names_both() -> None:
     without_ports = dict.fromkeys(("processes", "hosts"), ("dns:failed", "port:5"))
     assert twice.filter_not_applied == {
         **without_ports,
-        **dict.fromkeys(("connections", "udp", "listeners"), ("dns:failed",)),
+        **dict.fromkeys(("connections", "udp", "listeners", "requests"), ("dns:failed",)),
     }
     assert Filter("pid:1 | pid:2").apply(once).filter == "dns:failed (pid:1 | pid:2)"
 

@@ -377,7 +377,7 @@ def test_the_tables_are_those_of_the_screen_with_their_sort(
         ("--format table --group nuit", "'nuit' is not a group. Did you mean 'unit'?"),
         ("--format table --table dns,hosts --group unit", "There is no group 'unit' of hosts. Choose from scope, net"),
         ("--format table --group unit --sort open --table dns", "'open' is not a column of dns by unit. Choose from "),
-        ("--format csv --group unit", "CSV holds one table. Say which with --table: dns, connections, processes."),
+        ("--format csv --group unit", "CSV holds one table. Say which with --table: dns, connections, proc"),
         ("--group unit", "--group is for tables, and JSON has all rows. Add --format table or --format csv."),
         ("--format csv", "CSV holds one table. Say which with --table: dns, connections, processes, "),
         ("--format csv --table dns,udp", "CSV holds one table. Say which "),
@@ -436,9 +436,9 @@ def test_without_a_table_each_that_has_the_group_is_written(capfd: pytest.Captur
     _, output, _ = outcome(capfd, *replay, "table", "--group", "Process", "--sort", "oldest")
     heads = [line for line in output.splitlines() if " by process: " in line]
     assert [head.partition(":")[0] for head in heads] == [
-        f"{title} by process" for title in ("DNS", "Connections", "Listeners", "UDP")
+        f"{title} by process" for title in ("DNS", "Connections", "Listeners", "UDP", "Requests")
     ]
-    assert [head.endswith(", by OLDEST") for head in heads] == [True, True, False, False]
+    assert [head.endswith(", by OLDEST") for head in heads] == [True, True, False, False, True]
     _, output, _ = outcome(capfd, *replay, "csv", "--group", "user")
     assert {row["group"] for row in read(output.encode())} >= {"ada", "www-data"}
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from nettop.model.filter import Filter
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
 from nettop.model.rows import DnsTotals, Endpoint, Kept, Losses, RemoteEndpoint, TcpTotals
 from nettop.model.snapshot import Snapshot
 from nettop.view import domains
 from nettop.view.columns import Context
 from nettop.view.drill import TOP, Lines, Place
 from nettop.view.group import Group
-from nettop.view.grouping import GROUPINGS, Grouping, grouped, grouping_of, groupings_of, network, window
+from nettop.view.grouping import GROUPINGS, Grouping, grouped, grouping_of, groupings_of, network, route, window
 from nettop.view.layout import fit
 from nettop.view.panes import PANES
 from nettop.view.ranking import sort
@@ -507,3 +508,35 @@ def test_what_failed_counts_is_said_where_it_differs() -> None:
     assert len(meanings) == 2
     assert of_rows == {each for each in meanings if "never established" in each}
     assert [each for each in meanings if "closing" in each] == list(meanings - of_rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "folded"),
+    [
+        ("/users/17/orders", "/users/*/orders"),
+        ("/v1/items", "/v1/items"),
+        ("/objects/550e8400-e29b-41d4-a716-446655440000", "/objects/*"),
+        ("/blobs/9f86d081884c7d65", "/blobs/*"),
+        ("/sessions/eyJhbGciOiJIUzI1NiIsInR5cCI6", "/sessions/*"),
+        ("/deadbeef/accessibility-statement", "/deadbeef/accessibility-statement"),
+        ("/", "/"),
+    ],
+)
+def test_a_path_is_folded_where_it_has_ids(path: str, folded: str) -> None:
+    assert route(path) == folded
+
+
+def test_requests_by_path_have_percentiles() -> None:
+    shown = replace(
+        snapshot(),
+        requests=tuple(
+            builders.request(
+                id=number, path=f"/users/{number}", latency_ms=float(number), status=500 if number > 98 else 200
+            )
+            for number in range(1, 101)
+        ),
+    )
+    assert counts(REQUESTS, "path", shown) == {"/users/*": 100}
+    said = cells(groups(REQUESTS, "path", shown)["/users/*"])
+    assert (said["P50"], said["P95"], said["P99"]) == ("50ms", "95ms", "99ms")
+    assert (said["5XX"], said["FAILED"]) == ("2", "! 2 2%")

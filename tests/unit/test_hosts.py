@@ -142,6 +142,8 @@ def test_a_name_that_the_owner_asked_for_is_preferred() -> None:
     assert (row.name, row.names) == ("b.test", ("a.test",))
     row = host([named(1, "c.test", "other-process"), named(2, "b.test", "process")])
     assert (row.name, row.names) == ("b.test", ())
+    row = host([named(1, "a.test", "tls"), named(2, "c.test", "other-process")])
+    assert (row.name, row.name_source, row.names) == ("a.test", "tls", ())
     row = host([named(3, "c.test", "other-process")])
     assert (row.name, row.name_source) == ("c.test", "other-process")
 

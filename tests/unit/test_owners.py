@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nettop.model.filter import Filter
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import Holder, ProcessIdentity
 from nettop.model.stream_filter import StreamFilter
@@ -31,6 +31,7 @@ ROWS: dict[Kind[Any], Any] = {
     CONNECTIONS: builders.connection(**ITS),
     PROCESSES: OWNER,
     LISTENERS: builders.listener(**ITS),
+    REQUESTS: builders.request(**ITS),
     UDP: builders.udp_socket(**ITS),
     HOSTS: builders.remote_host(pids=(OWNER.pid,), netns=OWNER.netns),
 }

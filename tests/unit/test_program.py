@@ -22,7 +22,7 @@ def test_many_cpus_have_smaller_buffers(most_kb: int, cpus: int, size_kb: int, p
 
 @pytest.mark.parametrize(
     ("cpus", "page_kb", "expected_kb"),
-    [(1, 4, 2832), (8, 4, 8 * 2832), (16, 4, 16 * 1808), (32, 4, 32 * 1040), (2, 16, 2 * 2880), (2, 64, 2 * 3072)],
+    [(1, 4, 3348), (8, 4, 8 * 3348), (16, 4, 16 * 2324), (32, 4, 32 * 1300), (2, 16, 2 * 3408), (2, 64, 2 * 3648)],
 )
 def test_larger_pages_take_hardly_more_memory(cpus: int, page_kb: int, expected_kb: int) -> None:
     assert locked_bytes(cpus, page_kb * KB) == expected_kb * KB

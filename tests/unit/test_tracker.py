@@ -17,15 +17,19 @@ from nettop.model.events import (
     UdpChanged,
     Unlisted,
 )
+from nettop.model.rows import Answer, Connection
 from nettop.tracking.tracker import Lookups, Tracker
 from tests.builders import (
     CLOCK,
     CURL,
+    NETNS,
     NGINX,
+    SERVER_ADDRESS,
     accepted_record,
     at,
     dns_answer,
     dns_packet,
+    http_head,
     listener_record,
     ns,
     process_event,
@@ -33,6 +37,7 @@ from tests.builders import (
     udp_record,
     without_owner,
 )
+from tests.captured import conversation
 
 QUESTION = bytes(DNSRecord.question("www.example.com").pack())
 
@@ -155,7 +160,8 @@ def test_counters_of_what_was_lost() -> None:
     subject = tracker()
     subject.record(dns_packet(b"\0"))
     assert subject.dns_unparsed == 1
-    assert subject.evicted == {"dns_open": 0, "dns_late": 0, "dns_streams": 0, "dns_answers": 0, "names": 0}
+    tables = ("dns_open", "dns_late", "dns_streams", "dns_answers", "names", "requests_waiting", "handshakes")
+    assert subject.evicted == dict.fromkeys(tables, 0)
 
 
 def test_what_is_counted_only_comes_after_who_did_it() -> None:
@@ -164,7 +170,8 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     counts = abi.Unlisted(
         owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
         answered=4, failed=3, udp_tx_bytes=11, udp_rx_bytes=12, udp_rx_dropped=1, opened=2, accepted=1,
-        tcp_tx_bytes=10, tcp_rx_bytes=20, retransmits=6, asked=7, was_asked=8, failed_connects=1,
+        tcp_tx_bytes=10, tcp_rx_bytes=20, retransmits=6, asked=7, was_asked=8, failed_connects=1, requests=9,
+        requests_failed=2, served=3, served_failed=1,
     )  # fmt: skip
     process, counted = subject.unlisted([(key, counts)], ns(2))
     assert isinstance(process, ProcessChanged)
@@ -176,6 +183,7 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     assert (row.opened, row.accepted, row.tcp_tx_bytes, row.tcp_rx_bytes, row.retransmits) == (2, 1, 10, 20, 6)
     assert (row.udp_tx_bytes, row.udp_rx_bytes) == (11, 12)
     assert (row.asked, row.was_asked, row.failed_connects) == (7, 8, 1)
+    assert (row.requests, row.requests_failed, row.served, row.served_failed) == (9, 2, 3, 1)
     assert kinds(subject.unlisted([(key, counts)], ns(3))) == [Unlisted]
 
 
@@ -213,3 +221,50 @@ def test_nothing_is_told_of_a_socket_that_a_process_in_scope_shares() -> None:
     subject = tracker(Scope(pids=(CURL.pid,)))
     record = udp_record(unlisted_queries=5, flags=abi.SOCKET_SHARED)
     assert subject.sockets([record], ns(1)) == subject.sockets([record], ns(2)) == []
+
+
+HELLO = conversation("tls13")[0].payload  # to api.shop.example
+
+
+def greeting(**changes: Any) -> abi.HttpHead:
+    return http_head(HELLO, 1.5, kind=abi.TLS_CLIENT_HELLO, **changes)
+
+
+def connections(events: list[AnyEvent]) -> list[Connection]:
+    return [event.connection for event in events if isinstance(event, ConnectionChanged)]
+
+
+def test_a_handshake_names_the_far_end_of_who_begins_it() -> None:
+    subject = tracker()
+    assert subject.record(greeting()) == []
+    (row,) = connections(subject.sockets([socket_record()], ns(2)))
+    assert row.tls is not None
+    assert (row.remote.name, row.remote.name_source) == ("api.shop.example", "tls")
+    assert connections(subject.tick(ns(2), complete=False, map_was_full=False)) == []
+    (row,) = connections(subject.record(socket_record(closed=1)))
+    assert (row.remote.name, row.remote.name_source) == ("api.shop.example", "tls")
+
+    (accepted,) = connections([*subject.record(greeting(egress=0)), *subject.sockets([accepted_record()], ns(3))])
+    assert accepted.tls is not None
+    assert (accepted.remote.name, accepted.remote.name_source) == (None, None)
+
+
+def test_a_handshake_that_no_pass_tells_is_told_at_the_tick() -> None:
+    subject = tracker()
+    (row,) = connections(subject.sockets([socket_record()], ns(1.2)))
+    assert row.tls is None
+    subject.record(greeting())
+    (row,) = connections(subject.tick(ns(2), complete=False, map_was_full=False))
+    assert (row.remote.name, row.remote.name_source) == ("api.shop.example", "tls")
+    assert connections(subject.tick(ns(3), complete=False, map_was_full=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"), [(CURL, ("looked.up", "process")), (NGINX, ("api.shop.example", "tls"))]
+)
+def test_the_name_that_a_process_looked_up_itself_is_surer(owner: Any, expected: tuple[str, str]) -> None:
+    subject = tracker()
+    subject._names.learn(owner, NETNS, "looked.up", (Answer(name="looked.up", type="A", ttl=60, data=SERVER_ADDRESS),))
+    subject.record(greeting())
+    (row,) = connections(subject.sockets([socket_record()], ns(2)))
+    assert (row.remote.name, row.remote.name_source) == expected

@@ -34,6 +34,7 @@ DIRECTION = Words(
     {"inbound": "in", "outbound": "out", "incoming": "in", "outgoing": "out", "?": "unknown"},
 )
 WAITS_FOR = Words("reason to wait", _same(get_args(rows.WaitsFor)), {"window": "remote-window"})
+REQUEST_STATUS = Words("status of a request", _same(("failed", "pending", *get_args(rows.RequestError))))
 DNS = Words("DNS answer code or state", _same(("failed", *rows.DNS_STATUSES, *_CODES)))
 
 
@@ -50,6 +51,16 @@ def _wait(value: str) -> Amount | str:
         return values.time(value)
     whom: str = WAITS_FOR(value)
     return whom
+
+
+def _status(value: str) -> Numbers | str:
+    hundreds = re.fullmatch(r"([1-5])xx", value.lower())
+    if hundreds:
+        return int(hundreds[1]) * 100, int(hundreds[1]) * 100 + 99
+    if re.match(r"[0-9<>]", value):
+        return values.status(value)
+    word: str = REQUEST_STATUS(value)
+    return word
 
 
 def _type(value: str) -> TextTest:
@@ -126,7 +137,15 @@ KEYS: dict[str, FilterKey] = {
         _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
     ),
     "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
-    "latency": FilterKey(values.time, ">100ms", "time from a DNS query to its answer", _TIMES),
+    "method": FilterKey(values.text_test, "POST", "method of a request"),
+    "path": FilterKey(values.text_test, "/users/*", "path of a request"),
+    "status": FilterKey(
+        _status, "5xx", "status code of a response, or >=400, pending, reset, closed, timeout, failed",
+        ("5xx", "4xx", ">=400", *REQUEST_STATUS.words),
+    ),
+    "latency": FilterKey(values.time, ">100ms", "time from a DNS query or request to its answer", _TIMES),
+    "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:* for any"),
+    "sni": FilterKey(values.text_test, "*.example.com", "server that a TLS handshake asks for"),
     "since": FilterKey(
         values.since, "2m", "what began or ended in the last 2 minutes, or since 14:03", ("10s", "1m", "10m")
     ),
@@ -143,8 +162,8 @@ KEYS: dict[str, FilterKey] = {
 }  # fmt: skip
 
 FLAGS: dict[str, str] = {
-    "failed": "what went wrong: a failed query, a connection not closed by both sides, a process or host with failed "
-    "connects or queries, a listener that refuses",
+    "failed": "what went wrong: a failed query or request, a connection not closed by both sides, a process or host "
+    "with failed connects or queries, a listener that refuses",
     "new": "what began after nettop did",
 }
 """Words that are not looked for in names; in quotes they are."""
@@ -158,9 +177,11 @@ _MEANT = {
     "process": "comm", "proc": "comm", "name": "comm", "program": "comm", "app": "comm", "command": "comm",
     "cmd": "comm", "uid": "user", "ip": "host", "addr": "host", "address": "host", "src": "host", "dst": "host",
     "remote": "host", "local": "host", "server": "host", "domain": "host", "qname": "host", "sport": "port",
-    "dport": "port", "lport": "port", "direction": "dir", "status": "state", "rcode": "dns", "query": "dns",
+    "dport": "port", "lport": "port", "direction": "dir", "rcode": "dns", "query": "dns",
     "result": "dns", "srtt": "rtt", "retransmits": "rtx", "retrans": "rtx", "speed": "rate", "size": "bytes",
     "tx": "bytes", "rx": "bytes", "duration": "age", "qtype": "type", "drops": "drop", "queue": "listen",
+    "url": "path", "route": "path", "verb": "method", "code": "status",
+    "ssl": "tls", "alpn": "tls", "cipher": "tls", "servername": "sni",
 }  # fmt: skip
 
 

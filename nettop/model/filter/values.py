@@ -18,6 +18,7 @@ from nettop.model.rows import COMM_CHARACTERS
 
 MAX_PORT = 65_535
 MAX_PID = 1 << 22  # PID_MAX_LIMIT
+MAX_STATUS = 599
 MAX_INODE = (1 << 32) - 1
 _TEXTS_REMEMBERED = 16_384  # per term, 1 MB: most names and addresses come again with every tick
 _LIST_CHARACTERS = 105
@@ -109,6 +110,7 @@ class Whole:
 
 pid = Whole("A pid", MAX_PID)
 port = Whole("A port", MAX_PORT)
+status = Whole("A status code", MAX_STATUS)
 netns = Whole("A network namespace's inode", MAX_INODE)
 
 

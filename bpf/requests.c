@@ -1,0 +1,1067 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Requests of HTTP/1 and their answers, and the hellos of TLS, by the first bytes of segments: packets.c calls this for TCP
+ * payload, with the slot that turns.c has found. Compiled only if the setting `requests` is on.
+ *
+ * Only the end that connected asks. A request's head is a method, a space and a target; an answer's head counts while a
+ * request waits for it, so that a body which looks like one is none. Every head is counted in the kernel, and so many a
+ * second are handed on, an answer where its request was. What a head says is read by nettop, not here.
+ *
+ * The bytes are looked at eight at a time and without a branch each, because the verifier follows every branch.
+ */
+#ifdef REQUESTS
+
+#define HEAD_BYTES 16             /* of a segment are looked at: the longest methods have 17, those that are used 11 */
+#define ANSWER_BYTES 13           /* "HTTP/1.1 200" and what follows */
+#define CAPTURED_REQUEST_BYTES 1024 /* as far as Host and traceparent are found in practice */
+#define CAPTURED_ANSWER_BYTES 512
+#define CAPTURED_HELLO_BYTES 2048 /* of a client: with a key share that is safe from quantum computers it has 1,750 */
+#define CAPTURED_MASK (CAPTURED_HELLO_BYTES - 1)
+#define MOST_HELLOS 6 /* messages of one handshake: two hellos of each side, if the server asks again, and an alert */
+#define REQUESTS_AT_ONCE 300      /* in a test of a second 3,000 made "1,500 a second" cost twice as much */
+#define ASKED_AT_ONCE 64          /* pipelined; of more it is not remembered which are handed on */
+
+/* Each byte of a word that is the character: its top bit; exact, whatever the others are. */
+#define EACH(byte) ((byte) * 0x0101010101010101ull)
+#define TOP_BITS EACH(0x80ull)
+static __always_inline u64 equal_bytes(u64 word, u8 character)
+{
+	u64 each = EACH((u64)character), top = TOP_BITS, rest;
+
+	HIDE(each); /* or clang keeps every such number on the stack, which has no room for them */
+	HIDE(top);
+	each ^= word;
+	rest = each & ~top;
+	return ~((rest + ~top) | each) & top;
+}
+
+/* A method is a token (RFC 9110 section 9.1): of capitals and hyphens, in practice. */
+static __always_inline u64 method_bytes(u64 word)
+{
+	u64 from_a = EACH(0x80ull - 'A'), beyond_z = EACH(0x80ull - 'Z' - 1), top = TOP_BITS, low;
+
+	HIDE(top);
+	HIDE(from_a);
+	HIDE(beyond_z);
+	low = word & ~top;
+	from_a += low;
+	beyond_z += low;
+	return (from_a & ~beyond_z & ~word & top) | equal_bytes(word, '-');
+}
+
+/* A target (RFC 9112 section 3.2) is a path, a whole URL, or "*". */
+static __always_inline u64 target_bytes(u64 word)
+{
+	return equal_bytes(word, '/') | equal_bytes(word, 'h') | equal_bytes(word, '*');
+}
+
+#define IS_CAPITAL(character) ((u8)((character) - 'A') < 26)
+#define CONNECT_ 0x205443454e4e4f43ull /* "CONNECT " */
+#define GET_PATH 0x2f20544547ull /* "GET /" */
+#define FIRST_FIVE 0xffffffffffull
+
+/* Whether these 16 bytes begin a request: a method of three letters or more, a space, and how a target begins. */
+static __always_inline int begins_request(u64 *words)
+{
+	u64 other, first, second = 0, spaces, targets;
+
+	if ((words[0] & FIRST_FIVE) == GET_PATH) /* nearly all of them */
+		return 1;
+	other = ~method_bytes(words[0]) & TOP_BITS;
+	first = other & -other;
+	if (!first) {
+		second = ~method_bytes(words[1]) & TOP_BITS;
+		second &= -second;
+	}
+	spaces = (equal_bytes(words[0], ' ') & first) | (equal_bytes(words[1], ' ') & second);
+	targets = (target_bytes(words[0]) & (first << 8)) | (target_bytes(words[1]) & ((second << 8) | (first >> 56)));
+	return (spaces && targets && !(first & 0x808080)) || words[0] == CONNECT_;
+}
+
+#define METHOD_UNUSUAL 0 /* perhaps of another protocol: counts once an answer of HTTP has come */
+#define METHOD_BODY 1    /* what follows may be a body, so it is no request until the answer has come */
+#define METHOD_BARE 2
+#define METHOD_CONNECT 3
+
+/* By its first four bytes, in their order in memory. */
+static __always_inline int method_of(u32 first)
+{
+	switch (first) {
+	case 0x20544547: /* GET */
+	case 0x44414548: /* HEAD */
+	case 0x454c4544: /* DELETE */
+	case 0x4954504f: /* OPTIONS */
+	case 0x43415254: /* TRACE */
+		return METHOD_BARE;
+	case 0x54534f50: /* POST */
+	case 0x20545550: /* PUT */
+	case 0x43544150: /* PATCH */
+		return METHOD_BODY;
+	case 0x4e4e4f43: /* CONNECT */
+		return METHOD_CONNECT;
+	}
+	return METHOD_UNUSUAL;
+}
+
+#define TIMED 2 /* requests that wait at once, of which the kernel side knows when each began */
+
+/* The requests of the connection whose turns lie in the same place of `turns`; see `born` there. */
+struct exchange {
+	u64 listed;          /* by number modulo 64: it was handed on, and so is its answer */
+	u64 asked_ns[TIMED]; /* by number modulo TIMED */
+	u32 born;
+	u32 asked;    /* written by what asks only, */
+	u32 answered; /* and this by what answers: they may run at the same time; see answers_to() */
+	u32 failed_4xx;
+	u32 failed_5xx;
+	u32 slowest_us;
+	u32 heads[2]; /* where the newest head began that was received, and sent */
+	u8 heads_known; /* 1: of what was received, 2: of what was sent */
+	u8 asker;
+	u8 certain;   /* it is HTTP */
+	u8 method;    /* METHOD_* of the newest request */
+	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
+	u8 pad[3];
+};
+_Static_assert(sizeof(struct exchange) == 64, "exchange");
+BPF_ARRAY(exchanges, struct exchange, 1 << TURN_SLOTS_BITS);
+
+/* What was sent of a head that goes on in the next segment. */
+struct unfinished {
+	u32 begin;
+	u32 next;     /* where it goes on */
+	u32 born;
+	u32 number;   /* of the request whose rest is handed on */
+	u16 room;     /* how much of it */
+	u8 bytes;     /* of `text`: it is not yet known what it is */
+	u8 kind;      /* HTTP_REST or TLS_REST */
+	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
+};
+/* By the socket's address, with 1 added for what it sends. */
+BPF_TABLE("lru_hash", u64, struct unfinished, unfinished_heads, 1024);
+BPF_ARRAY(nothing_unfinished, struct unfinished, 1);
+
+/* A request that came with a SYN: its connection gets an entry only once the handshake is complete. */
+struct early_key {
+	u32 netns;
+	u32 remote; /* the last four bytes of the address */
+	u16 remote_port;
+	u16 local_port;
+};
+struct early_request {
+	u64 time_ns;
+	u32 begin;
+	u8 listed;
+	u8 method;
+	u8 requests;
+	u8 pad;
+};
+BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 1024);
+
+#define SCANNED_BYTES 512
+#define SCANNED_WORDS (SCANNED_BYTES / 8)
+#define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
+#define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
+#define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
+/* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
+struct head_room {
+	struct http_head head;
+	u64 start[2];  /* HEAD_BYTES of the message, */
+	u64 behind[2]; /* and of what follows its head */
+	u64 place;     /* key of unfinished_heads */
+	u32 tail;
+	u32 end;       /* of the head; 0: it does not end in this segment */
+	u32 ends;      /* of heads that end in what was looked at */
+	u32 failures;  /* with 4xx and, in the upper half, with 5xx: of answers in what was looked at */
+	u64 found[4];  /* see count_part() */
+	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state */
+	u32 waiting;   /* that it knows, but does not know what is in a map. */
+	u8 method;
+	u8 listed;
+	u8 begins_turn; /* the segment does */
+	u8 may_be_plain;
+	u32 most;      /* bytes of payload to hand on; 0: nothing is */
+	u64 words[SCANNED_WORDS + 4];
+};
+struct head_rooms {
+	u64 taken;
+	struct head_room rooms[NESTED];
+};
+BPF_PERCPU_ARRAY(head_rooms, struct head_rooms, 1);
+
+static __always_inline struct head_room *take_room(void)
+{
+	struct head_rooms *all;
+	struct head_room *room;
+	int only = 0;
+	u64 taken;
+
+	all = head_rooms.lookup(&only);
+	if (!all)
+		return 0;
+	taken = *(volatile u64 *)&all->taken;
+	if (taken >= NESTED)
+		return 0;
+	*(volatile u64 *)&all->taken = taken + 1;
+	ONE_OF(room, all->rooms, taken);
+	return room;
+}
+
+static __always_inline void give_room_back(void)
+{
+	int only = 0;
+	struct head_rooms *all = head_rooms.lookup(&only);
+
+	if (all)
+		*(volatile u64 *)&all->taken -= 1;
+}
+
+/*
+ * Look for ends of heads in a part of a segment: two line ends with nothing between them. The last word is that which the next
+ * part begins with.
+ */
+#define SCAN_STEP (SCANNED_BYTES - 8)
+/* Returns how many words there are, with zeros behind them. */
+static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+{
+	u64 *words = room->words, length = room->head.payload_bytes - from - 1;
+
+	if (length > SCANNED_BYTES - 1)
+		length = SCANNED_BYTES - 1;
+	FORGET(length, room->head.time_ns);
+	length &= SCANNED_BYTES - 1;
+	words[length >> 3] = words[(length >> 3) + 1] = 0;
+	if (bpf_skb_load_bytes(skb, room->head.payload_offset + from, words, length + 1))
+		return 0;
+	return (length >> 3) + 1;
+}
+
+static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+{
+	u64 *words = room->words, returns, next, hits, place, is_first, end = room->end, ends = 0;
+	u32 number, used = read_part(skb, room, from);
+
+	returns = equal_bytes(words[0], '\r');
+#pragma clang loop unroll(disable)
+	for (number = 0; number < SCANNED_WORDS - 1; number++) {
+		HIDE(number); /* or clang leaves out the bound that the verifier needs */
+		if (number >= used)
+			break;
+		next = equal_bytes(words[(number & (SCANNED_WORDS - 1)) + 1], '\r');
+		hits = returns & ((returns >> 16) | (next << 48));
+		returns = next;
+		place = from + number * 8 + (((hits & -hits) >> 7) * 0x0001020304050607ull >> 56) + 4;
+		hits = is_set(hits);
+		is_first = hits & (is_set(end) ^ 1);
+		end |= place & -is_first;
+		ends += hits;
+	}
+	room->end = end;
+	room->ends += ends;
+}
+
+/*
+ * How many requests begin in a segment, of which the first does, and where its head ends (room->end). Bodies are none: what
+ * follows the first head is looked at. Nothing is decided in the loop, or the verifier would follow each way through it.
+ */
+static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room *room)
+{
+	u32 bytes = room->head.payload_bytes, part;
+
+	room->end = room->ends = room->tail = 0;
+#pragma clang loop unroll(full) /* Linux 5.10 wants loops that end with a jump: of two in one clang has made others */
+	for (part = 0; part < SCANS; part++)
+		if (part * SCAN_STEP < bytes)
+			scan_part(skb, room, part * SCAN_STEP);
+	if (!room->end || bytes < room->end + HEAD_BYTES ||
+	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
+	    !begins_request(room->behind))
+		return 1;
+	bpf_skb_load_bytes(skb, room->head.payload_offset + bytes - 4, &room->tail, sizeof(room->tail));
+	/* the last one may go on in the next segment */
+	return room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d);
+}
+
+#define HTTP_1_ 0x2e312f50545448ull /* "HTTP/1." */
+#define FIRST_SEVEN 0xffffffffffffffull
+
+/*
+ * Count final answers in a part of a segment by "P/1.", and the digit that is three bytes behind it. What was found at the end
+ * of a word or of a part goes on in the next.
+ */
+static __always_inline void count_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+{
+	u64 *words = room->words, word, letter, slash, one, point, status, high, odd;
+	u64 letters = room->found[0], slashes = room->found[1], ones = room->found[2], points = room->found[3];
+	u32 number, used = read_part(skb, room, from), answers = 0, failures = 0;
+
+#pragma clang loop unroll(disable)
+	for (number = 0; number < SCANNED_WORDS - 1; number++) {
+		HIDE(number);
+		if (number >= used)
+			break;
+		word = words[number & (SCANNED_WORDS - 1)];
+		letter = equal_bytes(word, 'P');
+		slash = equal_bytes(word, '/') & (letter << 8 | letters);
+		one = equal_bytes(word, '1') & (slash << 8 | slashes);
+		point = equal_bytes(word, '.') & (one << 8 | ones);
+		status = point << 24 | points;
+		letters = letter >> 56;
+		slashes = slash >> 56;
+		ones = one >> 56;
+		points = point >> 40;
+		odd = word << 7;
+		word &= ~EACH(1ull);
+		high = equal_bytes(word, '4') & status;
+		answers += is_set(high | (equal_bytes(word, '2') & status)); /* 2xx to 5xx */
+		failures += is_set(high & ~odd) + (is_set(high & odd) << 16);
+	}
+	room->found[0] = letters;
+	room->found[1] = slashes;
+	room->found[2] = ones;
+	room->found[3] = points;
+	room->ends += answers;
+	room->failures += failures;
+}
+
+/* How many of the answers that are waited for begin in a segment, of which the first does. */
+static __always_inline u32 count_answers(struct __sk_buff *skb, struct head_room *room)
+{
+	u32 bytes = room->head.payload_bytes, part, waiting;
+
+	room->ends = room->failures = 0;
+	room->found[0] = room->found[1] = room->found[2] = room->found[3] = 0;
+#pragma clang loop unroll(full)
+	for (part = 0; part < ANSWER_SCANS; part++)
+		if (part * SCAN_STEP < bytes)
+			count_part(skb, room, part * SCAN_STEP);
+	waiting = room->waiting;
+	/* those behind what is looked at are not to be taken for answers to later requests */
+	if (!room->ends || bytes > ANSWER_SCANS * SCAN_STEP || room->ends > waiting)
+		return room->ends ? waiting : 1;
+	return room->ends;
+}
+
+static __always_inline struct exchange *exchange_at(struct turn_slot *slot, u64 socket)
+{
+	u32 index = turn_index(socket) ^ (slot->place & (TURN_PLACES - 1));
+	struct exchange *exchange = exchanges.lookup(&index);
+
+	if (exchange && exchange->born != slot->born) {
+		__builtin_memset(exchange, 0, sizeof(*exchange));
+		exchange->born = slot->born;
+		exchange->asker = slot->place & TURN_ASKER_GUESSED ? SPEAKER_NOBODY : slot->born & ASKER;
+	}
+	return exchange;
+}
+
+/*
+ * How many requests were answered. An answer to a plain request (TURN_PLAIN) is counted in the slot, which its packet has
+ * written to anyway: the exchange is written by the CPU of whoever asks, and would have to come from there each time.
+ */
+static __always_inline u32 answers_to(struct exchange *exchange, struct turn_slot *slot)
+{
+	u32 answered = exchange->answered + slot->answers;
+
+	return (s32)(exchange->asked - answered) < 0 ? exchange->asked : answered; /* while the other CPU adds them up */
+}
+
+static __always_inline int is_plain_answer(struct turn_slot *slot, struct said *said, u64 *words)
+{
+	u8 hundreds = words[1] >> 8;
+
+	return slot->unfinished & TURN_PLAIN && said->begins_turn && slot->answers < 255 && (hundreds & 0xfe) == '2';
+}
+
+/* Whoever sends while holding the socket's lock, if a process that has it; the entry's owner otherwise. */
+static __always_inline void find_speaking(struct head_room *room, struct socket_entry *entry, u64 key)
+{
+	struct http_head *head = &room->head;
+	void *task;
+	u32 pid = 0, owned = 0;
+
+	head->owner = entry->owner;
+	head->owner_certainty = entry->owner_certainty;
+	if (!head->egress)
+		return;
+	task = (void *)bpf_get_current_task();
+	READ(owned, key, OFFSET_sock_sk_lock_owned);
+	if (!owned || is_kernel_thread(task))
+		return;
+	READ(pid, task, OFFSET_task_struct_tgid);
+	if (pid != head->owner.pid && holds(task, (void *)key) == HOLDS_NOT)
+		return;
+	identify(&head->owner, task);
+	head->owner_certainty = OWNER_EXACT;
+	entry = sockets.lookup(&key); /* it may have gone to another socket meanwhile */
+	if (entry && entry->seen_ns == head->seen_ns && entry->owner_certainty != OWNER_EXACT)
+		own(entry, &head->owner, OWNER_EXACT);
+}
+
+static __always_inline void read_both_ends(struct http_head *head, u64 key)
+{
+	u16 family = 0, port = 0;
+
+	READ(family, key, OFFSET_sock_common_skc_family);
+	READ(port, key, OFFSET_inet_sock_inet_sport);
+	head->local_port = HOST_ORDER(port);
+	READ(port, key, OFFSET_sock_common_skc_dport);
+	head->remote_port = HOST_ORDER(port);
+	head->family = family;
+	if (family == AF_INET) {
+		READ(*(u32 *)head->local_address, key, OFFSET_sock_common_skc_rcv_saddr);
+		READ(*(u32 *)head->remote_address, key, OFFSET_sock_common_skc_daddr);
+	} else {
+		READ(head->local_address, key, OFFSET_sock_common_skc_v6_rcv_saddr);
+		READ(head->remote_address, key, OFFSET_sock_common_skc_v6_daddr);
+	}
+}
+
+/* Of a packet that comes to a listener: the socket that it is for is only being made. */
+static __always_inline void read_packet_ends(struct __sk_buff *skb, struct packet *packet, struct http_head *head)
+{
+	u16 ports[2] = {};
+
+	bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(ports));
+	head->remote_port = HOST_ORDER(ports[0]);
+	head->local_port = HOST_ORDER(ports[1]);
+	if (packet->version == 4) {
+		head->family = AF_INET;
+		bpf_skb_load_bytes(skb, 12, head->remote_address, 4);
+		bpf_skb_load_bytes(skb, 16, head->local_address, 4);
+	} else {
+		head->family = AF_INET6;
+		bpf_skb_load_bytes(skb, 8, head->remote_address, 16);
+		bpf_skb_load_bytes(skb, 24, head->local_address, 16);
+	}
+}
+
+/* spill_if_refused() for a head: the payload follows at once, without the packet's headers. */
+static __always_inline void spill_head(int refused, struct __sk_buff *skb, struct http_head *record)
+{
+	struct spilled_head *head = 0;
+	struct http_head *copy;
+	u64 last = record->captured_bytes - 1;
+
+	if (refused != -ENOSPC)
+		head = spilled.ringbuf_reserve(sizeof(*head) + sizeof(*record) + CAPTURED_REQUEST_BYTES);
+	if (!head) {
+		count_loss(LOST_HTTP_EVENTS, 1);
+		return;
+	}
+	copy = (void *)(head + 1);
+	if (last > CAPTURED_REQUEST_BYTES - 1) /* of a hello, which then is cut */
+		last = CAPTURED_REQUEST_BYTES - 1;
+	head->buffer = LOST_HTTP_EVENTS;
+	read_kernel(copy, sizeof(*copy), record);
+	copy->payload_offset = 0;
+	copy->captured_bytes = last + 1;
+	asm volatile("%0 &= %1\n%0 += 1" : "+r"(last) : "r"((u64)CAPTURED_REQUEST_BYTES - 1));
+	if (bpf_skb_load_bytes(skb, record->payload_offset, copy + 1, last)) {
+		spilled.ringbuf_discard(head, BPF_RB_NO_WAKEUP);
+		count_loss(LOST_HTTP_EVENTS, 1);
+		return;
+	}
+	spilled.ringbuf_submit(head, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void submit_head(struct __sk_buff *skb, struct http_head *head, u32 most)
+{
+	int refused;
+
+	head->captured_bytes = head->payload_bytes < most ? head->payload_bytes : most;
+	/* on a line of its own: BCC's rewriting adds a semicolon */
+	refused = http_events.perf_submit_skb(skb, head->payload_offset + head->captured_bytes, head, sizeof(*head));
+	if (refused)
+		spill_head(refused, skb, head);
+}
+
+/* Complete the record of a socket's head and hand it on, if its process is in scope. */
+static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	struct socket_entry *entry = sockets.lookup(&key);
+
+	if (!entry)
+		return;
+	head->socket = key;
+	head->seen_ns = entry->seen_ns;
+	head->netns = entry->netns;
+	__builtin_memset(head->local_address, 0, sizeof(head->local_address));
+	__builtin_memset(head->remote_address, 0, sizeof(head->remote_address));
+	__builtin_memset(head->pad, 0, sizeof(head->pad));
+	if (!head->prefix_bytes)
+		__builtin_memset(head->prefix, 0, sizeof(head->prefix));
+	if (head->kind >= HTTP_REST)
+		head->requests = 0;
+	find_speaking(room, entry, key);
+#ifdef SCOPE_BY_PROCESS
+	if (head->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&head->owner))
+		return;
+#endif
+	read_both_ends(head, key);
+	submit_head(skb, head, room->most);
+}
+
+static __always_inline void count_unlisted(u32 requests)
+{
+	u32 cpu = bpf_get_smp_processor_id() & (REQUESTS_UNLISTED_CPUS - 1);
+
+	count_loss(REQUESTS_UNLISTED + cpu * REQUESTS_UNLISTED_APART, requests);
+}
+
+/* Whether a request or a handshake is handed on. The scope comes before the limit, as for DNS. */
+static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
+{
+	u64 interval_ns = control(REQUEST_INTERVAL_NS);
+#ifdef SCOPE_BY_PROCESS
+	struct socket_entry *entry = sockets.lookup(&key);
+
+	if (entry && entry->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&entry->owner))
+		return 0;
+#endif
+	if (may_pass(kind, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE))
+		return 1;
+	return 0;
+}
+
+/* The bits in exchange.listed of so many requests from this number on. */
+static __always_inline u64 bits_of(u32 number, u32 requests)
+{
+	u64 bits = requests < ASKED_AT_ONCE ? (1ull << (requests & (ASKED_AT_ONCE - 1))) - 1 : ~0ull;
+
+	number &= ASKED_AT_ONCE - 1;
+	return bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
+}
+
+static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_slot *slot)
+{
+	if (exchange->plain && slot->slowest_us > exchange->slowest_us) /* turns go on to be taken there, and are no requests */
+		exchange->slowest_us = slot->slowest_us;
+	slot->unfinished = TURN_TUNNEL;
+}
+
+/* The head of an answer, of which the first bytes are given. */
+static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
+					     struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status, answers = 1;
+	u64 took;
+	u8 way = 1 << head->egress, hundreds;
+
+	if (!waiting || exchange->asker == (head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+		return;
+	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
+		return;
+	status = (room->start[1] >> 8) & 0xffffff; /* three digits */
+	hundreds = status & 0xff;
+	if (hundreds < '1' || hundreds > '5')
+		return;
+	exchange->heads[head->egress & 1] = head->seq;
+	exchange->heads_known |= way;
+	exchange->certain = 1;
+	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
+		return;
+	if (hundreds == '1' || (exchange->method == METHOD_CONNECT && hundreds == '2'))
+		enter_tunnel(exchange, slot);
+	room->failures = (hundreds == '4') + ((u32)(hundreds == '5') << 16);
+	if (waiting > 1 && !head->prefix_bytes) {
+		room->number = number;
+		room->waiting = waiting;
+		AS_STORED();
+		answers = count_answers(skb, room);
+		AS_STORED();
+		number = room->number;
+		waiting = room->waiting;
+	}
+	exchange->answered = number + answers;
+	slot->answers = 0;
+	if (waiting <= TIMED) {
+		took = head->time_ns - exchange->asked_ns[number & (TIMED - 1)];
+		if ((s64)took < 0) /* the other CPU was quicker */
+			took = 0;
+		took /= 1000;
+		if (took > 0xffffffff)
+			took = 0xffffffff;
+		if (took > exchange->slowest_us)
+			exchange->slowest_us = took;
+	}
+	exchange->failed_4xx += room->failures & 0xffff;
+	exchange->failed_5xx += room->failures >> 16;
+	if (!(exchange->listed & bits_of(number, answers)))
+		return;
+	head->kind = HTTP_RESPONSE;
+	head->number = number;
+	head->requests = answers < 255 ? answers : 255;
+	room->most = answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES;
+}
+
+/* The rest of a request's head, or of a hello, is handed on as it comes, so that there are as many bytes at most. */
+static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct head_room *room, u8 kind, u32 most)
+{
+	struct http_head *head = &room->head;
+	struct unfinished *fresh;
+	int only = 0;
+
+	if (head->prefix_bytes + head->payload_bytes >= most)
+		return;
+	room->place = key | head->egress;
+	fresh = nothing_unfinished.lookup(&only);
+	if (!fresh || unfinished_heads.update(&room->place, fresh))
+		return;
+	fresh = unfinished_heads.lookup(&room->place);
+	if (!fresh)
+		return;
+	fresh->next = head->seq + head->prefix_bytes + head->payload_bytes;
+	fresh->born = slot->born;
+	fresh->number = head->number;
+	fresh->room = most - head->payload_bytes;
+	fresh->kind = kind;
+	slot->unfinished |= 1 << head->egress;
+}
+
+static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot,
+					      struct exchange *exchange, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u8 way = 1 << head->egress, who = head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, method = method_of(room->start[0]);
+	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot), requests = 1;
+	u64 bits;
+	int listed;
+
+	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
+		return;
+	if (!exchange->asker)
+		exchange->asker = who;
+	if (exchange->asker != who || (waiting && exchange->method <= METHOD_BODY))
+		return;
+	exchange->heads[head->egress & 1] = head->seq;
+	exchange->heads_known |= way;
+	if (!waiting && slot->place & TURN_ENDS_KNOWN(!head->egress)) { /* its answer is not among what came so far */
+		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
+		exchange->heads_known = 3;
+	}
+	exchange->method = method;
+	exchange->certain |= method != METHOD_UNUSUAL;
+	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
+	room->may_be_plain = room->begins_turn && !waiting && exchange->asker == (slot->born & ASKER);
+	room->number = number;
+	room->method = method;
+	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_head(DUE_REQUESTS, key, head->time_ns);
+	AS_STORED();
+	if (room->listed || room->method >= METHOD_BARE)
+		requests = scan_requests(skb, room);
+	AS_STORED();
+	listed = room->listed;
+	number = room->number;
+	if (room->method < METHOD_BARE)
+		requests = 1;
+	if (requests > 1)
+		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
+	bits = bits_of(number, requests);
+	if (listed)
+		exchange->listed |= bits;
+	else
+		exchange->listed &= ~bits;
+	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
+	if (!listed) {
+		count_unlisted(requests);
+		if (room->may_be_plain && room->method == METHOD_BARE && room->end && requests == 1) {
+			exchange->plain = 1;
+			slot->unfinished |= TURN_PLAIN;
+		}
+		return;
+	}
+	head->kind = HTTP_REQUEST;
+	head->number = number;
+	head->requests = requests < 255 ? requests : 255;
+	room->most = CAPTURED_REQUEST_BYTES;
+	if (!room->end)
+		await_rest(key, slot, room, HTTP_REST, CAPTURED_REQUEST_BYTES);
+}
+
+/*
+ * A segment that goes on where an unfinished head ended. Returns what is known of it if that is still to be told from its
+ * first bytes, which then are complete.
+ */
+static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u64 last = head->payload_bytes - 1;
+	struct unfinished *known;
+	u32 most;
+
+	room->place = key | head->egress;
+	known = unfinished_heads.lookup(&room->place);
+
+	if (!known || known->born != slot->born || known->next != head->seq) {
+		if (!known || (s32)(head->seq - known->next) > 0) /* what lies between was missed */
+			slot->unfinished &= ~(1 << head->egress);
+		return 0;
+	}
+	if (known->bytes) {
+		if (last > HEAD_BYTES - 1)
+			last = HEAD_BYTES - 1;
+		HIDE(last);
+		if (bpf_skb_load_bytes(skb, head->payload_offset, (u8 *)known->text + (known->bytes & (HEAD_BYTES - 1)),
+				       (last & (HEAD_BYTES - 1)) + 1))
+			return 0;
+		return known;
+	}
+	head->kind = known->kind;
+	head->number = known->number;
+	most = known->room;
+	room->most = most & CAPTURED_MASK;
+	if (head->kind == TLS_REST && head->payload_bytes < most) { /* of small segments it takes several */
+		known->next = head->seq + head->payload_bytes;
+		known->room = most - head->payload_bytes;
+	} else {
+		slot->unfinished &= ~(1 << head->egress);
+	}
+	return 0;
+}
+
+/* Too little to tell what it is: how a method or an answer may begin. */
+static __always_inline void keep_beginning(u64 key, struct turn_slot *slot, struct head_room *room, struct unfinished *known)
+{
+	struct http_head *head = &room->head;
+	int only = 0;
+
+	if (!known) {
+		known = nothing_unfinished.lookup(&only);
+		room->place = key | head->egress;
+		if (!known || unfinished_heads.update(&room->place, known))
+			return;
+		known = unfinished_heads.lookup(&room->place);
+		if (!known)
+			return;
+		known->begin = head->seq;
+		known->born = slot->born;
+		known->text[0] = room->start[0];
+		known->text[1] = room->start[1];
+	}
+	known->bytes = head->prefix_bytes + head->payload_bytes;
+	known->next = known->begin + known->bytes;
+	slot->unfinished |= 1 << head->egress;
+}
+
+static __always_inline int has_line_end(u64 *words)
+{
+	return (equal_bytes(words[0], '\n') | equal_bytes(words[1], '\n')) != 0;
+}
+
+static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct head_room *room,
+					 int egress)
+{
+	struct http_head *head = &room->head;
+	struct unfinished *known = 0;
+	struct exchange *exchange;
+	int is_answer, whole = head->payload_bytes >= HEAD_BYTES;
+
+	if (slot->unfinished & (1 << egress)) {
+		known = go_on(skb, key, slot, room);
+		if (known) {
+			head->prefix_bytes = known->bytes & (HEAD_BYTES - 1);
+			room->start[0] = known->text[0];
+			room->start[1] = known->text[1];
+			whole = head->prefix_bytes + head->payload_bytes >= HEAD_BYTES;
+			head->seq = known->begin;
+			__builtin_memcpy(head->prefix, known->text, HEAD_BYTES);
+		}
+		if (room->most)
+			return;
+	}
+	is_answer = (room->start[0] & FIRST_SEVEN) == HTTP_1_;
+	if (is_answer ? head->prefix_bytes + head->payload_bytes < ANSWER_BYTES : !begins_request(room->start)) {
+		if (!whole && !has_line_end(room->start) && head->prefix_bytes + head->payload_bytes < HEAD_BYTES)
+			keep_beginning(key, slot, room, known);
+		else if (known)
+			slot->unfinished &= ~(1 << egress);
+		return;
+	}
+	if (known)
+		slot->unfinished &= ~(1 << egress);
+	AS_STORED();
+	exchange = exchange_at(slot, key);
+	if (!exchange)
+		return;
+	if (is_answer)
+		take_answer_head(skb, key, slot, exchange, room);
+	else
+		take_request_head(skb, key, slot, exchange, room);
+}
+
+/*
+ * What message of TLS a segment begins with: a record of a handshake (RFC 8446 section 5.1) with the beginning of a hello of
+ * less than 64 KB, or an alert that is not encrypted. 0: none of these.
+ */
+static __always_inline u8 tls_kind(u64 *words)
+{
+	u64 first = words[0];
+	u8 message = first >> 40;
+
+	if ((u8)(first >> 8) != 3 || (u8)(first >> 16) > 4)
+		return 0;
+	if ((u8)first == 0x15)
+		return (u16)(first >> 24) == 0x0200 ? TLS_ALERT : 0; /* those that are encrypted are longer than two bytes */
+	if ((u8)first != 0x16 || (u8)(first >> 48) || (u8)(words[1] >> 8) != 3)
+		return 0;
+	return message == 1 ? TLS_CLIENT_HELLO : message == 2 ? TLS_SERVER_HELLO : 0;
+}
+
+/* A message of a handshake. Each is in the clear; what follows the server's hello is not, from TLS 1.3 on. */
+static __always_inline void take_handshake(u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u32 record = 5 + HOST_ORDER(room->start[0] >> 24), most = CAPTURED_HELLO_BYTES;
+	u8 handed_on = slot->unfinished / TURN_HELLO;
+
+	if (handed_on >= MOST_HELLOS || (!handed_on && head->kind == TLS_ALERT))
+		return;
+	if (!handed_on && !may_list_head(DUE_HANDSHAKES, key, head->time_ns)) {
+		if (head->kind == TLS_CLIENT_HELLO)
+			count_loss(HANDSHAKES_LEFT_OUT, 1);
+		return;
+	}
+	slot->unfinished += TURN_HELLO;
+	head->number = handed_on;
+	room->most = head->kind == TLS_CLIENT_HELLO ? CAPTURED_HELLO_BYTES : CAPTURED_ANSWER_BYTES;
+	if (head->kind != TLS_CLIENT_HELLO)
+		return;
+	if (record < most)
+		most = record;
+	await_rest(key, slot, room, TLS_REST, most);
+}
+
+/* The first bytes of a segment that has fewer than HEAD_BYTES. */
+static __always_inline int read_short(struct __sk_buff *skb, u32 payload_at, u32 bytes, u64 *words)
+{
+	u64 last = bytes - 1;
+
+	HIDE(last);
+	words[0] = words[1] = 0;
+	return bpf_skb_load_bytes(skb, payload_at, words, (last & (HEAD_BYTES - 1)) + 1);
+}
+
+/* Payload of a connection; slot->spoke_ns is when it came or went. Nearly all of what is no head, or plain, ends here. */
+static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot *slot, struct said *said, int egress)
+{
+	u32 bytes = skb->len - said->payload_at;
+	u64 words[HEAD_BYTES / 8];
+	struct head_room *room;
+	u64 key;
+	u8 kind = 0;
+
+	if (slot->unfinished & TURN_TUNNEL)
+		return;
+	if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+		slot->unfinished &= ~TURN_PLAIN;
+	if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
+				: read_short(skb, said->payload_at, bytes, words))
+		return;
+	if (!(slot->unfinished & (1 << egress))) {
+		if ((u8)words[0] - 0x15u < 2) {
+			kind = tls_kind(words);
+			if (!kind)
+				return;
+		} else if (!IS_CAPITAL((u8)words[0])) {
+			return;
+		}
+		if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
+			slot->answers++;
+			return;
+		}
+	}
+	room = take_room();
+	if (!room)
+		return;
+	/* the rest is for those that are handed on: see list_head() */
+	room->head.kind = kind;
+	room->head.prefix_bytes = room->most = 0;
+	room->head.time_ns = slot->spoke_ns;
+	room->head.seq = said->begin;
+	room->head.payload_offset = said->payload_at;
+	room->head.payload_bytes = bytes;
+	room->head.egress = egress;
+	room->begins_turn = said->begins_turn;
+	room->start[0] = words[0];
+	room->start[1] = words[1];
+	key = (u64)packet_socket(skb);
+	if (kind)
+		take_handshake(key, slot, room);
+	else
+		look_at_head(skb, slot, key, room, egress);
+	AS_STORED();
+	if (room->most) /* in one place: this is most of the code */
+		list_head(skb, key, room);
+	give_room_back();
+}
+
+static __always_inline void keep_early(struct __sk_buff *skb, struct packet *packet, struct first_words *first, u32 netns)
+{
+	struct early_request early = { .time_ns = first->time_ns, .begin = first->begin, .listed = first->listed,
+				       .method = first->method, .requests = first->requests };
+	struct early_key key = { .netns = netns };
+	u16 ports[2] = {};
+
+	bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(ports));
+	key.remote_port = HOST_ORDER(ports[0]);
+	key.local_port = HOST_ORDER(ports[1]);
+	bpf_skb_load_bytes(skb, packet->version == 4 ? 12 : 20, &key.remote, sizeof(key.remote));
+	early_requests.update(&key, &early);
+}
+
+/*
+ * Payload that comes to a listener: with the acknowledgement that completes a handshake (TCP_DEFER_ACCEPT), and then the
+ * socket is made right after this, on this CPU, and claim_first_request() gives it the request; or with the SYN (Fast Open),
+ * and then claim_fast_open() does.
+ */
+static __always_inline void take_first_request(struct __sk_buff *skb, struct packet *packet, struct first_words *first,
+					       u32 payload_at)
+{
+	struct head_room *room;
+	struct http_head *head;
+	u64 words[2] = {}, listener;
+	u32 netns, bytes = skb->len - payload_at, most_early = 0, requests = 1;
+	u8 state = 0, hello;
+
+	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES))
+		return;
+	hello = tls_kind(words) == TLS_CLIENT_HELLO;
+	if (hello ? first->with_syn : !begins_request(words))
+		return;
+	listener = (u64)packet_socket(skb);
+	READ(state, listener, OFFSET_sock_common_skc_state);
+	if (state != TCP_LISTEN && state != TCP_NEW_SYN_RECV)
+		return;
+	netns = netns_of((void *)listener, UNTYPED);
+	if (!netns_in_scope(netns))
+		return;
+	if (first->with_syn) {
+		READ(most_early, listener, OFFSET_inet_connection_sock_icsk_accept_queue_fastopenq_max_qlen);
+		if (!most_early)
+			return;
+	}
+	room = take_room();
+	if (!room)
+		return;
+	head = &room->head;
+	__builtin_memset(head, 0, sizeof(*head));
+	head->netns = netns;
+	head->time_ns = first->time_ns;
+	head->seq = first->begin;
+	head->payload_offset = payload_at;
+	head->payload_bytes = bytes;
+	if (hello) {
+		head->kind = TLS_CLIENT_HELLO;
+		first->hello = may_list_head(DUE_HANDSHAKES, listener, first->time_ns);
+		if (first->hello) {
+			read_packet_ends(skb, packet, head);
+			submit_head(skb, head, CAPTURED_HELLO_BYTES);
+		}
+		give_room_back();
+		return;
+	}
+	head->kind = HTTP_REQUEST;
+	first->method = method_of(words[0]);
+	if (first->method >= METHOD_BARE)
+		requests = scan_requests(skb, room);
+	first->requests = head->requests = requests < 255 ? requests : 255;
+	first->listed = may_list_head(DUE_REQUESTS, listener, first->time_ns);
+	if (first->with_syn)
+		keep_early(skb, packet, first, netns);
+	if (first->listed) {
+		read_packet_ends(skb, packet, head);
+		submit_head(skb, head, CAPTURED_REQUEST_BYTES);
+	} else {
+		count_unlisted(first->requests);
+	}
+	give_room_back();
+}
+
+static __always_inline void take_head(struct __sk_buff *skb, struct packet *packet, struct said *said, int egress)
+{
+	if (said->slot)
+		take_head_of(skb, said->slot, said, egress);
+	else if (!egress && said->first)
+		take_first_request(skb, packet, said->first, said->payload_at);
+}
+
+static __always_inline void claim_first_request(struct turn_slot *slot, u64 socket, struct first_words *first)
+{
+	struct exchange *exchange;
+
+	if (first->hello)
+		slot->unfinished |= TURN_HELLO;
+	if (!first->requests)
+		return;
+	exchange = exchange_at(slot, socket);
+	if (!exchange)
+		return;
+	exchange->asked = first->requests;
+	exchange->asked_ns[0] = exchange->asked_ns[1] = first->time_ns;
+	exchange->listed = first->listed ? bits_of(0, first->requests) : 0;
+	exchange->method = first->method;
+	exchange->certain = first->method != METHOD_UNUSUAL;
+	exchange->heads[0] = first->begin;
+	exchange->heads_known = 1;
+}
+
+/* A connection that had received payload when its handshake was complete: whether it has answered, but not what. */
+static __always_inline void claim_fast_open(struct turn_slot *slot, u64 socket)
+{
+	struct exchange *exchange = exchange_at(slot, socket);
+	struct early_key key = {};
+	struct early_request *early;
+	u64 sent = 0;
+	u16 family = 0, port = 0;
+
+	if (!exchange)
+		return;
+	exchange->asker = SPEAKER_REMOTE;
+	key.netns = netns_of((void *)socket, UNTYPED);
+	READ(family, socket, OFFSET_sock_common_skc_family);
+	READ(port, socket, OFFSET_inet_sock_inet_sport);
+	key.local_port = HOST_ORDER(port);
+	READ(port, socket, OFFSET_sock_common_skc_dport);
+	key.remote_port = HOST_ORDER(port);
+	if (family == AF_INET)
+		READ(key.remote, socket, OFFSET_sock_common_skc_daddr);
+	else
+		READ(key.remote, socket, OFFSET_sock_common_skc_v6_daddr + 12);
+	early = early_requests.lookup(&key);
+	if (!early)
+		return;
+	READ(sent, socket, OFFSET_tcp_sock_bytes_sent);
+	exchange->asked = early->requests;
+	exchange->answered = sent ? early->requests : 0;
+	exchange->asked_ns[0] = exchange->asked_ns[1] = early->time_ns;
+	exchange->listed = early->listed ? bits_of(0, early->requests) : 0;
+	exchange->method = early->method;
+	exchange->certain = early->method != METHOD_UNUSUAL;
+	exchange->heads[0] = early->begin;
+	exchange->heads_known = 1;
+	early_requests.delete(&key);
+}
+
+/* What is known of the requests of a connection, if they are those of HTTP. */
+static __always_inline void read_requests(struct socket_record *record, struct turn_slot *slot)
+{
+	u32 index = turn_index(record->socket) ^ (slot->place & (TURN_PLACES - 1));
+	struct exchange *exchange = exchanges.lookup(&index);
+
+	if (!exchange || exchange->born != slot->born || !exchange->certain)
+		return;
+	record->requests = exchange->asked;
+	record->responses = answers_to(exchange, slot);
+	record->listed_waits = (exchange->listed & bits_of(record->responses, record->requests - record->responses)) != 0;
+	record->failed_4xx = exchange->failed_4xx;
+	record->failed_5xx = exchange->failed_5xx;
+	record->slowest_request_us = exchange->slowest_us;
+	if (exchange->plain && !(slot->unfinished & TURN_TUNNEL) && slot->slowest_us > exchange->slowest_us)
+		record->slowest_request_us = slot->slowest_us;
+	record->requester = exchange->asker;
+}
+
+#endif

@@ -1,0 +1,328 @@
+"""PostgreSQL, MySQL, Redis and memcached as programs speak them; by hand what those do not say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nettop.protocols import memcached, mysql, postgresql, redis
+from nettop.protocols.messages import MAX_MESSAGES, Answer, Request
+from nettop.protocols.pairing import MAX_STATEMENTS, MAX_WAITING, Exchange, Pairing
+from nettop.protocols.sql import statement_kind
+from nettop.protocols.table import ORDERED, Protocol
+from tests.captured import conversation, names
+
+PROTOCOLS = {protocol.name: protocol for protocol in ORDERED}
+
+
+def exchanges(name: str) -> list[Exchange]:
+    """Of a conversation, whose segments are a nanosecond apart."""
+    pairing = Pairing(PROTOCOLS[name.partition("-")[0]])
+    done: list[Exchange] = []
+    for time_ns, segment in enumerate(conversation(name)):
+        done += (pairing.asked if segment.from_client else pairing.answered)(time_ns, segment.payload)
+    assert pairing.lose() == []
+    return done
+
+
+def told(name: str) -> list[tuple[str | None, str | None]]:
+    """Commands and errors of a conversation."""
+    return [(each.command, each.error) for each in exchanges(name)]
+
+
+@pytest.mark.parametrize("name", [name for protocol in PROTOCOLS for name in names(protocol)])
+def test_every_request_has_the_answer_that_came_next(name: str) -> None:
+    silent = ("TERMINATE", "QUIT", "LOGIN", "STMT_CLOSE")
+    for each in exchanges(name):
+        assert each.answered_ns is not None or each.command in silent or name.startswith("memcached-")
+        assert each.answered_ns is None or each.answered_ns > each.asked_ns
+
+
+@pytest.mark.parametrize("name", [name for protocol in PROTOCOLS for name in names(protocol)])
+def test_no_value_is_told(name: str) -> None:
+    assert "secret" not in repr(exchanges(name))
+
+
+def test_psql() -> None:
+    assert told("postgresql-psql") == [
+        ("SSLREQUEST", None), ("STARTUP", None), ("SELECT", None), (None, "42601"), ("CREATE TABLE", None),
+        ("BEGIN", None), ("COPY", None), ("SELECT", "42P01"), ("TERMINATE", None),
+    ]  # fmt: skip
+
+
+def test_prepared_statements_of_postgresql() -> None:
+    commands = [command for command, _ in told("postgresql-prepared")][2:]
+    assert commands[:6] == ["BEGIN", "BEGIN", "UPDATE", "UPDATE", "SELECT", "SELECT"]
+    assert None not in commands
+
+
+def test_postgresql_in_one_batch() -> None:
+    assert ("SELECT", None) in told("postgresql-extended")
+    assert None not in [command for command, _ in told("postgresql-extended")]
+
+
+def test_an_answer_of_postgresql_in_many_segments() -> None:
+    assert [each for each in told("postgresql-pg8000") if each[1]] == [("SELECT", "22012")]
+    assert ("UPDATE", None) in told("postgresql-pg8000")
+
+
+def test_mariadb_s_client() -> None:
+    assert told("mysql-client") == [
+        ("LOGIN", None), ("CREATE DATABASE", None), ("SELECT", None), ("INIT_DB", None), ("CREATE TABLE", None),
+        ("INSERT", None), ("SELECT", None), (None, "1064"), ("QUIT", None),
+    ]  # fmt: skip
+
+
+def test_pymysql() -> None:
+    assert told("mysql-pymysql") == [
+        ("LOGIN", None), ("SET", None), ("SET", None), ("UPDATE", None), ("SELECT", None), ("SELECT", "1146"),
+        ("PING", None), ("INIT_DB", None), ("QUIT", None),
+    ]  # fmt: skip
+
+
+def test_prepared_statements_of_mysql() -> None:
+    commands = [command for command, _ in told("mysql-prepared")]
+    assert commands[4:8] == ["INSERT", "STMT_RESET", "INSERT", "COMMIT"]
+    assert commands[-5:] == ["SELECT", "STMT_RESET", "SELECT", "STMT_CLOSE", "QUIT"]
+
+
+def test_redis() -> None:
+    assert told("redis-cli")[:2] == [("SET", None), ("LPUSH", "WRONGTYPE")]
+    assert told("redis-cli")[2:] == [
+        ("SET", None), ("GET", None), ("AUTH", "ERR"), ("CONFIG GET", None), (None, "ERR"), ("MULTI", None),
+        ("INCR", None), ("EXEC", None), ("EVAL", None),
+    ]  # fmt: skip
+    assert told("redis-benchmark") == [("SET", None)] * 8
+    assert told("redis-inline") == [("PING", None), ("SET", None), ("QUIT", None)]
+    assert told("redis-resp3")[-5:] == [
+        ("MULTI", None), ("SET", None), ("INCRBY", None), ("HGETALL", None), ("EXEC", None)
+    ]  # fmt: skip
+
+
+def test_memcached() -> None:
+    said = told("memcached-text")
+    assert [command for command, error in said if not error] == [
+        "SET", "GET", "SET", "MG", "MS", "DELETE", "GETS", "GET", "STATS", "VERSION",
+    ]  # fmt: skip
+    assert ("INCR", "CLIENT_ERROR") in said
+    assert told("memcached-pymemcache") == [("SET", None), ("GET", None), ("GET", None), ("TOUCH", None)]
+    assert told("memcached-binary") == [("SET", None), ("GET", None), ("GET", None), ("DELETE", None)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        (b"select 1", "SELECT"),
+        (b"  (SELECT 1)", "SELECT"),
+        (b"/* a */ -- b\n# c\nUPDATE t", "UPDATE"),
+        (b"/*!40101 SET NAMES utf8 */", "SET"),
+        (b"/*M!100100 SET a */", "SET"),
+        (b"CREATE OR REPLACE FUNCTION f()", "CREATE FUNCTION"),
+        (b"create unlogged table t", "CREATE TABLE"),
+        (b"DROP INDEX CONCURRENTLY i", "DROP INDEX"),
+        (b"alter secret", "ALTER"),
+        (b"", None),
+        (b"selec 1", None),
+        (b"secret", None),
+        (b"selectx", None),
+        (b"select_1", None),
+        (b"SELECT\0", "SELECT"),
+        (b"/* never ends SELECT", None),
+        (b"/**/" * 50 + b"SELECT 1", None),
+        (b" " * 1020 + b"DESCRIBE t", None),  # what is looked at ends within the word
+        ("été".encode(), None),
+    ],
+)
+def test_kinds_of_statements(statement: bytes, kind: str | None) -> None:
+    assert statement_kind(statement) == kind
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4) + body
+
+
+@pytest.mark.parametrize(
+    ("payload", "requests"),
+    [
+        (message(b"Q", b"select 1\0") * 2, (Request("SELECT"), Request("SELECT"))),
+        (message(b"Q", b"select secret" * 100)[:40], (Request("SELECT"),)),
+        (message(b"P", b"one\0select 1\0\0\0") + message(b"H", b""), (Request("SELECT", None, "one", prepares=True),)),
+        (message(b"B", b"\0one\0\0\0\0\0\0\0") + message(b"S", b""), (Request(None, 1, "one"),)),
+        (message(b"S", b""), (Request("SYNC"),)),
+        (message(b"D", b"Sone\0") + message(b"S", b""), (Request("DESCRIBE"),)),
+        (message(b"d", b"secret"), ()),
+        (message(b"p", b"secret\0"), ()),
+        (b"\0\0\0\x10\x04\xd2\x16\x2e" + bytes(8), (Request("CANCEL", answers=0),)),
+        (b"", ()),
+        (b"GET / HTTP/1.1\r\n", ()),
+    ],
+)
+def test_requests_of_postgresql(payload: bytes, requests: tuple[Request, ...]) -> None:
+    assert postgresql.requests(payload) == requests
+
+
+ERROR = message(b"E", b"SERROR\0C42P01\0Msecret\0\0")
+READY = message(b"Z", b"I")
+
+
+@pytest.mark.parametrize(
+    ("payload", "answers"),
+    [
+        (ERROR + READY, (Answer("42P01"),)),
+        (ERROR + message(b"E", b"C22012\0\0") + READY + READY, (Answer("42P01"), Answer())),
+        (message(b"E", b"Msecret\0\0") + READY, (Answer("?"),)),
+        (message(b"T", b"") + message(b"D", b"secret")[:7], (Answer(ends=False),)),
+        (message(b"N", b"C42P07\0\0") + message(b"A", b"secret"), ()),  # nobody asked for these
+        (b"S", (Answer(),)),
+        (b"", ()),
+    ],
+)
+def test_answers_of_postgresql(payload: bytes, answers: tuple[Answer, ...]) -> None:
+    assert postgresql.answers(payload) == answers
+
+
+def packet(number: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3, "little") + bytes((number,)) + body
+
+
+@pytest.mark.parametrize(
+    ("payload", "requests"),
+    [
+        (packet(0, b"\3SELECT 1"), (Request("SELECT"),)),
+        (packet(0, b"\3\0\1SELECT 1"), (Request("SELECT"),)),  # no attributes
+        (packet(0, b"\3\1\1\0\1\3\0\1asecretSELECT 1"), (Request(None),)),
+        (packet(0, b"\x0e") + packet(0, b"\1"), (Request("PING"), Request("QUIT", answers=0))),
+        (packet(0, b"\x17\7\0\0\0\0\1\0\0\0"), (Request(None, 1, "7"),)),
+        (packet(0, b"\x0esecret"), ()),
+        (packet(255, b"secret") + packet(0, b"\3SELECT"), ()),  # data, numbered on
+        (packet(0, b"\x40"), ()),
+        (b"", ()),
+    ],
+)
+def test_requests_of_mysql(payload: bytes, requests: tuple[Request, ...]) -> None:
+    assert mysql.requests(payload) == requests
+
+
+@pytest.mark.parametrize(
+    ("payload", "answers"),
+    [
+        (packet(1, b"\0\0\0\2\0\0\0") * 2, (Answer(), Answer())),
+        (packet(1, b"\2") + packet(2, b"\3def") + packet(3, b"\xff\x25\5#70100x"), (Answer("1317"),)),
+        (packet(255, b"row") + packet(0, b"row") + packet(1, b"row"), ()),  # numbered on
+        (packet(2, b"\xff\x15\4#28000Access denied"), (Answer("1045"),)),
+    ],
+)
+def test_answers_of_mysql(payload: bytes, answers: tuple[Answer, ...]) -> None:
+    assert mysql.answers(payload) == answers
+
+
+@pytest.mark.parametrize(
+    ("payload", "requests"),
+    [
+        (b"*2\r\n$3\r\nget\r\n$1000\r\nsecret", (Request("GET"),)),
+        (b"*3\r\n$6\r\nCONFIG\r\n$6\r\nsecret\r\n$1\r\na\r\n", (Request("CONFIG"),)),
+        (b"*2\r\n$8\r\nJSON.GET\r\n$1\r\na\r\n", (Request("JSON.GET"),)),
+        (b"*1\r\n$6\r\nsecret\r\n", (Request(None),)),
+        (b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", (Request("SUBSCRIBE", answers=None),)),
+        (b"*0\r\n", ()),
+        (b"*99999999999\r\n", ()),
+        (b"secret value\r\n", ()),
+        (b"GET is how a text begins", ()),
+        (b"*1\r\n$4\r\nPI", ()),
+    ],
+)
+def test_requests_of_redis(payload: bytes, requests: tuple[Request, ...]) -> None:
+    assert redis.requests(payload) == requests
+
+
+@pytest.mark.parametrize(
+    ("payload", "answers"),
+    [
+        (b"-WRONGTYPE secret\r\n:1\r\n", (Answer("WRONGTYPE"), Answer())),
+        (b"-secret\r\n", (Answer("?"),)),
+        (b"!21\r\nSYNTAX invalid syntax\r\n", (Answer("SYNTAX"),)),
+        (b"*2\r\n*1\r\n$1\r\na\r\n%1\r\n+a\r\n+b\r\n$-1\r\n", (Answer(), Answer())),
+        (b"*2\r\n$1\r\na\r\n", (Answer(ends=False),)),
+        (b">2\r\n+message\r\n+secret\r\n+OK\r\n", (Answer(),)),
+        (b"|1\r\n+ttl\r\n:3\r\n+OK\r\n", (Answer(),)),
+        (b"$100\r\nsecret", (Answer(ends=False),)),
+        (b"*9999999999\r\n", (Answer(ends=False),)),
+        (b"secret", ()),
+    ],
+)
+def test_answers_of_redis(payload: bytes, answers: tuple[Answer, ...]) -> None:
+    assert redis.answers(payload) == answers
+
+
+@pytest.mark.parametrize(
+    ("payload", "requests"),
+    [
+        (b"set secret 0 0 2\r\nhi\r\nget secret\r\n", (Request("SET"), Request("GET"))),
+        (b"set secret 0 0 2000\r\nhi", (Request("SET"),)),
+        (b"set a 0 0 2 noreply\r\nhi\r\n", (Request("SET", answers=0),)),
+        (b"get " + b"a" * 3000, (Request("GET"),)),
+        (b"mg a v q\r\n", (Request("MG", answers=None),)),
+        (b"secret\r\n", ()),
+        (b"get", ()),
+        (b"getting on\r\n", ()),
+    ],
+)
+def test_requests_of_memcached(payload: bytes, requests: tuple[Request, ...]) -> None:
+    assert memcached.requests(payload) == requests
+
+
+def test_nobody_waits_for_an_answer_that_nobody_asked_for() -> None:
+    pairing = Pairing(PROTOCOLS["redis"])
+    assert pairing.answered(1, b"+OK\r\n") == []
+    pairing.asked(2, b"PING\r\n")
+    assert pairing.answered(3, b"+PONG\r\n+OK\r\n") == [Exchange("PING", 2, 3)]
+
+
+def test_after_a_subscription_nothing_is_paired() -> None:
+    pairing = Pairing(PROTOCOLS["redis"])
+    pairing.asked(1, b"PING\r\n")
+    subscribe = b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n"
+    assert pairing.asked(2, subscribe) == [Exchange("PING", 1), Exchange("SUBSCRIBE", 2)]
+    assert pairing.asked(3, b"PING\r\n") == [Exchange("PING", 3)]
+    assert pairing.answered(4, b"+PONG\r\n") == []
+
+
+def test_a_flush_of_postgresql_is_over_with_its_first_answer_and_takes_no_other_s_end() -> None:
+    prepare = message(b"P", b"one\0select 1\0\0\0") + message(b"H", b"")
+    run = message(b"B", b"\0one\0\0\0\0\0\0\0") + message(b"E", b"\0\0\0\0\0") + message(b"S", b"")
+    prepared, done = message(b"1", b""), message(b"2", b"") + message(b"Z", b"I")
+    pairing = Pairing(PROTOCOLS["postgresql"])
+    pairing.asked(1, prepare)
+    assert pairing.answered(2, prepared) == [Exchange("SELECT", 1, 2)]
+    pairing.asked(3, run)
+    assert pairing.answered(4, done) == [Exchange("SELECT", 3, 4)]
+    pairing.asked(5, prepare + run)
+    pairing.asked(6, prepare)
+    pairing.asked(7, run)
+    assert [each.asked_ns for each in pairing.answered(8, prepared + done + prepared + done)] == [5, 6, 7]
+
+
+def test_pairing_is_bounded() -> None:
+    pairing = Pairing(PROTOCOLS["redis"])
+    done = [each for number in range(MAX_WAITING + 1) for each in pairing.asked(number, b"PING\r\n")]
+    assert len(done) == MAX_WAITING
+    pairing = Pairing(PROTOCOLS["postgresql"])
+    for number in range(MAX_STATEMENTS + 9):
+        pairing.asked(number, message(b"P", b"%d\0select 1\0\0\0" % number) + message(b"S", b""))
+        pairing.answered(number, message(b"Z", b"I"))
+    assert len(pairing._kinds) == MAX_STATEMENTS
+
+
+@pytest.mark.parametrize("protocol", ORDERED, ids=lambda protocol: protocol.name)
+def test_any_bytes_and_every_cut(protocol: Protocol) -> None:
+    @given(st.binary(max_size=300), st.sampled_from(SEEDS[protocol.name]), st.integers(0, 400))
+    def check(noise: bytes, seed: bytes, cut: int) -> None:
+        for payload in (noise, seed[:cut], seed[:cut] + noise, noise[:5] + seed):
+            assert len(protocol.requests(payload)) <= MAX_MESSAGES
+            assert len(protocol.answers(payload)) <= MAX_MESSAGES
+
+    check()
+
+
+SEEDS = {
+    protocol: [segment.payload for name in names(protocol) for segment in conversation(name)] for protocol in PROTOCOLS
+}
