@@ -41,14 +41,14 @@ _shtab_nettop___netns_COMPGEN=_nettop_netns
 _shtab_nettop___filter_COMPGEN=_nettop_filter_words
 
 _shtab_nettop_snapshot___format_choices=(json table csv)
-_shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp)
-_shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network)
-_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max)
+_shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp requests)
+_shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path status remote)
+_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side method path status request_bytes response_bytes count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx latency_p95 latency_p99)
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 _shtab_nettop_replay___format_choices=(json table csv)
-_shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp)
-_shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network)
-_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max)
+_shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp requests)
+_shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path status remote)
+_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side method path status request_bytes response_bytes count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx latency_p95 latency_p99)
 _shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
@@ -96,7 +96,7 @@ _nettop_netns() {
   compgen -W "$(ls /run/netns 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
 }
 _nettop_filter_words() {
-  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: latency: since: between: drop: scope: netns: failed new" -- "$1"
+  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: method: path: status: latency: tls: sni: since: between: drop: scope: netns: failed new" -- "$1"
 }
 # End Custom Preamble
 
