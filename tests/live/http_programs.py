@@ -28,6 +28,7 @@ class _Handler(BaseHTTPRequestHandler):
     """`/status/404` answers with that, `/slow/50` after so many ms, `/chunked` and `/lookalike` with such bodies."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each body waits 40 ms for the client to acknowledge its head
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
