@@ -519,9 +519,9 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     """Queries and connections of one process that have no rows, but are part of its totals.
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
-    connections have ended, and ended normally; turns on those that it opened are `asked`, on those that it accepted
-    `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is that of sockets that were counted
-    too.
+    connections have ended, `failed_connects` of them before they were established; turns on those that it opened are
+    `asked`, on those that it accepted `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is
+    that of sockets that were counted too.
     """
 
     pid: Pid
@@ -539,6 +539,7 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     retransmits: Count = 0
     asked: Count = 0
     was_asked: Count = 0
+    failed_connects: Count = 0
     requests: Count = 0
     requests_failed: Count = 0
     served: Count = 0
