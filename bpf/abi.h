@@ -158,7 +158,7 @@ struct socket_record {
 	__u8 retries;      /* icsk_retransmits: how often in a row a time-out has made it send again */
 	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
 	__u8 requester;    /* SPEAKER_* who sends requests of HTTP/1; what follows is zero where nobody does (bpf/requests.c) */
-	__u8 listed_waits; /* a request that was handed on has had no response yet */
+	__u8 request_waits; /* one that was handed on has no answer */
 	__u8 pad_2;
 	__u32 requests;    /* since the connection was first seen; all of these modulo 2^32 */
 	__u32 responses;   /* final ones */

@@ -15,7 +15,7 @@
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_FAILURES 9  /* connections that did not end well: apart too, because they tell more than others */
-#define DUE_REQUESTS 10 /* of HTTP */
+#define DUE_REQUESTS 10  /* of HTTP */
 #define DUE_HANDSHAKES 11 /* of TLS */
 #define DUE_KINDS 12
 
@@ -108,7 +108,8 @@ static __always_inline int count_connection(struct socket_record *record)
 	int failed = has_failed(record);
 	struct unlisted *counts;
 
-	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD || record->listed_waits)
+	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD ||
+	    record->request_waits)
 		return 0;
 	counts = unlisted_end(entry, failed ? DUE_FAILURES : DUE_CONNECTIONS);
 	if (!counts)

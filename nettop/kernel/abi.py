@@ -145,7 +145,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     retries: U8
     backoff: U8
     requester: U8
-    listed_waits: ClassVar[U8]
+    request_waits: U8
     requests: U32
     responses: U32
     failed_4xx: U32

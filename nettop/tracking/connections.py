@@ -349,7 +349,7 @@ class ConnectionTracker:
             "rx_bytes_per_s": 0.0,
         }
         row = replace(row, **fields)
-        return Observed(ConnectionChanged(time=time, connection=row), owned, (record.socket, record.seen_ns))
+        return _observed(time, row, owned, (record.socket, record.seen_ns))
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -595,8 +595,8 @@ def _named(row: Connection, tls: Tls) -> RemoteEndpoint:
     return replace(row.remote, name=tls.server_name, name_source="tls", names=())
 
 
-def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:
-    return Observed(ConnectionChanged(time=time, connection=row), owned)
+def _observed(time: datetime, row: Connection, owned: Owned, ended: tuple[int, int] | None = None) -> Observed:
+    return Observed(ConnectionChanged(time=time, connection=row), owned, ended)
 
 
 def how_it_ended(record: SocketRecord) -> End:

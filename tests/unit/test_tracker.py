@@ -170,8 +170,8 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     counts = abi.Unlisted(
         owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
         answered=4, failed=3, udp_tx_bytes=11, udp_rx_bytes=12, udp_rx_dropped=1, opened=2, accepted=1,
-        tcp_tx_bytes=10, tcp_rx_bytes=20, retransmits=6, asked=7, was_asked=8, failed_connects=1, requests=9,
-        requests_failed=2, served=3, served_failed=1,
+        tcp_tx_bytes=10, tcp_rx_bytes=20, retransmits=6, asked=7, was_asked=8, failed_connects=1,
+        requests=9, requests_failed=2, served=3, served_failed=1,
     )  # fmt: skip
     process, counted = subject.unlisted([(key, counts)], ns(2))
     assert isinstance(process, ProcessChanged)
