@@ -1056,7 +1056,6 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 		return;
 	record->requests = exchange->asked;
 	record->responses = answers_to(exchange, slot);
-	record->listed_waits = (exchange->listed & bits_of(record->responses, record->requests - record->responses)) != 0;
 	record->failed_4xx = exchange->failed_4xx;
 	record->failed_5xx = exchange->failed_5xx;
 	record->slowest_request_us = exchange->slowest_us;

@@ -12,7 +12,6 @@ import socket
 import struct
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 DNS_PORT = 53
@@ -167,25 +166,6 @@ def connect_and_reset(address: str, port: int, count: int) -> None:
             tcp.sendall(bytes(_SMALL))
             while tcp.recv(_SMALL):
                 pass
-    say([0, count, 1])
-
-
-def reset_requests(address: str, port: int) -> None:
-    """Read what comes with each connection and reset it, until killed."""
-    with socket.create_server((address, port), backlog=4096) as listener:
-        say("serving")
-        while True:
-            with listener.accept()[0] as tcp:
-                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                tcp.recv(1 << 16)
-
-
-def request_in_vain(address: str, port: int, count: int) -> None:
-    """So many requests of HTTP, each on a connection of its own, that are not answered."""
-    for number in range(count):
-        with socket.create_connection((address, port), timeout=20) as tcp, suppress(ConnectionResetError):
-            tcp.sendall(b"GET /%d HTTP/1.1\r\nHost: flood.test\r\n\r\n" % number)
-            tcp.recv(_SMALL)
     say([0, count, 1])
 
 
