@@ -44,7 +44,7 @@ class ListenerTracker:
         self._passed: list[SocketRecord] = []
         self._unlisted: list[tuple[int, int, int, int]] = []
         self._groups: dict[int, int] = {}  # numbers of reuseport groups, by their kernel addresses
-        self._last_group = self._last_id = 0
+        self._last_group = self._last_id = self._last_number = 0
         self._last_pass_ns = 0
         self.map_was_full = False
 
@@ -169,8 +169,8 @@ class ListenerTracker:
 
     def _observed(self, record: SocketRecord, known: _Live | None) -> Listening:
         if known is None:
-            self._last_id += 1
-            listening = Listening(record, self._last_id)
+            self._last_number += 1
+            listening = Listening(record, self._last_number)
             self._ports.add(listening)
         else:
             listening = known.listening
@@ -240,8 +240,9 @@ class ListenerTracker:
     def _new_row(self, listening: Listening) -> Listener:
         record = listening.record
         is_old = bool(record.flags & abi.SOCKET_OLD)
+        self._last_id += 1
         return Listener(
-            id=listening.number,
+            id=self._last_id,  # in the order in which rows are told, not found
             pid=None,
             process_start_time=None,
             comm=None,

@@ -81,8 +81,10 @@ class Drill:
         self.place = self.place.next(groupings_of(self._kind))
 
     def by(self, name: str) -> None:
-        """By the thing with this name; one by one if there is none."""
-        self.place = self.place.by(grouping_of(self._kind, name))
+        """By the thing with this name; one by one if there is none. As it is where one is inside such a group."""
+        grouping = grouping_of(self._kind, name)
+        if grouping is None or grouping in self.groupings:
+            self.place = self.place.by(grouping)
 
     def rearrange(self, view: PaneKind[Any]) -> None:
         """Other columns of rows; those of groups stay as they are."""

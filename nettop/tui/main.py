@@ -369,7 +369,7 @@ class MainScreen(Filtering, Searching, Drilling):
 
     def sort_by(self, key: str | None) -> None:
         """By this column; again: the other way round."""
-        if key is not None:
+        if key is not None and self.table.pane.has_column(key):  # asked for before one went into a group, it has not
             self._sort(self.table, sort_by(self.table.pane.column(key), self.sorted_by))
 
     def action_sort_step(self, step: int) -> None:

@@ -219,8 +219,9 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
         return find(self._rows, self.pane.columns, context, text, start=start, step=step)
 
     def visible_columns(self) -> list[Column[RowT]]:
-        """The columns that fit."""
-        return [column for column, _ in self._columns.layout.columns if column is not NEW]
+        """The columns that fit; all of them before the first layout."""
+        fitting = [column for column, _ in self._columns.layout.columns if column is not NEW]
+        return fitting or list(self.pane.columns)
 
     @property
     def _page(self) -> int:

@@ -131,6 +131,11 @@ def _nonzero(value: int) -> str:
     return str(value) if value else _DASH
 
 
+def _alarming(value: int) -> str:
+    """In six cells."""
+    return f"! {human.short_count(value, 4)}" if value else _DASH
+
+
 def _since_start(_row: Any) -> bool:
     """A count only grows: what it counts may have been over for hours."""
     return True
@@ -518,7 +523,7 @@ PROCESS_COLUMNS: tuple[Column[Process], ...] = (
            lambda r, _: _nonzero(r.tcp.opened + r.tcp.accepted), lambda r, _: r.tcp.opened + r.tcp.accepted, "right",
            descending=True),
     Column("failed", "FAILED", FAILED_CONNECTS, 6, 3,
-           lambda r, _: f"! {r.tcp.failed}" if r.tcp.failed else _DASH, "tcp.failed", "right",
+           lambda r, _: _alarming(r.tcp.failed), "tcp.failed", "right",
            descending=True, doubtful=_since_start),
     Column("dns", "DNS", "queries", 6, 2, lambda r, _: _nonzero(r.dns.queries), "dns.queries", "right",
            descending=True),
@@ -584,7 +589,7 @@ HOST_COLUMNS: tuple[Column[RemoteHost], ...] = (
            "right", descending=True),
     Column("udp", "UDP", "open UDP flows", 5, 5, lambda r, _: _nonzero(r.udp_flows), "udp_flows", "right",
            descending=True),
-    Column("failed", "FAILED", FAILED_CONNECTS, 6, 4, lambda r, _: f"! {r.failed}" if r.failed else _DASH,
+    Column("failed", "FAILED", FAILED_CONNECTS, 6, 4, lambda r, _: _alarming(r.failed),
            "failed", "right", descending=True, doubtful=_since_start),
     Column("tx", "TX", "payload sent, TCP and UDP", 6, 6, lambda r, _: human.size(r.tx_bytes), "tx_bytes", "right",
            descending=True, pair="rx"),

@@ -100,6 +100,7 @@ class Scene:
         self.now = snapshot.captured_at
         self.recent_s = min(snapshot.elapsed_s, RECENT_S)
         self.since = self.now - min(timedelta(seconds=RECENT_S), self.now - datetime.min.replace(tzinfo=UTC))
+        self.at_least = "at least " if snapshot.losses.unlisted.get(CONNECTIONS.name) else ""  # before what rows tell
         self.close_wait: list[Connection] = []
         self.waiting: dict[str | None, list[Connection]] = {whom: [] for whom in WAITS}
         self.failed_to_connect: list[Connection] = []
@@ -457,7 +458,8 @@ def _cannot_connect(every: Sequence[Connection], scene: Scene) -> Proof | None:
     how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
     where, term = scene.place(rows[0])
     sentence = (
-        f"{_whose(rows)}{where}: {_many(len(rows), 'connect')} to {_far_end(rows[0])} {how} {scene.span}"
+        f"{_whose(rows)}{where}: {scene.at_least}{_many(len(rows), 'connect')} to {_far_end(rows[0])}"
+        f" {how} {scene.span}"
         f"{f', and a {by} of this host dropped packets of them' if by else ''}."
     )
     return Proof(sentence, _terms(_program_term(rows), term, _host_term(rows[0]), f"end:{end}", _RECENT), rows)
@@ -473,7 +475,7 @@ def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     else:
         sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
         sentence = f"{_whose(rows)}{where}: {sentence}"
-    sentence += f" {_many(len(rows), 'connection')} {scene.span}."
+    sentence += f" {scene.at_least}{_many(len(rows), 'connection')} {scene.span}."
     return Proof(sentence, _terms(_program_term(rows), place, term, "end:reset-by-peer", _RECENT), rows)
 
 

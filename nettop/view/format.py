@@ -72,6 +72,15 @@ def count(number: int) -> str:
     return humanize.intcomma(number)
 
 
+def short_count(number: int, cells: int) -> str:
+    """A count in so many cells, rounded down where there is no room for all of it: `60000`, `60k`, `1M`."""
+    for divisor, unit in ((1, ""), (1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
+        text = f"{number // divisor}{unit}"
+        if len(text) <= cells:
+            break
+    return text
+
+
 def share(part: int, whole: int) -> str:
     """A percentage without decimals; a dash if the whole is 0."""
     if not whole:

@@ -36,6 +36,10 @@ class PaneKind(Generic[RowT]):
         """The column with this key."""
         return next(column for column in (*self.columns, *self.hidden) if column.key == key)
 
+    def has_column(self, key: str) -> bool:
+        """Whether there is one with this key."""
+        return any(column.key == key for column in (*self.columns, *self.hidden))
+
     def arranged(self, keys: Sequence[str], sort: str) -> "PaneKind[RowT]":
         """With these columns (all for none) in this order, sorted by `COLUMN`, `COLUMN asc` or `COLUMN desc`."""
         key, _, direction = sort.partition(" ")

@@ -10,6 +10,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.model.turnover import Turnover, turnover
 from nettop.view.group import Group, Keying, field
 from nettop.view.grouping import Grouping, Memory, grouped, keying_of, window
+from nettop.view.ranking import ascend
 
 _KEPT_UP_TO = 1 / 8  # of the rows: where more have changed, to group all anew is quicker
 _MOVED_UP_TO = 1 / 50  # the same of those that come to a group or leave it: all values behind them move too
@@ -25,6 +26,7 @@ class Regrouping:
         self._context: object = None
         self._rows: Sequence[Any] = ()
         self._groups: dict[Hashable, Group[Any]] = {}
+        self._follows = False  # rows are found by their numbers, which older recordings have in another order
 
     def groups(self, grouping: Grouping, rows: Sequence[Any], snapshot: Snapshot, names: bool) -> list[Group[Any]]:
         """As grouped()."""
@@ -35,6 +37,7 @@ class Regrouping:
         if changes is None or not self._keeps_up(changes, keying, new):
             found = grouped(grouping, rows, snapshot, names, self.memory)
             self._groups = {group.key: group for group in found}
+            self._follows = grouping.kind.numbered and ascend([row.id for row in rows])
         else:
             for group in self._groups.values():
                 group.keying, group.window, group.known = keying, known, None
@@ -47,7 +50,7 @@ class Regrouping:
 
     def _changes(self, grouping: Grouping, rows: Sequence[Any], keying: Keying[Any]) -> Turnover[Any] | None:
         """What has happened to the rows; None where that does not help."""
-        if grouping is not self._grouping or keying.context != self._context or not grouping.kind.numbered:
+        if grouping is not self._grouping or keying.context != self._context or not self._follows:
             return None
         changes = turnover(self._rows, rows, _number)
         if changes is None or len(changes.replaced) > len(rows) * _KEPT_UP_TO:

@@ -67,6 +67,14 @@ def test_durations_in_words(milliseconds: float | None, text: str) -> None:
     assert human.long_duration(milliseconds) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (9_999, "9999"), (10_000, "10k"), (999_999, "999k"), (1_000_000, "1M")],
+)
+def test_counts_in_four_cells(number: int, text: str) -> None:
+    assert human.short_count(number, 4) == text
+
+
 @pytest.mark.parametrize(("part", "whole", "text"), [(0, 0, "-"), (0, 9, "0%"), (1, 3, "33%"), (9, 9, "100%")])
 def test_shares(part: int, whole: int, text: str) -> None:
     assert human.share(part, whole) == text

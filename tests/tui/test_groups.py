@@ -8,8 +8,9 @@ import pytest
 from textual.pilot import Pilot
 
 from nettop.model.kinds import KINDS
-from nettop.tui.choices import letters
+from nettop.tui.choices import Choices, letters
 from nettop.tui.detail import DetailScreen
+from nettop.tui.main import MainScreen
 from nettop.view.group import Group
 from nettop.view.grouping import groupings_of
 from tests.tui.scene import (
@@ -83,6 +84,33 @@ def test_enter_for_a_group_that_is_no_longer_shown_opens_what_is() -> None:
         await pilot.press("escape")
         dns.post_message(pressed)
         await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen) and "DNS query 8" in text(pilot))
+
+    play(steps, FakeFeed(snapshot(ASKED)))
+
+
+@pytest.mark.parametrize(("menu", "choice"), [("o", "errors"), ("B", "name")])
+def test_what_a_menu_offered_before_one_went_into_a_group(menu: str, choice: str) -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("1", "b")
+        await pilot.press(menu)
+        main, screen = pilot.app.screen_stack[-2:]
+        assert isinstance(main, MainScreen)
+        assert isinstance(screen, Choices)
+        group = table(pilot, "dns").cursor_row
+        assert isinstance(group, Group)
+        main.drill.into(group)
+        main.redraw()
+        screen.dismiss(choice)
+        await pilot.press("b")
+        assert "by name > www.example.com by domain" in text(pilot)
+
+    play(steps, FakeFeed(snapshot(ASKED)))
+
+
+def test_the_next_column_of_a_pane_that_has_not_been_drawn() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        drawn = table(pilot, "hosts")
+        assert drawn.visible_columns() == list(drawn.pane.columns)
 
     play(steps, FakeFeed(snapshot(ASKED)))
 

@@ -421,6 +421,16 @@ def test_a_filter_chooses_among_what_is_wrong_and_makes_nothing_wrong() -> None:
     assert [each["rule"] for each in document["findings"]] == ["resolver-fails"]
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"connections": failed(12)}, {"connections": failed(12, end="reset-by-peer", connect_ms=1.0)}]
+)
+def test_of_a_flood_no_more_is_said_than_is_known(wrong: Wrong) -> None:
+    seen = scene(wrong)
+    losses = msgspec.structs.replace(seen.losses, unlisted={"connections": 1})
+    (said,) = findings(msgspec.structs.replace(seen, losses=losses))
+    assert "at least 12 connect" in said.sentence
+
+
 def test_findings_of_two_networks_name_them() -> None:
     both = [msgspec.structs.replace(row, netns=netns, id=row.id + netns) for netns in (1, 2) for row in failed(3)]
     found_now = [each for each in findings(scene({"connections": both})) if each.rule == "connect-fails"]

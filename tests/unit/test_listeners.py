@@ -64,6 +64,13 @@ def test_a_listener() -> None:
     assert rows_of(subject, ns(4)) == []
 
 
+def test_rows_are_numbered_as_they_are_told() -> None:
+    subject = tracker()
+    for number in (3, 1, 2):  # a pass finds them in the order of a hash map
+        subject.found(queued(socket=number, local_port=80 + number, opened_ns=ns(number / 10)), PASS)
+    assert [(row.id, row.port) for row in rows_of(subject)] == [(1, 81), (2, 82), (3, 83)]
+
+
 @pytest.mark.parametrize(
     ("changes", "address", "family"),
     [

@@ -88,6 +88,17 @@ def test_what_has_not_changed_is_not_put_together_again(monkeypatch: pytest.Monk
     assert found[-1].key == ("unknown", 49)
 
 
+def test_rows_whose_numbers_do_not_ascend() -> None:
+    """As an older nettop recorded listeners."""
+    grouping, kept = grouping_of(CONNECTIONS, "port"), Regrouping()
+    assert grouping is not None
+    table = [connection(number, 1) for number in range(ROWS, 0, -1)]
+    for place in (0, ROWS // 2, ROWS - 1):
+        table[place] = connection(table[place].id, 1)
+        found = kept.groups(grouping, table, snapshot(connections=table), names=True)
+        assert said(found, grouping) == said(grouped(grouping, table, snapshot(connections=table)), grouping)
+
+
 def test_queries_that_another_grouping_has_seen() -> None:
     by_name, by_process, kept = grouping_of(DNS, "name"), grouping_of(DNS, "process"), Regrouping()
     table = [query(number, number % 5) for number in range(1, ROWS + 1)]
