@@ -441,7 +441,9 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     "timeout" (of the connection) or "closed" if the connection ended before that; "unknown" if a response may have
     come, and was not seen. `latency_ms` is from the first byte of the request to the first of the response, at this
     end's socket. `request_bytes` and `response_bytes` are what head and Content-Length say. `connection_id` is the row
-    of the connection; None where that has none. `trace_id` is that of a traceparent (W3C Trace Context).
+    of the connection; None where that has none. `trace_id` is that of a traceparent (W3C Trace Context). `retry_of` is
+    the row of the request that this one repeats: the same process had sent the same method, host and path on another
+    connection, which ended without a response less than a minute before.
     """
 
     id: Count
@@ -463,6 +465,7 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     netns: Count
     remote: RemoteEndpoint
     trace_id: str | None = None
+    retry_of: Count | None = None
 
     @property
     def failed(self) -> bool:

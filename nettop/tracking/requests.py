@@ -24,6 +24,8 @@ MAX_WAITING = 16_384  # requests without a response; eleven seconds of all that 
 MAX_UNTOLD = 8_192  # changed since the last tick: more are told before it
 MAX_EARLY = 1_024  # requests whose sockets were only being made
 MAX_TIMED = 16_384  # connections whose response times are kept
+MAX_FAILED = 1_024  # requests that may be sent again
+RETRY_NS = 60_000_000_000  # so soon
 LATENCIES_KEPT = 64  # of a connection, for its median
 MAX_HEAD_BYTES = 2_048  # of a request's, while it is not whole
 TICKS_WITHOUT_CONNECTION = 3  # whose row may come with the counts of the tick that follows its end
@@ -36,6 +38,7 @@ _ERRORS: dict[End, RequestError] = {
 }
 
 SocketKey = tuple[int, int]  # kernel address and seen_ns
+_Sent = tuple[ProcessKey, int, str, str, str]  # process, network namespace, method, host and path
 
 
 class Privacy(NamedTuple):
@@ -77,6 +80,43 @@ class _Known(Struct, gc=False):
     ticks: int = 0  # that told it without its connection
 
 
+class _Failed(NamedTuple):
+    row_id: int
+    failed_ns: int
+
+
+class _Retries:
+    """Requests of clients that failed, until they are sent again."""
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[_Sent, _Failed] = OrderedDict()
+
+    def failed(self, known: _Known, failed_ns: int) -> None:
+        """Its connection has ended without a response."""
+        sent = _sent(known)
+        if sent is None:
+            return
+        self._failed[sent] = _Failed(known.row.id, failed_ns)
+        self._failed.move_to_end(sent)
+        if len(self._failed) > MAX_FAILED:
+            self._failed.popitem(last=False)
+
+    def repeated_by(self, known: _Known) -> int | None:
+        """The row that this request repeats."""
+        sent = _sent(known) if self._failed else None
+        before = self._failed.pop(sent, None) if sent is not None else None
+        if before is None or known.asked_ns - before.failed_ns > RETRY_NS:
+            return None
+        return before.row_id
+
+
+def _sent(known: _Known) -> _Sent | None:
+    row, process = known.row, known.owned.process
+    if row.side != "client" or process is None or row.host is None or row.path is None:
+        return None
+    return process, row.netns, row.method, row.host, row.path
+
+
 class RequestTracker:
     """Takes heads in order of time; `ended` at the end of a connection, `tick` once its rows have been told."""
 
@@ -90,6 +130,7 @@ class RequestTracker:
         self._unlinked: dict[int, _Known] = {}
         self._ended: OrderedDict[SocketKey, Linked] = OrderedDict()
         self._latencies: OrderedDict[SocketKey, deque[float]] = OrderedDict()
+        self._retries = _Retries()
         self._last_id = 0
         self.evicted = {"requests_waiting": 0}
 
@@ -118,6 +159,7 @@ class RequestTracker:
                 self._give_up(known)
                 continue
             known.row = replace(known.row, error=_ERRORS.get(how, "closed"))
+            self._retries.failed(known, record.time_ns)
             self._changed(known)
 
     def linked(self, key: SocketKey, row: Connection, owned: Owned) -> None:
@@ -224,6 +266,7 @@ class RequestTracker:
         if key in self._waiting:
             return
         self._waiting[key] = known
+        known.row = replace(known.row, retry_of=self._retries.repeated_by(known))
         self._numbers.setdefault(known.socket, deque()).append(known.number)
         self._changed(known)
         if len(self._waiting) > MAX_WAITING:
@@ -250,6 +293,8 @@ class RequestTracker:
             self._untold.pop(known.row.id, None)
             return
         known.row = self._with_head(known.row, parsed)
+        if known.row.retry_of is None:
+            known.row = replace(known.row, retry_of=self._retries.repeated_by(known))
         self._changed(known)
 
     def _adopt(self, place: Place, socket: SocketKey) -> None:
