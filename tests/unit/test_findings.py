@@ -422,7 +422,7 @@ def test_a_filter_chooses_among_what_is_wrong_and_makes_nothing_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"connections": failed(12)}, {"connections": failed(12, end="reset-by-peer", connect_ms=1.0)}]
+    "wrong", [{"connections": failed(12)}, {"connections": failed(12, end="reset-by-peer", connect_ms=1.0, tx_bytes=9)}]
 )
 def test_of_a_flood_no_more_is_said_than_is_known(wrong: Wrong) -> None:
     seen = scene(wrong)
