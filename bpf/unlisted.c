@@ -16,7 +16,9 @@
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_REQUESTS 9  /* of HTTP */
 #define DUE_HANDSHAKES 10 /* of TLS */
-#define DUE_KINDS 11
+#define DUE_STREAMS 11 /* of HTTP/2: what its client sends, */
+#define DUE_ANSWERS 12 /* and what its server does */
+#define DUE_KINDS 13
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
@@ -96,10 +98,11 @@ static __always_inline int count_connection(struct socket_record *record)
 	struct socket_entry *entry = &record->entry;
 	struct unlisted *counts;
 
-	/* as it ended in tracking/connections.py: an error, an abort, or what never was established */
+	/* as it ended in tracking/connections.py: an error, an abort, or what never was established. Which requests of HTTP/2
+	   have failed is known to nettop only */
 	if (record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
 	    record->state == TCP_CLOSE_WAIT || !(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) ||
-	    entry->flags & SOCKET_OLD || record->requests != record->responses)
+	    entry->flags & SOCKET_OLD || record->requests != record->responses || record->http2)
 		return 0;
 	counts = unlisted_end(entry, DUE_CONNECTIONS);
 	if (!counts)
