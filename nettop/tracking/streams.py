@@ -13,6 +13,7 @@ from nettop.protocols.http2 import UNKNOWN, Http2Direction, Http2Head
 from nettop.tracking.request_rows import ERRORS, MAX_WAITING, Known, Privacy, RequestRows, SocketKey
 
 MAX_CONNECTIONS = 1_024  # whose tables of headers are kept: some 20 KB each
+_SEQUENCES = 1 << 32
 _LOWEST_STATUS, _FIRST_FINAL_STATUS, _HIGHEST_STATUS = 100, 200, 599
 
 
@@ -25,7 +26,6 @@ class _Spoken(Struct, gc=False):
     last_stream: int = 0
     failed: int = 0
     slowest_ms: float = 0.0
-    gaps: int = 0  # in the answers
     holds: bool = False  # requests that are not told before an answer
     missed: bool = False  # frames of answers, so that a stream may have ended
 
@@ -47,9 +47,9 @@ class StreamTracker:
         key = record.socket, record.seen_ns
         spoken = self._spoken_on(key)
         asks = bool(record.http2 & abi.HTTP2_ASKS)
-        heads = _read(spoken.asked if asks else spoken.answered, record)
-        if not asks:
-            self._look_for_missed(spoken)
+        heads, missed = _read(spoken.asked if asks else spoken.answered, record)
+        if not asks and (missed or spoken.holds):
+            self._may_have_missed(spoken, missed)
         for head in heads:
             if head.kind == "reset":
                 self._reset(spoken, head, asks)
@@ -127,16 +127,12 @@ class StreamTracker:
             self._rows.give_up(oldest)
             self.evicted += 1
 
-    def _look_for_missed(self, spoken: _Spoken) -> None:
-        """Now that there are answers, a connection of which they were awaited speaks HTTP/2.
+    def _may_have_missed(self, spoken: _Spoken, missed: bool) -> None:
+        """What was asked before may have been answered unseen; it is awaited until something is missed again.
 
-        The answers to what was asked before may have been among what was missed; they are awaited until that happens
-        again.
+        The first answer on a connection that was joined shows that it is HTTP/2, and nobody saw what came before.
         """
-        missed = spoken.answered.gaps > spoken.gaps
-        if not (missed or spoken.holds):
-            return
-        spoken.gaps, spoken.holds = spoken.answered.gaps, False
+        spoken.holds = False
         spoken.missed |= missed
         for known in [*spoken.streams.values()]:
             if known.row.error is not None:
@@ -213,12 +209,17 @@ class StreamTracker:
             yield known
 
 
-def _read(direction: Http2Direction, record: HttpHead) -> list[Http2Head]:
-    """The heads that are whole with this record. It may begin with the rest of a frame whose beginning was missed."""
-    sequence, payload = record.seq, record.payload
-    if not (direction.held_bytes and direction.goes_on_at(sequence)):
+def _read(direction: Http2Direction, record: HttpHead) -> tuple[list[Http2Head], bool]:
+    """The heads that are whole with this record, and whether something was missed before it.
+
+    It may begin with the rest of a frame whose beginning was missed.
+    """
+    sequence, payload, gaps = record.seq, record.payload, direction.gaps
+    goes_on = direction.goes_on_at(sequence)
+    if not (direction.held_bytes and goes_on):
         sequence, payload = sequence + record.number, payload[record.number :]
-    return direction.segment(sequence, payload)
+    heads = direction.segment(sequence % _SEQUENCES, payload)
+    return heads, not goes_on or direction.gaps > gaps
 
 
 def _protocol(head: Http2Head) -> RequestProtocol:

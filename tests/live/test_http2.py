@@ -101,7 +101,40 @@ def test_grpc(lab: Lab) -> None:
     for row, (_, took_ms) in zip(rows_of(snapshot, client.pid), answers, strict=True):
         assert row.latency_ms is not None
         assert row.latency_ms <= took_ms
+    (slow,) = (row for row in rows_of(snapshot, client.pid) if row.path == "/shop.Cart/Slow60")
+    assert slow.latency_ms is not None
+    assert slow.latency_ms >= 60
     assert process_of(snapshot, server).requests.served.count == 6
+
+
+def test_a_call_that_is_given_up_and_one_whose_server_dies(lab: Lab) -> None:
+    server, port = grpc_server(lab.inside)
+    calls = [["Add", 10, None], ["Hang", 10, 0.2]]
+    client = lab.inside.play(http2_programs.grpc_client, address=LOOPBACK, port=port, calls=calls)
+    assert client.hear() == "connected"
+    client.say("Hang")
+    lab.watch.until(
+        lambda s: (
+            [row.path for row in rows_of(s, client.pid) if row.pending] == ["/shop.Cart/Hang"]
+            and len(rows_of(s, server.pid)) == 3
+        ),
+        "the call that is not answered",
+    )
+    server.stop(signal.SIGKILL)
+    assert [status for status, _ in client.hear()] == [0, 4, 14]  # OK, DEADLINE_EXCEEDED, UNAVAILABLE
+    client.say(None)
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        rows = rows_of(snapshot, end.pid)
+        assert [(row.path, row.status, row.error) for row in rows[:2]] == [
+            ("/shop.Cart/Add", 200, None), ("/shop.Cart/Hang", None, "cancelled"),
+        ]  # fmt: skip
+        assert [row.failed for row in rows] == [False, True, True]
+        assert rows[2].error in ("reset", "closed", "cancelled")
+        (connection,) = (row for row in connections_of(snapshot, end) if row.requests is not None)
+        assert connection.requests is not None
+        assert (connection.requests.count, connection.requests.failed) == (3, 2)
 
 
 @dataclass
