@@ -158,8 +158,8 @@ struct socket_record {
 	__u8 retries;      /* icsk_retransmits: how often in a row a time-out has made it send again */
 	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
 	__u8 requester;    /* SPEAKER_* who sends requests of HTTP; what follows is zero where nobody does (bpf/requests.c) */
+	__u8 request_waits; /* one that was handed on has no answer; not of HTTP/2 */
 	__u8 http2;        /* HTTP2_* */
-	__u8 pad_2[1];
 	__u32 requests;    /* since the connection was first seen; all of these modulo 2^32 */
 	__u32 responses;   /* final ones; of HTTP/2: streams that the answering end has ended */
 	__u32 failed_4xx;
@@ -315,12 +315,13 @@ struct unlisted {
 	__u64 retransmits;
 	__u64 asked;    /* turns of the connections that were opened, */
 	__u64 was_asked; /* and of those that were accepted */
+	__u64 failed_connects; /* those of `opened` that never were established */
 	__u64 requests; /* of HTTP/1 on the connections that were opened, */
 	__u64 requests_failed; /* those that were answered with 4xx or 5xx, */
 	__u64 served;   /* and the same of those that were accepted */
 	__u64 served_failed;
 };
-_Static_assert(sizeof(struct unlisted) == 168, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 176, "unlisted");
 
 /* What is counted in `drops` and `strays`, and what `reason` is then. */
 #define PACKET_DROPPED 0 /* enum skb_drop_reason */

@@ -29,6 +29,8 @@ static __always_inline void report_unsent(void *ctx, u64 key, struct socket_entr
 	__builtin_memset(record, 0, SOCKET_RECORD_HEAD_BYTES);
 	record->entry = *entry;
 	sockets.delete(&key);
+	if (count_unsent(&record->entry))
+		return;
 	/* inet_sport may still be that of a connection before */
 	READ(record->entry.local_port, sk, OFFSET_sock_common_skc_num);
 	if (record->entry.family == AF_INET)

@@ -119,8 +119,8 @@ static __always_inline void read_both(u32 *one, u32 *other, void *sk, int one_at
 /*
  * What changes with everything that a socket's record tells, in one number, as long as nothing is outstanding: that the process
  * writes, and that a segment comes or goes, also one without payload. A process reads what has come with a segment, and
- * with segments goes whose turn it is; a pass between the count of a segment that is sent and its turn makes up for it with
- * the acknowledgement. The rest of the counters lie elsewhere in memory and would double the cost of a pass.
+ * with segments goes whose turn it is. What a pass sees too early makes up for that with the acknowledgement: a segment
+ * that is sent and has not taken its turn, one that has come and waits in the socket's backlog. The rest of the counters lie elsewhere in memory and would double the cost of a pass.
  */
 static __always_inline u64 activity(struct socket_entry *entry, void *sk, struct outstanding *ends)
 {

@@ -1156,6 +1156,7 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 {
 	u32 index = turn_index(record->socket) ^ (slot->place & (TURN_PLACES - 1));
 	struct exchange *exchange = exchanges.lookup(&index);
+	u32 waiting;
 
 	if (!exchange || exchange->born != slot->born || !exchange->certain)
 		return;
@@ -1167,6 +1168,8 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 	if (exchange->plain && !(slot->unfinished & (TURN_TUNNEL | TURN_HTTP2)) && slot->slowest_us > exchange->slowest_us)
 		record->slowest_request_us = slot->slowest_us;
 	record->requester = exchange->asker;
+	waiting = record->requests - record->responses;
+	record->request_waits = waiting && exchange->listed & bits_of(record->responses, waiting);
 	record->http2 = exchange->http2;
 	if (exchange->http2)
 		record->requests_unlisted = exchange->http2_unlisted;

@@ -2,7 +2,7 @@
 /*
  * In a flood, queries and ends of sockets beyond so many a second are counted by process instead of listed one by one:
  * nobody could read them, and handing each over would take the CPU from the work that is watched. Nothing is left out of
- * the sums. Only what is beyond doubt is counted here: one known owner, and an ordinary end.
+ * the sums. Only what has one known owner beyond doubt is counted here.
  */
 
 #define DUE_QUERIES 0
@@ -14,11 +14,12 @@
 #define DUE_REFUSALS 6
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
-#define DUE_REQUESTS 9  /* of HTTP */
-#define DUE_HANDSHAKES 10 /* of TLS */
-#define DUE_STREAMS 11 /* of HTTP/2: what its client sends, */
-#define DUE_ANSWERS 12 /* and what its server does */
-#define DUE_KINDS 13
+#define DUE_FAILURES 9  /* connections that did not end well: apart too, because they tell more than others */
+#define DUE_REQUESTS 10  /* of HTTP */
+#define DUE_HANDSHAKES 11 /* of TLS */
+#define DUE_STREAMS 12 /* of HTTP/2: what its client sends, */
+#define DUE_ANSWERS 13 /* and what its server does */
+#define DUE_KINDS 14
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
@@ -46,8 +47,11 @@ static __always_inline int may_pass(int kind, u64 now_ns, u64 cost_ns, u64 ahead
 
 static __always_inline int may_list(int kind, u64 now_ns)
 {
-	int of_ends = kind == DUE_CONNECTIONS || kind == DUE_SOCKETS;
+	int of_ends = kind == DUE_CONNECTIONS || kind == DUE_FAILURES || kind == DUE_SOCKETS;
 	u64 interval_ns = control(of_ends ? END_INTERVAL_NS : QUERY_INTERVAL_NS), at_once = control(LISTED_AT_ONCE);
+
+	if (kind == DUE_FAILURES) /* as many at once, then a third as fast: with its resets one takes twice the time of another */
+		interval_ns *= 3;
 
 	if (kind == DUE_SOCKETS) /* whose buffer is a quarter of the others' */
 		at_once /= 4;
@@ -75,7 +79,7 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	key.pid = entry->owner.pid;
 	key.netns = entry->netns;
 	key.generation = control(GENERATION);
-	if (kind == DUE_CONNECTIONS && entry->flags & SOCKET_INBOUND) {
+	if (kind != DUE_SOCKETS && entry->flags & SOCKET_INBOUND) {
 		key.port = entry->local_port;
 		key.family = entry->family;
 	}
@@ -92,23 +96,31 @@ static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry,
 	return counts;
 }
 
+/* As it ended in tracking/connections.py: with an error, with an abort, or before it was established. */
+static __always_inline int has_failed(struct socket_record *record)
+{
+	return record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
+	       record->state == TCP_CLOSE_WAIT;
+}
+
 /* Whether the end of a connection was counted. */
 static __always_inline int count_connection(struct socket_record *record)
 {
 	struct socket_entry *entry = &record->entry;
+	int failed = has_failed(record);
 	struct unlisted *counts;
 
-	/* as it ended in tracking/connections.py: an error, an abort, or what never was established. Which requests of HTTP/2
-	   have failed is known to nettop only */
-	if (record->error || record->state == TCP_SYN_SENT || record->state == TCP_ESTABLISHED ||
-	    record->state == TCP_CLOSE_WAIT || !(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) ||
-	    entry->flags & SOCKET_OLD || record->requests != record->responses || record->http2)
+	/* which requests of HTTP/2 have failed is known to nettop only */
+	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD ||
+	    record->request_waits || record->http2)
 		return 0;
-	counts = unlisted_end(entry, DUE_CONNECTIONS);
+	counts = unlisted_end(entry, failed ? DUE_FAILURES : DUE_CONNECTIONS);
 	if (!counts)
 		return 0;
 	if (entry->flags & SOCKET_OUTBOUND) {
 		__sync_fetch_and_add(&counts->opened, 1);
+		if (failed && !entry->established_ns)
+			__sync_fetch_and_add(&counts->failed_connects, 1);
 		__sync_fetch_and_add(&counts->asked, record->asked);
 	} else {
 		__sync_fetch_and_add(&counts->accepted, 1);
@@ -120,8 +132,20 @@ static __always_inline int count_connection(struct socket_record *record)
 	if (record->requests) {
 		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests : &counts->served, record->requests);
 		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests_failed : &counts->served_failed,
-				     record->failed_4xx + record->failed_5xx);
+				     record->failed_4xx + record->failed_5xx + record->requests - record->responses);
 	}
+	return 1;
+}
+
+/* The same of a connect() that failed before it left. */
+static __always_inline int count_unsent(struct socket_entry *entry)
+{
+	struct unlisted *counts = unlisted_end(entry, DUE_FAILURES);
+
+	if (!counts)
+		return 0;
+	__sync_fetch_and_add(&counts->opened, 1);
+	__sync_fetch_and_add(&counts->failed_connects, 1);
 	return 1;
 }
 

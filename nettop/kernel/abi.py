@@ -146,6 +146,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     retries: U8
     backoff: U8
     requester: U8
+    request_waits: U8
     http2: U8
     requests: U32
     responses: U32
@@ -300,6 +301,7 @@ class Unlisted(Struct, frozen=True, gc=False):
     retransmits: U64
     asked: U64
     was_asked: U64
+    failed_connects: U64
     requests: U64
     requests_failed: U64
     served: U64

@@ -36,8 +36,8 @@ _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
-# top is counted by process. A query costs 30 us of a CPU and an end 15: floods of both take a tenth of one.
-QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 3_000, 3_000
+# top is counted by process. A query costs 30 us of a CPU, an end with its host 50: floods of both take a tenth of one.
+QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 1_000, 3_000
 REQUESTS_LISTED_PER_S = 1_000  # of HTTP, and as many handshakes of TLS; bpf/requests.c says how many more at a time
 _SECOND_NS = 1_000_000_000
 

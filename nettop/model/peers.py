@@ -36,12 +36,14 @@ class Peers:
     def take(self, before: Connection | None, row: Connection) -> tuple[Connection, list[Connection]]:
         """The row with its other end, and other rows that have changed by it."""
         others: list[Connection] = []
+        ends: _Ends | None = None
         if before is None or (before.local is not row.local and before.local != row.local):
             if before is not None:
                 self._forget(_ends(before), before.id)
             row, others = self._paired(row)
             ends = _ends(row)
-            self._by_ends[ends] = (*self._by_ends.get(ends, ()), row.id)
+            rivals = self._by_ends.get(ends)
+            self._by_ends[ends] = (row.id,) if rivals is None else (*rivals, row.id)
         elif before.peer is not None:
             direction = before.direction if row.direction == "unknown" else row.direction
             row = replace(row, peer=before.peer, direction=direction)
@@ -49,7 +51,7 @@ class Peers:
                 other = self._rows.get(before.peer.id)
                 others = [] if other is None or other.peer is None else [_with_peer(other, row)]
         if row.state == "closed" and (before is None or before.state != "closed"):
-            self._ended[-1].append((_ends(row), row.id))
+            self._ended[-1].append((ends or _ends(row), row.id))
         return row, others
 
     def tick(self) -> None:

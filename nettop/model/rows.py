@@ -449,7 +449,8 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     come, and was not seen. `latency_ms` is from the first byte of the request to the first of the response, at this
     end's socket. `request_bytes` and `response_bytes` are what head and Content-Length say; of HTTP/2 without the head.
     `connection_id` is the row of the connection; None where that has none. `trace_id` is that of a traceparent (W3C
-    Trace Context).
+    Trace Context). `retry_of` is the row of the request that this one repeats: the same process had sent the same
+    method, host and path on another connection, which ended without a response less than a minute before.
 
     Of HTTP/2 `error` may also be "reset" or "cancelled", which is what the client did, of the stream alone.
     `grpc_status` comes behind the response of gRPC. A request is `partial` where a field of its head or of its
@@ -475,6 +476,7 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     netns: Count
     remote: RemoteEndpoint
     trace_id: str | None = None
+    retry_of: Count | None = None
     grpc_status: Count | None = None
     partial: bool = False
 
@@ -531,9 +533,9 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     """Queries and connections of one process that have no rows, but are part of its totals.
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
-    connections have ended, and ended normally; turns on those that it opened are `asked`, on those that it accepted
-    `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is that of sockets that were counted
-    too.
+    connections have ended, `failed_connects` of them before they were established; turns on those that it opened are
+    `asked`, on those that it accepted `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is
+    that of sockets that were counted too.
     """
 
     pid: Pid
@@ -551,6 +553,7 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     retransmits: Count = 0
     asked: Count = 0
     was_asked: Count = 0
+    failed_connects: Count = 0
     requests: Count = 0
     requests_failed: Count = 0
     served: Count = 0

@@ -172,6 +172,7 @@ class _Totals:
                 rx_bytes=counted.tcp_rx_bytes,
                 opened=counted.opened,
                 accepted=counted.accepted,
+                failed=counted.failed_connects,
                 retransmits=counted.retransmits,
                 asked=counted.asked,
                 was_asked=counted.was_asked,
@@ -461,6 +462,7 @@ class Store:
             ("dns_other_failed", counted.failed),
             ("opened", counted.opened),
             ("accepted", counted.accepted),
+            ("failed_connects", counted.failed_connects),
         ):
             if number:
                 self._timeline.count(event.time, name, number)
@@ -520,7 +522,7 @@ class Store:
         A row gets another owner where the first was a guess: then all of it moves. Or the socket was passed on: then
         what it carried until now stays with the first, and so does that it was opened.
         """
-        share, earlier = _share(row), self._passed_on.get((type(row), row.id))
+        share, earlier = _share(row), self._passed_on.get((type(row), row.id)) if self._passed_on else None
         if before is not None:
             if self._was_passed_on(before, row):
                 earlier = _share(before)

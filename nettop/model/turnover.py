@@ -5,7 +5,8 @@ are all over the memory. So a table says of each version what has become of the 
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from copy import deepcopy
+from typing import Any, Generic, NamedTuple, TypeVar
 
 _FOLLOWED_UP_TO = 1 / 2  # of the rows
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -55,6 +56,12 @@ class Journal(Generic[KeyT, RowT]):
         self._entered: dict[KeyT, None] = {}
         self._version: Version[RowT] = Version()
         self._version.mark = object()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Journal[KeyT, RowT]":
+        """Of the copied table, whose next version says nothing of the one before: that is not copied."""
+        twin: Journal[KeyT, RowT] = Journal(deepcopy(self._rows, memo))
+        twin._left = None
+        return twin
 
     def put(self, key: KeyT, before: RowT | None) -> None:
         """A row was put in the place of another one, or at the end."""
@@ -108,7 +115,8 @@ def turnover(before: Sequence[RowT], now: Sequence[RowT], key: Callable[[RowT], 
     most = len(now) * _FOLLOWED_UP_TO
     if isinstance(now, Version) and isinstance(before, Version) and now.before is before.mark:
         return now.changes if now.changes is not None and now.changes.size <= most else None
-    replaced, gone = [], []
+    replaced: list[tuple[RowT, RowT]] = []
+    gone: list[RowT] = []
     rest = iter(now)
     head = next(rest, None)
     for row in before:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Container
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -26,7 +25,7 @@ from nettop.model.rows import (
 )
 from nettop.text import comm_text
 from nettop.tracking.addresses import address_text, family_of, ip_version, local_end
-from nettop.tracking.clock import Clock, milliseconds
+from nettop.tracking.clock import Clock, at, milliseconds
 from nettop.tracking.listeners import ListenerTracker
 from nettop.tracking.listening import Listening
 from nettop.tracking.live_sockets import Known, LiveSockets
@@ -60,16 +59,25 @@ _STATES: dict[int, TcpState] = {  # include/net/tcp_states.h
     12: "syn-recv",
 }
 _FIN_WAIT_1, _CLOSED, _LAST_ACK, _CLOSING = 4, 7, 9, 11
-# The states that a connection has been in, by the last one: the kernel side tells when each began. TCP_SYN_RECV is left
-# out, because for most of it there is no socket yet.
-_PATHS: dict[int, tuple[int, ...]] = {
+# The states that a connection has been in, by the last one, and what of its record tells when each began. TCP_SYN_RECV
+# is left out, because for most of it there is no socket yet.
+_BACK_FROM: dict[int, tuple[int, ...]] = {
     SYN_SENT: (SYN_SENT,),
-    ESTABLISHED: (SYN_SENT, ESTABLISHED),
-    _FIN_WAIT_1: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1),
-    FIN_WAIT_2: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1, FIN_WAIT_2),
-    _CLOSING: (SYN_SENT, ESTABLISHED, _FIN_WAIT_1, _CLOSING),
-    CLOSE_WAIT: (SYN_SENT, ESTABLISHED, CLOSE_WAIT),
-    _LAST_ACK: (SYN_SENT, ESTABLISHED, CLOSE_WAIT, _LAST_ACK),
+    ESTABLISHED: (ESTABLISHED, SYN_SENT),
+    _FIN_WAIT_1: (_FIN_WAIT_1, ESTABLISHED, SYN_SENT),
+    FIN_WAIT_2: (FIN_WAIT_2, _FIN_WAIT_1, ESTABLISHED, SYN_SENT),
+    _CLOSING: (_CLOSING, _FIN_WAIT_1, ESTABLISHED, SYN_SENT),
+    CLOSE_WAIT: (CLOSE_WAIT, ESTABLISHED, SYN_SENT),
+    _LAST_ACK: (_LAST_ACK, CLOSE_WAIT, ESTABLISHED, SYN_SENT),
+}
+_BEGAN = {
+    SYN_SENT: "opened_ns",
+    ESTABLISHED: "established_ns",
+    _FIN_WAIT_1: "closing_ns",
+    CLOSE_WAIT: "closing_ns",
+    FIN_WAIT_2: "closing_on_ns",
+    _CLOSING: "closing_on_ns",
+    _LAST_ACK: "closing_on_ns",
 }
 _CLOSED_FIRST: dict[int, Side] = {  # both at once: _CLOSING
     _FIN_WAIT_1: "local",
@@ -321,23 +329,26 @@ class ConnectionTracker:
         # What failed before it left did so at once; it is told when the socket is used again or closed.
         over_ns = record.opened_ns if record.state == _CLOSED else record.time_ns
         closed_at = self._clock.wall(over_ns)
-        time = self._clock.wall(record.time_ns)
-        row = replace(row, **self._counted(record, row, UNKNOWN, time))
-        finished = row.states_ms
-        if row.state_since is not None and row.state_since < closed_at and not _goes_on_unseen(record):
-            finished = {**finished, row.state: milliseconds(row.state_since, closed_at)}
-        row = replace(
-            row,
-            state="closed",
-            state_since=None,
-            states_ms=finished,
-            closed_at=closed_at,
-            duration_ms=None if row.opened_at is None else milliseconds(row.opened_at, closed_at),
-            end=how_it_ended(record),
-            tx_bytes_per_s=0.0,
-            rx_bytes_per_s=0.0,
-        )
-        return Observed(ConnectionChanged(time=time, connection=row), owned, (record.socket, record.seen_ns))
+        time = closed_at if over_ns == record.time_ns else self._clock.wall(record.time_ns)
+        fields = self._counted(record, row, UNKNOWN, time)
+        if "state" in fields:
+            state, since, lasted = fields["state"], fields["state_since"], fields["states_ms"]
+        else:
+            state, since, lasted = row.state, row.state_since, row.states_ms
+        if since is not None and since < closed_at and not _goes_on_unseen(record):
+            lasted = {**lasted, state: milliseconds(since, closed_at)}
+        fields |= {
+            "state": "closed",
+            "state_since": None,
+            "states_ms": lasted,
+            "closed_at": closed_at,
+            "duration_ms": None if row.opened_at is None else milliseconds(row.opened_at, closed_at),
+            "end": how_it_ended(record),
+            "tx_bytes_per_s": 0.0,
+            "rx_bytes_per_s": 0.0,
+        }
+        row = replace(row, **fields)
+        return _observed(time, row, owned, (record.socket, record.seen_ns))
 
     def _vanished(self, known: _Live | None, now_ns: int) -> list[Observed]:
         """Its end was lost: when and how is unknown, that it is over is not."""
@@ -462,6 +473,7 @@ class ConnectionTracker:
 
     def _counted(self, record: SocketRecord, row: Connection, found: Verdict, time: datetime) -> dict[str, Any]:
         """Fields of the row: what a record of this time tells."""
+        asker = self._asker(record)
         counted = self._waiting(row, found, time)
         counted |= {
             "tx_bytes": record.tx_bytes,
@@ -470,7 +482,7 @@ class ConnectionTracker:
             "retransmits": record.retransmits,
             "recv_queue_bytes": record.unread_bytes if record.sending else None,
             "send_queue_bytes": record.unacked_bytes if record.sending else None,
-            "turns": turns(record, self._asker(record), row.turns),
+            "turns": turns(record, asker, row.turns),
             "requests": self._payload.requests(record) or row.requests,
             "transmission": transmission(record, time) or row.transmission,
             "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
@@ -484,7 +496,7 @@ class ConnectionTracker:
         if row.local.port != record.local_port:  # it is chosen while the connection is being made
             counted["local"] = local_end(record)
         if row.direction == "unknown":  # of an older connection a listener may tell later
-            counted["direction"] = self._direction(record)
+            counted["direction"] = _DIRECTIONS[asker]
         state = _STATES.get(record.state, "closed")
         if state != row.state:
             states_ms, since = self._states(record)
@@ -494,28 +506,28 @@ class ConnectionTracker:
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""
-        began = [(_STATES[state], self._clock.wall(time_ns)) for state, time_ns in _began(record)]
-        lasted = {state: milliseconds(since, end) for (state, since), (_, end) in pairwise(began)}
-        return lasted, began[-1][1] if began else None
+        lasted: dict[TcpState, float] = {}
+        last, since_us = None, 0
+        for state, time_ns in _began(record):
+            time_us = self._clock.wall_us(time_ns)
+            if last is not None:
+                lasted[last] = (time_us - since_us) / 1000
+            last, since_us = _STATES[state], time_us
+        return lasted, None if last is None else at(since_us)
 
 
 def _began(record: SocketRecord) -> list[tuple[int, int]]:
     """The states of a connection, each with when it was first seen in it, up to the state of the record."""
-    times = {
-        SYN_SENT: record.opened_ns if record.flags & abi.SOCKET_OUTBOUND else 0,
-        ESTABLISHED: record.established_ns,
-        _FIN_WAIT_1: record.closing_ns,
-        CLOSE_WAIT: record.closing_ns,
-    }
     began = []
-    for state in reversed(_PATHS.get(record.state, ())):
-        time_ns = times.get(state, record.closing_on_ns)
-        if not time_ns:
+    for state in _BACK_FROM.get(record.state, ()):
+        time_ns = getattr(record, _BEGAN[state])
+        if not time_ns or (state == SYN_SENT and not record.flags & abi.SOCKET_OUTBOUND):
             if record.flags & abi.SOCKET_OLD:  # it was in this state when nettop found it
                 began.append((state, record.seen_ns))
             break
         began.append((state, time_ns))
-    return began[::-1]
+    began.reverse()
+    return began
 
 
 def _goes_on_unseen(record: SocketRecord) -> bool:
@@ -566,8 +578,8 @@ def _named(row: Connection, tls: Tls) -> RemoteEndpoint:
     return replace(row.remote, name=tls.server_name, name_source="tls", names=())
 
 
-def _observed(time: datetime, row: Connection, owned: Owned) -> Observed:
-    return Observed(ConnectionChanged(time=time, connection=row), owned)
+def _observed(time: datetime, row: Connection, owned: Owned, ended: tuple[int, int] | None = None) -> Observed:
+    return Observed(ConnectionChanged(time=time, connection=row), owned, ended)
 
 
 def how_it_ended(record: SocketRecord) -> End:

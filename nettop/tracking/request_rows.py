@@ -17,6 +17,7 @@ from nettop.text import comm_text
 from nettop.tracking.addresses import address_of
 from nettop.tracking.clock import Clock
 from nettop.tracking.owners import NOBODY, Owned, certainty
+from nettop.tracking.retries import Retries
 
 MAX_WAITING = 16_384  # requests without a response; eleven seconds of all that is listed, if none is answered
 MAX_UNTOLD = 8_192  # changed since the last tick: more are told before it
@@ -85,6 +86,7 @@ class RequestRows:
         self._ended: OrderedDict[SocketKey, Linked] = OrderedDict()
         self._latencies: OrderedDict[SocketKey, deque[float]] = OrderedDict()
         self._last_id = 0
+        self.retries = Retries()
 
     @property
     def is_full(self) -> bool:
@@ -113,6 +115,11 @@ class RequestRows:
         """It is new, or its row is another."""
         if not known.held:
             self._untold[known.row.id] = known
+
+    def look_for_retry(self, known: Known) -> None:
+        """Whether this repeats a request that failed, if that is not known yet."""
+        if known.row.retry_of is None and (repeats := self.retries.repeated_by(known.row, known.owned, known.asked_ns)):
+            known.row = replace(known.row, retry_of=repeats)
 
     def forget(self, known: Known) -> None:
         """It was none."""

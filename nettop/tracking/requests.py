@@ -77,6 +77,7 @@ class RequestTracker:
                 self._rows.give_up(known)
                 continue
             known.row = replace(known.row, error=ERRORS.get(how, "closed"))
+            self._rows.retries.failed(known.row, known.owned, record.time_ns)
             self._rows.changed(known)
 
     def linked(self, key: SocketKey, row: Connection, owned: Owned) -> None:
@@ -157,6 +158,7 @@ class RequestTracker:
         if key in self._waiting:
             return
         self._waiting[key] = known
+        self._rows.look_for_retry(known)
         self._numbers.setdefault(known.socket, deque()).append(known.number)
         self._rows.changed(known)
         if len(self._waiting) > MAX_WAITING:
@@ -183,6 +185,7 @@ class RequestTracker:
             self._rows.forget(known)
             return
         known.row = replace(known.row, protocol=parsed.version or known.row.protocol, **self._said(parsed))
+        self._rows.look_for_retry(known)
         self._rows.changed(known)
 
     def _adopt(self, place: Place, socket: SocketKey) -> None:

@@ -70,6 +70,8 @@ class StreamTracker:
                 self._rows.give_up(known)
             else:
                 self._fail(spoken, known, ERRORS.get(how, "closed"))
+                if known.row.status is None:
+                    self._rows.retries.failed(known.row, known.owned, record.time_ns)
 
     def lost(self) -> None:
         """Records were lost: whatever waits may have been answered."""
@@ -118,6 +120,7 @@ class StreamTracker:
             partial=head.partial,
         )
         known.held = spoken.holds = bool(record.http2 & abi.HTTP2_JOINED)
+        self._rows.look_for_retry(known)
         spoken.streams[head.stream] = known
         self._waiting[key, head.stream] = known
         self._rows.changed(known)

@@ -598,6 +598,7 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         ("asked", human.timestamp(row.asked_at)),
         ("protocol", row.protocol),
         ("trace", row.trace_id or "none"),
+        *(() if row.retry_of is None else (("sent again", f"request {row.retry_of} had no response"),)),
         ("netns", str(row.netns)),
     )
     if connection is None:

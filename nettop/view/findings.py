@@ -6,14 +6,12 @@ that those rows prove. Nothing is said below the threshold, so a host where all 
 
 import ipaddress
 import re
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import ceil
-from operator import attrgetter
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from nettop.model.filter import exactly
@@ -161,8 +159,8 @@ class Scene:
     @cached_property
     def _dns(self) -> list[DnsQuery]:
         """All that came to an end, the newest first."""
-        first = bisect_left(self._snapshot.dns, self._dns_since, key=attrgetter("asked_at"))
-        return [row for row in reversed(self._snapshot.dns[first:]) if row.status != "pending"]
+        since = self._dns_since
+        return [row for row in reversed(self._snapshot.dns) if row.status != "pending" and row.asked_at >= since]
 
     @cached_property
     def queries_by_resolver(self) -> Mapping[Hashable, Sequence[DnsQuery]]:

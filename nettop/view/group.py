@@ -30,8 +30,7 @@ _UNKNOWN = "-"
 class Keying(Generic[RowT]):
     """How rows of one snapshot are told apart: by the keys of all of them at once; those with the same are a group.
 
-    `context` is what keys depend on besides their rows. Where it is equal, so are the keys of the same rows; None where
-    nobody knows.
+    `context` is what keys depend on besides their rows. Where it is equal, so are the keys of the same rows.
     """
 
     keys: Callable[[Sequence[RowT]], Iterable[Hashable]]

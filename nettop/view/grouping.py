@@ -200,7 +200,7 @@ def _lookup(seen: _Seen) -> Keying[DnsQuery]:
         lambda rows: [lookups.of(row).number for row in rows],
         lambda group: lookups.of(group.rows[0]).name or _UNKNOWN,
         lookups,
-        context=None,
+        context=lookups.decided_anew,
     )
 
 
@@ -211,7 +211,7 @@ def _looked_up(seen: _Seen) -> Keying[DnsQuery]:
         lambda rows: [lookups.of(row).name for row in rows],
         lambda group: str(group.key) or _UNKNOWN,
         lookups,
-        context=None,
+        context=lookups.decided_anew,
     )
 
 

@@ -43,7 +43,7 @@ class Status:
     traffic: Sequence[float]  # bytes/s, of the last ticks
     pace: str
     dns_per_s: float
-    open_connections: int = 0
+    open_connections: int
     dns: Outcomes | None = None  # of the last interval; None if there was none yet
     pace_is_new: bool = False  # it is no longer that of the start
     ended_hidden: bool = False

@@ -159,6 +159,7 @@ class Lookups:
             _Owner, datetime
         ] = {}  # who may go through a search list: when a query brought no records
         self._seen = 0
+        self.decided_anew = 0  # how often queries were given another name than before, or were forgotten
 
     def of(self, query: DnsQuery) -> Lookup:
         """The look-up of a query that was among the rows read last."""
@@ -172,6 +173,7 @@ class Lookups:
                 self._sort_in(row, rows)
         if len(known) > 2 * len(rows) + _SWEEP_EVERY:
             self._of = {row.id: known[row.id] for row in rows}
+            self.decided_anew += 1
 
     def _sort_in(self, query: DnsQuery, rows: Sequence[DnsQuery]) -> None:
         owner = query.pid, query.process_start_time, query.netns
@@ -180,7 +182,9 @@ class Lookups:
         if lookup is None:
             lookup = Lookup(query)
         else:
+            before = lookup.name
             lookup.add(query)
+            self.decided_anew += lookup.name != before
         self._of[query.id] = lookup
         found = _has_records(query)
         if not found:

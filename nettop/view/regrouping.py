@@ -47,8 +47,7 @@ class Regrouping:
 
     def _changes(self, grouping: Grouping, rows: Sequence[Any], keying: Keying[Any]) -> Turnover[Any] | None:
         """What has happened to the rows; None where that does not help."""
-        same_keys = keying.context is not None and keying.context == self._context
-        if grouping is not self._grouping or not same_keys or not grouping.kind.numbered:
+        if grouping is not self._grouping or keying.context != self._context or not grouping.kind.numbered:
             return None
         changes = turnover(self._rows, rows, _number)
         if changes is None or len(changes.replaced) > len(rows) * _KEPT_UP_TO:

@@ -50,17 +50,19 @@ class Selection(Generic[RowT]):
         self._ranking: Ranking[RowT] | None = None
 
     def select(self, candidates: Sequence[RowT], chosen: Filter, show_ended: bool, context: Context) -> Sequence[RowT]:
-        """As the function; the rows of another time are others."""
-        by, before = (candidates, chosen, show_ended), self._selected
+        """As the function."""
+        at = None if chosen.asks_rows_alone(self._pane.kind) else context  # rows may pass at one time that do not later
+        by, before = (candidates, chosen, show_ended, at), self._selected
         if self._selected_by and all(map(is_, by, self._selected_by)):
             return before
-        changes = self._changes_of(candidates) if self._selected_by and self._selected_by[1:] == by[1:] else None
+        same_test = self._selected_by and all(map(is_, by[1:], self._selected_by[1:]))
+        changes = self._changes_of(candidates) if same_test else None
         test = _test(self._pane, chosen, show_ended, context)
         if changes is not None and test is not None:
-            changes = self._sifted(changes, test) if chosen.asks_rows_alone(self._pane.kind) else None
+            changes = self._sifted(changes, test) if at is None else None
         if changes is None:
             self._passing = None
-            self._selected = select(self._pane, *by, context)
+            self._selected = select(self._pane, candidates, chosen, show_ended, context)
         else:
             self._selected = candidates if self._passing is None else self._passing.rows.copy()
         self._selected_by = by
@@ -104,16 +106,18 @@ class Selection(Generic[RowT]):
                 # rows that tie are in their order already, and what has an order is sorted in a third of the time
                 self._sorted, self._ranking = sort(self._sorted, column, descending, context), None
             return self._sorted
-        followed = self._followed(column, descending) if before and before[1:] == by[1:] else None
+        followed = self._followed(before[0], column, descending) if before and before[1:] == by[1:] else None
         if followed is None:
             self._ranking = None
         self._sorted = sort(self._selected, column, descending, context) if followed is None else followed
         return self._sorted
 
-    def _followed(self, column: Column[RowT], descending: bool) -> Sequence[RowT] | None:
+    def _followed(self, before: Sequence[RowT], column: Column[RowT], descending: bool) -> Sequence[RowT] | None:
         """What is selected now, from how what was selected before is sorted; None if it is better sorted anew."""
-        before, changes = self._changes or ((), None)
-        if changes is None or not isinstance(column.sort, str) or changes.size > len(before) * _SORTED_UP_TO:
+        since, changes = self._changes or ((), None)
+        if changes is None or since is not before:  # a pane that is not seen is not sorted
+            return None
+        if not isinstance(column.sort, str) or changes.size > len(before) * _SORTED_UP_TO:
             return None
         if self._ranking is None:
             if not ascend(list(map(_number, before))):

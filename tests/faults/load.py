@@ -158,6 +158,17 @@ def connect_in_vain(address: str, port: int, count: int) -> None:
     say([0, count, 1])
 
 
+def connect_and_reset(address: str, port: int, count: int) -> None:
+    """As connect(), but each is ended with a reset once the answer is there."""
+    for _ in range(count):
+        with socket.create_connection((address, port), timeout=20) as tcp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            tcp.sendall(bytes(_SMALL))
+            while tcp.recv(_SMALL):
+                pass
+    say([0, count, 1])
+
+
 def talk(address: str, port: int, per_s: int, seconds: float) -> None:
     """Questions and connections, per_s of each, answered, over the time."""
     asked = connected = 0

@@ -23,6 +23,7 @@ import pytest
 from nettop.kernel.hooks import CGROUP_SOCK_ADDR
 from nettop.model.rows import Connection, Endpoint, Listener, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
+from tests.kernels import PATIENCE_S
 from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, programs
 from tests.live.cgroups import forest, short_lives
@@ -49,7 +50,6 @@ from tests.live.lab import (
 )
 from tests.live.truth import owners, talk
 
-PATIENCE_S = 90.0  # for an emulated machine whose host is busy
 ANSWER, RESET, HOLD, ECHO, REFUSING, LEAK, TURNS, FULL = 7001, 7002, 7004, 7007, 7008, 7009, 7010, 7011
 CLOSED = 7999
 REJECTED, PROHIBITED, SWALLOWED = 7021, 7022, 7023

@@ -10,7 +10,7 @@ from pathlib import Path
 _NETTOP = Path(sys.executable).with_name("nettop")
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q", "--tb=short")
 _TREE = Path(__file__).resolve().parents[2]
-_TIMEOUT_S = 420.0  # a hundred and fifty suffice on an idle host
+_TIMEOUT_S = 900.0  # a hundred and fifty suffice on an idle host
 DOCTOR = Path("/run/nettop-doctor")  # what it said, for the steps after it
 _ABSENT = "absent "  # how a line of the report begins (nettop/cli/checks.py)
 _STEPS: dict[str, tuple[str, ...]] = {

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from nettop.model.snapshot import Snapshot
+from tests.kernels import PATIENCE_S
 from tests.live import dns_server, programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, dns_of, namespace, process_of, wait_until
 
-PATIENCE_S = 90.0  # for an emulated machine whose host is busy
 ADDRESS, TCP_PORT, UDP_PORT = "127.0.0.1", 7001, 7007
 OTHER_CPU = 1  # the first one cannot go off on every machine
 SIZES = [[8, 13], [65_537, 101], [9, 300_007]]  # up and down

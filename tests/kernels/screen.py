@@ -6,11 +6,11 @@ Named so that pytest collects it only when asked for by name.
 from pathlib import Path
 
 from nettop.view.panes import PANES, STACKED
+from tests.kernels import PATIENCE_S
 from tests.live import programs
 from tests.live.lab import NETTOP, namespace
 from tests.live.terminal import Terminal
 
-PATIENCE_S = 90.0  # for an emulated machine whose host is busy
 PORT = 7004
 
 

@@ -1,5 +1,6 @@
 """Programs that speak HTTP/1: each function runs in a process of its own, started by lab.Namespace.play()."""
 
+import contextlib
 import ctypes
 import fcntl
 import http.client
@@ -28,6 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     """`/status/404` answers with that, `/slow/50` after so many ms, `/chunked` and `/lookalike` with such bodies."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each body waits 40 ms for the client to acknowledge its head
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -173,6 +175,15 @@ def http_flood(address: str, port: int, requests: int, failed: int, last: str = 
         connection.request("GET", "/status/404" if number < failed else last if number == requests - 1 else "/")
         connection.getresponse().read()
     connection.close()
+
+
+def http_all_in_vain(address: str, port: int, path: str, connections: int) -> None:
+    """So many connections, one after the other, each with a request that is reset."""
+    for _ in range(connections):
+        with socket.create_connection((address, port)) as tcp:
+            tcp.sendall(f"GET {path} HTTP/1.1\r\nHost: vain.test\r\n\r\n".encode())
+            with contextlib.suppress(ConnectionResetError):
+                tcp.recv(1)
 
 
 def http_in_vain(address: str, port: int, path: str) -> None:

@@ -1,6 +1,6 @@
 """More than anybody can read: some of it becomes rows, and the totals count all of it, to the last byte."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +16,7 @@ from tests.live import http_programs
 from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
 
 ADDRESS, PORT, NOBODY, SILENCE = "127.0.0.1", 7104, 7105, "127.0.0.2"
+NOWHERE = "192.0.2.1"  # no interface leads there
 LISTED, QUESTIONS, CONNECTIONS = 300, 2_000, 1_000
 REQUESTS, REQUESTS_AT_ONCE = 1_000, 300  # the latter as bpf/requests.c has it
 
@@ -156,14 +157,44 @@ def test_sockets_of_one_question_each(where: Namespace, server: Program) -> None
     assert LISTED // 4 <= len(released) < QUESTIONS  # the buffer of UDP sockets is a quarter of the others'
 
 
-def test_ends_out_of_the_ordinary_are_listed(where: Namespace) -> None:
+@pytest.mark.parametrize(
+    ("play", "server_at", "ends"),
+    [
+        (load.connect_in_vain, (ADDRESS, NOBODY), {"refused"}),
+        (load.connect_in_vain, (NOWHERE, NOBODY), {"no-route", "unsent"}),
+        (load.connect_and_reset, (ADDRESS, PORT), {"reset-by-us"}),
+    ],
+    ids=["refused", "no route", "reset"],
+)
+def test_failures(
+    where: Namespace, server: Program, play: Callable[..., None], server_at: tuple[str, int], ends: set[str]
+) -> None:
     with watched(where) as watching:
-        client = where.play(load.connect_in_vain, address=ADDRESS, port=NOBODY, count=2 * LISTED)
+        client = where.play(play, address=server_at[0], port=server_at[1], count=CONNECTIONS)
         watching.until_ended(client)
         snapshot = watching.finish()
-    assert [row.end for row in connections_of(snapshot, client)] == ["refused"] * (2 * LISTED)
-    assert process_of(snapshot, client).tcp.failed == 2 * LISTED
-    assert snapshot.losses.unlisted["connections"] == 0
+    asked = process_of(snapshot, client).tcp
+    assert (asked.opened, asked.active) == (CONNECTIONS, 0)
+    assert asked.failed == (CONNECTIONS if play is load.connect_in_vain else 0)
+    assert sum(second.failed_connects for second in snapshot.timeline) == asked.failed
+    rows = connections_of(snapshot, client)
+    assert len(rows) + len(connections_of(snapshot, server)) >= LISTED
+    assert len(rows) < CONNECTIONS
+    assert {row.end for row in rows} <= ends
+    counted = [event.unlisted for event in watching.events if isinstance(event, Unlisted)]
+    assert sum(row.opened for row in counted if row.pid == client.pid) == CONNECTIONS - len(rows)
+
+
+@pytest.mark.usefixtures("server")
+def test_failures_have_room_of_their_own(where: Namespace) -> None:
+    with watched(where) as watching:
+        others = where.play(load.connect, address=ADDRESS, port=PORT, count=CONNECTIONS)
+        watching.until_ended(others)
+        client = where.play(load.connect_in_vain, address=ADDRESS, port=NOBODY, count=LISTED)
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    assert len(connections_of(snapshot, others)) < CONNECTIONS
+    assert [row.end for row in connections_of(snapshot, client)] == ["refused"] * LISTED
 
 
 @pytest.mark.usefixtures("server")
@@ -256,3 +287,20 @@ def test_requests_that_are_counted_only(where: Namespace) -> None:
         assert row.requests.latency_ms.max is not None
         assert row.requests.latency_ms.max >= 150
     assert {row.error for row in snapshot.requests} == {None}  # each that is listed has its answer listed
+
+
+def test_requests_that_are_reset(where: Namespace) -> None:
+    """Their connections are counted too, but not those under requests that are listed, whose ends would not be told."""
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8106)
+    assert server.hear() == "listening"
+    with watched(where) as watching:
+        client = where.play(
+            http_programs.http_all_in_vain, address=ADDRESS, port=8106, path="/abort", connections=CONNECTIONS
+        )
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    sent, served = process_of(snapshot, client).requests.sent, process_of(snapshot, server).requests.served
+    assert (sent.count, sent.failed, served.count, served.failed) == (CONNECTIONS,) * 4
+    assert {row.error for row in snapshot.requests} == {"reset"}
+    assert len(snapshot.requests) + snapshot.losses.unlisted["requests"] == 2 * CONNECTIONS
+    assert snapshot.losses.unlisted["connections"] > 0

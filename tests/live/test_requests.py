@@ -293,6 +293,16 @@ def test_a_request_without_an_answer_fails(lab: Lab) -> None:
     assert (row.status, row.error, row.failed) == (None, "reset", True)
 
 
+def test_a_request_that_is_sent_again(lab: Lab) -> None:
+    server, port, _ = lab.server()
+    client = lab.inside.play(http_programs.http_all_in_vain, address=LOOPBACK, port=port, path="/abort", connections=3)
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    first, second, third = rows_of(snapshot, client.pid)
+    assert (first.retry_of, second.retry_of, third.retry_of) == (None, first.id, second.id)
+    assert [row.retry_of for row in rows_of(snapshot, server.pid)] == [None] * 3
+
+
 def test_curl_expects_100_continue(lab: Lab) -> None:
     server, port, _ = lab.server()
     url = f"http://{LOOPBACK}:{port}/continued?key=secret"

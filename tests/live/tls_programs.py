@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -69,7 +70,7 @@ def _until_done(
 ) -> None:
     """Handshake, question and answer."""
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    steps = [tls.do_handshake, lambda: tls.write(b"what"), lambda: tls.read(2)]
+    steps: list[Callable[[], object]] = [tls.do_handshake, lambda: tls.write(b"what"), lambda: tls.read(2)]
     while steps:
         try:
             steps[0]()

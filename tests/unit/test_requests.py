@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead
 from nettop.model.rows import Request
-from nettop.tracking import requests
+from nettop.tracking import requests, retries
 from nettop.tracking.owners import NOBODY
 from nettop.tracking.request_rows import Linked, Privacy
 from nettop.tracking.requests import RequestTracker
@@ -91,6 +91,51 @@ def test_the_end_of_its_connection_fails_what_waits() -> None:
         tracker.ended(socket_record(requests=1), how)  # type: ignore[arg-type]
         (row,) = told(tracker)
         assert (row.error, row.failed) == (error, True)
+
+
+def again(**changes: Any) -> HttpHead:
+    return http_head(GET, 3.0, **{"socket": 0xBEEF, **changes})
+
+
+def failed_once(how: Any = "reset-by-peer") -> RequestTracker:
+    tracker = after(http_head(GET))
+    tracker.ended(socket_record(requests=1, closed=1), how)
+    return tracker
+
+
+def test_what_failed_and_is_sent_again_is_a_retry() -> None:
+    tracker = failed_once()
+    tracker.head(again())
+    tracker.head(again(socket=0xCAFE))
+    failed, retry, other = told(tracker)
+    assert (failed.error, failed.retry_of, retry.retry_of, other.retry_of) == ("reset", None, failed.id, None)
+
+
+def test_what_is_no_retry(monkeypatch: Any) -> None:
+    """Another path or process, another end of the connection, too late, or after an answer."""
+    differing: tuple[dict[str, Any], ...] = ({"owner_pid": NGINX.pid}, {"egress": 0})
+    for changes in differing:
+        tracker = failed_once()
+        tracker.head(again(**changes))
+        assert [row.retry_of for row in told(tracker)] == [None, None]
+    tracker = failed_once()
+    tracker.head(http_head(GET.replace(b"/a", b"/b"), 3.0, socket=0xBEEF))
+    assert [row.retry_of for row in told(tracker)] == [None, None]
+    tracker = after(http_head(GET), response())
+    tracker.ended(socket_record(requests=1, responses=1, closed=1), "reset-by-peer")
+    tracker.head(again())
+    assert [row.retry_of for row in told(tracker)] == [None, None]
+    monkeypatch.setattr(retries, "RETRY_NS", 0)
+    tracker = failed_once()
+    tracker.head(again())
+    assert [row.retry_of for row in told(tracker)] == [None, None]
+
+
+def test_what_may_be_sent_again_is_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr(retries, "MAX_FAILED", 0)
+    tracker = failed_once()
+    tracker.head(again())
+    assert [row.retry_of for row in told(tracker)] == [None, None]
 
 
 def test_a_head_in_pieces() -> None:

@@ -110,12 +110,12 @@ def test_time_never_runs_backwards() -> None:
 def test_what_is_counted_only_is_in_the_totals_and_said() -> None:
     counted = Unlisted(
         pid=4242, process_start_time=process().start_time, queries=9, answered=7, failed=2, opened=5, accepted=3,
-        udp_tx_bytes=400, udp_rx_bytes=40, tcp_tx_bytes=400, tcp_rx_bytes=40, retransmits=1,
+        failed_connects=4, udp_tx_bytes=400, udp_rx_bytes=40, tcp_tx_bytes=400, tcp_rx_bytes=40, retransmits=1,
     )  # fmt: skip
     subject = store(told(dns_query()), UnlistedSeen(time=at(1), unlisted=counted), tick(2))
     row = curl(subject)
     assert row.dns == DnsTotals(queries=10, answered=7, failed=2)
-    assert row.tcp == TcpTotals(tx_bytes=400, rx_bytes=40, opened=5, accepted=3, retransmits=1)
+    assert row.tcp == TcpTotals(tx_bytes=400, rx_bytes=40, opened=5, accepted=3, failed=4, retransmits=1)
     assert row.udp == UdpTotals(tx_bytes=400, rx_bytes=40)
     assert (row.tx_bytes_per_s, row.rx_bytes_per_s) == (400.0, 40.0)
     assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 8}

@@ -1,6 +1,7 @@
 """The table behind every kind of rows: what it keeps, what it evicts, what it counts."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import datetime
 from typing import NamedTuple
 
@@ -196,3 +197,18 @@ def test_where_all_have_changed_a_version_says_nothing_of_the_one_before() -> No
     version = table.version()
     assert version.changes is None
     assert turnover(first, version, lambda row: row.number) is None
+
+
+def test_a_copy_goes_on_by_itself() -> None:
+    table = lasting(9)
+    put(table, *((number, False) for number in range(20)))
+    table.version()
+    twin = deepcopy(table)
+    put(twin, (20, False))
+    put(table, (21, False))
+    assert [row.number for row in twin.version()] == [*range(20), 20]
+    assert [row.number for row in table.version()] == [*range(20), 21]
+    put(twin, (5, False))
+    changes = twin.version().changes
+    assert changes is not None
+    assert [now.number for _, now in changes.replaced] == [5]

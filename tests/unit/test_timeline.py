@@ -135,10 +135,13 @@ def test_what_is_only_counted_counts() -> None:
         failed=4,
         opened=3,
         accepted=2,
+        failed_connects=1,
         udp_tx_bytes=5,
     )
     (row,) = timeline_of(UnlistedSeen(time=at(1), unlisted=counted), tick(1))
-    assert totals((row,)) == [second(1, dns_queries=9, dns_other_failed=4, opened=3, accepted=2, tx_bytes=5)]
+    assert totals((row,)) == [
+        second(1, dns_queries=9, dns_other_failed=4, opened=3, accepted=2, failed_connects=1, tx_bytes=5)
+    ]
     assert (row.processes[0].dns_queries, row.processes[0].dns_failed, row.processes[0].accepted) == (9, 4, 2)
 
 
