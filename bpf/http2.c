@@ -443,6 +443,13 @@ static __always_inline int is_handed_on(struct http2 *http2, struct frame_way *w
 	return whole;
 }
 
+static __always_inline int is_answer_to_listed(struct http2 *http2, u64 *words)
+{
+	u32 stream = __builtin_bswap32((u32)(words[0] >> 40) | (u32)words[1] << 24);
+
+	return http2->listed_to && stream - http2->listed_from <= http2->listed_to - http2->listed_from;
+}
+
 /* Begin to walk a segment. Returns whether it is known where its first frame begins. */
 static __always_inline int find_frames(struct __sk_buff *skb, struct http2 *http2, struct frame_way *way,
 				       struct exchange *exchange, struct head_room *room)
@@ -464,6 +471,9 @@ static __always_inline int find_frames(struct __sk_buff *skb, struct http2 *http
 	}
 	if ((s32)(begin - way->next) < 0 ||
 	    !begins_before_head(skb, walk->payload_offset, walk->bytes, room->start, walk->asks, http2->last_stream))
+		return 0;
+	/* a body may look like heads, but not that of the client like those that the server then answers */
+	if (exchange->http2 & HTTP2_JOINED && !walk->asks && !is_answer_to_listed(http2, room->start))
 		return 0;
 	walk->rejoins = 1;
 	walk->stream_before = http2->last_stream;

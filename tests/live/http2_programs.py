@@ -1,6 +1,8 @@
 """Programs that speak gRPC: each function runs in a process of its own, started by lab.Namespace.play()."""
 
+import fcntl
 import json
+import socket
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import grpc
 
+from tests.live.http_programs import SIOCOUTQ
 from tests.live.programs import hear, say
 
 _LIKE_A_HEAD = bytes.fromhex("000008010500000007828684418a0f01ff")
@@ -64,15 +67,15 @@ def grpc_server(address: str, port: int) -> None:
 
 
 def grpc_client(address: str, port: int, calls: list[list[Any]]) -> None:
-    """[method, bytes of the message, deadline in s or null] one after the other on one connection.
+    """[method, bytes of the message] one after the other on one connection; "Hang", true is cancelled at the next line.
 
-    So for each line that it hears but null, which is one more method; says for each the status and what it took in ms.
+    So for each other line that it hears but null, which is one more method; says for each the status and its ms.
     """
     with grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel:
         grpc.channel_ready_future(channel).result(60)
         say("connected")
         while (method := hear()) is not None:
-            say([_call(channel, *call) for call in [*calls, [method, 10, None]]])
+            say([_call(channel, *call) for call in [*calls, [method, 10]]])
 
 
 def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads: int) -> None:
@@ -83,21 +86,52 @@ def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads:
     ):
         grpc.channel_ready_future(channel).result(60)
         made = [methods[number * 7 % len(methods)] for number in range(calls)]
-        answers = crowd.map(lambda method: _call(channel, method, 10, None), made)
+        answers = crowd.map(lambda method: _call(channel, method, 10), made)
         say([[method, status] for method, (status, _) in zip(made, answers, strict=True)])
 
 
-def _call(channel: Any, method: str, size: int, deadline: float | None) -> list[Any]:
+def _call(channel: Any, method: str, size: int, cancels: bool = False) -> list[Any]:
     message, path = _LIKE_A_HEAD * (size // len(_LIKE_A_HEAD) + 1), f"/shop.Cart/{method}"
     began = time.monotonic()
     try:
         if method.startswith("Count"):
-            list(channel.unary_stream(path)(message, timeout=deadline))
+            list(channel.unary_stream(path)(message))
+        elif method == "Hang" and cancels:
+            call = channel.unary_unary(path).future(message)
+            hear()
+            call.cancel()
+            return [call.code().value[0], (time.monotonic() - began) * 1000]
         else:
-            channel.unary_unary(path)(message, timeout=deadline)
+            channel.unary_unary(path)(message)
     except grpc.RpcError as error:
         return [error.code().value[0], (time.monotonic() - began) * 1000]
     return [0, (time.monotonic() - began) * 1000]
+
+
+def raw(address: str, port: int, listens: bool, steps: list[list[Any]]) -> None:
+    """One connection: each step waits for so many bytes, or (null) for a line, and sends each piece in a segment."""
+    if listens:
+        with socket.create_server((address, port)) as listener:
+            say("listening")
+            tcp, _ = listener.accept()
+    else:
+        tcp = socket.create_connection((address, port))
+    with tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for wanted, pieces in steps:
+            if wanted is None:
+                say("waits")
+                hear()
+            left = wanted or 0
+            while left:
+                received = len(tcp.recv(min(left, 1 << 16)))
+                assert received
+                left -= received
+            for piece in pieces:
+                tcp.sendall(bytes.fromhex(piece))
+                while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
+                    time.sleep(0.001)
+        say("done")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hpack import Encoder
 
 from nettop.model.rows import Request
+from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, namespace, process_of, wait_until
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
@@ -69,23 +71,22 @@ def grpc_server(inside: Namespace) -> tuple[Program, int]:
 def test_grpc(lab: Lab) -> None:
     server, port = grpc_server(lab.inside)
     calls: list[Any] = [
-        ["Add", 10, None],
-        ["Add", 100_000, None],
-        ["Fail5", 10, None],
-        ["Slow60", 10, None],
-        ["Count20", 5_000, None],
+        ["Add", 10],
+        ["Add", 100_000],
+        ["Fail5", 10],
+        ["Slow60", 10],
+        ["Count20", 5_000],
     ]
     client = lab.inside.play(http2_programs.grpc_client, address=LOOPBACK, port=port, calls=calls)
     assert client.hear() == "connected"
     client.say("Add")
-    calls.append(["Add", 10, None])
+    calls.append(["Add", 10])
     answers = client.hear()
     client.say(None)
     client.end()
     snapshot = lab.watch.up_to_now()
     wanted = [
-        ("POST", f"/shop.Cart/{method}", 200, status)
-        for (method, _, _), (status, _) in zip(calls, answers, strict=True)
+        ("POST", f"/shop.Cart/{method}", 200, status) for (method, _), (status, _) in zip(calls, answers, strict=True)
     ]
     for end, side in ((client, "client"), (server, "server")):
         rows = rows_of(snapshot, end.pid)
@@ -107,21 +108,21 @@ def test_grpc(lab: Lab) -> None:
     assert process_of(snapshot, server).requests.served.count == 6
 
 
+def await_calls(watch: Watch, made: int, *ends: Program) -> None:
+    watch.until(lambda s: all(len(rows_of(s, end.pid)) == made for end in ends), "the call that is not answered")
+
+
 def test_a_call_that_is_given_up_and_one_whose_server_dies(lab: Lab) -> None:
     server, port = grpc_server(lab.inside)
-    calls = [["Add", 10, None], ["Hang", 10, 0.2]]
+    calls = [["Add", 10], ["Hang", 10, True]]
     client = lab.inside.play(http2_programs.grpc_client, address=LOOPBACK, port=port, calls=calls)
     assert client.hear() == "connected"
     client.say("Hang")
-    lab.watch.until(
-        lambda s: (
-            [row.path for row in rows_of(s, client.pid) if row.pending] == ["/shop.Cart/Hang"]
-            and len(rows_of(s, server.pid)) == 3
-        ),
-        "the call that is not answered",
-    )
+    await_calls(lab.watch, 2, client, server)
+    client.say("cancel")
+    await_calls(lab.watch, 3, client, server)
     server.stop(signal.SIGKILL)
-    assert [status for status, _ in client.hear()] == [0, 4, 14]  # OK, DEADLINE_EXCEEDED, UNAVAILABLE
+    assert [status for status, _ in client.hear()] == [0, 1, 14]  # OK, CANCELLED, UNAVAILABLE
     client.say(None)
     client.end()
     snapshot = lab.watch.up_to_now()
@@ -247,7 +248,7 @@ def test_connections_older_than_nettop(directory: Path) -> None:
     """Names that were said before are unknown, and the row says so; what is new is known. None is wrong."""
     with namespace(directory) as inside:
         server, port = grpc_server(inside)
-        calls = [["Add", 10, None], ["Fail5", 10, None]]
+        calls = [["Add", 10], ["Fail5", 10]]
         clients = [
             inside.play(http2_programs.grpc_client, address=LOOPBACK, port=port, calls=calls[:size]) for size in (1, 2)
         ]
@@ -267,6 +268,89 @@ def test_connections_older_than_nettop(directory: Path) -> None:
                 for connection in connections_of(snapshot, program):
                     assert connection.requests is not None
                     assert connection.requests.partial
+            watch.stop()
+
+
+SETTINGS = bytes.fromhex("000000040000000000")
+LIKE_A_REQUEST = bytes.fromhex("000003010500000003828684")  # of stream 3
+LIKE_AN_ANSWER = bytes.fromhex("00000101040000000188000000000100000001")
+PIECES = 50
+
+
+def header(size: int, kind: int, flags: int, stream: int = 1) -> bytes:
+    return size.to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4)
+
+
+def conversation() -> tuple[list[bytes], list[bytes]]:
+    """What client and server send, a segment each: one request with a body and trailers, and its answer with a body."""
+    encoder = Encoder()
+    head = encoder.encode([(":method", "POST"), (":scheme", "http"), (":path", "/body"), (":authority", "raw.test")])
+    trailers = encoder.encode([("x-checksum", "1")])
+    asked = [
+        PREFACE + SETTINGS,
+        header(len(head), 1, 4) + head + header(PIECES * len(LIKE_A_REQUEST), 0, 0),
+        *[LIKE_A_REQUEST] * PIECES,
+        header(len(trailers), 1, 5) + trailers,
+    ]
+    answered = [
+        SETTINGS,
+        header(1, 1, 4) + b"\x88" + header(PIECES * len(LIKE_AN_ANSWER), 0, 1),
+        *[LIKE_AN_ANSWER] * PIECES,
+    ]
+    return asked, answered
+
+
+def pieces(payloads: list[bytes]) -> list[str]:
+    return [payload.hex() for payload in payloads]
+
+
+def size(payloads: list[bytes]) -> int:
+    return sum(map(len, payloads))
+
+
+def test_bodies_that_are_frames_in_segments_of_their_own(lab: Lab) -> None:
+    asked, answered = conversation()
+    port = next(_ports)
+    server = lab.inside.play(
+        http2_programs.raw, address=LOOPBACK, port=port, listens=True, steps=[[size(asked), pieces(answered)]]
+    )
+    assert server.hear() == "listening"
+    client = lab.inside.play(
+        http2_programs.raw, address=LOOPBACK, port=port, listens=False,
+        steps=[[0, pieces(asked)], [size(answered), []]],
+    )  # fmt: skip
+    for end in (client, server):
+        assert end.hear() == "done"
+        end.end()
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        assert [(row.path, row.status, row.partial) for row in rows_of(snapshot, end.pid)] == [("/body", 200, False)]
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        assert (connection.requests.count, connection.requests.partial) == (1, False)
+
+
+def test_a_body_of_frames_does_not_make_an_older_connection_tell_of_them(directory: Path) -> None:
+    asked, answered = conversation()
+    with namespace(directory) as inside:
+        port = next(_ports)
+        server = inside.play(
+            http2_programs.raw, address=LOOPBACK, port=port, listens=True, steps=[[size(asked), pieces(answered)]]
+        )
+        assert server.hear() == "listening"
+        client = inside.play(
+            http2_programs.raw, address=LOOPBACK, port=port, listens=False,
+            steps=[[0, pieces(asked[:3])], [None, pieces(asked[3:])], [size(answered), []]],
+        )  # fmt: skip
+        assert client.hear() == "waits"
+        with Watch(directory, "--netns", str(inside.path)) as watch:
+            client.say(1)
+            for end in (client, server):
+                assert end.hear() == "done"
+                end.end()
+            snapshot = watch.up_to_now()
+            assert snapshot.requests == ()
+            assert [row.requests for end in (client, server) for row in connections_of(snapshot, end)] == [None, None]
             watch.stop()
 
 
@@ -303,6 +387,28 @@ def test_what_is_missed_makes_no_wrong_name(lab: Lab) -> None:
         assert set(known) <= set(answers)
     assert Counter(row.path for row in rows_of(snapshot, client.pid)) == Counter(path for path, _ in answers)
     assert {row.partial for row in rows_of(snapshot, server.pid)} == {True, False}
+
+
+def test_what_is_left_out_makes_no_wrong_name(lab: Lab) -> None:
+    """gRPC has each path in a table once, and then says its number."""
+    server, port = grpc_server(lab.inside)
+    methods = [f"{name}/{number}" for number in range(20) for name in ("Add", "Fail5", "Fail7")]
+    with watched(lab.inside) as watching:
+        client = lab.inside.play(
+            http2_programs.grpc_crowd, address=LOOPBACK, port=port, methods=methods, calls=4_000, threads=16
+        )
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    answers = {(f"/shop.Cart/{method}", status) for method, status in client.hear()}
+    for end in (client, server):
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        rows = rows_of(snapshot, end.pid)
+        assert (connection.requests.count, connection.requests.partial) == (4_000, False)
+        assert connection.requests.unlisted == 4_000 - len(rows) > 0
+        assert {
+            (row.path, row.grpc_status) for row in rows if row.path != "?" and row.grpc_status is not None
+        } <= answers
 
 
 FLOOD, STREAMS = 60_000, 100
