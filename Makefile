@@ -15,11 +15,11 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc libcap-ng0
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc nftables procps strace \
-	tcpdump zsh
+TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc nftables \
+	nghttp2-client nghttp2-server procps strace tcpdump zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
-BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nginx wrk
+BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
 help: ## Show this list

@@ -157,15 +157,15 @@ struct socket_record {
 	__u8 sending;      /* SENDING_* */
 	__u8 retries;      /* icsk_retransmits: how often in a row a time-out has made it send again */
 	__u8 backoff;      /* icsk_backoff: how often the time-out was doubled; counts probes of a shut window too */
-	__u8 requester;    /* SPEAKER_* who sends requests of HTTP/1; what follows is zero where nobody does (bpf/requests.c) */
-	__u8 request_waits; /* one that was handed on has no answer */
-	__u8 pad_2;
+	__u8 requester;    /* SPEAKER_* who sends requests of HTTP; what follows is zero where nobody does (bpf/requests.c) */
+	__u8 request_waits; /* one that was handed on has no answer; not of HTTP/2 */
+	__u8 http2;        /* HTTP2_* */
 	__u32 requests;    /* since the connection was first seen; all of these modulo 2^32 */
-	__u32 responses;   /* final ones */
+	__u32 responses;   /* final ones; of HTTP/2: streams that the answering end has ended */
 	__u32 failed_4xx;
 	__u32 failed_5xx;
-	__u32 slowest_request_us; /* from its first byte to the first of its response */
-	__u8 pad_3[4];
+	__u32 slowest_request_us; /* from its first byte to the first of its response; not of HTTP/2 */
+	__u32 requests_unlisted;  /* of HTTP/2: those of which frames were not handed on */
 };
 _Static_assert(sizeof(struct socket_record) == 392, "socket_record");
 #define SOCKET_RECORD_HEAD_BYTES 272 /* what all sockets have */
@@ -226,10 +226,18 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 #define TLS_SERVER_HELLO 5
 #define TLS_ALERT 6
 #define TLS_REST 7 /* what follows the captured bytes of a hello in this direction */
+#define HTTP2_FRAMES 8 /* of HTTP/2: those of a segment that heads are made of or that end a stream, one after the other */
+
+/* What is known of HTTP/2 on a connection. */
+#define HTTP2_SPOKEN 1
+#define HTTP2_PARTIAL 2 /* something was missed: there may be more requests than were counted */
+#define HTTP2_JOINED 4  /* its beginning was not seen, and no answer yet */
+#define HTTP2_LEFT_OUT 8 /* frames were not handed on */
+#define HTTP2_ASKS 16   /* of frames: the client sent them */
 
 /*
  * Head of a record in http_events: the first bytes of a message of HTTP/1, or of TLS. The packet follows from its IP header on, with
- * captured_bytes of the payload.
+ * captured_bytes of the payload. Frames follow without the packet.
  */
 struct http_head {
 	__u64 time_ns;
@@ -237,8 +245,8 @@ struct http_head {
 	__u64 seen_ns;
 	struct process_id owner; /* zero where it is not known */
 	__u32 netns;
-	__u32 seq;     /* sequence number of the first byte of the message */
-	__u32 number;  /* of the request on its connection, or of the one that is answered */
+	__u32 seq;     /* sequence number of the first byte of the message; of frames: among all such bytes of this direction */
+	__u32 number;  /* of the request on its connection, or of the one that is answered; of frames: bytes of one that began before */
 	__u32 payload_bytes;
 	__u32 captured_bytes;
 	__u16 payload_offset;
@@ -250,7 +258,8 @@ struct http_head {
 	__u8 owner_certainty;
 	__u8 requests; /* of HTTP: how many begin in this segment, or are answered there, and have the numbers that follow */
 	__u8 prefix_bytes; /* of `prefix`, which came in segments before */
-	__u8 pad[7];
+	__u8 http2;    /* HTTP2_* of frames */
+	__u8 pad[6];
 	__u8 prefix[ADDRESS_BYTES];
 	__u8 local_address[ADDRESS_BYTES];
 	__u8 remote_address[ADDRESS_BYTES];

@@ -369,6 +369,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	any = skb->len;
 	FORGET(packet.l4_offset, any);
 	FORGET(packet.version, any);
+	FORGET(ports, any);
 	if (!sk)
 		return;
 	if (packet.protocol == IPPROTO_TCP)

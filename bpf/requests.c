@@ -19,6 +19,8 @@
 #define CAPTURED_MASK (CAPTURED_HELLO_BYTES - 1)
 #define MOST_HELLOS 6 /* messages of one handshake: two hellos of each side, if the server asks again, and an alert */
 #define REQUESTS_AT_ONCE 300      /* in a test of a second 3,000 made "1,500 a second" cost twice as much */
+#define PREFACE_1 0x5448202a20495250ull /* "PRI * HT" */
+#define PREFACE_2 0x0a0d302e322f5054ull /* "TP/2.0" and a line end */
 #define ASKED_AT_ONCE 64          /* pipelined; of more it is not remembered which are handed on */
 
 /* Each byte of a word that is the character: its top bit; exact, whatever the others are. */
@@ -121,8 +123,10 @@ struct exchange {
 	u8 certain;   /* it is HTTP */
 	u8 method;    /* METHOD_* of the newest request */
 	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
-	u8 pad[3];
+	u8 http2;     /* HTTP2_*: http2.c */
+	u8 pad[2];
 };
+#define http2_unlisted heads[0] /* of HTTP/2, which has no use for that: requests that were not handed on */
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
 BPF_ARRAY(exchanges, struct exchange, 1 << TURN_SLOTS_BITS);
 
@@ -163,9 +167,35 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 #define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
 #define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
 #define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
+#define FRAMES_BYTES 4096
+/* Of a segment of HTTP/2: see http2.c. */
+struct frame_walk {
+	u64 header[4];      /* of the frame that is looked at; what lies behind it is noise */
+	u32 begin;          /* sequence number of the segment, */
+	u32 bytes;          /* and how many it has, */
+	u32 payload_offset; /* from here on */
+	u32 used;           /* bytes of frames that were copied, */
+	u32 at;             /* where this frame goes on, */
+	u32 part;           /* with so many */
+	u32 total;          /* of so many that are to be handed on, */
+	u32 continued;      /* of which so many belong to a frame that began before */
+	u32 size;           /* of a frame */
+	u32 requests;       /* that begin in the segment, */
+	u32 first_stream;   /* the first of them on this stream */
+	u32 heads;          /* HEADERS and RST_STREAM */
+	u32 wanted;         /* of the answering end: of these what concerns streams that are listed */
+	u32 ended;          /* streams that the answering end has ended */
+	u32 stream_before;
+	u32 next_before;
+	u8 asks;            /* the client sent it */
+	u8 hands_on;        /* a frame of a kind that is handed on */
+	u8 copies;          /* there is room for what is handed on, and it is its turn */
+	u8 bad;
+	u8 rejoins;
+	u8 pad[7];
+};
 /* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
 struct head_room {
-	struct http_head head;
 	u64 start[2];  /* HEAD_BYTES of the message, */
 	u64 behind[2]; /* and of what follows its head */
 	u64 place;     /* key of unfinished_heads */
@@ -180,8 +210,14 @@ struct head_room {
 	u8 listed;
 	u8 begins_turn; /* the segment does */
 	u8 may_be_plain;
+	u8 upgrades;    /* to another protocol */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
-	u64 words[SCANNED_WORDS + 4];
+	struct frame_walk walk;
+	struct http_head head;
+	union { /* what follows the head in the record, if that are frames */
+		u64 words[SCANNED_WORDS + 4];
+		u8 frames[2 * FRAMES_BYTES];
+	};
 };
 struct head_rooms {
 	u64 taken;
@@ -465,9 +501,36 @@ static __always_inline void spill_head(int refused, struct __sk_buff *skb, struc
 	spilled.ringbuf_submit(head, BPF_RB_NO_WAKEUP);
 }
 
+/* spill_head() for frames, which are not in the packet as they are handed on. */
+static __always_inline void spill_frames(int refused, struct http_head *record)
+{
+	if (record->captured_bytes > CAPTURED_REQUEST_BYTES)
+		count_loss(LOST_HTTP_EVENTS, 1);
+	else
+		spill_if_refused(refused, LOST_HTTP_EVENTS, record, sizeof(*record) + CAPTURED_REQUEST_BYTES);
+}
+
+static __always_inline void submit_frames(struct __sk_buff *skb, struct http_head *head)
+{
+	u64 bytes = head->payload_bytes;
+	int refused;
+
+	head->captured_bytes = bytes;
+	FORGET(bytes, head->time_ns);
+	bytes = (bytes & (2 * FRAMES_BYTES - 1)) + sizeof(*head);
+	refused = http_events.perf_submit(skb, head, bytes);
+	if (refused)
+		spill_frames(refused, head);
+}
+
 static __always_inline void submit_head(struct __sk_buff *skb, struct http_head *head, u32 most)
 {
 	int refused;
+
+	if (head->kind == HTTP2_FRAMES) {
+		submit_frames(skb, head);
+		return;
+	}
 
 	head->captured_bytes = head->payload_bytes < most ? head->payload_bytes : most;
 	/* on a line of its own: BCC's rewriting adds a semicolon */
@@ -494,6 +557,8 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 		__builtin_memset(head->prefix, 0, sizeof(head->prefix));
 	if (head->kind >= HTTP_REST)
 		head->requests = 0;
+	if (head->kind != HTTP2_FRAMES)
+		head->http2 = 0;
 	find_speaking(room, entry, key);
 #ifdef SCOPE_BY_PROCESS
 	if (head->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&head->owner))
@@ -510,16 +575,25 @@ static __always_inline void count_unlisted(u32 requests)
 	count_loss(REQUESTS_UNLISTED + cpu * REQUESTS_UNLISTED_APART, requests);
 }
 
-/* Whether a request or a handshake is handed on. The scope comes before the limit, as for DNS. */
-static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
+/* Whether what a socket says may be handed on at all. */
+static __always_inline int may_list_heads_of(u64 key)
 {
-	u64 interval_ns = control(REQUEST_INTERVAL_NS);
 #ifdef SCOPE_BY_PROCESS
 	struct socket_entry *entry = sockets.lookup(&key);
 
 	if (entry && entry->owner_certainty != OWNER_UNKNOWN && !process_in_scope(&entry->owner))
 		return 0;
 #endif
+	return 1;
+}
+
+/* Whether a request or a handshake is handed on. The scope comes before the limit, as for DNS. */
+static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
+{
+	u64 interval_ns = control(REQUEST_INTERVAL_NS);
+
+	if (!may_list_heads_of(key))
+		return 0;
 	if (may_pass(kind, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE))
 		return 1;
 	return 0;
@@ -540,6 +614,13 @@ static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_
 		exchange->slowest_us = slot->slowest_us;
 	slot->unfinished = TURN_TUNNEL;
 }
+
+static __always_inline void upgrade_to_http2(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room);
+static __always_inline void begin_http2(u64 key, struct turn_slot *slot, struct exchange *exchange, struct head_room *room);
+static __always_inline void join_http2(u64 key, struct turn_slot *slot, struct head_room *room);
+static __always_inline int begins_before_head(struct __sk_buff *skb, u32 at, u32 bytes, u64 *words, int asks, u32 last_stream);
+static __always_inline int is_passed_over(u64 key, u32 end, int egress);
+static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room, int egress);
 
 /* The head of an answer, of which the first bytes are given. */
 static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
@@ -563,6 +644,7 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	exchange->certain = 1;
 	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
 		return;
+	room->upgrades = hundreds == '1';
 	if (hundreds == '1' || (exchange->method == METHOD_CONNECT && hundreds == '2'))
 		enter_tunnel(exchange, slot);
 	room->failures = (hundreds == '4') + ((u32)(hundreds == '5') << 16);
@@ -788,6 +870,8 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 		return;
 	if (is_answer)
 		take_answer_head(skb, key, slot, exchange, room);
+	else if (room->start[0] == PREFACE_1 && room->start[1] == PREFACE_2)
+		begin_http2(key, slot, exchange, room);
 	else
 		take_request_head(skb, key, slot, exchange, room);
 }
@@ -844,33 +928,48 @@ static __always_inline int read_short(struct __sk_buff *skb, u32 payload_at, u32
 	return bpf_skb_load_bytes(skb, payload_at, words, (last & (HEAD_BYTES - 1)) + 1);
 }
 
-/* Payload of a connection; slot->spoke_ns is when it came or went. Nearly all of what is no head, or plain, ends here. */
+/* Whether a segment may be the first of HTTP/2 that is seen of a connection older than nettop. */
+static __always_inline int may_join(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 bytes, u64 *words, int egress)
+{
+	return slot->place & TURN_ASKER_GUESSED && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE) &&
+	       begins_before_head(skb, payload_at, bytes, words, 1, 0);
+}
+
+/*
+ * Payload of a connection; slot->spoke_ns is when it came or went. Nearly all of what is no head, or plain, or within a frame,
+ * ends here.
+ */
 static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot *slot, struct said *said, int egress)
 {
 	u32 bytes = skb->len - said->payload_at;
-	u64 words[HEAD_BYTES / 8];
+	u64 words[HEAD_BYTES / 8] = {};
 	struct head_room *room;
-	u64 key;
-	u8 kind = 0;
+	u64 key = (u64)packet_socket(skb);
+	u8 kind = 0, joins = 0;
 
-	if (slot->unfinished & TURN_TUNNEL)
-		return;
-	if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
-		slot->unfinished &= ~TURN_PLAIN;
-	if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
-				: read_short(skb, said->payload_at, bytes, words))
-		return;
-	if (!(slot->unfinished & (1 << egress))) {
-		if ((u8)words[0] - 0x15u < 2) {
-			kind = tls_kind(words);
-			if (!kind)
+	if (slot->unfinished & (TURN_TUNNEL | TURN_HTTP2)) {
+		if (slot->unfinished & TURN_TUNNEL || is_passed_over(key, said->begin + bytes, egress))
+			return;
+	} else {
+		if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+			slot->unfinished &= ~TURN_PLAIN;
+		if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
+					: read_short(skb, said->payload_at, bytes, words))
+			return;
+		if (!(slot->unfinished & (1 << egress))) {
+			if ((u8)words[0] - 0x15u < 2) {
+				kind = tls_kind(words);
+				if (!kind)
+					return;
+			} else if (!IS_CAPITAL((u8)words[0])) {
+				joins = !(u8)words[0] && may_join(skb, slot, said->payload_at, bytes, words, egress);
+				if (!joins)
+					return;
+			}
+			if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
+				slot->answers++;
 				return;
-		} else if (!IS_CAPITAL((u8)words[0])) {
-			return;
-		}
-		if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
-			slot->answers++;
-			return;
+			}
 		}
 	}
 	room = take_room();
@@ -878,20 +977,27 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = 0;
 	room->head.time_ns = slot->spoke_ns;
-	room->head.seq = said->begin;
-	room->head.payload_offset = said->payload_at;
-	room->head.payload_bytes = bytes;
+	room->head.seq = room->walk.begin = said->begin;
+	room->head.payload_offset = room->walk.payload_offset = said->payload_at;
+	room->head.payload_bytes = room->walk.bytes = bytes;
 	room->head.egress = egress;
 	room->begins_turn = said->begins_turn;
 	room->start[0] = words[0];
 	room->start[1] = words[1];
-	key = (u64)packet_socket(skb);
 	if (kind)
 		take_handshake(key, slot, room);
-	else
+	else if (joins)
+		join_http2(key, slot, room);
+	else if (!(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
+	AS_STORED();
+	if (room->upgrades)
+		upgrade_to_http2(skb, key, slot, room);
+	AS_STORED();
+	if (slot->unfinished & TURN_HTTP2) /* from before, or from now on */
+		take_frames(skb, key, slot, room, egress);
 	AS_STORED();
 	if (room->most) /* in one place: this is most of the code */
 		list_head(skb, key, room);
@@ -1059,11 +1165,14 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 	record->failed_4xx = exchange->failed_4xx;
 	record->failed_5xx = exchange->failed_5xx;
 	record->slowest_request_us = exchange->slowest_us;
-	if (exchange->plain && !(slot->unfinished & TURN_TUNNEL) && slot->slowest_us > exchange->slowest_us)
+	if (exchange->plain && !(slot->unfinished & (TURN_TUNNEL | TURN_HTTP2)) && slot->slowest_us > exchange->slowest_us)
 		record->slowest_request_us = slot->slowest_us;
 	record->requester = exchange->asker;
 	waiting = record->requests - record->responses;
 	record->request_waits = waiting && exchange->listed & bits_of(record->responses, waiting);
+	record->http2 = exchange->http2;
+	if (exchange->http2)
+		record->requests_unlisted = exchange->http2_unlisted;
 }
 
 #endif

@@ -17,7 +17,9 @@
 #define DUE_FAILURES 9  /* connections that did not end well: apart too, because they tell more than others */
 #define DUE_REQUESTS 10  /* of HTTP */
 #define DUE_HANDSHAKES 11 /* of TLS */
-#define DUE_KINDS 12
+#define DUE_STREAMS 12 /* of HTTP/2: what its client sends, */
+#define DUE_ANSWERS 13 /* and what its server does */
+#define DUE_KINDS 14
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);
@@ -108,8 +110,9 @@ static __always_inline int count_connection(struct socket_record *record)
 	int failed = has_failed(record);
 	struct unlisted *counts;
 
+	/* which requests of HTTP/2 have failed is known to nettop only */
 	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD ||
-	    record->request_waits)
+	    record->request_waits || record->http2)
 		return 0;
 	counts = unlisted_end(entry, failed ? DUE_FAILURES : DUE_CONNECTIONS);
 	if (!counts)

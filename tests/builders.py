@@ -111,11 +111,13 @@ def socket_record(**changes: Any) -> SocketRecord:
         "backoff": 0,
         "requester": abi.SPEAKER_NOBODY,
         "request_waits": 0,
+        "http2": 0,
         "requests": 0,
         "responses": 0,
         "failed_4xx": 0,
         "failed_5xx": 0,
         "slowest_request_us": 0,
+        "requests_unlisted": 0,
     }
     assert changes.keys() <= fields.keys()
     return SocketRecord(**(fields | changes))
@@ -284,6 +286,7 @@ def http_head(payload: bytes, seconds: float = 1.0, **changes: Any) -> HttpHead:
         "owner_certainty": abi.OWNER_EXACT,
         "requests": 1,
         "prefix_bytes": 0,
+        "http2": 0,
         "prefix": bytes(16),
         "local_address": packed(CLIENT_ADDRESS),
         "remote_address": packed(SERVER_ADDRESS),

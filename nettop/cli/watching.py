@@ -29,7 +29,7 @@ from nettop.settings.resolve import Resolved, resolve
 from nettop.signals import on_ending
 from nettop.sources import Source
 from nettop.sources.live import LiveSource, LookedAt
-from nettop.tracking.requests import Privacy
+from nettop.tracking.request_rows import Privacy
 
 _READ_TIMEOUT_S = 1.0
 

@@ -22,6 +22,8 @@ PROCESS_EXEC, PROCESS_EXIT, PROCESS_EXEC_CUT, CGROUP_MADE = 1, 2, 3, 4
 DNS_MESSAGE, DNS_REFUSED, DNS_ANSWER_DROPPED = 0, 1, 2
 HTTP_REQUEST, HTTP_RESPONSE, HTTP_REST = 1, 2, 3
 TLS_CLIENT_HELLO, TLS_SERVER_HELLO, TLS_ALERT, TLS_REST = 4, 5, 6, 7
+HTTP2_FRAMES = 8
+HTTP2_SPOKEN, HTTP2_PARTIAL, HTTP2_JOINED, HTTP2_LEFT_OUT, HTTP2_ASKS = 1, 2, 4, 8, 16
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
 CGROUP_NAME_BYTES = 128
@@ -34,7 +36,6 @@ U32 = Annotated[int, "I"]
 U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
 Bytes16 = Annotated[bytes, "16s"]
-Bytes7 = Annotated[bytes, "7s"]
 Bytes6 = Annotated[bytes, "6s"]
 Bytes4 = Annotated[bytes, "4s"]
 Bytes2 = Annotated[bytes, "2s"]
@@ -146,11 +147,13 @@ class SocketRecord(Struct, frozen=True, gc=False):
     backoff: U8
     requester: U8
     request_waits: U8
+    http2: U8
     requests: U32
     responses: U32
     failed_4xx: U32
     failed_5xx: U32
     slowest_request_us: U32
+    requests_unlisted: U32
 
     # What a listener has instead of counters, as in abi.h.
 
@@ -244,7 +247,8 @@ class HttpHead(Struct, frozen=True, gc=False):
     owner_certainty: U8
     requests: U8
     prefix_bytes: U8
-    pad: ClassVar[Bytes7]
+    http2: U8
+    pad: ClassVar[Bytes6]
     prefix: Bytes16
     local_address: Bytes16
     remote_address: Bytes16

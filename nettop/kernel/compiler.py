@@ -29,6 +29,7 @@ _SOURCES = (
     "tcp.c",
     "dns.c",
     "requests.c",
+    "http2.c",
     "packets.c",
     "process.c",
     "sources.c",

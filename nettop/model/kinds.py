@@ -378,6 +378,10 @@ def _request_said(row: Request) -> tuple[str | None, ...]:
     return (said, "failed") if row.failed else (said,)
 
 
+def _grpc_said(row: Request) -> tuple[str, ...]:
+    return () if row.grpc_status is None else (str(row.grpc_status),)
+
+
 def _responded_at(row: Request) -> datetime | None:
     return None if row.latency_ms is None else row.asked_at + timedelta(milliseconds=row.latency_ms)
 
@@ -718,7 +722,7 @@ REQUESTS: Kind[Request] = Kind(
     name="requests",
     label="requests",
     plural="requests",
-    empty="no HTTP/1 request yet",
+    empty="no HTTP request yet",
     row=Request,
     event=events.RequestChanged,
     told="request",
@@ -740,6 +744,8 @@ REQUESTS: Kind[Request] = Kind(
         "method": lambda test: lambda row: test(row.method),
         "path": lambda test: lambda row: test(row.path),
         "status": _request_status,
+        "grpc": compared(attrgetter("grpc_status")),
+        "protocol": lambda test: lambda row: test(row.protocol),
         "latency": compared(attrgetter("latency_ms")),
         "failed": lambda _: attrgetter("failed"),
     },
@@ -752,6 +758,8 @@ REQUESTS: Kind[Request] = Kind(
         "method": lambda row: (row.method,),
         "path": lambda row: (row.path,),
         "status": _request_said,
+        "grpc": _grpc_said,
+        "protocol": lambda row: (row.protocol,),
         "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
         "port": lambda row: _ports(row.remote),
     },

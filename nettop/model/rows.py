@@ -56,8 +56,8 @@ End = Literal[
 ]
 Side = Literal["local", "remote"]
 RequestSide = Literal["client", "server"]
-RequestProtocol = Literal["http/1.0", "http/1.1"]
-RequestError = Literal["reset", "closed", "timeout", "unknown"]
+RequestProtocol = Literal["http/1.0", "http/1.1", "h2", "grpc"]
+RequestError = Literal["reset", "closed", "timeout", "unknown", "cancelled"]
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
 WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
@@ -163,22 +163,29 @@ class Transmission(Row, frozen=True, gc=False, kw_only=True):
 
 
 class RequestLatency(Row, frozen=True, gc=False, kw_only=True):
-    """From the first byte of a request to the first of its response: of the last 64 that have rows, and of all."""
+    """From the first byte of a request to the first of its response: of the last 64 that have rows, and of all.
+
+    Of HTTP/2 `max` too is of those that have rows.
+    """
 
     p50: Milliseconds | None = None
     max: Milliseconds | None = None
 
 
 class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
-    """Requests of HTTP/1 on one connection since it was first seen, also those that have no rows.
+    """Requests of HTTP on one connection since it was first seen, also those that have no rows.
 
-    `side` is what this end is. `failed` were answered with 4xx or 5xx, or not before the connection ended.
+    `side` is what this end is. `failed` were answered with 4xx or 5xx or a status of gRPC, or not before the connection
+    ended. Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is `partial`, something was
+    missed, and there may be more than `count`.
     """
 
     side: RequestSide
     count: Count = 0
     failed: Count = 0
     latency_ms: RequestLatency = RequestLatency()
+    unlisted: Count = 0
+    partial: bool = False
 
 
 class Tls(Row, frozen=True, gc=False, kw_only=True):
@@ -434,16 +441,20 @@ def failed_with(status: DnsStatus, rcode: str | None) -> bool:
 
 
 class Request(Row, frozen=True, gc=False, kw_only=True):
-    """One request of HTTP/1 as one of its ends on this host sees it; where both are here, each has a row.
+    """One request of HTTP as one of its ends on this host sees it; where both are here, each has a row.
 
     `host` is what the request says, without a port. `path` is without a query unless the setting `requests.query` is
     on, and 256 bytes at most. Both `status` and `error` are None until the response begins. `error` is "reset" or
     "timeout" (of the connection) or "closed" if the connection ended before that; "unknown" if a response may have
     come, and was not seen. `latency_ms` is from the first byte of the request to the first of the response, at this
-    end's socket. `request_bytes` and `response_bytes` are what head and Content-Length say. `connection_id` is the row
-    of the connection; None where that has none. `trace_id` is that of a traceparent (W3C Trace Context). `retry_of` is
-    the row of the request that this one repeats: the same process had sent the same method, host and path on another
-    connection, which ended without a response less than a minute before.
+    end's socket. `request_bytes` and `response_bytes` are what head and Content-Length say; of HTTP/2 without the head.
+    `connection_id` is the row of the connection; None where that has none. `trace_id` is that of a traceparent (W3C
+    Trace Context). `retry_of` is the row of the request that this one repeats: the same process had sent the same
+    method, host and path on another connection, which ended without a response less than a minute before.
+
+    Of HTTP/2 `error` may also be "reset" or "cancelled", which is what the client did, of the stream alone.
+    `grpc_status` comes behind the response of gRPC. A request is `partial` where a field of its head or of its
+    response's refers to one that was not seen; method, host and path are "?" then unless they are known.
     """
 
     id: Count
@@ -466,15 +477,15 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     remote: RemoteEndpoint
     trace_id: str | None = None
     retry_of: Count | None = None
+    grpc_status: Count | None = None
+    partial: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether it went wrong: 4xx, 5xx, or no response."""
-        return (self.status is not None and self.status >= FIRST_FAILED_STATUS) or self.error in (
-            "reset",
-            "closed",
-            "timeout",
-        )
+        """Whether it went wrong: 4xx, 5xx, a status of gRPC, or no response."""
+        if self.error in ("reset", "closed", "timeout") or (self.error == "cancelled" and self.status is None):
+            return True
+        return bool(self.grpc_status) or (self.status is not None and self.status >= FIRST_FAILED_STATUS)
 
     @property
     def pending(self) -> bool:
@@ -704,7 +715,7 @@ class RequestTotals(Row, frozen=True, gc=False, kw_only=True):
 
 
 class ProcessRequests(Row, frozen=True, gc=False, kw_only=True):
-    """Requests of HTTP/1 of a process since nettop started, also those without rows.
+    """Requests of HTTP of a process since nettop started, also those without rows.
 
     `sent` on connections that it opened, `served` on those that it accepted.
     """

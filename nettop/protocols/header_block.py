@@ -38,9 +38,13 @@ _STATIC: tuple[Field, ...] = tuple(
 
 
 class HeaderBlocks:
-    """The table of one direction of a connection. Only what is wanted stays in it, and no secret."""
+    """The table of one direction of a connection. Only what is wanted stays in it, and no secret.
 
-    def __init__(self) -> None:
+    With `query` a path keeps its query.
+    """
+
+    def __init__(self, query: bool = False) -> None:
+        self._query = query
         self._entries: deque[Field] = deque(maxlen=MAX_ENTRIES)
         self.left = READ_AT_ONCE  # whoever reads sets it anew for each segment
 
@@ -97,7 +101,8 @@ class HeaderBlocks:
         most = value_at + _MAX_VALUE_BYTES
         raw = block[value_at : min(at, most)]
         self.left -= len(raw) if coded else 0
-        return (name, _kept(name, _decoded(raw, name == _PATH, at <= most) if coded else raw, at <= most)), at
+        value = _decoded(raw, name == _PATH and not self._query, at <= most) if coded else raw
+        return (name, value if name == _PATH and self._query else _kept(name, value, at <= most)), at
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:

@@ -65,14 +65,18 @@ class Http2Direction:
     table of headers is thrown away, since decoding on would give wrong names without an error.
     """
 
-    def __init__(self) -> None:
-        self._blocks = HeaderBlocks()
+    def __init__(self, query: bool = False) -> None:
+        self._blocks = HeaderBlocks(query)
         self._next: int | None = None  # sequence number of the byte that comes next
         self._skip = 0  # bytes to come of a frame that is not read
         self._rest = b""  # a frame that has only begun
         self._block: bytearray | None = None  # of a head that goes on in another frame
         self._begun = _Frame(0, 0, 0, 0)  # where that head began
         self.gaps = 0
+
+    def goes_on_at(self, sequence: int) -> bool:
+        """Whether nothing was missed until this sequence number, or this direction begins there."""
+        return sequence == (self._next or 0)
 
     @property
     def held_bytes(self) -> int:

@@ -27,7 +27,7 @@ from nettop.sources.netns_names import NetnsNames
 from nettop.text import printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
-from nettop.tracking.requests import Privacy
+from nettop.tracking.request_rows import Privacy
 from nettop.tracking.services import Services
 from nettop.tracking.sources import PacketSources
 from nettop.tracking.tracker import Lookups, Tracker

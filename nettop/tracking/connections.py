@@ -19,7 +19,6 @@ from nettop.model.rows import (
     End,
     Reasons,
     RemoteEndpoint,
-    RequestLatency,
     Side,
     TcpState,
     Tls,
@@ -141,8 +140,8 @@ class _Ending(Struct, gc=False):
 class PayloadTold(NamedTuple):
     """What others know of the payload of a connection."""
 
-    median_ms: Callable[[int, int], float | None] = lambda _socket, _seen_ns: None
-    """Of the requests on a socket with this seen_ns."""
+    requests: Callable[[SocketRecord], ConnectionRequests | None] = lambda _record: None
+    """All requests until then; None where it has none."""
     tls: Callable[[SocketRecord], Tls | None] = lambda _record: None
     """Its handshake; None where it has none, or none that is new."""
 
@@ -484,7 +483,7 @@ class ConnectionTracker:
             "recv_queue_bytes": record.unread_bytes if record.sending else None,
             "send_queue_bytes": record.unacked_bytes if record.sending else None,
             "turns": turns(record, asker, row.turns),
-            "requests": self._requests(record, row),
+            "requests": self._payload.requests(record) or row.requests,
             "transmission": transmission(record, time) or row.transmission,
             "tx_packets": _unwrapped(row.tx_packets, record.tx_packets),
             "rx_packets": _unwrapped(row.rx_packets, record.rx_packets),
@@ -504,22 +503,6 @@ class ConnectionTracker:
             counted |= {"state": state, "state_since": since, "states_ms": states_ms}
             counted["closed_first"] = _CLOSED_FIRST.get(record.state)
         return counted
-
-    def _requests(self, record: SocketRecord, row: Connection) -> ConnectionRequests | None:
-        if not record.requests:
-            return row.requests
-        failed = record.failed_4xx + record.failed_5xx
-        if record.closed:
-            failed += record.requests - record.responses
-        return ConnectionRequests(
-            side="client" if record.requester == abi.SPEAKER_LOCAL else "server",
-            count=record.requests,
-            failed=failed,
-            latency_ms=RequestLatency(
-                p50=self._payload.median_ms(record.socket, record.seen_ns),
-                max=record.slowest_request_us / 1000 if record.responses else None,
-            ),
-        )
 
     def _states(self, record: SocketRecord) -> tuple[dict[TcpState, float], datetime | None]:
         """How long it was seen in each state that it has left, and since when it is in its last one."""

@@ -31,7 +31,8 @@ from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
-from nettop.tracking.requests import Linked, Privacy, RequestTracker
+from nettop.tracking.request_rows import Linked, Privacy
+from nettop.tracking.requests import RequestTracker
 from nettop.tracking.services import Services
 from nettop.tracking.tls import TlsTracker
 from nettop.tracking.udp import UdpTracker, owner
@@ -69,7 +70,7 @@ class Tracker:
         self._listeners = ListenerTracker(clock)
         self._requests = RequestTracker(clock, privacy)
         self._tls = TlsTracker()
-        payload = PayloadTold(self._requests.median_ms, self._tls.of)
+        payload = PayloadTold(self._requests.on, self._tls.of)
         self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks, payload)
         # of sockets that are not TCP's, by what their packets are counted as
         self._flows = UdpFlows(clock, self._names)
@@ -104,7 +105,7 @@ class Tracker:
         if isinstance(record, DnsPacket):
             return self._dns_packet(record)
         if isinstance(record, HttpHead):
-            if record.kind >= abi.TLS_CLIENT_HELLO:
+            if abi.TLS_CLIENT_HELLO <= record.kind <= abi.TLS_REST:
                 self._tls.head(record)
                 return []
             self._requests.head(record)

@@ -709,8 +709,10 @@ LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
 
 
 def request_status(row: Request, _context: Context | None = None) -> str:
-    """The status code, or what came instead; `!` marks a failure."""
+    """The status code, or what came instead; `!` marks a failure. Of gRPC its own, unless that is 0."""
     said = row.error or ("pending" if row.status is None else str(row.status))
+    if row.grpc_status and row.error is None:
+        said = f"grpc {row.grpc_status}"
     return f"{FAILURE}{said}" if row.failed else said
 
 

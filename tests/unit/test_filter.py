@@ -619,7 +619,7 @@ def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
         "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
-        "path", "status", "latency", "tls", "sni", "since", "between", "drop", "scope", "netns",
+        "path", "status", "grpc", "protocol", "latency", "tls", "sni", "since", "between", "drop", "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

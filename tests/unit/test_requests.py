@@ -3,12 +3,15 @@
 import re
 from typing import Any
 
+from msgspec.structs import replace
+
 from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead
 from nettop.model.rows import Request
-from nettop.tracking import requests
+from nettop.tracking import requests, retries
 from nettop.tracking.owners import NOBODY
-from nettop.tracking.requests import Linked, Privacy, RequestTracker
+from nettop.tracking.request_rows import Linked, Privacy
+from nettop.tracking.requests import RequestTracker
 from tests.builders import CLOCK, CURL, NGINX, at, comm, connection, http_head, socket_record
 
 GET = b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -122,14 +125,14 @@ def test_what_is_no_retry(monkeypatch: Any) -> None:
     tracker.ended(socket_record(requests=1, responses=1, closed=1), "reset-by-peer")
     tracker.head(again())
     assert [row.retry_of for row in told(tracker)] == [None, None]
-    monkeypatch.setattr(requests, "RETRY_NS", 0)
+    monkeypatch.setattr(retries, "RETRY_NS", 0)
     tracker = failed_once()
     tracker.head(again())
     assert [row.retry_of for row in told(tracker)] == [None, None]
 
 
 def test_what_may_be_sent_again_is_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(requests, "MAX_FAILED", 0)
+    monkeypatch.setattr(retries, "MAX_FAILED", 0)
     tracker = failed_once()
     tracker.head(again())
     assert [row.retry_of for row in told(tracker)] == [None, None]
@@ -179,17 +182,17 @@ def test_too_many_without_a_response(monkeypatch: Any) -> None:
     monkeypatch.setattr(requests, "MAX_WAITING", 2)
     tracker = after(*(http_head(GET, number=number) for number in range(3)))
     assert [row.error for row in told(tracker)] == ["unknown", None, None]
-    assert tracker.evicted == {"requests_waiting": 1}
+    assert tracker.evicted == {"requests_waiting": 1, "http2_tables": 0}
 
 
 def test_the_median_of_a_connection() -> None:
     tracker = after()
+    record = socket_record(requests=3, responses=3)
     for number, took in enumerate((0.1, 0.3, 0.2)):
         tracker.head(http_head(GET, number + 1.0, number=number))
         tracker.head(response(number + 1.0 + took, number=number))
-    head = http_head(GET)
-    assert tracker.median_ms(head.socket, head.seen_ns) == 200.0
-    assert tracker.median_ms(1, 1) is None
+    assert tracker.on(record).latency_ms.p50 == 200.0  # type: ignore[union-attr]
+    assert tracker.on(replace(record, socket=1)).latency_ms.p50 is None  # type: ignore[union-attr]
 
 
 def test_lost_records_leave_no_request_waiting() -> None:

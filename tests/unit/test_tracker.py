@@ -160,7 +160,16 @@ def test_counters_of_what_was_lost() -> None:
     subject = tracker()
     subject.record(dns_packet(b"\0"))
     assert subject.dns_unparsed == 1
-    tables = ("dns_open", "dns_late", "dns_streams", "dns_answers", "names", "requests_waiting", "handshakes")
+    tables = (
+        "dns_open",
+        "dns_late",
+        "dns_streams",
+        "dns_answers",
+        "names",
+        "requests_waiting",
+        "http2_tables",
+        "handshakes",
+    )
     assert subject.evicted == dict.fromkeys(tables, 0)
 
 

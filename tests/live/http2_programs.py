@@ -1,0 +1,138 @@
+"""Programs that speak gRPC: each function runs in a process of its own, started by lab.Namespace.play()."""
+
+import fcntl
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import grpc
+
+from tests.live.http_programs import SIOCOUTQ
+from tests.live.programs import hear, say
+
+_LIKE_A_HEAD = bytes.fromhex("000008010500000007828684418a0f01ff")
+_OPTIONS = (("grpc.http2.max_frame_size", 16_384), ("grpc.use_local_subchannel_pool", 1))
+
+
+class _Shop(grpc.GenericRpcHandler):
+    """`/shop.Cart/Add` gives back what it got, `/shop.Cart/Fail5` fails with status 5, `/shop.Cart/Slow50` after ms."""
+
+    def service(self, call: Any) -> Any:
+        method = call.method.split("/")[2]
+        if method.startswith("Count"):
+            return grpc.unary_stream_rpc_method_handler(_counting(int(method.removeprefix("Count"))))
+        return grpc.unary_unary_rpc_method_handler(_answering(method))
+
+
+def _answering(method: str) -> Callable[[bytes, Any], bytes]:
+    def answer(request: bytes, context: Any) -> bytes:
+        if method.startswith("Slow"):
+            time.sleep(int(method.removeprefix("Slow")) / 1000)
+        if method.startswith("Fail"):
+            number = int(method.removeprefix("Fail"))
+            context.abort(next(code for code in grpc.StatusCode if code.value[0] == number), "as asked")
+        if method == "Hang":
+            gone = threading.Event()
+            context.add_callback(gone.set)
+            gone.wait()
+        return request
+
+    return answer
+
+
+def _counting(most: int) -> Callable[[bytes, Any], Iterator[bytes]]:
+    def count(request: bytes, _: Any) -> Iterator[bytes]:
+        for _ in range(most):
+            yield request
+
+    return count
+
+
+def grpc_server(address: str, port: int) -> None:
+    """Serve for ever."""
+    server = grpc.server(ThreadPoolExecutor(8), options=_OPTIONS)
+    server.add_generic_rpc_handlers((_Shop(),))
+    server.add_insecure_port(f"{address}:{port}")
+    server.start()
+    say("listening")
+    server.wait_for_termination()
+
+
+def grpc_client(address: str, port: int, calls: list[list[Any]]) -> None:
+    """[method, bytes of the message] one after the other on one connection; "Hang", true is cancelled at the next line.
+
+    So for each other line that it hears but null, which is one more method; says for each the status and its ms.
+    """
+    with grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel:
+        grpc.channel_ready_future(channel).result(60)
+        say("connected")
+        while (method := hear()) is not None:
+            say([_call(channel, *call) for call in [*calls, [method, 10]]])
+
+
+def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads: int) -> None:
+    """So many calls on one connection, of a few methods, by so many threads at once; says the status of each."""
+    with (
+        grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel,
+        ThreadPoolExecutor(threads) as crowd,
+    ):
+        grpc.channel_ready_future(channel).result(60)
+        made = [methods[number * 7 % len(methods)] for number in range(calls)]
+        answers = crowd.map(lambda method: _call(channel, method, 10), made)
+        say([[method, status] for method, (status, _) in zip(made, answers, strict=True)])
+
+
+def _call(channel: Any, method: str, size: int, cancels: bool = False) -> list[Any]:
+    message, path = _LIKE_A_HEAD * (size // len(_LIKE_A_HEAD) + 1), f"/shop.Cart/{method}"
+    began = time.monotonic()
+    try:
+        if method.startswith("Count"):
+            list(channel.unary_stream(path)(message))
+        elif method == "Hang" and cancels:
+            call = channel.unary_unary(path).future(message)
+            hear()
+            call.cancel()
+            return [call.code().value[0], (time.monotonic() - began) * 1000]
+        else:
+            channel.unary_unary(path)(message)
+    except grpc.RpcError as error:
+        return [error.code().value[0], (time.monotonic() - began) * 1000]
+    return [0, (time.monotonic() - began) * 1000]
+
+
+def raw(address: str, port: int, listens: bool, steps: list[list[Any]]) -> None:
+    """One connection: each step waits for so many bytes, or (null) for a line, and sends each piece in a segment."""
+    if listens:
+        with socket.create_server((address, port)) as listener:
+            say("listening")
+            tcp, _ = listener.accept()
+    else:
+        tcp = socket.create_connection((address, port))
+    with tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for wanted, pieces in steps:
+            if wanted is None:
+                say("waits")
+                hear()
+            left = wanted or 0
+            while left:
+                received = len(tcp.recv(min(left, 1 << 16)))
+                assert received
+                left -= received
+            for piece in pieces:
+                tcp.sendall(bytes.fromhex(piece))
+                while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
+                    time.sleep(0.001)
+        say("done")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](**json.loads(sys.argv[2]))
