@@ -96,7 +96,7 @@ _nettop_netns() {
   compgen -W "$(ls /run/netns 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
 }
 _nettop_filter_words() {
-  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: method: path: status: latency: tls: sni: since: between: drop: scope: netns: failed new" -- "$1"
+  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: method: path: status: grpc: protocol: latency: tls: sni: since: between: drop: scope: netns: failed new" -- "$1"
 }
 # End Custom Preamble
 
