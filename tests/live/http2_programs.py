@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+import random
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,15 +81,17 @@ def grpc_client(address: str, port: int, calls: list[list[Any]]) -> None:
 
 
 def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads: int) -> None:
-    """So many calls on one connection, of a few methods, by so many threads at once; says the status of each."""
+    """So many calls on one connection, by so many threads at once; says how often each method had which status."""
     with (
         grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel,
         ThreadPoolExecutor(threads) as crowd,
     ):
         grpc.channel_ready_future(channel).result(60)
-        made = [methods[number * 7 % len(methods)] for number in range(calls)]
+        source = random.Random(calls)
+        made = [source.choice(methods[: 1 + number % len(methods)]) for number in range(calls)]  # some of them often
         answers = crowd.map(lambda method: _call(channel, method, 10), made)
-        say([[method, status] for method, (status, _) in zip(made, answers, strict=True)])
+        calls_by_outcome = Counter((method, status) for method, (status, _) in zip(made, answers, strict=True))
+        say([[*outcome, times] for outcome, times in calls_by_outcome.items()])
 
 
 def _call(channel: Any, method: str, size: int, cancels: bool = False) -> list[Any]:

@@ -272,7 +272,7 @@ def test_connections_older_than_nettop(directory: Path) -> None:
 
 
 SETTINGS = bytes.fromhex("000000040000000000")
-LIKE_A_REQUEST = bytes.fromhex("000003010500000003828684")  # of stream 3
+LIKE_A_REQUEST = bytes.fromhex("0000080105000000038286844103616263")  # of stream 3
 LIKE_AN_ANSWER = bytes.fromhex("00000101040000000188000000000100000001")
 PIECES = 50
 
@@ -373,7 +373,7 @@ def test_what_is_missed_makes_no_wrong_name(lab: Lab) -> None:
     client = lab.inside.play(
         http2_programs.grpc_crowd, address=LOOPBACK, port=port, methods=methods, calls=1_500, threads=24
     )
-    answers = [(f"/shop.Cart/{method}", status) for method, status in client.hear()]
+    answers = {(f"/shop.Cart/{method}", status): times for method, status, times in client.hear()}
     lab.inside.nft("delete table inet lossy")
     client.end()
     snapshot = lab.watch.up_to_now()
@@ -382,24 +382,25 @@ def test_what_is_missed_makes_no_wrong_name(lab: Lab) -> None:
         (connection,) = connections_of(snapshot, end)
         assert connection.requests is not None
         assert len(rows) == connection.requests.count - connection.requests.unlisted
-        assert connection.requests.count == len(answers) or connection.requests.partial
+        assert connection.requests.count == sum(answers.values()) or connection.requests.partial
         known = [(row.path, row.grpc_status) for row in rows if row.path != "?" and row.grpc_status is not None]
         assert set(known) <= set(answers)
-    assert Counter(row.path for row in rows_of(snapshot, client.pid)) == Counter(path for path, _ in answers)
-    assert {row.partial for row in rows_of(snapshot, server.pid)} == {True, False}
+    sent = Counter((row.path, row.grpc_status) for row in rows_of(snapshot, client.pid) if row.grpc_status is not None)
+    assert sent <= Counter(answers)
+    assert any(row.partial for row in rows_of(snapshot, server.pid))
 
 
 def test_what_is_left_out_makes_no_wrong_name(lab: Lab) -> None:
-    """gRPC has each path in a table once, and then says its number."""
+    """gRPC has a path in a table, and then says its number, until later ones have pushed it out."""
     server, port = grpc_server(lab.inside)
-    methods = [f"{name}/{number}" for number in range(20) for name in ("Add", "Fail5", "Fail7")]
+    methods = [f"{name}/{number}" for number in range(130) for name in ("Add", "Fail5", "Fail7")]
     with watched(lab.inside) as watching:
         client = lab.inside.play(
             http2_programs.grpc_crowd, address=LOOPBACK, port=port, methods=methods, calls=4_000, threads=16
         )
         watching.until_ended(client)
         snapshot = watching.finish()
-    answers = {(f"/shop.Cart/{method}", status) for method, status in client.hear()}
+    answers = {(f"/shop.Cart/{method}", status) for method, status, _ in client.hear()}
     for end in (client, server):
         (connection,) = connections_of(snapshot, end)
         assert connection.requests is not None
