@@ -16,7 +16,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import grpc
+from hpack import Decoder, Encoder
 
+from nettop.protocols.http2 import PREFACE
 from tests.live.http_programs import SIOCOUTQ
 from tests.live.programs import hear, say
 
@@ -136,6 +138,40 @@ def raw(address: str, port: int, listens: bool, steps: list[list[Any]]) -> None:
                 while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
                     time.sleep(0.001)
         say("done")
+
+
+def indexing_server(address: str, port: int) -> None:
+    """One connection: `/7` is answered with STATUSES[7 % 3], in a byte that needs no table."""
+    with socket.create_server((address, port)) as listener:
+        say("listening")
+        tcp, _ = listener.accept()
+    decoder = Decoder()
+    with tcp, tcp.makefile("rb") as received:
+        assert received.read(len(PREFACE)) == PREFACE
+        tcp.sendall(_frame(4, 0, 0, b""))
+        while header := received.read(9):
+            body = received.read(int.from_bytes(header[:3]))
+            if header[3] == 1:
+                path = dict(decoder.decode(body))[":path"]
+                status = (b"\x88", b"\x8d", b"\x8e")[int(path[1:]) % 3]
+                tcp.sendall(_frame(1, 5, int.from_bytes(header[5:]), status))
+
+
+def indexing_client(address: str, port: int, calls: int, paths: int) -> None:
+    """So many requests, which have all that they say in a table, some of it often."""
+    encoder, source = Encoder(), random.Random(calls)
+    with socket.create_connection((address, port)) as tcp, tcp.makefile("rb") as received:
+        tcp.sendall(PREFACE + _frame(4, 0, 0, b""))
+        received.read(9)
+        for number in range(calls):
+            path = f"/{source.randrange(1 + number % paths)}"
+            fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "raw.test")]
+            tcp.sendall(_frame(1, 5, 2 * number + 1, encoder.encode(fields)))
+            assert received.read(10)
+
+
+def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + body
 
 
 if __name__ == "__main__":
