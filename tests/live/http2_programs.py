@@ -152,7 +152,7 @@ def indexing_server(address: str, port: int) -> None:
         while header := received.read(9):
             body = received.read(int.from_bytes(header[:3]))
             if header[3] == 1:
-                path = dict(decoder.decode(body))[":path"]
+                path = next(value for name, value in decoder.decode(body, raw=True) if name == b":path")
                 status = (b"\x88", b"\x8d", b"\x8e")[int(path[1:]) % 3]
                 tcp.sendall(_frame(1, 5, int.from_bytes(header[5:]), status))
 
