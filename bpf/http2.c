@@ -19,6 +19,7 @@
 #define LONGEST_FRAME (1 << 20) /* ends agree on 16 KB, some on 1 MB */
 #define LONGEST_HEAD 16384
 #define PREFACE_BYTES 24
+#define ANSWERS_PER_STREAM 4 /* heads that a server may send for each that was handed on, in the long run: two or three */
 #define STREAMS_AHEAD 2048 /* numbers of streams are taken for later ones than the last up to here */
 
 #define FRAME_HEADERS 1
@@ -407,10 +408,11 @@ static __always_inline void set_turn(struct frame_walk *walk, u64 now_ns)
 static __always_inline void pay_for_heads(struct frame_walk *walk, u64 now_ns)
 {
 	int kind = DUE_STREAMS + (walk->asks ^ 1);
-	u64 *next = due_ns.lookup(&kind);
+	u64 *next = due_ns.lookup(&kind), cost = control(REQUEST_INTERVAL_NS);
 
+	cost = walk->asks ? walk->heads * cost : walk->wanted * cost / ANSWERS_PER_STREAM;
 	if (next)
-		*next = ((s64)(*next - now_ns) > 0 ? *next : now_ns) + (walk->asks ? walk->heads : walk->wanted) * control(REQUEST_INTERVAL_NS);
+		*next = ((s64)(*next - now_ns) > 0 ? *next : now_ns) + cost;
 }
 
 /* After the frames of a segment have been walked: whether they are handed on. */

@@ -556,7 +556,10 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
     requests = row.requests
     verb = "sent" if requests.side == "client" else "served"
     times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
-    yield "requests", f"{human.count(requests.count)} {verb}, {human.count(requests.failed)} failed; {times}"
+    at_least = "at least " if requests.partial else ""
+    unlisted = f" of those with rows, {human.count(requests.unlisted)} without" if requests.unlisted else ""
+    failed = f"{human.count(requests.failed)} failed{unlisted}"
+    yield "requests", f"{at_least}{human.count(requests.count)} {verb}, {failed}; {times}"
 
 
 def _tls_of(row: Connection) -> Iterator[tuple[str, str]]:
@@ -597,6 +600,8 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         *(() if other is None else (("other side", _shares(row, other)),)),
         ("asked", human.timestamp(row.asked_at)),
         ("protocol", row.protocol),
+        *(() if row.grpc_status is None else (("gRPC status", str(row.grpc_status)),)),
+        *((("partial", "some of its fields were said before nettop looked, or missed"),) if row.partial else ()),
         ("trace", row.trace_id or "none"),
         *(() if row.retry_of is None else (("sent again", f"request {row.retry_of} had no response"),)),
         ("netns", str(row.netns)),

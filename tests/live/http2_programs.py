@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+import random
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import grpc
+from hpack import Decoder, Encoder
 
+from nettop.protocols.http2 import PREFACE
 from tests.live.http_programs import SIOCOUTQ
 from tests.live.programs import hear, say
 
@@ -79,15 +83,17 @@ def grpc_client(address: str, port: int, calls: list[list[Any]]) -> None:
 
 
 def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads: int) -> None:
-    """So many calls on one connection, of a few methods, by so many threads at once; says the status of each."""
+    """So many calls on one connection, by so many threads at once; says how often each method had which status."""
     with (
         grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel,
         ThreadPoolExecutor(threads) as crowd,
     ):
         grpc.channel_ready_future(channel).result(60)
-        made = [methods[number * 7 % len(methods)] for number in range(calls)]
+        source = random.Random(calls)
+        made = [source.choice(methods[: 1 + number % len(methods)]) for number in range(calls)]  # some of them often
         answers = crowd.map(lambda method: _call(channel, method, 10), made)
-        say([[method, status] for method, (status, _) in zip(made, answers, strict=True)])
+        calls_by_outcome = Counter((method, status) for method, (status, _) in zip(made, answers, strict=True))
+        say([[*outcome, times] for outcome, times in calls_by_outcome.items()])
 
 
 def _call(channel: Any, method: str, size: int, cancels: bool = False) -> list[Any]:
@@ -132,6 +138,40 @@ def raw(address: str, port: int, listens: bool, steps: list[list[Any]]) -> None:
                 while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
                     time.sleep(0.001)
         say("done")
+
+
+def indexing_server(address: str, port: int) -> None:
+    """One connection: `/7` is answered with STATUSES[7 % 3], in a byte that needs no table."""
+    with socket.create_server((address, port)) as listener:
+        say("listening")
+        tcp, _ = listener.accept()
+    decoder = Decoder()
+    with tcp, tcp.makefile("rb") as received:
+        assert received.read(len(PREFACE)) == PREFACE
+        tcp.sendall(_frame(4, 0, 0, b""))
+        while header := received.read(9):
+            body = received.read(int.from_bytes(header[:3]))
+            if header[3] == 1:
+                path = next(value for name, value in decoder.decode(body, raw=True) if name == b":path")
+                status = (b"\x88", b"\x8d", b"\x8e")[int(path[1:]) % 3]
+                tcp.sendall(_frame(1, 5, int.from_bytes(header[5:]), status))
+
+
+def indexing_client(address: str, port: int, calls: int, paths: int) -> None:
+    """So many requests, which have all that they say in a table, some of it often."""
+    encoder, source = Encoder(), random.Random(calls)
+    with socket.create_connection((address, port)) as tcp, tcp.makefile("rb") as received:
+        tcp.sendall(PREFACE + _frame(4, 0, 0, b""))
+        received.read(9)
+        for number in range(calls):
+            path = f"/{source.randrange(1 + number % paths)}"
+            fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "raw.test")]
+            tcp.sendall(_frame(1, 5, 2 * number + 1, encoder.encode(fields)))
+            assert received.read(10)
+
+
+def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + body
 
 
 if __name__ == "__main__":
