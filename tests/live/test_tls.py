@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,9 @@ def lab(directory: Path, certificate: Path) -> Iterator[Lab]:
 
 
 def greeted(snapshot: Snapshot, program: Program) -> list[Tls]:
-    return [row.tls for row in connections_of(snapshot, program) if row.tls is not None]
+    """In the order in which they were made; a pass tells rows in the order of a hash map."""
+    greeting = [(row.opened_at, row.tls) for row in connections_of(snapshot, program) if row.tls and row.opened_at]
+    return [tls for _, tls in sorted(greeting, key=itemgetter(0))]
 
 
 def test_what_the_hellos_say_is_known_while_the_connection_is_open(lab: Lab) -> None:
