@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Connection, Turns, WaitsFor
+from nettop.model.rows import Connection, TurnLatency, Turns, WaitsFor
 from nettop.model.snapshot import Snapshot, with_ages
 from tests.live import programs
 from tests.live.conftest import Figures
@@ -28,6 +28,7 @@ from tests.live.lab import (
 )
 
 LOOPBACK = "127.0.0.1"
+ROUNDS = 4  # of three answers: a client that loses the CPU reads its clock too late, and it may lose it for a round
 _ports = count(7200)
 
 
@@ -360,15 +361,23 @@ def test_turns_are_counted_exactly_and_timed_as_by_the_clients_clock(lab: Lab, f
     for which, expected in ((pair, took), (tls, took_tls)):
         client, server = lab.until(which, "none", "none", have_turns(4))
         times = only_turns(client).latency_ms
-        assert times.recent[-3:] == times.recent[1:]
-        # nettop's time lies within the client's, which is read before the question and after the answer
-        errors = [mine - theirs for mine, theirs in zip(times.recent[1:], expected[-3:], strict=True)]
-        assert max(errors) <= 0.002
-        figures.tell(f"median error of the time to an answer {statistics.median(errors):.3f} ms")
-        assert min(map(abs, errors)) <= 1.0  # a client that lost the CPU reads its clock too late
         assert times.max is not None
         assert times.max <= max(expected) + 0.002
         assert max(only_turns(server).latency_ms.recent[1:]) <= max(times.recent[1:])
+        errors = errors_of(times, expected)
+        for _ in range(ROUNDS):
+            took = which.exchange(3, 7)
+            client, _ = lab.until(which, "none", "none", have_turns(only_turns(client).answered + 3))
+            errors += errors_of(only_turns(client).latency_ms, took)
+        assert max(errors) <= 0.002
+        figures.tell(f"median error of the time to an answer {statistics.median(errors):.3f} ms")
+        assert abs(statistics.median(errors)) <= 1.0
+
+
+def errors_of(times: TurnLatency, took: list[float]) -> list[float]:
+    """Of the last three answers: their time lies within the client's, read before the question and after the answer."""
+    assert times.recent[-3:] == times.recent[1:]
+    return [mine - theirs for mine, theirs in zip(times.recent[1:], took[-3:], strict=True)]
 
 
 def test_totals_of_a_process_say_how_often_and_how_long(lab: Lab) -> None:
