@@ -110,7 +110,6 @@ def socket_record(**changes: Any) -> SocketRecord:
         "retries": 0,
         "backoff": 0,
         "requester": abi.SPEAKER_NOBODY,
-        "request_waits": 0,
         "http2": 0,
         "requests": 0,
         "responses": 0,

@@ -146,7 +146,7 @@ class SocketRecord(Struct, frozen=True, gc=False):
     retries: U8
     backoff: U8
     requester: U8
-    request_waits: U8
+    request_waits: ClassVar[U8]
     http2: U8
     requests: U32
     responses: U32

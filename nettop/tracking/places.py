@@ -5,6 +5,8 @@ from typing import NamedTuple
 from nettop.kernel.abi import HttpHead, SocketRecord
 from nettop.tracking.addresses import address_of
 
+SocketKey = tuple[int, int]  # of a socket that is there: kernel address and seen_ns
+
 
 class Place(NamedTuple):
     """As its host sees it."""

@@ -17,6 +17,7 @@ from nettop.text import comm_text
 from nettop.tracking.addresses import address_of
 from nettop.tracking.clock import Clock
 from nettop.tracking.owners import NOBODY, Owned, certainty
+from nettop.tracking.places import SocketKey
 from nettop.tracking.retries import Retries
 
 MAX_WAITING = 16_384  # requests without a response; eleven seconds of all that is listed, if none is answered
@@ -32,8 +33,6 @@ ERRORS: dict[End, RequestError] = {
     "timeout": "timeout",
 }
 """Of what waits when its connection ends so; otherwise it is "closed"."""
-
-SocketKey = tuple[int, int]  # kernel address and seen_ns
 
 
 class Privacy(NamedTuple):

@@ -13,7 +13,7 @@ from nettop.model.rows import Connection, ConnectionRequests, End, RequestLatenc
 from nettop.protocols.http1 import RequestHead, ResponseHead, parse_request, parse_requests, parse_responses
 from nettop.tracking.clock import Clock
 from nettop.tracking.owners import Owned
-from nettop.tracking.places import Place, place_of
+from nettop.tracking.places import Place, SocketKey, place_of
 from nettop.tracking.request_rows import (
     ERRORS,
     MAX_WAITING,
@@ -22,7 +22,6 @@ from nettop.tracking.request_rows import (
     Observed,
     Privacy,
     RequestRows,
-    SocketKey,
 )
 from nettop.tracking.streams import StreamTracker
 

@@ -10,7 +10,8 @@ from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead, SocketRecord
 from nettop.model.rows import End, RequestError, RequestProtocol
 from nettop.protocols.http2 import UNKNOWN, Http2Direction, Http2Head
-from nettop.tracking.request_rows import ERRORS, MAX_WAITING, Known, Privacy, RequestRows, SocketKey
+from nettop.tracking.places import SocketKey
+from nettop.tracking.request_rows import ERRORS, MAX_WAITING, Known, Privacy, RequestRows
 
 MAX_CONNECTIONS = 1_024  # whose tables of headers are kept: some 20 KB each
 _SEQUENCES = 1 << 32

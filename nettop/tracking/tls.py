@@ -9,13 +9,11 @@ from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead, SocketRecord
 from nettop.model.rows import Tls
 from nettop.protocols.tls import ClientHello, ServerHello, TlsAlert, parse
-from nettop.tracking.places import Place, place_of
+from nettop.tracking.places import Place, SocketKey, place_of
 
 MAX_HANDSHAKES = 8_192  # of open connections, and eight seconds of all that is listed; 16 MB if all wait for more
 MAX_EARLY = 1_024  # hellos whose sockets were only being made
 MAX_HELLO_BYTES = 2_048  # as bpf/requests.c hands on
-
-SocketKey = tuple[int, int]  # kernel address and seen_ns
 
 
 class _Handshake(Struct, gc=False):

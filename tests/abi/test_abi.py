@@ -108,7 +108,7 @@ def test_what_only_the_kernel_uses_is_declared_too(leaves: dict[str, Any]) -> No
     names = {field.name for field in c_fields(leaves["socket_record"])} - set(abi.SocketRecord.__struct_fields__)
     assert names == {
         "reported_sum", "reported_state", "reported_owner", "kept_dropped", "held_scan",
-        "kept_tx_packets", "kept_rx_packets",
+        "kept_tx_packets", "kept_rx_packets", "request_waits",
     }  # fmt: skip
 
 

@@ -18,30 +18,13 @@ from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, namespace, process_of, wait_until
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
-from tests.live.test_requests import LOOPBACK, listening, rows_of, served
+from tests.live.test_requests import LOOPBACK, NGINX, listening, rows_of, served
 
-NGINX = """
-user root;
-worker_processes 1;
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ }}
-http {{
-    log_format told "$pid $request_method $uri $status";
-    access_log {folder}/access.log told;
-    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
-    scgi_temp_path {folder};
-    keepalive_requests 1000000;
-    server {{
-        listen 127.0.0.1:{port} http2 {options};
+SERVER = """
+        listen 127.0.0.1:%d http2;
         client_max_body_size 10m;
-        location /files {{ alias {folder}; }}
-        location / {{ return 200 "short"; }}
-        location /gone {{ return 410; }}
-        location /teapot {{ return 418; }}
-    }}
-}}
+        location / { return 200 "short"; }
+        location /teapot { return 418; }
 """
 HEAD_LIKE = bytes.fromhex("00000a010500000003828684418a0f010203040000040800000000000000ffff")
 _ports = count(8600)
@@ -154,7 +137,7 @@ class Nginx:
 @pytest.fixture
 def nginx(lab: Lab, tmp_path: Path) -> Iterator[Nginx]:
     port, settings = next(_ports), tmp_path / "nginx.conf"
-    settings.write_text(NGINX.format(folder=tmp_path, port=port, options=""))
+    settings.write_text(NGINX.format(folder=tmp_path, workers=1, server=SERVER % port))
     (tmp_path / "frames").write_bytes(HEAD_LIKE * 100_000)
     (tmp_path / "small").write_bytes(b"small")
     program = lab.inside.start("nginx", "-p", str(tmp_path), "-c", str(settings))

@@ -348,7 +348,7 @@ def test_only_what_is_in_scope_is_listed_and_counted(directory: Path) -> None:
 
 NGINX = """
 user root;
-worker_processes 2;
+worker_processes {workers};
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log;
@@ -358,13 +358,17 @@ http {{
     access_log {folder}/access.log told;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
     scgi_temp_path {folder};
+    keepalive_requests 1000000;
     server {{
-        listen 127.0.0.1:{port} deferred reuseport;
         location /files {{ alias {folder}; }}
-        location / {{ return 200 "HTTP/1.1 500 Not a head\r\n\r\nGET /not-a-head HTTP/1.1\r\n"; }}
         location /gone {{ return 410; }}
+        {server}
     }}
 }}
+"""
+SERVER = """
+        listen 127.0.0.1:%d deferred reuseport;
+        location / { return 200 "HTTP/1.1 500 Not a head\r\n\r\nGET /not-a-head HTTP/1.1\r\n"; }
 """
 
 
@@ -372,7 +376,7 @@ http {{
 def test_nginx_logs_what_is_listed(lab: Lab, tmp_path: Path) -> None:
     """Two workers, deferred accept, sendfile, bodies like heads, and answers to pipelined requests in one segment."""
     port, settings = next(_ports), tmp_path / "nginx.conf"
-    settings.write_text(NGINX.format(folder=tmp_path, port=port))
+    settings.write_text(NGINX.format(folder=tmp_path, workers=2, server=SERVER % port))
     (tmp_path / "large").write_bytes(b"HTTP/1.1 200 OK\r\n\r\n" * 50_000)
     nginx = lab.inside.start("nginx", "-p", str(tmp_path), "-c", str(settings))
     wait_until(lambda: listening(lab.inside, port), "nginx")
