@@ -29,6 +29,7 @@ NAMES = [  # of at most TASK_COMM_LEN - 1 bytes
 ]  # fmt: skip
 ARGUMENTS = [text.encode("utf-8", "surrogatepass") for text in HOSTILE.values() if len(text) < 200 and "\0" not in text]
 ARGUMENTS += [b"\xff\xfe\x80", b"x" * 20_000]
+PANES = ("1 DNS", "2 Connections", "3 Processes")  # as the main screen names them, and no detail does
 TITLES = ("LATENCY", "REMOTE", "TRAFFIC")  # each of one of the panes
 CGROUP = "\x1b[2J[foo]\u202ex\u200b".encode() + b"\xff.service"
 
@@ -68,16 +69,16 @@ def test_impostors(lab: Namespace, cgroup: Path, tmp_path: Path) -> None:
         dressed.say("go")
         pids = [*liars.hear(), dressed.hear()]
         terminal.until_said(f"1 DNS {len(pids)} ")
-        for pane, title, fact in zip("123", TITLES, ("question  ", "remote  ", "TCP  "), strict=True):
-            terminal.press(f"{pane}zg")
+        for pane, title, fact in zip(PANES, TITLES, ("question  ", "remote  ", "TCP  "), strict=True):
+            terminal.press(f"{pane[0]}zg")
             terminal.until(partial(shows_only, title, terminal), "the zoom")  # or a key is for the pane of before
             for _ in range(2):
                 terminal.press("\r")
                 terminal.until_said(fact)
-                escape(terminal, fact)
+                escape(terminal, fact, pane)
                 terminal.press("yc")
                 terminal.until_said(" filter comm:")
-                escape(terminal, " filter comm:")
+                escape(terminal, " filter comm:", pane)
                 terminal.press("jjjjjj")
             terminal.press("z")
         terminal.press("?")
@@ -120,13 +121,15 @@ def check_json(snapshot: Snapshot, pids: list[int]) -> None:
     assert all(unprintable(text) == set() for text in texts)
 
 
-def escape(terminal: Terminal, gone: str, shown: str = "") -> None:
+def escape(terminal: Terminal, gone: str, shown: str) -> None:
     """Press escape alone: with a key behind it, it would be another key.
 
-    While a frame is being drawn anything may be gone for a moment: `shown` stood behind it.
+    While a frame is being drawn anything may be gone for a moment: `shown` stood behind it, and the frame is whole.
     """
     terminal.press("\x1b")
-    terminal.until(lambda: gone not in terminal.text and shown in terminal.text, f"{gone!r} to vanish")
+    terminal.until(
+        lambda: gone not in terminal.text and shown in terminal.text and not terminal.read(0.05), f"{gone!r} to vanish"
+    )
 
 
 def shown_head(cmdline: tuple[str, ...]) -> list[bytes]:
