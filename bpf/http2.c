@@ -14,7 +14,7 @@
  */
 #ifdef REQUESTS
 
-#define FRAMES_WALKED 256 /* in a segment; h2load has a hundred streams, whose answers have two each */
+#define FRAMES_AT_ONCE 16 /* in a run of the program, and it may run 33 times for a segment; h2load has 200 in one */
 #define FRAME_HEADER_BYTES 9
 #define LONGEST_FRAME (1 << 20) /* ends agree on 16 KB, some on 1 MB */
 #define LONGEST_HEAD 16384
@@ -510,27 +510,15 @@ static __always_inline void reject_frames(u64 key, struct turn_slot *slot, struc
 	way->handed += walk->total;
 }
 
-/* A segment of a connection with HTTP/2. */
-static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room, int egress)
+/* Before the frames of a segment are walked. Returns whether they can be. */
+static __always_inline int begin_walk(struct __sk_buff *skb, u64 key, struct http2 *http2, struct frame_way *way,
+				      struct exchange *exchange, struct head_room *room)
 {
-	struct http2 *http2 = http2_connections.lookup(&key);
-	struct exchange *exchange = exchange_at(slot, key);
 	struct frame_walk *walk = &room->walk;
-	struct http_head *head = &room->head;
-	struct frame_way *way;
-	int number;
 
-	if (!exchange)
-		return;
-	if (!http2 || http2->born != slot->born) { /* the table was full of later ones */
-		exchange->http2 |= HTTP2_PARTIAL;
-		slot->unfinished = TURN_TUNNEL;
-		return;
-	}
-	way = &http2->ways[egress];
-	walk->asks = exchange->asker == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE);
+	walk->asks = exchange->asker == (room->head.egress ? SPEAKER_LOCAL : SPEAKER_REMOTE);
 	if (!find_frames(skb, http2, way, exchange, room))
-		return;
+		return 0;
 	walk->used = walk->total = walk->requests = walk->heads = walk->ended = walk->first_stream = 0;
 	walk->bad = 0;
 	walk->header[0] = way->header;
@@ -538,17 +526,19 @@ static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct t
 	walk->wanted = way->left && !way->left_out;
 	walk->copies = may_list_heads_of(key);
 	AS_STORED();
-	set_turn(walk, head->time_ns);
+	set_turn(walk, room->head.time_ns);
 	AS_STORED();
 	walk->copies &= walk->asks | is_set(http2->listed_to);
-	AS_STORED();
-#pragma clang loop unroll(disable)
-	for (number = 0; number < FRAMES_WALKED; number++) {
-		HIDE(number);
-		if (!walk_frame(skb, http2, way, room))
-			break;
-	}
-	AS_STORED();
+	return 1;
+}
+
+/* After they have been. */
+static __always_inline void end_walk(u64 key, struct turn_slot *slot, struct http2 *http2, struct frame_way *way,
+				    struct exchange *exchange, struct head_room *room)
+{
+	struct frame_walk *walk = &room->walk;
+	struct http_head *head = &room->head;
+
 	if (walk->bad || (s32)(walk->begin + walk->bytes - way->next) > 0) { /* or more than are walked */
 		reject_frames(key, slot, http2, way, exchange, room);
 		return;
@@ -570,6 +560,72 @@ static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct t
 	head->payload_offset = 0;
 	head->payload_bytes = walk->used;
 	room->most = walk->used;
+}
+
+/* A segment of a connection with HTTP/2. The program runs again for what is too much for one time. */
+static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct http2 *http2 = http2_connections.lookup(&key);
+	struct exchange *exchange = exchange_at(slot, key);
+	struct frame_walk *walk = &room->walk;
+	struct frame_way *way;
+	int number;
+
+	if (!exchange)
+		return;
+	if (!http2 || http2->born != slot->born) { /* the table was full of later ones */
+		exchange->http2 |= HTTP2_PARTIAL;
+		slot->unfinished = TURN_TUNNEL;
+		return;
+	}
+	way = room->head.egress ? &http2->ways[1] : &http2->ways[0];
+	if (!walk->goes_on && !begin_walk(skb, key, http2, way, exchange, room))
+		return;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < FRAMES_AT_ONCE; number++) {
+		HIDE(number);
+		walk->goes_on = walk_frame(skb, http2, way, room);
+		AS_STORED();
+		if (!walk->goes_on)
+			break;
+	}
+	AS_STORED();
+	if (walk->goes_on && (s32)(walk->begin + walk->bytes - way->next) > 0)
+		continuations.call(skb, FRAMES);
+	AS_STORED();
+	end_walk(key, slot, http2, way, exchange, room);
+}
+
+/* What take_head_of() leaves to this program: an answer that may agree to h2c, and frames. */
+static __always_inline void continue_head(struct __sk_buff *skb)
+{
+	struct head_room *room = taken_room();
+	struct turn_slot *slot;
+	u64 key = (u64)packet_socket(skb);
+	u32 index;
+
+	if (!room)
+		return;
+	index = room->turn;
+	slot = turns.lookup(&index);
+	if (slot) {
+		if (room->upgrades)
+			upgrade_to_http2(skb, key, slot, room);
+		room->upgrades = 0;
+		AS_STORED();
+		if (slot->unfinished & TURN_HTTP2)
+			take_frames(skb, key, slot, room);
+		AS_STORED();
+		if (room->most) /* in one place: this is most of the code */
+			list_head(skb, key, room);
+	}
+	give_room_back();
+}
+
+int frames(struct __sk_buff *skb)
+{
+	continue_head(skb);
+	return 1;
 }
 
 #endif

@@ -192,7 +192,8 @@ struct frame_walk {
 	u8 copies;          /* there is room for what is handed on, and it is its turn */
 	u8 bad;
 	u8 rejoins;
-	u8 pad[7];
+	u8 goes_on;         /* not all of its frames have been looked at */
+	u8 pad[6];
 };
 /* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
 struct head_room {
@@ -212,6 +213,7 @@ struct head_room {
 	u8 may_be_plain;
 	u8 upgrades;    /* to another protocol */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
+	u32 turn;      /* where the connection's turns are */
 	struct frame_walk walk;
 	struct http_head head;
 	union { /* what follows the head in the record, if that are frames */
@@ -224,6 +226,10 @@ struct head_rooms {
 	struct head_room rooms[NESTED];
 };
 BPF_PERCPU_ARRAY(head_rooms, struct head_rooms, 1);
+
+/* Programs in which both packet programs continue, because the verifier would follow them in each. See Continuation in hooks.py. */
+#define FRAMES 0
+BPF_PROG_ARRAY(continuations, 1);
 
 static __always_inline struct head_room *take_room(void)
 {
@@ -239,6 +245,24 @@ static __always_inline struct head_room *take_room(void)
 	if (taken >= NESTED)
 		return 0;
 	*(volatile u64 *)&all->taken = taken + 1;
+	ONE_OF(room, all->rooms, taken);
+	return room;
+}
+
+/* That which was taken last: of a program that continues another. */
+static __always_inline struct head_room *taken_room(void)
+{
+	struct head_rooms *all;
+	struct head_room *room;
+	int only = 0;
+	u64 taken;
+
+	all = head_rooms.lookup(&only);
+	if (!all)
+		return 0;
+	taken = *(volatile u64 *)&all->taken - 1;
+	if (taken >= NESTED)
+		return 0;
 	ONE_OF(room, all->rooms, taken);
 	return room;
 }
@@ -615,12 +639,10 @@ static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_
 	slot->unfinished = TURN_TUNNEL;
 }
 
-static __always_inline void upgrade_to_http2(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room);
 static __always_inline void begin_http2(u64 key, struct turn_slot *slot, struct exchange *exchange, struct head_room *room);
 static __always_inline void join_http2(u64 key, struct turn_slot *slot, struct head_room *room);
 static __always_inline int begins_before_head(struct __sk_buff *skb, u32 at, u32 bytes, u64 *words, int asks, u32 last_stream);
 static __always_inline int is_passed_over(u64 key, u32 end, int egress);
-static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room, int egress);
 
 /* The head of an answer, of which the first bytes are given. */
 static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
@@ -977,7 +999,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->walk.goes_on = 0;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;
 	room->head.payload_offset = room->walk.payload_offset = said->payload_at;
@@ -993,13 +1015,12 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	else if (!(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
 	AS_STORED();
-	if (room->upgrades)
-		upgrade_to_http2(skb, key, slot, room);
+	if (room->upgrades || slot->unfinished & TURN_HTTP2) { /* from before, or from now on */
+		room->turn = turn_index(key) ^ (slot->place & (TURN_PLACES - 1));
+		continuations.call(skb, FRAMES);
+	}
 	AS_STORED();
-	if (slot->unfinished & TURN_HTTP2) /* from before, or from now on */
-		take_frames(skb, key, slot, room, egress);
-	AS_STORED();
-	if (room->most) /* in one place: this is most of the code */
+	if (room->most)
 		list_head(skb, key, room);
 	give_room_back();
 }

@@ -98,6 +98,16 @@ class OnCgroup(Kind):
 
 
 @dataclass(frozen=True)
+class _OnPackets(OnCgroup):
+    """Programs that continue in the same one must be loaded for one direction; they may be attached to either."""
+
+    def attach_type(self, target: str) -> int:
+        """See Kind."""
+        del target
+        return syscalls.CGROUP_INET_INGRESS
+
+
+@dataclass(frozen=True)
 class _Uprobe(Kind):
     """In a program or library; the target is `FILE:FUNCTION`."""
 
@@ -116,7 +126,7 @@ class _Uprobe(Kind):
 RAW_TRACEPOINT = _RawTracepoint("raw_tracepoint", syscalls.TRACING, counts_missed_runs=True)
 KFREE_SKB = _RawTracepoint("raw_tracepoint", syscalls.TRACING, 3, counts_missed_runs=True)
 ITERATOR = _Iterator("iterator", syscalls.TRACING, {"bpf_map_elem": "sockets"})
-CGROUP_SKB = OnCgroup(
+CGROUP_SKB = _OnPackets(
     "cgroup_skb",
     syscalls.CGROUP_SKB,
     {"egress": syscalls.CGROUP_INET_EGRESS, "ingress": syscalls.CGROUP_INET_INGRESS},
@@ -163,6 +173,27 @@ PROCESS_EVENTS = Buffer(
     256 * _KB,
     abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
 )
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A program that others continue in (bpf_tail_call), so that the verifier follows it once and not in each of them.
+
+    `index` is where they find it in the map `continuations`.
+    """
+
+    program: str
+    kind: Kind
+    index: int
+    target: str = "continuation"
+
+    @property
+    def mechanism(self) -> str:
+        """For people: how the kernel runs it."""
+        return f"{self.kind.name} {self.target}"
+
+
+CONTINUATIONS = (Continuation("frames", CGROUP_SKB, 0),)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,18 @@ from threading import Thread
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.compiled import CompiledPrograms
-from nettop.kernel.hooks import BUFFERS, CGROUP_SKB, CGROUPS, HOOKS, Decoder, Hook, OnCgroup, Place
+from nettop.kernel.hooks import (
+    BUFFERS,
+    CGROUP_SKB,
+    CGROUPS,
+    CONTINUATIONS,
+    HOOKS,
+    Continuation,
+    Decoder,
+    Hook,
+    OnCgroup,
+    Place,
+)
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
@@ -49,7 +60,7 @@ _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_para
 class RefusedError(CannotRunError):
     """The kernel refused a program or its attachment."""
 
-    def __init__(self, hook: Hook, reason: str, details: str) -> None:
+    def __init__(self, hook: Hook | Continuation, reason: str, details: str) -> None:
         super().__init__(
             f"The kernel refused the program {hook.program} ({hook.mechanism}): {reason}.",
             "Run 'nettop doctor' to see what this kernel allows, or again with --debug for the verifier's words.",
@@ -162,9 +173,14 @@ class KernelProgram:
 
     def attach_hook(self, hook: Hook, cgroup_fd: int) -> None:
         """Attach one hook, loaded before or not. Raises RefusedError."""
-        program_fd = self._program_fds.get(hook.program)
-        if program_fd is None:
-            program_fd = self.load(hook)
+        loadables: list[Hook | Continuation] = [
+            hook,
+            *(each for each in self._continuations() if each.kind is hook.kind),
+        ]
+        for each in loadables:
+            if each.program not in self._program_fds:
+                self.load(each)
+        program_fd = self._program_fds[hook.program]
         try:
             self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
         except OSError as error:
@@ -173,7 +189,7 @@ class KernelProgram:
                 reason += ": another BPF program may have the root of cgroup2 for itself ('bpftool cgroup tree' tells)"
             raise RefusedError(hook, reason, "") from error
 
-    def load(self, hook: Hook) -> int:
+    def load(self, hook: Hook | Continuation) -> int:
         """Load one program and return its descriptor. Raises RefusedError with the verifier's words in `details`."""
         instructions = self._compiled.programs[hook.program].linked(self._maps)
         attached_to = self._compiled.attach_types.get(hook.target, 0)
@@ -184,6 +200,8 @@ class KernelProgram:
         except syscalls.VerifierError as error:
             raise RefusedError(hook, f"loading: {error.strerror}", error.words) from error
         self._program_fds[hook.program] = descriptor
+        if isinstance(hook, Continuation):
+            syscalls.update(self._maps["continuations"], struct.pack("=I", hook.index), struct.pack("=I", descriptor))
         return descriptor
 
     def poll(self, timeout_ms: int) -> None:
@@ -327,7 +345,8 @@ class KernelProgram:
 
     def _load_all(self) -> None:
         """Several at a time: half of a start is the verifier's, and it takes a CPU for each program."""
-        waiting = sorted(self.hooks, key=lambda hook: len(self._compiled.programs[hook.program].instructions))
+        waiting: list[Hook | Continuation] = [*self.hooks, *self._continuations()]
+        waiting.sort(key=lambda hook: len(self._compiled.programs[hook.program].instructions))
         failures: list[Exception] = []
 
         def load() -> None:
@@ -348,6 +367,10 @@ class KernelProgram:
             thread.join()
         if failures:
             raise failures[0]
+
+    def _continuations(self) -> list[Continuation]:
+        """Those that are compiled in."""
+        return [each for each in CONTINUATIONS if each.program in self._compiled.programs]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()

@@ -291,8 +291,8 @@ def size(payloads: list[bytes]) -> int:
     return sum(map(len, payloads))
 
 
-def test_bodies_that_are_frames_in_segments_of_their_own(lab: Lab) -> None:
-    asked, answered = conversation()
+def exchanged(lab: Lab, asked: list[bytes], answered: list[bytes]) -> tuple[Program, Program]:
+    """Client and server, once they have sent each other that, on one connection."""
     port = next(_ports)
     server = lab.inside.play(
         http2_programs.raw, address=LOOPBACK, port=port, listens=True, steps=[[size(asked), pieces(answered)]]
@@ -305,12 +305,37 @@ def test_bodies_that_are_frames_in_segments_of_their_own(lab: Lab) -> None:
     for end in (client, server):
         assert end.hear() == "done"
         end.end()
+    return client, server
+
+
+def test_bodies_that_are_frames_in_segments_of_their_own(lab: Lab) -> None:
+    ends = exchanged(lab, *conversation())
     snapshot = lab.watch.up_to_now()
-    for end in (client, server):
+    for end in ends:
         assert [(row.path, row.status, row.partial) for row in rows_of(snapshot, end.pid)] == [("/body", 200, False)]
         (connection,) = connections_of(snapshot, end)
         assert connection.requests is not None
         assert (connection.requests.count, connection.requests.partial) == (1, False)
+
+
+def test_more_frames_in_a_segment_than_are_walked_at_once(lab: Lab) -> None:
+    encoder = Encoder()
+    heads = [
+        encoder.encode([(":method", "GET"), (":scheme", "http"), (":path", f"/{name}"), (":authority", "raw.test")])
+        for name in ("first", "last")
+    ]
+    crumbs = header(10, 0, 0) + b"ten bytes."
+    asked = [
+        PREFACE + SETTINGS,
+        header(len(heads[0]), 1, 4) + heads[0] + crumbs * 500 + header(0, 0, 1)
+        + header(len(heads[1]), 1, 5, 3) + heads[1],
+    ]  # fmt: skip
+    answered = [SETTINGS, header(1, 1, 5) + b"\x88" + header(1, 1, 5, 3) + b"\x88"]
+    ends = exchanged(lab, asked, answered)
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        known = [(row.path, row.status, row.partial) for row in rows_of(snapshot, end.pid)]
+        assert sorted(known, key=str) == [("/first", 200, False), ("/last", 200, False)]
 
 
 def test_a_body_of_frames_does_not_make_an_older_connection_tell_of_them(directory: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from nettop.kernel import abi, syscalls
 from nettop.kernel.compiler import compile_apart
-from nettop.kernel.hooks import BUFFERS, HOOKS, OnCgroup
+from nettop.kernel.hooks import BUFFERS, CONTINUATIONS, HOOKS, OnCgroup
 from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live import dns_server, programs
@@ -158,7 +158,7 @@ def kernel() -> Iterator[KernelProgram]:
 @pytest.fixture(scope="module")
 def loaded(kernel: KernelProgram) -> dict[str, int]:
     """Descriptors of the programs, which are attached to nothing."""
-    return {hook.program: kernel.load(hook) for hook in HOOKS}
+    return {hook.program: kernel.load(hook) for hook in (*HOOKS, *CONTINUATIONS)}
 
 
 def dns_reports(kernel: KernelProgram) -> int:
@@ -193,7 +193,7 @@ def test_every_packet_passes(
     assert refused < ran / 2
 
 
-DECIDING = tuple(hook.program for hook in HOOKS if isinstance(hook.kind, OnCgroup))
+DECIDING = tuple(hook.program for hook in (*HOOKS, *CONTINUATIONS) if isinstance(hook.kind, OnCgroup))
 
 
 @pytest.mark.parametrize("program", DECIDING)
