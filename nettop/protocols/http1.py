@@ -21,8 +21,8 @@ Version = Literal["http/1.0", "http/1.1"]
 _REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{1,19}) ([^ \r\n]*)(?: (HTTP/1\.[0-9])?)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9]{2})(?![0-9])")
 _FINAL_STATUS = re.compile(rb"HTTP/1\.[0-9] (?:101|[2-5][0-9]{2})(?![0-9])")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_FIELD = re.compile(rb"\n(host|content-length|traceparent)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.IGNORECASE)
+_VALUE = re.compile(rb"[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)")
+_HOST, _LENGTH, _TRACEPARENT = b"\nhost", b"\ncontent-length", b"\ntraceparent"
 _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]*\]|[^:]*)")
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -61,19 +61,20 @@ def parse_request(raw: bytes, query: bool = False) -> RequestHead | None:
     method, target, version = line.groups()
     if version is None and not _may_be_cut(raw[line.end(2) :]):
         return None
-    whole, fields = _fields(raw)
+    head, end = _head(raw)
+    lower = head.lower()
     host, path = _target(method, target, query)
     if host is None:
-        host = _host(fields.get(b"host"))
-    trace = _TRACE.match(fields.get(b"traceparent", b""))
+        host = _host(_field(head, lower, _HOST))
+    trace = _TRACE.match(_field(head, lower, _TRACEPARENT))
     return RequestHead(
         method=method.decode(),
         path=None if path is None else printable(path[:MAX_PATH_BYTES]),
         host=host,
         version=None if version is None else _version(version[-1:]),
-        content_length=_length(fields),
+        content_length=_length(head, lower),
         trace_id=trace[1].decode() if trace is not None and trace[1] != _NO_TRACE else None,
-        end=whole,
+        end=end,
     )
 
 
@@ -94,8 +95,8 @@ def parse_response(raw: bytes) -> ResponseHead | None:
     line = _STATUS_LINE.match(raw)
     if line is None:
         return None
-    whole, fields = _fields(raw)
-    return ResponseHead(int(line[2]), _version(line[1]), _length(fields), whole)
+    head, end = _head(raw)
+    return ResponseHead(int(line[2]), _version(line[1]), _length(head, head.lower()), end)
 
 
 def parse_responses(raw: bytes, most: int) -> Iterator[ResponseHead]:
@@ -115,13 +116,21 @@ def _version(minor: bytes) -> Version:
     return "http/1.0" if minor == b"0" else "http/1.1"
 
 
-def _fields(raw: bytes) -> tuple[int | None, dict[bytes, bytes]]:
-    """Where the head ends, and of the fields that are looked at the first of each, but for one that is cut."""
-    end = _HEAD_END.search(raw)
-    fields: dict[bytes, bytes] = {}
-    for name, value in _FIELD.findall(raw if end is None else raw[: end.end()]):
-        fields.setdefault(name.lower(), value)
-    return None if end is None else end.end(), fields
+def _head(raw: bytes) -> tuple[bytes, int | None]:
+    """The head, and where it ends, if that is among the bytes."""
+    ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := raw.find(mark)) >= 0]
+    return (raw[: min(ends)], min(ends)) if ends else (raw, None)
+
+
+def _field(head: bytes, lower: bytes, name: bytes) -> bytes:
+    """The first field with this name whose line is whole; `lower` is the head in lower case."""
+    at = lower.find(name)
+    while at >= 0:
+        value = _VALUE.match(head, at + len(name))
+        if value is not None:
+            return value[1]
+        at = lower.find(name, at + 1)
+    return b""
 
 
 def _target(method: bytes, target: bytes, query: bool) -> tuple[str | None, bytes | None]:
@@ -136,13 +145,13 @@ def _target(method: bytes, target: bytes, query: bool) -> tuple[str | None, byte
     return host, target if query else target.partition(b"?")[0]
 
 
-def _host(raw: bytes | None) -> str | None:
+def _host(raw: bytes) -> str | None:
     """Without the port."""
     found = _AUTHORITY.match(raw.rpartition(b"@")[2]) if raw else None
     name = found[1].strip(b"[]") if found is not None else b""
     return printable(name[:MAX_HOST_BYTES]) if name else None
 
 
-def _length(fields: dict[bytes, bytes]) -> int | None:
-    raw = fields.get(b"content-length", b"")
+def _length(head: bytes, lower: bytes) -> int | None:
+    raw = _field(head, lower, _LENGTH)
     return int(raw) if raw.isdigit() and len(raw) <= MAX_LENGTH_DIGITS else None
