@@ -957,6 +957,63 @@ static __always_inline int may_join(struct __sk_buff *skb, struct turn_slot *slo
 	       begins_before_head(skb, payload_at, bytes, words, 1, 0);
 }
 
+/* Whether one of this kind would be handed on now; see may_pass(). */
+static __always_inline int is_due(int kind, u64 now_ns)
+{
+	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind);
+
+	return !interval_ns || !next || (s64)(*next - now_ns - interval_ns * REQUESTS_AT_ONCE) <= 0;
+}
+
+/* Whether a segment, which is looked at as a whole, is one request without a body; its ends are looked for in room->words. */
+static __always_inline int is_one_plain_request(struct __sk_buff *skb, struct head_room *room)
+{
+	u64 last = room->head.payload_bytes;
+
+	room->end = room->ends = 0;
+	scan_part(skb, room, 0);
+	AS_STORED();
+	return room->ends == 1 && room->end == last && (room->words[0] & FIRST_FIVE) == GET_PATH;
+}
+
+/*
+ * A request behind a plain one, by the quickest way there is: in a flood nearly all are such. Returns 0 where it is another, or
+ * one that is to be handed on, and then nothing has changed.
+ */
+static __always_inline int take_plain_request(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct said *said, u32 bytes,
+					      int egress)
+{
+	struct exchange *exchange = exchange_at(slot, key);
+	struct head_room *room;
+	u32 number;
+	int is_plain;
+
+	if (!exchange || !said->begins_turn || bytes < HEAD_BYTES || bytes > SCAN_STEP || is_due(DUE_REQUESTS, slot->spoke_ns))
+		return 0;
+	number = exchange->asked;
+	if (number != answers_to(exchange, slot) || !exchange->certain ||
+	    (exchange->heads_known & (1 << egress) && (s32)(said->begin - exchange->heads[egress]) <= 0))
+		return 0;
+	room = take_room();
+	if (!room)
+		return 0;
+	room->head.payload_offset = said->payload_at;
+	room->head.payload_bytes = bytes;
+	is_plain = is_one_plain_request(skb, room);
+	give_room_back();
+	if (!is_plain)
+		return 0;
+	exchange->heads[egress] = said->begin;
+	exchange->heads[!egress] = slot->ends[!egress] - 1;
+	exchange->heads_known = 3;
+	exchange->method = METHOD_BARE;
+	exchange->asked_ns[number & (TIMED - 1)] = slot->spoke_ns;
+	exchange->listed &= ~bits_of(number, 1);
+	exchange->asked = number + 1;
+	count_unlisted(1);
+	return 1;
+}
+
 /*
  * Payload of a connection; slot->spoke_ns is when it came or went. Nearly all of what is no head, or plain, or within a frame,
  * ends here.
@@ -973,8 +1030,11 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		if (slot->unfinished & TURN_TUNNEL || is_passed_over(key, said->begin + bytes, egress))
 			return;
 	} else {
-		if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+		if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE)) {
+			if (take_plain_request(skb, slot, key, said, bytes, egress))
+				return;
 			slot->unfinished &= ~TURN_PLAIN;
+		}
 		if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
 					: read_short(skb, said->payload_at, bytes, words))
 			return;

@@ -50,6 +50,7 @@ _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 # top is counted by process. A query costs 30 us of a CPU, an end with its host 50: floods of both take a tenth of one.
 QUERIES_LISTED_PER_S, ENDS_LISTED_PER_S, LISTED_AT_ONCE = 1_500, 1_000, 3_000
 REQUESTS_LISTED_PER_S = 1_000  # of HTTP, and as many handshakes of TLS; bpf/requests.c says how many more at a time
+REQUESTS_LISTED_IN_FLOOD_PER_S = 250  # which say as much of 10,000 and more: a request costs 50 us too
 _SECOND_NS = 1_000_000_000
 
 
@@ -109,6 +110,7 @@ class KernelProgram:
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
+        self._lists_everything = list_everything
         self._older_without_room: int | None = None  # unknown before the first scan
         try:
             self._make_maps(sockets_entries)
@@ -118,7 +120,7 @@ class KernelProgram:
                 self._control(abi.QUERY_INTERVAL_NS, _SECOND_NS // QUERIES_LISTED_PER_S)
                 self._control(abi.END_INTERVAL_NS, _SECOND_NS // ENDS_LISTED_PER_S)
                 self._control(abi.LISTED_AT_ONCE, LISTED_AT_ONCE)
-                self._control(abi.REQUEST_INTERVAL_NS, _SECOND_NS // REQUESTS_LISTED_PER_S)
+                self.list_requests(in_flood=False)
         except OSError as error:
             self.close()
             memory = f"{_megabytes(map_bytes(compiled, sockets_entries))} MB"
@@ -225,6 +227,12 @@ class KernelProgram:
             return abi.decode_sockets(syscalls.run_iterator(self._links["live_counters"]))
         finally:
             self._control(abi.PASS, 0)
+
+    def list_requests(self, in_flood: bool) -> None:
+        """As many a second as in ordinary times, or fewer."""
+        if not self._lists_everything:
+            per_s = min(REQUESTS_LISTED_PER_S, REQUESTS_LISTED_IN_FLOOD_PER_S) if in_flood else REQUESTS_LISTED_PER_S
+            self._control(abi.REQUEST_INTERVAL_NS, _SECOND_NS // per_s)
 
     def begin_counting(self) -> None:
         """Count anew what is not listed. unlisted() tells the counts until now, once programs that run have ended."""

@@ -36,6 +36,7 @@ MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
 COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read again: they hold more than a thousand
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
+FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
@@ -79,6 +80,7 @@ class LiveSource:
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
+        self._unlisted_requests = 0
         self._unseen_ends = 0
         self._heads_lost = 0
         self.finished = False
@@ -210,6 +212,7 @@ class LiveSource:
         yield from self._told(perf_records)
         records = yield from self._handed_on(records, pass_ns)
         if rates:
+            self._pace_requests(losses.requests_unlisted, pass_ns - self._last_tick_ns)
             self._last_tick_ns = pass_ns
         yield from self._socket_events(records, pass_ns, rates)
         holders = self._program.holders()
@@ -230,6 +233,12 @@ class LiveSource:
             self._losses = all_losses
             yield LossesChanged(time=now, losses=all_losses)
         yield Tick(time=now, rates=rates)
+
+    def _pace_requests(self, unlisted: int, elapsed_ns: int) -> None:
+        """Have fewer listed where many times more come: their rows cost more than all that counts them."""
+        per_s = (unlisted - self._unlisted_requests) * 1e9 / elapsed_ns
+        self._unlisted_requests = unlisted
+        self._program.list_requests(in_flood=per_s > FLOOD_OF_REQUESTS_PER_S)
 
     def _udp_flows(self, pass_ns: int) -> list[AnyEvent]:
         """Read after the sockets that they belong to have been told, whose sums they are then never less than."""

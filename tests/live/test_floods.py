@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from nettop.kernel import program
+from nettop.kernel import abi, program
 from nettop.kernel.scope import Scope
+from nettop.kernel.syscalls import lookup_u64
 from nettop.model.events import DnsChanged, UdpChanged, Unlisted
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
+from nettop.sources import live
 from nettop.sources.live import LiveSource
 from tests.faults import load
 from tests.live import http_programs
@@ -47,6 +49,11 @@ class Watched:
             self.events.append(event)
             self._store.apply(event)
         return self._store.snapshot()
+
+    @property
+    def requests_per_s(self) -> int:
+        """As many are listed."""
+        return 1_000_000_000 // lookup_u64(self._source._program._maps["controls"], abi.REQUEST_INTERVAL_NS)
 
     def until_ended(self, client: Program) -> None:
         def ended() -> bool:
@@ -263,6 +270,27 @@ def test_requests(where: Namespace) -> None:
     assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * REQUESTS
     assert REQUESTS_AT_ONCE <= len(rows) < REQUESTS
     assert {row.status for row in rows} == {404}  # each that is listed has its answer listed
+
+
+def test_the_rate_of_requests_in_a_flood(where: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer are listed while it lasts, and as many as before when it is over."""
+    monkeypatch.setattr(program, "REQUESTS_LISTED_PER_S", 10)
+    monkeypatch.setattr(program, "REQUESTS_LISTED_IN_FLOOD_PER_S", 4)
+    monkeypatch.setattr(live, "FLOOD_OF_REQUESTS_PER_S", REQUESTS / 10)
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8109)
+    assert server.hear() == "listening"
+    with watched(where) as watching:
+        rates = [watching.requests_per_s]
+        client = where.play(http_programs.http_flood, address=ADDRESS, port=8109, requests=REQUESTS, failed=0)
+
+        def over() -> bool:
+            watching.take()
+            if watching.requests_per_s != rates[-1]:
+                rates.append(watching.requests_per_s)
+            return rates == [10, 4, 10]
+
+        wait_until(over, "the flood to come and go")
+        client.end()
 
 
 def test_requests_that_are_counted_only(where: Namespace) -> None:
