@@ -128,7 +128,7 @@ struct exchange {
 };
 #define http2_unlisted heads[0] /* of HTTP/2, which has no use for that: requests that were not handed on */
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
-BPF_ARRAY(exchanges, struct exchange, 1 << TURN_SLOTS_BITS);
+BPF_F_TABLE("array", int, struct exchange, exchanges, 1 << TURN_SLOTS_BITS, PAGE_ALIGNED);
 
 /* What was sent of a head that goes on in the next segment. */
 struct unfinished {

@@ -40,7 +40,8 @@ struct turn_slot {
 	u8 answers;    /* requests.c: so many more than the exchange says */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
-BPF_ARRAY(turns, struct turn_slot, 1 << TURN_SLOTS_BITS);
+#define PAGE_ALIGNED (1 << 10) /* BPF_F_MMAPABLE: an element of 64 bytes is a cache line then, and not half of two */
+BPF_F_TABLE("array", int, struct turn_slot, turns, 1 << TURN_SLOTS_BITS, PAGE_ALIGNED);
 
 /*
  * Payload that came to a socket without a slot. With the acknowledgement that completes a handshake it belongs to a socket

@@ -315,11 +315,7 @@ class KernelProgram:
 
     def losses(self) -> Losses:
         """The counters as they stand."""
-        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOSS_COUNTERS, abi.REQUESTS_UNLISTED_APART)
-        counts = {
-            index: syscalls.lookup_u64(self._maps["losses"], index)
-            for index in (*range(abi.REQUESTS_UNLISTED), *by_cpu)
-        }
+        counts = {index: syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.REQUESTS_UNLISTED)}
         return Losses(
             perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
             map_full={
@@ -339,8 +335,13 @@ class KernelProgram:
             drops_without_room=counts[abi.DROPS_WITHOUT_ROOM],
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
             handshakes_left_out=counts[abi.HANDSHAKES_LEFT_OUT],
-            requests_unlisted=sum(counts[index] for index in by_cpu),
+            requests_unlisted=self.requests_unlisted(),
         )
+
+    def requests_unlisted(self) -> int:
+        """The one of them that says whether there is a flood of requests."""
+        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOSS_COUNTERS, abi.REQUESTS_UNLISTED_APART)
+        return sum(syscalls.lookup_u64(self._maps["losses"], index) for index in by_cpu)
 
     def close(self) -> None:
         """Detach everything at once, and give back what it took."""

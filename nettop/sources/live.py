@@ -80,7 +80,7 @@ class LiveSource:
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
         self._without_owner: set[tuple[int, int]] = set()
-        self._unlisted_requests = 0
+        self._unlisted_requests = self._paced_ns = 0
         self._unseen_ends = 0
         self._heads_lost = 0
         self.finished = False
@@ -156,6 +156,7 @@ class LiveSource:
         # The buffers are per CPU and read one after the other: of what is younger than the start of the read, earlier
         # records may still lie in a buffer that was read already.
         horizon_ns = self._clock.kernel_ns()
+        self._pace_requests(horizon_ns)
         records = self._held + self._program.drain()
         records.sort(key=attrgetter("time_ns"))
         self._held = []
@@ -212,7 +213,6 @@ class LiveSource:
         yield from self._told(perf_records)
         records = yield from self._handed_on(records, pass_ns)
         if rates:
-            self._pace_requests(losses.requests_unlisted, pass_ns - self._last_tick_ns)
             self._last_tick_ns = pass_ns
         yield from self._socket_events(records, pass_ns, rates)
         holders = self._program.holders()
@@ -234,10 +234,13 @@ class LiveSource:
             yield LossesChanged(time=now, losses=all_losses)
         yield Tick(time=now, rates=rates)
 
-    def _pace_requests(self, unlisted: int, elapsed_ns: int) -> None:
+    def _pace_requests(self, now_ns: int) -> None:
         """Have fewer listed where many times more come: their rows cost more than all that counts them."""
-        per_s = (unlisted - self._unlisted_requests) * 1e9 / elapsed_ns
-        self._unlisted_requests = unlisted
+        if now_ns - self._paced_ns < BATCH_NS // 2:
+            return
+        unlisted = self._program.requests_unlisted()
+        per_s = (unlisted - self._unlisted_requests) * 1e9 / (now_ns - self._paced_ns)
+        self._unlisted_requests, self._paced_ns = unlisted, now_ns
         self._program.list_requests(in_flood=per_s > FLOOD_OF_REQUESTS_PER_S)
 
     def _udp_flows(self, pass_ns: int) -> list[AnyEvent]:
