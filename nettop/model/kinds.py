@@ -351,6 +351,12 @@ def _request_hosts(row: Request) -> Iterable[str | None]:
     return row.host, row.remote.name, row.remote.address
 
 
+def _request_ports(wanted: Numbers) -> Test:
+    """Of either end; the near one is not known in older recordings."""
+    far, near = within(wanted, attrgetter("remote.port")), within(wanted, attrgetter("local_port"))
+    return lambda row: far(row) or near(row)
+
+
 def _request_word(test: TextTest) -> Test:
     return lambda row: test(row.comm) or test(row.path) or any(map(test, _request_hosts(row)))
 
@@ -461,7 +467,8 @@ _PROCESS_SUMS = (
     "tcp.tx_bytes", "tcp.rx_bytes", "tcp.opened", "tcp.accepted", "tcp.failed", "tcp.retransmits",
     "udp.tx_bytes", "udp.rx_bytes", "udp.rx_dropped", "other.tx_bytes", "other.rx_bytes", "other.rx_dropped",
     "dns.queries", "dns.answered", "dns.failed", "dns.timeouts", "turns.asked.count", "turns.was_asked.count",
-    "requests.sent.count", "requests.sent.failed", "requests.served.count", "requests.served.failed",
+    "requests.sent.count", "requests.sent.failed", "requests.sent.retried",
+    "requests.served.count", "requests.served.failed", "requests.served.retried",
 )  # fmt: skip
 _HOST_SUMS = (
     "accepted", "failed", "tx_bytes", "rx_bytes", "tx_packets", "rx_packets", "retransmits", "unwanted_packets", "syns",
@@ -739,7 +746,7 @@ REQUESTS: Kind[Request] = Kind(
     tests={
         **_OWNED,
         BARE: _request_word,
-        "port": lambda ports: within(ports, attrgetter("remote.port")),
+        "port": _request_ports,
         "host": _request_at,
         "method": lambda test: lambda row: test(row.method),
         "path": lambda test: lambda row: test(row.path),
@@ -761,7 +768,7 @@ REQUESTS: Kind[Request] = Kind(
         "grpc": _grpc_said,
         "protocol": lambda row: (row.protocol,),
         "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
-        "port": lambda row: _ports(row.remote),
+        "port": lambda row: dict.fromkeys(str(port) for port in (row.local_port, row.remote.port) if port is not None),
     },
 )
 

@@ -177,7 +177,7 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
 
     `side` is what this end is. `failed` were answered with 4xx or 5xx or a status of gRPC, or not before the connection
     ended. Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is `partial`, something was
-    missed, and there may be more than `count`.
+    missed, and there may be more than `count`. `retried` are those that a client sent again, which have rows.
     """
 
     side: RequestSide
@@ -186,6 +186,7 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
     latency_ms: RequestLatency = RequestLatency()
     unlisted: Count = 0
     partial: bool = False
+    retried: Count = 0
 
 
 class Tls(Row, frozen=True, gc=False, kw_only=True):
@@ -451,6 +452,7 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     `connection_id` is the row of the connection; None where that has none. `trace_id` is that of a traceparent (W3C
     Trace Context). `retry_of` is the row of the request that this one repeats: the same process had sent the same
     method, host and path on another connection, which ended without a response less than a minute before.
+    `local_port` is that of this end; None where it was not recorded.
 
     Of HTTP/2 `error` may also be "reset" or "cancelled", which is what the client did, of the stream alone.
     `grpc_status` comes behind the response of gRPC. A request is `partial` where a field of its head or of its
@@ -479,6 +481,7 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     retry_of: Count | None = None
     grpc_status: Count | None = None
     partial: bool = False
+    local_port: Port | None = None
 
     @property
     def failed(self) -> bool:
@@ -708,10 +711,11 @@ class ProcessTurns(Row, frozen=True, gc=False, kw_only=True):
 
 
 class RequestTotals(Row, frozen=True, gc=False, kw_only=True):
-    """Requests on one side; `failed` as in ConnectionRequests."""
+    """Requests on one side; `failed` and `retried` as in ConnectionRequests."""
 
     count: Count = 0
     failed: Count = 0
+    retried: Count = 0
 
 
 class ProcessRequests(Row, frozen=True, gc=False, kw_only=True):

@@ -46,6 +46,7 @@ class _TcpShare(rows.TcpTotals, frozen=True, gc=False, kw_only=True):
     was_asked: int = 0
     requests: int = 0
     requests_failed: int = 0
+    requests_retried: int = 0
     served: int = 0
     served_failed: int = 0
 
@@ -149,6 +150,7 @@ class _Totals:
             was_asked=tcp.was_asked + sign * share.was_asked,
             requests=tcp.requests + sign * share.requests,
             requests_failed=tcp.requests_failed + sign * share.requests_failed,
+            requests_retried=tcp.requests_retried + sign * share.requests_retried,
             served=tcp.served + sign * share.served,
             served_failed=tcp.served_failed + sign * share.served_failed,
         )
@@ -682,7 +684,11 @@ def _request_share(requests: rows.ConnectionRequests | None) -> dict[str, int]:
     if requests is None:
         return {}
     if requests.side == "client":
-        return {"requests": requests.count, "requests_failed": requests.failed}
+        return {
+            "requests": requests.count,
+            "requests_failed": requests.failed,
+            "requests_retried": requests.retried,
+        }
     return {"served": requests.count, "served_failed": requests.failed}
 
 
@@ -773,7 +779,11 @@ def _requests(share: _TcpShare) -> rows.ProcessRequests:
     if not (share.requests or share.served):
         return _NO_REQUESTS
     return rows.ProcessRequests(
-        sent=rows.RequestTotals(count=_bounded(share.requests), failed=_bounded(share.requests_failed)),
+        sent=rows.RequestTotals(
+            count=_bounded(share.requests),
+            failed=_bounded(share.requests_failed),
+            retried=_bounded(share.requests_retried),
+        ),
         served=rows.RequestTotals(count=_bounded(share.served), failed=_bounded(share.served_failed)),
     )
 

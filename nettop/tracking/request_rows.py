@@ -22,7 +22,7 @@ from nettop.tracking.retries import Retries
 
 MAX_WAITING = 16_384  # requests without a response; eleven seconds of all that is listed, if none is answered
 MAX_UNTOLD = 8_192  # changed since the last tick: more are told before it
-MAX_TIMED = 16_384  # connections whose response times are kept
+MAX_TIMED = 16_384  # connections whose response times, or numbers of repeated requests, are kept
 LATENCIES_KEPT = 64  # of a connection, for its median
 TICKS_WITHOUT_CONNECTION = 3  # whose row may come with the counts of the tick that follows its end
 MASKED = "***"
@@ -84,6 +84,7 @@ class RequestRows:
         self._unlinked: dict[int, Known] = {}
         self._ended: OrderedDict[SocketKey, Linked] = OrderedDict()
         self._latencies: OrderedDict[SocketKey, deque[float]] = OrderedDict()
+        self._retried: OrderedDict[SocketKey, int] = OrderedDict()
         self._last_id = 0
         self.retries = Retries()
 
@@ -105,6 +106,7 @@ class RequestRows:
             protocol=protocol,
             method=method,
             netns=head.netns,
+            local_port=head.local_port or None,
             remote=RemoteEndpoint(address=address_of(head.family, head.remote_address), port=head.remote_port),
             **said,
         )
@@ -119,6 +121,13 @@ class RequestRows:
         """Whether this repeats a request that failed, if that is not known yet."""
         if known.row.retry_of is None and (repeats := self.retries.repeated_by(known.row, known.owned, known.asked_ns)):
             known.row = replace(known.row, retry_of=repeats)
+            self._retried[known.socket] = self._retried.get(known.socket, 0) + 1
+            if len(self._retried) > MAX_TIMED:
+                self._retried.popitem(last=False)
+
+    def retried(self, key: SocketKey) -> int:
+        """How many requests on a connection repeat others."""
+        return self._retried.get(key, 0)
 
     def forget(self, known: Known) -> None:
         """It was none."""

@@ -109,6 +109,7 @@ class RequestTracker:
                 max=slowest_ms if slowest_ms or (record.responses and not record.http2) else None,
             ),
             unlisted=record.requests_unlisted,
+            retried=self._rows.retried(key),
             partial=bool(record.http2 & abi.HTTP2_PARTIAL),
         )
 

@@ -165,7 +165,10 @@ def _turn_totals(totals: TurnTotals) -> str:
 
 
 def _requests(totals: RequestTotals) -> str:
-    return f"{human.count(totals.count)} ({human.count(totals.failed)} failed)" if totals.failed else str(totals.count)
+    retried = f", {human.count(totals.retried)} were sent again" if totals.retried else ""
+    if totals.failed:
+        return f"{human.count(totals.count)} ({human.count(totals.failed)} failed{retried})"
+    return str(totals.count)
 
 
 def _owner_text(pid: int | None, comm: str | None) -> str:
@@ -558,7 +561,8 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
     times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
     at_least = "at least " if requests.partial else ""
     unlisted = f" of those with rows, {human.count(requests.unlisted)} without" if requests.unlisted else ""
-    failed = f"{human.count(requests.failed)} failed{unlisted}"
+    retried = f", {human.count(requests.retried)} repeat others" if requests.retried else ""
+    failed = f"{human.count(requests.failed)} failed{unlisted}{retried}"
     yield "requests", f"{at_least}{human.count(requests.count)} {verb}, {failed}; {times}"
 
 

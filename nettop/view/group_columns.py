@@ -409,6 +409,11 @@ def _of_hundreds(hundreds: int) -> Measure[int]:
     return measure(lambda g: sum(row.status is not None and row.status // 100 == hundreds for row in g.rows))
 
 
+@measure
+def _retried(group: Group[Request]) -> int:
+    return sum(row.retry_of is not None for row in group.rows)
+
+
 def _within(share: int, priority: int) -> GroupColumn:
     name = (f"latency_p{share}", f"P{share}", f"{share} of a hundred responses began within this time")
     return _numbers(name, priority, _percentile(share), human.duration, 7)
@@ -420,6 +425,7 @@ _REQUESTS: tuple[GroupColumn, ...] = (
     _failures("requests that failed", "asked_at", _requests_failed),
     _numbers(("status_4xx", "4XX", "of these, refused: the request was wrong"), 5, _of_hundreds(4)),
     _numbers(("status_5xx", "5XX", "of these, answered with an error of the server"), 4, _of_hundreds(5)),
+    _numbers(("retried", "AGAIN", "of these, sent again: one like it had no response"), 6, _retried),
     _within(50, 4),
     _within(95, 3),
     _within(99, 4),

@@ -301,6 +301,10 @@ def test_a_request_that_is_sent_again(lab: Lab) -> None:
     first, second, third = rows_of(snapshot, client.pid)
     assert (first.retry_of, second.retry_of, third.retry_of) == (None, first.id, second.id)
     assert [row.retry_of for row in rows_of(snapshot, server.pid)] == [None] * 3
+    snapshot = lab.watch.until(lambda s: process_of(s, client).requests.sent.retried == 2, "both in its totals")
+    assert sorted(row.requests.retried for row in connections_of(snapshot, client) if row.requests) == [0, 1, 1]
+    assert process_of(snapshot, server).requests.served.retried == 0
+    assert {row.local_port for row in rows_of(snapshot, server.pid)} == {port}
 
 
 def test_curl_expects_100_continue(lab: Lab) -> None:

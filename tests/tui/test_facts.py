@@ -403,6 +403,15 @@ def test_a_handshake(tls: rows.Tls | None, said: dict[str, str]) -> None:
     assert {name: shown[name] for name in ("TLS", "server name", "ALPN") if name in shown} == said
 
 
+def test_requests_that_were_sent_again() -> None:
+    requests = rows.ConnectionRequests(side="client", count=9, failed=1, retried=2)
+    shown = facts(detail(builders.connection(requests=requests), busy(), NOW))
+    assert shown["requests"].startswith("9 sent, 1 failed, 2 repeat others;")
+    sent = rows.RequestTotals(count=9, failed=4, retried=2)
+    shown = facts(detail(builders.process(requests=rows.ProcessRequests(sent=sent)), busy(), NOW))
+    assert shown["requests"] == "sent 9 (4 failed, 2 were sent again); served 0"
+
+
 def test_a_name_from_a_handshake() -> None:
     remote = rows.RemoteEndpoint(address="192.0.2.9", port=443, name="a.test", name_source="tls")
     shown = detail(builders.connection(remote=remote), busy(), NOW)

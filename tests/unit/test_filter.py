@@ -419,6 +419,14 @@ def test_udp_flows(expression: str, passed: bool) -> None:
     assert passes(UDP, expression, flow) is passed
 
 
+@pytest.mark.parametrize(
+    ("expression", "local_port", "passed"),
+    [("port:8080", 8080, True), ("port:443", 8080, True), ("port:8080", None, False), ("port:8000-8100", 8080, True)],
+)
+def test_requests_by_either_port(expression: str, local_port: int | None, passed: bool) -> None:
+    assert passes(REQUESTS, expression, request(local_port=local_port)) is passed
+
+
 def test_a_filtered_snapshot() -> None:
     snapshot = replayed(a_recording()).snapshot()
     nobody = Filter(" comm:wget port:443 ").apply(snapshot)

@@ -531,7 +531,11 @@ def test_requests_by_path_have_percentiles() -> None:
         snapshot(),
         requests=tuple(
             builders.request(
-                id=number, path=f"/users/{number}", latency_ms=float(number), status=500 if number > 98 else 200
+                id=number,
+                path=f"/users/{number}",
+                latency_ms=float(number),
+                status=500 if number > 98 else 200,
+                retry_of=1 if number > 97 else None,
             )
             for number in range(1, 101)
         ),
@@ -539,4 +543,4 @@ def test_requests_by_path_have_percentiles() -> None:
     assert counts(REQUESTS, "path", shown) == {"/users/*": 100}
     said = cells(groups(REQUESTS, "path", shown)["/users/*"])
     assert (said["P50"], said["P95"], said["P99"]) == ("50ms", "95ms", "99ms")
-    assert (said["5XX"], said["FAILED"]) == ("2", "! 2 2%")
+    assert (said["5XX"], said["FAILED"], said["AGAIN"]) == ("2", "! 2 2%", "3")

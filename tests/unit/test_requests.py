@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead
 from nettop.model.rows import Request
-from nettop.tracking import requests, retries
+from nettop.tracking import request_rows, requests, retries
 from nettop.tracking.owners import NOBODY
 from nettop.tracking.request_rows import Linked, Privacy
 from nettop.tracking.requests import RequestTracker
@@ -109,6 +109,27 @@ def test_what_failed_and_is_sent_again_is_a_retry() -> None:
     tracker.head(again(socket=0xCAFE))
     failed, retry, other = told(tracker)
     assert (failed.error, failed.retry_of, retry.retry_of, other.retry_of) == ("reset", None, failed.id, None)
+
+
+def test_connections_say_how_many_requests_they_repeat() -> None:
+    tracker = failed_once()
+    tracker.head(again())
+    told = [tracker.on(socket_record(socket=socket, requests=1)) for socket in (socket_record().socket, 0xBEEF)]
+    assert [requests and requests.retried for requests in told] == [0, 1]
+
+
+def test_connections_whose_repeats_are_counted_are_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr(request_rows, "MAX_TIMED", 0)
+    tracker = failed_once()
+    tracker.head(again())
+    requests = tracker.on(socket_record(socket=0xBEEF, requests=1))
+    assert requests is not None
+    assert requests.retried == 0
+
+
+def test_a_request_has_the_port_of_its_own_end() -> None:
+    tracker = after(http_head(GET), http_head(GET, socket=0xBEEF, local_port=0))
+    assert [row.local_port for row in told(tracker)] == [40_000, None]
 
 
 def test_what_is_no_retry(monkeypatch: Any) -> None:

@@ -12,12 +12,14 @@ from nettop.model.events import AnyEvent, End, LossesChanged, Tick
 from nettop.model.events import Unlisted as UnlistedSeen
 from nettop.model.rows import (
     AnswerTimes,
+    ConnectionRequests,
     DnsQuery,
     DnsTotals,
     Latency,
     Losses,
     OtherTotals,
     Process,
+    RequestTotals,
     TcpTotals,
     TurnLatency,
     Turns,
@@ -182,6 +184,18 @@ def test_turns_of_both_sides_are_totals_of_their_process() -> None:
     turns = curl(subject).turns
     assert turns.asked == TurnTotals(count=3, latency_ms=AnswerTimes(p50=5.0, p95=7.0, max=7.0))
     assert turns.was_asked == TurnTotals(count=21, latency_ms=AnswerTimes(p50=2.0, p95=4.0, max=9.0))
+
+
+def test_requests_of_both_sides_are_totals_of_their_process() -> None:
+    subject = store(
+        told(connection(id=1, requests=ConnectionRequests(side="client", count=5, failed=2, retried=1))),
+        told(connection(id=2, requests=ConnectionRequests(side="client", count=1, retried=1))),
+        told(connection(id=3, requests=ConnectionRequests(side="server", count=7, failed=1))),
+    )
+    subject.apply(told(connection(id=2, requests=ConnectionRequests(side="client", count=3, retried=2)), 2))
+    requests = curl(subject).requests
+    assert requests.sent == RequestTotals(count=8, failed=2, retried=3)
+    assert requests.served == RequestTotals(count=7, failed=1)
 
 
 def test_an_answer_that_two_rows_tell_of_counts_once() -> None:
