@@ -227,6 +227,7 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 #define TLS_ALERT 6
 #define TLS_REST 7 /* what follows the captured bytes of a hello in this direction */
 #define HTTP2_FRAMES 8 /* of HTTP/2: those of a segment that heads are made of or that end a stream, one after the other */
+#define QUIC_INITIAL 9 /* of QUIC: a datagram, or several (GSO), of which the first begins with an Initial packet */
 
 /* What is known of HTTP/2 on a connection. */
 #define HTTP2_SPOKEN 1
@@ -237,7 +238,8 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 
 /*
  * Head of a record in http_events: the first bytes of a message of HTTP/1, or of TLS. The packet follows from its IP header on, with
- * captured_bytes of the payload. Frames follow without the packet.
+ * captured_bytes of the payload. Frames follow without the packet. Of QUIC the addresses are as in struct udp_flow_key, and
+ * there are no more than that, the ports and the socket.
  */
 struct http_head {
 	__u64 time_ns;
@@ -246,7 +248,7 @@ struct http_head {
 	struct process_id owner; /* zero where it is not known */
 	__u32 netns;
 	__u32 seq;     /* sequence number of the first byte of the message; of frames: among all such bytes of this direction */
-	__u32 number;  /* of the request on its connection, or of the one that is answered; of frames: bytes of one that began before */
+	__u32 number;  /* of the request on its connection, or of the one that is answered; of frames: bytes of one that began before; of QUIC: of each datagram, 0: there is one */
 	__u32 payload_bytes;
 	__u32 captured_bytes;
 	__u16 payload_offset;

@@ -142,16 +142,20 @@ static __always_inline int is_first_remote(struct socket_entry *entry, struct fa
 	return address[1] == far->address[1] && *port == far->port && address[0] == far->address[0];
 }
 
-static __always_inline void count_exchanged(u64 socket, struct socket_entry *entry, struct far_end *far, u32 bytes, u32 packets,
-					    int egress, struct arrival *arrival)
+/* Returns whether the datagram may begin a connection of QUIC; never where there is no room for one more far end. */
+static __always_inline int count_exchanged(u64 socket, struct socket_entry *entry, struct far_end *far, u32 bytes, u32 packets,
+					   int egress, struct arrival *arrival)
 {
 	struct udp_flow *flow;
+	u64 this_way, other_way;
 
 	if (arrival)
 		arrival->packets = packets;
 	if (is_first_remote(entry, far)) {
+		this_way = egress ? entry->kept_tx_packets : entry->kept_rx_packets;
+		other_way = egress ? entry->kept_rx_packets : entry->kept_tx_packets;
 		__sync_fetch_and_add(egress ? &entry->kept_tx_packets : &entry->kept_rx_packets, packets);
-		return;
+		return is_of_beginning(this_way, other_way);
 	}
 	__sync_fetch_and_add(egress ? &entry->others_tx_bytes : &entry->others_rx_bytes, bytes);
 	if (arrival) {
@@ -159,10 +163,13 @@ static __always_inline void count_exchanged(u64 socket, struct socket_entry *ent
 		arrival->from = *far;
 	}
 	flow = flow_of(socket, entry, far);
-	if (flow) {
-		__sync_fetch_and_add(egress ? &flow->tx_bytes : &flow->rx_bytes, bytes);
-		__sync_fetch_and_add(egress ? &flow->tx_packets : &flow->rx_packets, packets);
-	}
+	if (!flow)
+		return 0;
+	this_way = egress ? flow->tx_packets : flow->rx_packets;
+	other_way = egress ? flow->rx_packets : flow->tx_packets;
+	__sync_fetch_and_add(egress ? &flow->tx_bytes : &flow->rx_bytes, bytes);
+	__sync_fetch_and_add(egress ? &flow->tx_packets : &flow->rx_packets, packets);
+	return is_of_beginning(this_way, other_way);
 }
 
 /*
@@ -359,7 +366,7 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	u64 any;
 	u16 server_port;
 	u8 data_offset = 0;
-	int asks, counts;
+	int asks, counts, begins = 0;
 
 	if (!parse_ip(skb, &packet) || (has_ports(packet.protocol) && read_ports(skb, &packet, &ports))) {
 		if (!egress)
@@ -395,10 +402,15 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 		entry = count(sk, bytes, packet.protocol, egress, arrival);
 	if (entry && entry->protocol == IPPROTO_UDP) {
 		read_far_end(skb, &packet, server_port, egress, &far);
-		count_exchanged((u64)sk, entry, &far, bytes - UDP_HEADER_BYTES, packets_in(skb), egress, arrival);
+		begins = count_exchanged((u64)sk, entry, &far, bytes - UDP_HEADER_BYTES, packets_in(skb), egress, arrival);
 	}
-	if (!asks)
+	if (!asks) {
+#ifdef REQUESTS
+		if (begins)
+			take_initial(skb, sk, entry, &far, packet.l4_offset + UDP_HEADER_BYTES, bytes - UDP_HEADER_BYTES, egress);
+#endif
 		return;
+	}
 	if (packet.protocol == IPPROTO_TCP) {
 		if (bpf_skb_load_bytes(skb, packet.l4_offset + 12, &data_offset, 1))
 			return;

@@ -19,7 +19,9 @@
 #define DUE_HANDSHAKES 11 /* of TLS */
 #define DUE_STREAMS 12 /* of HTTP/2: what its client sends, */
 #define DUE_ANSWERS 13 /* and what its server does */
-#define DUE_KINDS 14
+#define DUE_INITIALS_RECEIVED 14 /* packets that begin connections of QUIC, */
+#define DUE_INITIALS_SENT 15 /* and those of this host's own clients: strangers choose how many the others are */
+#define DUE_KINDS 16
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);

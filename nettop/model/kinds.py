@@ -347,6 +347,20 @@ def _tls_said(row: Connection) -> Iterable[str | None]:
     return dict.fromkeys((tls.version or "TLS", number, tls.cipher, *protocols, tls.alert))
 
 
+def _has_server_name(test: TextTest) -> Test:
+    return lambda row: row.tls is not None and test(row.tls.server_name)
+
+
+def _server_names(row: Connection | UdpFlow) -> Iterable[str | None]:
+    return () if row.tls is None else (row.tls.server_name,)
+
+
+def _quic_said(row: UdpFlow) -> Iterable[str | None]:
+    if row.tls is None:
+        return ()
+    return dict.fromkeys(("QUIC", f"QUIC {row.quic_version}", *row.tls.alpn_offered))
+
+
 def _request_hosts(row: Request) -> Iterable[str | None]:
     return row.host, row.remote.name, row.remote.address
 
@@ -556,7 +570,7 @@ CONNECTIONS: Kind[Connection] = Kind(
         "rate": compared(_rate),
         "bytes": compared(_bytes),
         "tls": lambda test: lambda row: any(map(test, _tls_said(row))),
-        "sni": lambda test: lambda row: row.tls is not None and test(row.tls.server_name),
+        "sni": _has_server_name,
         "failed": lambda _: attrgetter("failed"),
     },
     timed={
@@ -579,7 +593,7 @@ CONNECTIONS: Kind[Connection] = Kind(
         "wait": lambda row: (row.waits_for,),
         "drop": lambda row: row.drops or (),
         "tls": _tls_said,
-        "sni": lambda row: () if row.tls is None else (row.tls.server_name,),
+        "sni": _server_names,
         "host": _connection_said,
         "port": lambda row: _ports(row.local, row.remote),
     },
@@ -673,9 +687,19 @@ UDP: Kind[UdpFlow] = Kind(
     sort="rx",
     history=10_000,  # about 7 MB, as many as queries; the open ones are bounded by the kernel's maps
     history_help="UDP flows that are kept after their end, some 0.7 KB each",
-    tests={**_OWNED, BARE: _udp_word, "port": _udp_ports, "host": _udp_at, "bytes": compared(_bytes)},
+    tests={
+        **_OWNED,
+        BARE: _udp_word,
+        "port": _udp_ports,
+        "host": _udp_at,
+        "bytes": compared(_bytes),
+        "tls": lambda test: lambda row: any(map(test, _quic_said(row))),
+        "sni": _has_server_name,
+    },
     said={
         **_OWNERS,
+        "tls": _quic_said,
+        "sni": _server_names,
         "host": lambda row: () if row.remote is None else (row.remote.name, row.remote.address),
         "port": lambda row: _ports(row.local, row.remote),
     },

@@ -190,7 +190,7 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Tls(Row, frozen=True, gc=False, kw_only=True):
-    """What the handshake of TLS on a connection says in the clear; None where it does not, or was not seen.
+    """What a handshake of TLS, on a connection or in QUIC, says to everybody; None where it does not, or was not seen.
 
     `server_name` and `alpn_offered` are the client's words. `alpn` is the server's choice, which TLS 1.3 encrypts. With
     `ech` the name may be that of a front; some clients only pretend. `handshake_ms` is from the ClientHello to the
@@ -516,6 +516,9 @@ class UdpFlow(_CountedSocket, frozen=True, gc=False, kw_only=True):
     than one process has sent on it. `local` is what the socket is bound to. `rx_dropped` counts datagrams that the
     socket refused, from whomever, mostly because its receive buffer was full; it is in the row of the first remote end,
     and `rx_bytes` leaves them out. `closed` is true once the socket is, or nothing has come or gone for a minute.
+
+    `quic_version` and `tls` are what a client's first packets of QUIC say: of `tls` what a client's hello has, that is
+    server name, ALPN on offer and ECH. None: it is not QUIC, or its beginning was not seen.
     """
 
     socket: Count | None = None
@@ -523,6 +526,8 @@ class UdpFlow(_CountedSocket, frozen=True, gc=False, kw_only=True):
     remote: RemoteEndpoint | None = None
     tx_packets: Count | None = None
     rx_packets: Count | None = None
+    quic_version: Count | None = None
+    tls: Tls | None = None
 
 
 class OtherSocket(_CountedSocket, frozen=True, gc=False, kw_only=True):
@@ -892,7 +897,7 @@ class Losses(Row, frozen=True, gc=False, kw_only=True):
         dns_repeats: questions sent again that came too fast to be counted among the attempts of their row.
         dns_left_out: DNS that came too fast to be looked at: segments over TCP, multicast DNS, refusals, and answers
             that may be of questions which had to give way to newer ones.
-        handshakes_left_out: handshakes of TLS that came too fast to be looked at.
+        handshakes_left_out: handshakes of TLS that came too fast to be looked at; of QUIC their datagrams.
         drops_without_room: dropped packets, resets and ICMP errors that found no room in the tables by reason.
         udp_unattributed_bytes: UDP payload without one known owner.
         tcp_unattributed_bytes: TCP payload of connections without a known owner.

@@ -1,18 +1,19 @@
 """The ClientHello in QUIC's Initial packets (RFC 9000, 9001, 9369), which everybody on the path can decrypt."""
 
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from nettop.protocols.aes import counter_mode, encrypt, key_schedule
 from nettop.protocols.tls import MAX_HELLO_BYTES, ClientHello, client_hello
 
-MAX_DATAGRAMS = 4  # of one flow; a hello with post-quantum keys takes two
+MAX_DATAGRAMS = 8  # of one flow: a hello takes two, with post-quantum keys, and is sent again; as in bpf/quic.c
+_MAX_PIECES = 128  # of one hello; Chrome makes some ten
 _MAX_DATAGRAM_BYTES = 1500
 _MAX_PACKETS = 4  # of one datagram
 _MAX_FRAMES = 64  # of one packet; Chrome shuffles some ten
 _MAX_CONNECTION_ID = 20
-_TAG_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 16, 16, 4
+_SAMPLE_BYTES, _NUMBER_BYTES = 16, 4
 _LEAST_HELLO_BYTES = 40
 _CLIENT_HELLO = 1
 _PADDING, _PING, _ACK, _ACK_ECN, _CRYPTO = 0, 1, 2, 3, 6
@@ -24,23 +25,30 @@ class _Version(NamedTuple):
     salt: bytes
     labels: tuple[bytes, bytes, bytes]
     initial: int  # the type of the packet
+    name: int
 
 
 _VERSIONS = {
     1: _Version(
-        bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"), (b"quic key", b"quic iv", b"quic hp"), initial=0
+        bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"),
+        (b"quic key", b"quic iv", b"quic hp"),
+        initial=0,
+        name=1,
     ),
     0x6B3343CF: _Version(
         bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9"),
         (b"quicv2 key", b"quicv2 iv", b"quicv2 hp"),
         initial=1,
+        name=2,
     ),
 }
 
 
 class _Keys(NamedTuple):
-    packet: tuple[int, ...]
-    header: tuple[int, ...]
+    """`mask` takes a sample of a packet; `text` nonce, ciphertext and header: None if that is not its key."""
+
+    mask: Callable[[bytes], bytes]
+    text: Callable[[bytes, bytes, bytes], bytes | None]
     nonce: int
 
 
@@ -57,15 +65,21 @@ class QuicHello:
     """The first datagrams that a client sends on one flow."""
 
     def __init__(self) -> None:
+        self.version: int | None = None  # of QUIC, 1 or 2: of the newest packet that was one
         self._pieces: dict[int, bytes] = {}  # of the handshake, by where they belong
         self._keys: _Keys | None = None
         self._datagrams = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is looked at."""
+        return self._datagrams >= MAX_DATAGRAMS
+
     def datagram(self, payload: bytes) -> ClientHello | None:
         """What the hello says so far, None where there is none yet."""
-        self._datagrams += 1
-        if self._datagrams > MAX_DATAGRAMS:
+        if self.is_over:
             return None
+        self._datagrams += 1
         payload = payload[:_MAX_DATAGRAM_BYTES]
         at = 0
         for _ in range(_MAX_PACKETS):
@@ -82,7 +96,9 @@ class QuicHello:
             pieces = keys and _handshake(payload, at, packet, keys)
             if pieces is not None:
                 self._keys = keys
-                self._pieces.update(pieces)
+                self.version = _VERSIONS[packet.version].name
+                if len(self._pieces) < _MAX_PIECES:
+                    self._pieces.update(pieces)
                 return
 
     def _hello(self) -> ClientHello | None:
@@ -122,7 +138,30 @@ def _keys(version: int, connection: bytes) -> _Keys:
     key, nonce, header = (
         _expanded(secret, label, size) for label, size in zip(known.labels, (16, 12, 16), strict=True)
     )
-    return _Keys(key_schedule(key), key_schedule(header), int.from_bytes(nonce))
+    return _Keys(_masks(header), _texts(key), int.from_bytes(nonce))
+
+
+def _masks(key: bytes) -> Callable[[bytes], bytes]:
+    """AES of one block: RFC 9001 section 5.4.3."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - 11 MB, for QUIC only
+
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305 - as QUIC has it
+
+
+def _texts(key: bytes) -> Callable[[bytes, bytes, bytes], bytes | None]:
+    """AES-GCM, which also says whether these are the keys, and nothing was changed on the way."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see _masks()
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+    decrypt = AESGCM(key).decrypt
+
+    def text(nonce: bytes, protected: bytes, header: bytes) -> bytes | None:
+        try:
+            return decrypt(nonce, protected, header)
+        except InvalidTag:
+            return None
+
+    return text
 
 
 def _expanded(secret: bytes, label: bytes, size: int) -> bytes:
@@ -132,17 +171,16 @@ def _expanded(secret: bytes, label: bytes, size: int) -> bytes:
 
 
 def _handshake(payload: bytes, at: int, packet: _Packet, keys: _Keys) -> dict[int, bytes] | None:
-    """What the packet's CRYPTO frames hold; None where these keys make no sense of it."""
+    """What the packet's CRYPTO frames hold; None where these are not its keys: RFC 9001 section 5."""
     number_at = packet.number_at
-    sample = payload[number_at + _NUMBER_BYTES : number_at + _NUMBER_BYTES + _SAMPLE_BYTES]
-    mask = encrypt(keys.header, sample)
+    mask = keys.mask(payload[number_at + _NUMBER_BYTES : number_at + _NUMBER_BYTES + _SAMPLE_BYTES])
     first = payload[at] ^ mask[0] & 0x0F
-    if first & 0x0C:  # reserved: RFC 9000 section 17.2
-        return None
-    size = (first & 0x03) + 1
-    number = int.from_bytes(payload[number_at : number_at + size]) ^ int.from_bytes(mask[1 : 1 + size])
-    nonce = (keys.nonce ^ number).to_bytes(12)
-    return _crypto(counter_mode(keys.packet, nonce, payload[number_at + size : packet.end - _TAG_BYTES]))
+    text_at = number_at + (first & 0x03) + 1
+    number = bytes(one ^ two for one, two in zip(payload[number_at:text_at], mask[1:], strict=False))
+    nonce = (keys.nonce ^ int.from_bytes(number)).to_bytes(12)
+    header = bytes((first,)) + payload[at + 1 : number_at] + number
+    frames = keys.text(nonce, payload[text_at : packet.end], header)
+    return None if frames is None else _crypto(frames)
 
 
 def _crypto(frames: bytes) -> dict[int, bytes] | None:

@@ -125,7 +125,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     requests_enabled: Annotated[
         bool,
         _Declared(
-            Flag(), "look at HTTP requests and TLS handshakes; `requests = false` in place of the table does the same"
+            Flag(),
+            "look at HTTP requests, TLS and QUIC handshakes; `requests = false` in place of the table does the same",
         ),
     ] = True
     requests_query: Annotated[bool, _Declared(Flag(), "keep the query strings of paths, which may hold secrets")] = (

@@ -32,7 +32,7 @@ class TlsTracker:
         self._handshakes: OrderedDict[SocketKey, _Handshake] = OrderedDict()
         self._changed: dict[SocketKey, None] = {}
         self._early: OrderedDict[Place, HttpHead] = OrderedDict()
-        self.evicted = {"handshakes": 0}
+        self.evicted = 0
 
     def head(self, head: HttpHead) -> None:
         """A message, or more of one."""
@@ -86,7 +86,7 @@ class TlsTracker:
         oldest, known = self._handshakes.popitem(last=False)
         if oldest in self._changed:
             del self._changed[oldest]
-            self.evicted["handshakes"] += known.row != Tls()
+            self.evicted += known.row != Tls()
 
 
 def _joined(known: _Handshake, head: HttpHead) -> bytes | None:

@@ -31,6 +31,7 @@ from nettop.tracking.listeners import ListenerTracker, ObservedListener
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
+from nettop.tracking.quic import QuicTracker
 from nettop.tracking.request_rows import Linked, Privacy
 from nettop.tracking.requests import RequestTracker
 from nettop.tracking.services import Services
@@ -73,11 +74,10 @@ class Tracker:
         payload = PayloadTold(self._requests.on, self._tls.of)
         self._connections = ConnectionTracker(clock, self._names, self._listeners, hooks, payload)
         # of sockets that are not TCP's, by what their packets are counted as
-        self._flows = UdpFlows(clock, self._names)
-        self._counted = {
-            abi.IPPROTO_UDP: UdpTracker(clock, self._flows),
-            abi.PROTOCOL_OTHER: UdpTracker(clock),
-        }
+        self._quic = QuicTracker()
+        self._flows = UdpFlows(clock, self._names, self._quic.of)
+        self._udp = UdpTracker(clock, self._flows)
+        self._counted = {abi.IPPROTO_UDP: self._udp, abi.PROTOCOL_OTHER: UdpTracker(clock)}
         self._processes = ProcessTracker(clock, ask.describe, ask.user_name, self._services)
 
     @property
@@ -98,7 +98,13 @@ class Tracker:
     @property
     def evicted(self) -> dict[str, int]:
         """How much was forgotten per table because there was no room."""
-        return {**self._dns.evicted, **self._requests.evicted, **self._tls.evicted, "names": self._names.evicted}
+        handshakes = self._tls.evicted + self._quic.evicted
+        return {
+            **self._dns.evicted,
+            **self._requests.evicted,
+            "handshakes": handshakes,
+            "names": self._names.evicted,
+        }
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
         """One record of a perf buffer."""
@@ -107,6 +113,9 @@ class Tracker:
         if isinstance(record, HttpHead):
             if abi.TLS_CLIENT_HELLO <= record.kind <= abi.TLS_REST:
                 self._tls.head(record)
+                return []
+            if record.kind == abi.QUIC_INITIAL:
+                self._quic.head(record)
                 return []
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
@@ -239,6 +248,8 @@ class Tracker:
         events.extend(self._told_listeners(self._listeners.finish_pass(pass_ns, complete, rates)))
         for counted in self._counted.values():
             events.extend(counted.finish_pass(pass_ns, complete))
+        for flow, greeting in self._quic.take_changed():
+            events.extend(self._udp.greeted(flow, greeting, now))
         events.extend(self._told_requests(pass_ns))
         events.extend(self._dns.tick(now))
         events.extend(self._processes.tick(now))

@@ -13,6 +13,7 @@ from nettop.model.rows import OtherSocket, UdpFlow
 from nettop.text import comm_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.live_sockets import Known, LiveSockets
+from nettop.tracking.quic import FlowKey, Greeting
 from nettop.tracking.udp_flows import UdpFlows
 
 _MODULUS = 1 << 32  # of the kernel's counters
@@ -67,6 +68,19 @@ class UdpTracker:
         told = _unlisted(record) if known is None else _furthest(known.unlisted, _unlisted(record))
         self._sockets.put(record.socket, _Live(record.seen_ns, pass_ns, row, _owner_of(record), told))
         return self._told(record, row)
+
+    def greeted(self, flow: FlowKey, greeting: Greeting, now: datetime) -> list[Changed]:
+        """What a client has said on a flow, where no row has told it since."""
+        known = self._sockets.at(flow.socket)
+        if known is None or known.seen_ns != flow.seen_ns or self._flows is None or not isinstance(known.row, UdpFlow):
+            return []
+        if not self._flows.is_first(known.row, flow):
+            return list(self._flows.greeted(flow, greeting, now))
+        row = self._flows.greeted_first(known.row, greeting)
+        if row == known.row:
+            return []
+        self._sockets.put(flow.socket, replace(known, row=row))
+        return [_changed(now, row)]
 
     def lose(self, record: SocketRecord) -> list[Changed]:
         """A socket that is not to be looked at any longer, with its counters as they were known last."""

@@ -1,7 +1,9 @@
 """With whom UDP sockets exchange datagrams: a row for each remote end."""
 
 import itertools
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,9 +14,17 @@ from nettop.model.rows import OtherSocket, RemoteEndpoint, UdpFlow
 from nettop.tracking.addresses import address_text, local_end
 from nettop.tracking.clock import Clock
 from nettop.tracking.names import NameTable
+from nettop.tracking.quic import FlowKey, Greeting
 
 IDLE_NS = 60_000_000_000  # so long a flow that is silent keeps its place in the kernel's table
 _Socket = tuple[int, int]  # its kernel address and seen_ns
+
+
+class _First(NamedTuple):
+    """Whom a socket talked to first, and what was said there."""
+
+    remote: RemoteEndpoint
+    greeting: Greeting | None
 
 
 class _Flow:
@@ -45,21 +55,24 @@ class _Talker:
 class UdpFlows:
     """The first remote end of a socket is in its record, further ones are in a table of the kernel's: see tell()."""
 
-    def __init__(self, clock: Clock, names: NameTable) -> None:
+    def __init__(
+        self, clock: Clock, names: NameTable, greeting: Callable[[FlowKey], Greeting | None] = lambda _: None
+    ) -> None:
         self._clock = clock
         self._names = names
+        self._greeting = greeting
         self.numbers = itertools.count(1)
         self._talkers: dict[_Socket, _Talker] = {}
-        self._remotes: dict[int, RemoteEndpoint] = {}  # first ones, by the ids of rows that are open
+        self._first: dict[int, _First] = {}  # by the ids of rows that are open
 
     def first(self, record: SocketRecord, process: ProcessKey | None, row: OtherSocket) -> UdpFlow:
         """The row of a socket with its first remote end, which one that was only refused something does not have."""
-        remote = self._remotes.get(row.id)
-        if remote is None and any(record.remote_address):
-            remote = self._remote(process, record.netns, record.remote_address, record.remote_port)
-            self._remotes[row.id] = remote
+        first = self._first.get(row.id)
+        if first is None and any(record.remote_address):
+            key = FlowKey(record.socket, record.seen_ns, record.remote_address, record.remote_port)
+            first = self._first[row.id] = self._met(process, record.netns, key)
         if row.closed:
-            self._remotes.pop(row.id, None)
+            self._first.pop(row.id, None)
         # Of more than 15 arguments by name Python 3.11 makes a dictionary, which takes five times as long.
         flow = UdpFlow(
             id=row.id,
@@ -73,25 +86,48 @@ class UdpFlows:
             closed=row.closed,
             socket=row.id,
             local=local_end(record),
-            remote=remote,
+            remote=None if first is None else first.remote,
             tx_packets=record.tx_packets,
             rx_packets=record.rx_packets,
         )
         self._note_others(record, process, flow)
-        return flow
+        return flow if first is None else _greeted(flow, first.greeting)
+
+    def is_first(self, row: UdpFlow, flow: FlowKey) -> bool:
+        """Whether a flow is that of a socket's row."""
+        remote = row.remote
+        return remote is not None and (remote.address, remote.port) == (address_text(6, flow.address), flow.port)
+
+    def greeted_first(self, row: UdpFlow, greeting: Greeting) -> UdpFlow:
+        """A socket's row, with what a client has said since it was told."""
+        if row.remote is None:
+            return row
+        first = self._first[row.id] = _First(greeting.named(row.remote), greeting)
+        return _greeted(replace(row, remote=first.remote), greeting)
+
+    def greeted(self, key: FlowKey, greeting: Greeting, now: datetime) -> Iterable[UdpChanged]:
+        """The same of a further remote end, if that has a row."""
+        talker = self._talkers.get((key.socket, key.seen_ns))
+        flow = None if talker is None else talker.flows.get(abi.UDP_FLOW_KEY.pack(*key))
+        if flow is None or flow.row.remote is None:
+            return
+        row = _greeted(replace(flow.row, remote=greeting.named(flow.row.remote)), greeting)
+        if row != flow.row:
+            flow.row = row
+            yield UdpChanged(time=now, udp=row)
 
     def lose(self, record: SocketRecord) -> None:
         """A socket that is not to be looked at any longer."""
         talker = self._talkers.get((record.socket, record.seen_ns))
         if talker is not None:
-            self._remotes.pop(talker.row.id, None)
-            talker.released = talker.changed = True
+            self.vanish({talker.row.id})
 
-    def vanish(self, numbers: Container[int]) -> None:
+    def vanish(self, numbers: Collection[int]) -> None:
         """The sockets with these rows are gone."""
+        for number in numbers:
+            self._first.pop(number, None)
         for talker in self._talkers.values():
             if talker.row.id in numbers:
-                self._remotes.pop(talker.row.id, None)
                 talker.released = talker.changed = True
 
     def tell(self, table: Mapping[bytes, bytes], now_ns: int) -> tuple[list[UdpChanged], list[bytes]]:
@@ -159,10 +195,17 @@ class UdpFlows:
 
     def _further(self, talker: _Talker, key: abi.UdpFlowKey, raw: bytes, known: _Flow | None) -> UdpFlow:
         first, counts = talker.row, abi.UdpFlow(*abi.UDP_FLOW.unpack(raw))
+        if known is None:
+            met = self._met(talker.process, first.netns, FlowKey(key.socket, key.seen_ns, key.address, key.port))
+            before = _greeted(replace(first, id=next(self.numbers), remote=met.remote), met.greeting)
+        else:
+            before = known.row
         return replace(
             first,
-            id=known.row.id if known else next(self.numbers),
-            remote=known.row.remote if known else self._remote(talker.process, first.netns, key.address, key.port),
+            id=before.id,
+            remote=before.remote,
+            quic_version=before.quic_version,
+            tls=before.tls,
             tx_bytes=counts.tx_bytes,
             rx_bytes=counts.rx_bytes,
             tx_packets=counts.tx_packets,
@@ -171,10 +214,17 @@ class UdpFlows:
             closed=False,
         )
 
-    def _remote(self, process: ProcessKey | None, netns: int, raw: bytes, port: int) -> RemoteEndpoint:
-        """Named only if the owner looked it up: others' look-ups say nothing of a caller, which it may be."""
-        address = address_text(6, raw)
+    def _met(self, process: ProcessKey | None, netns: int, key: FlowKey) -> _First:
+        """Named only if the owner looked it up or asked it for its name: others' look-ups say nothing of a caller."""
+        address = address_text(6, key.address)
         name = self._names.find(process, netns, address)
-        if name is None or name.source != "process":
-            return RemoteEndpoint(address=address, port=port)
-        return RemoteEndpoint(address=address, port=port, name=name.name, name_source=name.source)
+        remote = RemoteEndpoint(address=address, port=key.port)
+        if name is not None and name.source == "process":
+            remote = RemoteEndpoint(address=address, port=key.port, name=name.name, name_source=name.source)
+        greeting = self._greeting(key)
+        return _First(remote if greeting is None else greeting.named(remote), greeting)
+
+
+def _greeted(row: UdpFlow, greeting: Greeting | None) -> UdpFlow:
+    """With what its client has said."""
+    return row if greeting is None else replace(row, quic_version=greeting.version, tls=greeting.tls)

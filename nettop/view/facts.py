@@ -23,6 +23,7 @@ from nettop.model.rows import (
     Request,
     RequestTotals,
     Side,
+    Tls,
     TurnTotals,
     UdpFlow,
     UdpTotals,
@@ -544,6 +545,7 @@ def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
         ("process", _owner_text(row.pid, row.comm)),
         ("local", "unknown" if row.local is None else endpoint(row.local.address, row.local.port)),
         ("remote", remote),
+        *_quic_of(row),
         ("netns", str(row.netns)),
         ("state", "ended" if row.closed else "open"),
         ("sent", f"{human.count(row.tx_bytes)} bytes"),
@@ -578,6 +580,16 @@ def _tls_of(row: Connection) -> Iterator[tuple[str, str]]:
         resumed = ", resumed" if tls.resumed else ""
         took = "" if tls.handshake_ms is None else f"; the server's hello came after {human.duration(tls.handshake_ms)}"
         yield "TLS", f"{tls.version}, {tls.cipher or 'unknown cipher'}{resumed}{took}"
+    yield from _asked_for(tls)
+
+
+def _quic_of(row: UdpFlow) -> Iterator[tuple[str, str]]:
+    if row.tls is not None:
+        yield "QUIC", f"version {row.quic_version}"
+        yield from _asked_for(row.tls)
+
+
+def _asked_for(tls: Tls) -> Iterator[tuple[str, str]]:
     front = " (with ECH: it may be that of a front)" if tls.ech else ""
     yield "server name", f"{tls.server_name}{front}" if tls.server_name is not None else "none was seen"
     if tls.alpn is not None:

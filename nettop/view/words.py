@@ -30,7 +30,8 @@ STATUS_BAR: Mapping[str, str] = {
     "packets of other hosts": "packets from remote addresses that have no row, because too many came at once",
     "not listed": "queries, requests and connections that are in the totals of their process, but have no row of their "
     "own",
-    "TLS handshakes left out": "handshakes that came too fast to be looked at: their connections have no server name",
+    "TLS handshakes left out": "handshakes, and first packets of QUIC, that came too fast to be looked at: their "
+    "connections have no server name",
     "unasked answers": "DNS answers that no query was waiting for: from a server that was not asked, or forged",
     "unattributed": "payload without one known process, for example on a UDP or raw socket that several processes "
     "share",

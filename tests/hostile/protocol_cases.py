@@ -3,6 +3,7 @@
 A case is what one connection carries. Most begin as real conversations, so that they get far.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from hpack import Encoder
 
 from nettop.protocols.http2 import PREFACE
 from tests.captured import Segment, conversation, names
+from tests.quic_packets import crypto, initial
 
 MAX_SEGMENT_BYTES = 65_000  # as many as one packet has on loopback
 DATABASES = ("postgresql", "mysql", "redis", "memcached")
@@ -99,6 +101,9 @@ def extensions(source: random.Random) -> Case:
         size = source.choice((len(content), len(content), 0, 0xFFFF))
         parts.append(source.choice(kinds).to_bytes(2) + size.to_bytes(2) + content)
     return _one("tls", _hello(b"".join(parts), source.choice((1, 2))))
+
+
+_SERVER_NAME = b"\0\0\0\x11\0\x0f\0\0\x0cquic.example"
 
 
 def _hello(extensions: bytes, kind: int) -> bytes:
@@ -205,6 +210,22 @@ def large_http2(source: random.Random) -> Case:
 @_case("QUIC, mutated", 4)
 def quic(source: random.Random) -> Case:
     return Case("quic", _some_mutated(source, _real(source, "quic")))
+
+
+@_case("frames of QUIC, mutated, in packets that are whole", 6)
+def quic_frames(source: random.Random) -> Case:
+    """Whoever sends them has the keys."""
+    hello = _hello(_SERVER_NAME, 1)[5:]
+    datagrams: list[bytes] = []
+    for number in range(source.randrange(1, 4)):
+        cuts = sorted(source.sample(range(len(hello)), source.randrange(1, 12)))
+        pieces = [crypto(at, hello[at:end]) for at, end in itertools.pairwise((0, *cuts, len(hello)))]
+        source.shuffle(pieces)
+        frames = b"".join((source.choice((b"", b"\0\0", b"\1", b"\2\5\7\0\5", b"\3\5\7\0\5\1\2\3")), *pieces))
+        datagrams.append(initial(mutated(source, frames) if source.random() < 0.8 else frames, number, size=600))
+    if source.random() < 0.3:
+        datagrams = [b"".join(datagrams)]
+    return Case("quic", tuple(Segment(True, 0, payload) for payload in datagrams))
 
 
 def _databases(source: random.Random) -> Case:

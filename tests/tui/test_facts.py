@@ -403,6 +403,17 @@ def test_a_handshake(tls: rows.Tls | None, said: dict[str, str]) -> None:
     assert {name: shown[name] for name in ("TLS", "server name", "ALPN") if name in shown} == said
 
 
+def test_quic() -> None:
+    tls = rows.Tls(server_name="a.test", alpn_offered=("h3",), ech=True)
+    shown = facts(detail(builders.udp_socket(quic_version=2, tls=tls), busy(), NOW))
+    assert [shown[name] for name in ("QUIC", "server name", "ALPN")] == [
+        "version 2",
+        "a.test (with ECH: it may be that of a front)",
+        "h3 offered; what the server chose was not seen",
+    ]
+    assert "QUIC" not in facts(detail(builders.udp_socket(), busy(), NOW))
+
+
 def test_requests_that_were_sent_again() -> None:
     requests = rows.ConnectionRequests(side="client", count=9, failed=1, retried=2)
     shown = facts(detail(builders.connection(requests=requests), busy(), NOW))

@@ -420,6 +420,22 @@ def test_udp_flows(expression: str, passed: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("expression", "row", "passed"),
+    [
+        ("tls:quic", {"quic_version": 1, "tls": GREETED}, True),
+        ('tls:"quic 2"', {"quic_version": 1, "tls": GREETED}, False),
+        ("tls:h2", {"quic_version": 1, "tls": GREETED}, True),
+        ("tls:*", {}, False),
+        ("sni:api.*", {"quic_version": 1, "tls": GREETED}, True),
+        ("sni:other", {"quic_version": 1, "tls": GREETED}, False),
+        ("sni:*", {}, False),
+    ],
+)
+def test_quic(expression: str, row: dict[str, Any], passed: bool) -> None:
+    assert passes(UDP, expression, udp_socket(**row)) is passed
+
+
+@pytest.mark.parametrize(
     ("expression", "local_port", "passed"),
     [("port:8080", 8080, True), ("port:443", 8080, True), ("port:8080", None, False), ("port:8000-8100", 8080, True)],
 )

@@ -1,52 +1,25 @@
 """Initial packets: aioquic's as they were sent, the RFC's own, and hellos split over several."""
 
 import hmac
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettop.protocols import quic
-from nettop.protocols.aes import counter_mode, encrypt, key_schedule
 from nettop.protocols.quic import MAX_DATAGRAMS, QuicHello
 from tests.captured import conversation
+from tests.quic_packets import CONNECTION, crypto, initial
 from tests.unit.test_tls import hello, server_name
-
-CONNECTION = bytes.fromhex("8394c8f03e515708")
 
 
 def client_datagrams(name: str) -> list[bytes]:
     return [segment.payload for segment in conversation(name) if segment.from_client]
 
 
-def varint(number: int) -> bytes:
-    return (0x40000000 | 0x80000000 | number).to_bytes(4) if number > 16383 else (0x4000 | number).to_bytes(2)
-
-
-def initial(frames: bytes, number: int = 0, connection: bytes = CONNECTION, keys_of: bytes = CONNECTION) -> bytes:
-    """An Initial of version 1 with a tag of zeros, which nobody checks."""
-    keys = quic._keys(1, keys_of)
-    frames = frames.ljust(1100, b"\0")
-    nonce = (keys.nonce ^ number).to_bytes(12)
-    protected = counter_mode(keys.packet, nonce, frames) + bytes(16)
-    mask = encrypt(keys.header, protected[2:18])
-    head = bytes((len(connection),)) + connection + b"\0\0" + varint(2 + len(protected))
-    first = 0xC1 ^ mask[0] & 0x0F
-    masked = bytes(one ^ two for one, two in zip(number.to_bytes(2), mask[1:3], strict=True))
-    return bytes((first,)) + (1).to_bytes(4) + head + masked + protected
-
-
-def crypto(offset: int, content: bytes) -> bytes:
-    return b"\6" + varint(offset) + varint(len(content)) + content
-
-
 HELLO = hello(server_name(b"quic.example"))[5:]
-
-
-def test_aes() -> None:
-    """FIPS 197 appendix C.1."""
-    words = key_schedule(bytes(range(16)))
-    assert encrypt(words, bytes.fromhex("00112233445566778899aabbccddeeff")).hex() == "69c4e0d86a7b0430d8cdb78070b4c55a"
 
 
 def test_keys() -> None:
@@ -57,10 +30,12 @@ def test_keys() -> None:
     assert quic._expanded(secret, b"quic hp", 16).hex() == "9f50449e04a0e810283a1e9933adedd2"
 
 
-@pytest.mark.parametrize("name", ["quic-1", "quic-2"])
-def test_aioquic(name: str) -> None:
-    read = QuicHello().datagram(client_datagrams(name)[0])
+@pytest.mark.parametrize(("name", "version"), [("quic-1", 1), ("quic-2", 2)])
+def test_aioquic(name: str, version: int) -> None:
+    flow = QuicHello()
+    read = flow.datagram(client_datagrams(name)[0])
     assert read is not None
+    assert flow.version == version
     assert (read.server_name, read.alpn, read.versions, read.cut) == ("api.quic.example", ("h3",), ("TLS 1.3",), False)
 
 
@@ -106,6 +81,44 @@ def test_no_more_datagrams_than_a_hello_takes() -> None:
 )
 def test_what_is_no_initial(payload: bytes) -> None:
     assert QuicHello().datagram(payload) is None
+
+
+def test_two_packets_in_one_datagram() -> None:
+    flow = QuicHello()
+    second = initial(crypto(0, HELLO[:30]), number=1, size=500)
+    read = flow.datagram(initial(crypto(30, HELLO[30:]), size=500) + second)
+    assert read is not None
+    assert (read.server_name, read.cut) == ("quic.example", False)
+
+
+@pytest.mark.parametrize("at", [1, 6, 20, 700, -1], ids=["version", "connection", "length", "text", "tag"])
+def test_what_was_changed_on_the_way_says_nothing(at: int) -> None:
+    """Chance could make frames out of it, but for the tag."""
+    packet = bytearray(initial(crypto(0, HELLO)))
+    packet[at] ^= 1
+    flow = QuicHello()
+    assert flow.datagram(bytes(packet)) is None
+    assert flow.version is None
+
+
+def test_a_hello_in_more_pieces_than_are_kept() -> None:
+    flow = QuicHello()
+    for number in range(MAX_DATAGRAMS):
+        pieces = b"".join(crypto(2 * (number * 50 + at), b"x") for at in range(50))
+        assert flow.datagram(initial(pieces, number)) is None
+    assert len(flow._pieces) <= quic._MAX_PIECES + 50
+
+
+def test_the_library_is_loaded_with_the_first_packet_only() -> None:
+    program = """
+import sys
+from nettop.protocols.quic import QuicHello
+QuicHello().datagram(bytes(1200))
+assert "cryptography" not in sys.modules
+QuicHello().datagram(bytes.fromhex(sys.argv[1]))
+assert "cryptography" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program, initial(crypto(0, HELLO)).hex()], check=True)
 
 
 @settings(max_examples=40, deadline=None)

@@ -148,8 +148,8 @@ KEYS: dict[str, FilterKey] = {
         values.text_test, "grpc", "protocol of a request", get_args(rows.RequestProtocol)
     ),
     "latency": FilterKey(values.time, ">100ms", "time from a DNS query or request to its answer", _TIMES),
-    "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:* for any"),
-    "sni": FilterKey(values.text_test, "*.example.com", "server that a TLS handshake asks for"),
+    "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:quic, tls:*"),
+    "sni": FilterKey(values.text_test, "*.example.com", "server that a handshake of TLS or QUIC asks for"),
     "since": FilterKey(
         values.since, "2m", "what began or ended in the last 2 minutes, or since 14:03", ("10s", "1m", "10m")
     ),
