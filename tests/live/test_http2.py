@@ -1,7 +1,6 @@
 """Requests of HTTP/2 and gRPC by real programs: each has its row at both ends, and none is invented."""
 
 import re
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -28,8 +27,6 @@ SERVER = """
 """
 HEAD_LIKE = bytes.fromhex("00000a010500000003828684418a0f010203040000040800000000000000ffff")
 _ports = count(8600)
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx")
-needs_nghttpx = pytest.mark.skipif(shutil.which("nghttpx") is None, reason="there is no nghttpx")
 
 
 @dataclass
@@ -150,7 +147,6 @@ def told(rows: list[Request]) -> list[list[str]]:
     return sorted([str(row.pid), row.method, str(row.path), str(row.status)] for row in rows)
 
 
-@needs_nginx
 def test_nginx_logs_what_curl_asks_for(lab: Lab, nginx: Nginx) -> None:
     """Bodies full of frames, either way. One at a time: this curl cannot use such a connection again."""
     paths = ["/plain?key=secret", "/gone/1", "/files/frames", "/files/none", "/teapot", "/teapot/2", "/files/small"]
@@ -200,7 +196,6 @@ def test_many_streams_at_once(lab: Lab, nghttpd: tuple[Program, int]) -> None:
         assert sorted((row.path, row.status) for row in rows_of(snapshot, end.pid)) == asked
 
 
-@needs_nghttpx
 def test_an_upgrade_from_http_1(lab: Lab) -> None:
     """The request that asks for it is answered on stream 1."""
     _, backend, _ = served(lab.inside)

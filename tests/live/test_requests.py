@@ -1,7 +1,6 @@
 """Requests of HTTP/1 by real programs: each has its row at both ends, with the right process, and none is invented."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -372,7 +371,6 @@ SERVER = """
 """
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx")
 def test_nginx_logs_what_is_listed(lab: Lab, tmp_path: Path) -> None:
     """Two workers, deferred accept, sendfile, bodies like heads, and answers to pipelined requests in one segment."""
     port, settings = next(_ports), tmp_path / "nginx.conf"
