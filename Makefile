@@ -15,8 +15,8 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc libcap-ng0
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
-	nftables nghttp2-client nghttp2-proxy nghttp2-server nginx procps strace tcpdump zsh
+TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
+	nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nodejs procps strace tcpdump wrk zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := nginx nghttpx# units that come with these, of which only the programs are wanted
