@@ -15,10 +15,11 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0
-TEST_PACKAGES := bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc nftables \
-	nghttp2-client nghttp2-server procps strace tcpdump zsh
+TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
+	nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nodejs procps strace tcpdump wrk zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
+DAEMONS := nginx nghttpx# units that come with these, of which only the programs are wanted
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
@@ -114,7 +115,8 @@ clean: ## Remove generated files and .venv
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find nettop tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Installs missing Debian packages through apt; on other distributions, says what is needed.
+# Installs missing Debian packages through apt; on other distributions, says what is needed. What they bring of daemons
+# neither starts now (/usr/sbin/policy-rc.d of invoke-rc.d(8)) nor at the next boot; a machine that had them keeps them.
 define packages
 	@command -v apt-get >/dev/null || { echo "No apt-get here. Install your distribution's equivalents of: $(1)"; exit 0; }; \
 	missing=""; for package in $(1); do \
@@ -122,7 +124,14 @@ define packages
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "Installing:$$missing"; \
-	$(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
+	new=""; for unit in $(DAEMONS); do [ -e /lib/systemd/system/$$unit.service ] || new="$$new $$unit.service"; done; \
+	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { \
+		trap "$(SUDO) rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' | $(SUDO) install -m 755 /dev/stdin $$policy; }; \
+	$(SUDO) apt-get update -q && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing || exit 1; \
+	for unit in $$new; do \
+		[ ! -e /lib/systemd/system/$$unit ] || $(SUDO) systemctl disable --quiet $$unit || echo "$$unit is enabled."; \
+	done
 endef
 
 $(VENV)/.run: pyproject.toml
@@ -131,7 +140,7 @@ $(VENV)/.run: pyproject.toml
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.test: $(VENV)/.run
+$(VENV)/.test: $(VENV)/.run Makefile
 	$(call packages,$(TEST_PACKAGES))
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@

@@ -57,6 +57,8 @@ PICTURES = (
     Picture("hanging", 37.5, keys=("z",), sorted_by="WAIT ▾", filter="state:open"),
     Picture("sending", 50.5, keys=("2", "z", "b", "b"), sorted_by="TX ▾"),
     Picture("dns-failed", 50.5, keys=("1", "z"), filter="dns:failed"),
+    Picture("slow", 50.5, keys=("7", "z"), sorted_by="LATENCY ▾"),
+    Picture("request", 50.5, keys=("7", "z", "enter"), filter="comm:api-server path:/products/_search latency:>600ms"),
     Picture("process", 44.5, keys=("3", "enter"), filter="comm:api-server"),
     Picture("connection", 37.5, keys=("enter",), filter="comm:api-server host:payments.example.net state:established"),
     Picture("paused", 43.5, keys=("space",), then_s=50.5),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from dnslib import QTYPE, DNSQuestion, DNSRecord
 
-from tests.demo import story
+from tests.demo import story, web
 from tests.demo.talk import become, request, reset, respond
 
 _PATIENCE_S = 2.0  # of the programs that give up by themselves
@@ -41,13 +41,16 @@ async def close(writer: StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def exchange(address: str, port: int, send: int, receive: int, patience_s: float = 30.0) -> None:
-    """One request on a connection of its own, given up after so long."""
+async def exchange(address: str, port: int, send: int, receive: int, patience_s: float = 30.0) -> bool:
+    """One request on a connection of its own, given up after so long; whether it was answered."""
+    answered = False
     with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
         reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), patience_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(request(reader, writer, send, receive, 0.03), patience_s)
+            answered = True
         await close(writer)
+    return answered
 
 
 # Servers
@@ -63,10 +66,26 @@ async def nginx(t0: float) -> None:
         live.pop(writer, None)
 
     await asyncio.start_server(serve, [story.HOST_IPV4, story.HOST_IPV6], 443)
+    pages = asyncio.ensure_future(passed_on(t0))
     for moment in (31.7, 39.6):
         await until(t0, moment)
         if live:
             reset(list(live)[-1])
+    await pages
+
+
+async def passed_on(t0: float) -> None:
+    """What the users ask for goes on to the application, each kind of page on a connection of its own."""
+    await asyncio.gather(*(_pass_on(t0, at_s, request) for at_s, request in story.PAGES))
+
+
+async def _pass_on(t0: float, at_s: float, request: str) -> None:
+    await until(t0, 1.4)
+    reader, writer = await asyncio.open_connection(story.HOST_IPV4, 8080)
+    for beat in range(int(story.LENGTH_S / story.PAGES_EVERY_S)):
+        await until(t0, 3.0 + at_s + story.PAGES_EVERY_S * beat)
+        body = 180 if request.startswith("POST") else 0
+        await web.ask(reader, writer, request.format(101 + 7 * beat), "www.example.com", body)
     await asyncio.sleep(120)
 
 
@@ -82,7 +101,22 @@ def server(port: int) -> Callable[[float], Awaitable[None]]:
 
 
 async def api_server(t0: float) -> None:
-    """Keeps connections to its database and cache, and pays through somebody else's network."""
+    """Keeps connections to its database and cache, serves pages, and pays through somebody else's network."""
+    await until(t0, 0.5)
+    reader, writer = await asyncio.open_connection(await look_up("search.example.com", 9200), 9200)
+
+    async def answer(request: str) -> tuple[int, int]:
+        if request == "GET /search":
+            return await web.ask(reader, writer, "GET /products/_search", "search.example.com"), 7_400
+        if request == "POST /checkout":
+            return (201, 90) if await pay() else (502, 40)
+        await asyncio.sleep(0.006)
+        return 200, 12_300
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await web.serve(reader, writer, answer)
+
+    await asyncio.start_server(serve, story.HOST_IPV4, 8080)
     await asyncio.gather(
         kept(t0, "db.example.com", 5432, every_s=5.0, sizes=(2_100, 9_600)),
         kept(t0, "db.example.com", 5432, every_s=7.0, sizes=(1_400, 31_000)),
@@ -112,13 +146,19 @@ async def webhooks(t0: float) -> None:
     await close(writer)
 
 
+async def pay() -> bool:
+    """Whether the provider took it."""
+    try:
+        return await exchange(await look_up("payments.example.net", 443), 443, 1_350, 2_800, _PATIENCE_S)
+    except OSError:
+        return False
+
+
 async def payments(t0: float) -> None:
     moment = 1.5
     while moment < story.LENGTH_S - 1:
         await until(t0, moment)
-        with suppress(OSError):
-            address = await look_up("payments.example.net", 443)
-            await exchange(address, 443, 1_350, 2_800, _PATIENCE_S)
+        await pay()
         moment = max(moment + 2.6, time.monotonic() - t0 + 0.8)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dnslib import QTYPE, RCODE, RR, DNSRecord
 
-from tests.demo import story
+from tests.demo import story, web
 from tests.demo.talk import request, reset, respond
 
 _UDP_ANSWER_BYTES = 512  # without EDNS (RFC 1035 section 2.3.4)
@@ -113,7 +113,7 @@ class _Echo(asyncio.DatagramProtocol):
         self._transport.sendto(data, addr)
 
 
-async def web(reader: StreamReader, writer: StreamWriter) -> None:
+async def status_page(reader: StreamReader, writer: StreamWriter) -> None:
     """HTTP for a real curl."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         await reader.readuntil(b"\r\n\r\n")
@@ -122,6 +122,16 @@ async def web(reader: StreamReader, writer: StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         writer.close()
+
+
+async def index(reader: StreamReader, writer: StreamWriter) -> None:
+    """Finds everything."""
+
+    async def answer(_: str) -> tuple[int, int]:
+        await asyncio.sleep(0.015)
+        return 200, 6_800
+
+    await web.serve(reader, writer, answer)
 
 
 async def log_server(t0: float) -> None:
@@ -238,7 +248,8 @@ async def everything(t0: float) -> None:
     await asyncio.start_server(respond, [story.PAYMENTS, story.SHOP, story.CDN, story.BACKUP_V6], 443)
     await asyncio.start_server(respond, [story.MAIL], 25)
     await asyncio.start_server(respond, [story.CACHE], 6379)
-    await asyncio.start_server(web, [story.STATUS, story.STATUS_V6], 80)
+    await asyncio.start_server(index, [story.INDEX], 9200)
+    await asyncio.start_server(status_page, [story.STATUS, story.STATUS_V6], 80)
     await loop.create_datagram_endpoint(_Echo, local_addr=(story.TIME, 123))
     logs = asyncio.ensure_future(log_server(t0))
     await asyncio.sleep(0)

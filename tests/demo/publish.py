@@ -94,11 +94,13 @@ def strangers(events: Iterable[AnyEvent]) -> list[str]:
         if isinstance(event, LossesChanged) and any(_counts(event)):
             found.append(f"losses {event.losses}")
     snapshot = replayed(events).snapshot()
-    rows: tuple[Any, ...] = (*snapshot.connections, *snapshot.dns, *snapshot.processes)
+    rows: tuple[Any, ...] = (*snapshot.connections, *snapshot.dns, *snapshot.processes, *snapshot.requests)
     found += [f"netns of {row}" for row in rows if row.netns != NETNS]
     addresses = {end.address for row in snapshot.connections for end in (row.local, row.remote)}
     addresses |= {end.address for query in snapshot.dns for end in (query.client, query.server)}
+    addresses |= {row.remote.address for row in snapshot.requests}
     names = {query.qname or "" for query in snapshot.dns} | {row.remote.name for row in snapshot.connections}
+    names |= {name for row in snapshot.requests for name in (row.host, row.remote.name)}
     for query in snapshot.dns:
         for answer in query.answers:
             names.add(answer.name)

@@ -260,6 +260,17 @@ def docker_rules(resolver: str, port: int) -> str:
         """
 
 
+def certificate(path: Path, name: str) -> Path:
+    """A file with a key and a certificate of its own for a name."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+         f"/CN={name}", "-keyout", path, "-out", path.with_suffix(".crt")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
 def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str, port: int = 53) -> Program:
     """Debian's dnsmasq on this port of these addresses, with nothing but these options."""
     server = where.start(

@@ -1,7 +1,11 @@
 """More than anybody can read: some of it becomes rows, and the totals count all of it, to the last byte."""
 
+import os
+import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,7 @@ from nettop.sources.live import LiveSource
 from tests.faults import load
 from tests.live import http_programs
 from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
+from tests.live.nginx import nginx
 
 ADDRESS, PORT, NOBODY, SILENCE = "127.0.0.1", 7104, 7105, "127.0.0.2"
 NOWHERE = "192.0.2.1"  # no interface leads there
@@ -315,6 +320,51 @@ def test_requests_that_are_counted_only(where: Namespace) -> None:
         assert row.requests.latency_ms.max is not None
         assert row.requests.latency_ms.max >= 150
     assert {row.error for row in snapshot.requests} == {None}  # each that is listed has its answer listed
+
+
+WRK = """
+local status, asked, answered = {}, 0, 0
+request = function()
+    asked = asked + 1
+    return wrk.format("GET", asked %% 4 == 0 and "/gone" or "/")
+end
+response = function()
+    answered = answered + 1
+    if answered == %d then wrk.thread:stop() end
+end
+"""
+
+
+def test_wrk_and_nginx_count_the_same(where: Namespace, tmp_path: Path) -> None:
+    """wrk at its maximum, whose threads stop after so many answers each: nothing is on its way then."""
+    each, threads = 6_000, 3
+    http = f"server {{ listen {ADDRESS}:8107; location / {{ return 200; }} location /gone {{ return 410; }} }}"
+    server, script = nginx(where, tmp_path, 8107, http), tmp_path / "some.lua"
+    script.write_text(WRK % each)
+    log, made, failed = tmp_path / "access.log", threads * each, threads * each // 4
+
+    def all_answered() -> bool:
+        watching.take()
+        return log.read_bytes().count(b"\n") >= made
+
+    with watched(where) as watching:
+        url = f"http://{ADDRESS}:8107"
+        client = where.start("wrk", f"-t{threads}", f"-c{threads}", "-d60", "-s", str(script), url)
+        wait_until(all_answered, "all answers")
+        os.kill(client.pid, signal.SIGINT)  # it sleeps for its minute otherwise
+        watching.until_ended(client)
+        snapshot = watching.finish()
+    server.stop(signal.SIGTERM)
+    said, logged = client.end(), Counter(line.split()[0] for line in log.read_text().splitlines())
+    assert f"{made} requests in" in said
+    assert f"Non-2xx or 3xx responses: {failed}" in said
+    assert logged.total() == made
+    totals = process_of(snapshot, client).requests.sent
+    assert (totals.count, totals.failed) == (made, failed)
+    served = {str(row.pid): row.requests.served.count for row in snapshot.processes if row.requests.served.count}
+    assert served == logged
+    assert len(snapshot.requests) + snapshot.losses.unlisted["requests"] == 2 * made
+    assert REQUESTS_AT_ONCE <= len(snapshot.requests) < made
 
 
 def test_requests_that_are_reset(where: Namespace) -> None:

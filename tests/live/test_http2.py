@@ -1,7 +1,6 @@
 """Requests of HTTP/2 and gRPC by real programs: each has its row at both ends, and none is invented."""
 
 import re
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -16,20 +15,23 @@ from hpack import Encoder
 from nettop.model.rows import Request
 from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
-from tests.live.lab import Namespace, Program, Watch, connections_of, namespace, process_of, wait_until
+from tests.live.lab import Namespace, Program, Watch, connections_of, listens, namespace, process_of, wait_until
+from tests.live.nginx import nginx
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
-from tests.live.test_requests import LOOPBACK, NGINX, listening, rows_of, served
+from tests.live.test_requests import LOOPBACK, rows_of, served
 
 SERVER = """
-        listen 127.0.0.1:%d http2;
-        client_max_body_size 10m;
-        location / { return 200 "short"; }
-        location /teapot { return 418; }
+server {
+    listen 127.0.0.1:%d http2;
+    client_max_body_size 10m;
+    location / { return 200 "short"; }
+    location /teapot { return 418; }
+    location /files { alias %s; }
+    location /gone { return 410; }
+}
 """
 HEAD_LIKE = bytes.fromhex("00000a010500000003828684418a0f010203040000040800000000000000ffff")
 _ports = count(8600)
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx")
-needs_nghttpx = pytest.mark.skipif(shutil.which("nghttpx") is None, reason="there is no nghttpx")
 
 
 @dataclass
@@ -123,7 +125,6 @@ def test_a_call_that_is_given_up_and_one_whose_server_dies(lab: Lab) -> None:
 
 @dataclass
 class Nginx:
-    program: Program
     port: int
     folder: Path
 
@@ -135,14 +136,12 @@ class Nginx:
 
 
 @pytest.fixture
-def nginx(lab: Lab, tmp_path: Path) -> Iterator[Nginx]:
-    port, settings = next(_ports), tmp_path / "nginx.conf"
-    settings.write_text(NGINX.format(folder=tmp_path, workers=1, server=SERVER % port))
+def served_by_nginx(lab: Lab, tmp_path: Path) -> Iterator[Nginx]:
+    port = next(_ports)
     (tmp_path / "frames").write_bytes(HEAD_LIKE * 100_000)
     (tmp_path / "small").write_bytes(b"small")
-    program = lab.inside.start("nginx", "-p", str(tmp_path), "-c", str(settings))
-    wait_until(lambda: listening(lab.inside, port), "nginx")
-    yield Nginx(program, port, tmp_path)
+    program = nginx(lab.inside, tmp_path, port, SERVER % (port, tmp_path), workers=1)
+    yield Nginx(port, tmp_path)
     program.stop(signal.SIGTERM)
 
 
@@ -150,22 +149,21 @@ def told(rows: list[Request]) -> list[list[str]]:
     return sorted([str(row.pid), row.method, str(row.path), str(row.status)] for row in rows)
 
 
-@needs_nginx
-def test_nginx_logs_what_curl_asks_for(lab: Lab, nginx: Nginx) -> None:
+def test_nginx_logs_what_curl_asks_for(lab: Lab, served_by_nginx: Nginx) -> None:
     """Bodies full of frames, either way. One at a time: this curl cannot use such a connection again."""
     paths = ["/plain?key=secret", "/gone/1", "/files/frames", "/files/none", "/teapot", "/teapot/2", "/files/small"]
-    url = f"http://{LOOPBACK}:{nginx.port}"
-    (nginx.folder / "upload").write_bytes(HEAD_LIKE * 20_000)
+    url = f"http://{LOOPBACK}:{served_by_nginx.port}"
+    (served_by_nginx.folder / "upload").write_bytes(HEAD_LIKE * 20_000)
     curl = ["curl", "-s", "-S", "-o", "/dev/null", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}\n"]
     ended = [lab.inside.start(*curl, url + path) for path in paths]
     assert [client.end() for client in ended] == [f"2 {status}\n" for status in (200, 410, 200, 404, 418, 418, 200)]
-    lab.inside.start("nghttp", "-n", "-d", str(nginx.folder / "upload"), f"{url}/posted").end()
-    logged = nginx.log(len(paths) + 1)
+    lab.inside.start("nghttp", "-n", "-d", str(served_by_nginx.folder / "upload"), f"{url}/posted").end()
+    logged = served_by_nginx.log(len(paths) + 1)
     snapshot = lab.watch.up_to_now()
     workers = {int(pid) for pid, *_ in logged}
     served_by = [row for row in snapshot.requests if row.pid in workers]
     assert told(served_by) == logged
-    sent = [row for row in snapshot.requests if row.remote.port == nginx.port and row.side == "client"]
+    sent = [row for row in snapshot.requests if row.remote.port == served_by_nginx.port and row.side == "client"]
     assert sorted((row.path, row.status) for row in sent) == sorted((row.path, row.status) for row in served_by)
     assert {(row.protocol, row.host, row.partial, row.error) for row in (*sent, *served_by)} == {
         ("h2", LOOPBACK, False, None)
@@ -183,7 +181,7 @@ def nghttpd(lab: Lab, tmp_path: Path) -> Iterator[tuple[Program, int]]:
     (tmp_path / "frames").write_bytes(HEAD_LIKE * 100_000)
     (tmp_path / "small").write_bytes(b"small")
     program = lab.inside.start("nghttpd", "--no-tls", "-d", str(tmp_path), str(port))
-    wait_until(lambda: listening(lab.inside, port), "nghttpd")
+    wait_until(lambda: listens(program, port), "nghttpd")
     yield program, port
     program.stop(signal.SIGTERM)
 
@@ -200,7 +198,6 @@ def test_many_streams_at_once(lab: Lab, nghttpd: tuple[Program, int]) -> None:
         assert sorted((row.path, row.status) for row in rows_of(snapshot, end.pid)) == asked
 
 
-@needs_nghttpx
 def test_an_upgrade_from_http_1(lab: Lab) -> None:
     """The request that asks for it is answered on stream 1."""
     _, backend, _ = served(lab.inside)
@@ -209,7 +206,7 @@ def test_an_upgrade_from_http_1(lab: Lab) -> None:
         "nghttpx", "--single-process", "--workers=1", "--conf=/dev/null", f"--frontend={LOOPBACK},{port};no-tls",
         f"--backend={LOOPBACK},{backend}",
     )  # fmt: skip
-    wait_until(lambda: listening(lab.inside, port), "nghttpx")
+    wait_until(lambda: listens(proxy, port), "nghttpx")
     urls = [f"http://{LOOPBACK}:{port}{path}" for path in ("/status/201", "/status/404", "/slow/30")]
     curl = ["curl", "-s", "-S", "--http2", "-w", "%{http_version} %{http_code}\n"]
     client = lab.inside.start(*curl, *(word for url in urls for word in ("-o", "/dev/null", url)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import http_programs
 from tests.live.lab import Namespace, dnsmasq, namespace
 from tests.live.terminal import Terminal
 
@@ -23,12 +24,14 @@ def recipes() -> list[str]:
 
 @pytest.fixture(scope="module")
 def busy(directory: Path) -> Iterator[Namespace]:
-    """A namespace in which somebody asks for a name that there is, for one that there is not, and is refused."""
+    """Somebody asks for a name that there is, for one that there is not, for a slow page, and is refused."""
     with namespace(directory) as inside:
+        pages = inside.play(http_programs.http_server, address="127.0.0.1", port=8000)
+        assert pages.hear() == "listening"
         dnsmasq(inside, ["127.0.0.1"], "--local=/test/", "--host-record=there.test,192.0.2.10")
         talk = (
             "while dig @127.0.0.1 +tries=1 there.test >/dev/null; do dig @127.0.0.1 +tries=1 missing.test >/dev/null; "
-            "curl -s http://127.0.0.1:9/ || sleep 0.3; done"
+            "curl -s http://127.0.0.1:8000/slow/300; curl -s http://127.0.0.1:9/ || true; done"
         )
         inside.start("sh", "-c", talk)
         yield inside
@@ -53,15 +56,15 @@ def done(environment: dict[str, str], directory: Path) -> list[str]:
             ["bash", "-euo", "pipefail", "-c", recipe], cwd=directory, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for recipe in recipes()[:4]
+        for recipe in recipes()[:5]
     ]  # fmt: skip
     outputs = [process.communicate(timeout=PATIENCE_S) for process in started]
-    assert [(process.returncode, error) for process, (_, error) in zip(started, outputs, strict=True)] == [(0, "")] * 4
+    assert [(process.returncode, error) for process, (_, error) in zip(started, outputs, strict=True)] == [(0, "")] * 5
     return [output for output, _ in outputs]
 
 
-def test_there_are_five() -> None:
-    assert len(recipes()) == 5
+def test_there_are_six() -> None:
+    assert len(recipes()) == 6
 
 
 def test_which_names_fail(done: list[str]) -> None:
@@ -81,18 +84,27 @@ def test_who_sends_most(done: list[str]) -> None:
     assert any(re.search(r"\d+  (x )?dig ", row) for row in rows)
 
 
+def test_which_request_is_slow(done: list[str]) -> None:
+    rows = [line.split("\t") for line in done[2].splitlines()]
+    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+    ours = [row[1:] for row in rows if row[4] == "/slow/300" and float(row[0]) >= 300]
+    python = Path(sys.executable).name
+    assert ["curl", "client", "GET", "/slow/300", "200", "0 sent again", python] in ours
+    assert [python, "server", "GET", "/slow/300", "200", "0 sent again", "curl"] in ours
+
+
 def test_asking_a_recording(done: list[str]) -> None:
-    assert re.search(r"dig\s+│ missing\.test", done[2])
-    (queries, failed), *_ = re.findall(r"there\.test\s*│\s*(\d+) │\s*(\d+) │", done[2])
+    assert re.search(r"dig\s+│ missing\.test", done[3])
+    (queries, failed), *_ = re.findall(r"there\.test\s*│\s*(\d+) │\s*(\d+) │", done[3])
     assert int(queries) > 0
     assert int(failed) == 0
 
 
 def test_a_ticket(done: list[str], environment: dict[str, str], directory: Path) -> None:
-    head, *rows = done[3].splitlines()
+    head, *rows = done[4].splitlines()
     assert f"Linux {os.uname().release}" in head
     assert any(re.fullmatch(r"curl\[\d+\] to 127\.0\.0\.1 port 9: refused", row) for row in rows)
-    (replay,) = recipes()[4].splitlines()
+    (replay,) = recipes()[5].splitlines()
     path, chosen = environment["PATH"], environment["NETTOP_FILTER"]
     with Terminal(["bash", "-c", f"exec {replay}"], cwd=directory, PATH=path, NETTOP_FILTER=chosen) as terminal:
         terminal.until_said("SNAPSHOT", "127.0.0.1:9", "refused")

@@ -1,9 +1,7 @@
 """Requests of HTTP/1 by real programs: each has its row at both ends, with the right process, and none is invented."""
 
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +14,7 @@ from nettop.model.rows import Request
 from nettop.model.snapshot import Snapshot
 from tests.live import http_programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, namespace, process_of, wait_until
+from tests.live.nginx import nginx
 
 LOOPBACK = "127.0.0.1"
 OK_GET = "GET {} HTTP/1.1\r\nHost: raw.test\r\n\r\n"
@@ -350,40 +349,21 @@ def test_only_what_is_in_scope_is_listed_and_counted(directory: Path) -> None:
             assert all(row.pid != server.pid for row in snapshot.processes)
 
 
-NGINX = """
-user root;
-worker_processes {workers};
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ }}
-http {{
-    log_format told "$pid $request_method $uri $status";
-    access_log {folder}/access.log told;
-    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
-    scgi_temp_path {folder};
-    keepalive_requests 1000000;
-    server {{
-        location /files {{ alias {folder}; }}
-        location /gone {{ return 410; }}
-        {server}
-    }}
-}}
-"""
 SERVER = """
-        listen 127.0.0.1:%d deferred reuseport;
-        location / { return 200 "HTTP/1.1 500 Not a head\r\n\r\nGET /not-a-head HTTP/1.1\r\n"; }
+server {
+    listen 127.0.0.1:%d deferred reuseport;
+    location / { return 200 "HTTP/1.1 500 Not a head\r\n\r\nGET /not-a-head HTTP/1.1\r\n"; }
+    location /files { alias %s; }
+    location /gone { return 410; }
+}
 """
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx")
 def test_nginx_logs_what_is_listed(lab: Lab, tmp_path: Path) -> None:
     """Two workers, deferred accept, sendfile, bodies like heads, and answers to pipelined requests in one segment."""
-    port, settings = next(_ports), tmp_path / "nginx.conf"
-    settings.write_text(NGINX.format(folder=tmp_path, workers=2, server=SERVER % port))
+    port = next(_ports)
     (tmp_path / "large").write_bytes(b"HTTP/1.1 200 OK\r\n\r\n" * 50_000)
-    nginx = lab.inside.start("nginx", "-p", str(tmp_path), "-c", str(settings))
-    wait_until(lambda: listening(lab.inside, port), "nginx")
+    server = nginx(lab.inside, tmp_path, port, SERVER % (port, tmp_path))
     asked = ["/plain", "/gone/1", "/files/large", "/files/none", "/plain?key=secret", "/gone/2", "/files/large"]
     curl = ["curl", "-s", "-S", "-o", "/dev/null"]
     for _ in range(3):
@@ -396,15 +376,10 @@ def test_nginx_logs_what_is_listed(lab: Lab, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     wait_until(lambda: log.read_text().count("\n") == 3 * len(asked) + 4, "what nginx says")
     snapshot = lab.watch.up_to_now()
-    nginx.stop(signal.SIGTERM)
+    server.stop(signal.SIGTERM)
     told = sorted(line.split() for line in log.read_text().splitlines())
     workers = {int(pid) for pid, *_ in told}
     served_by = [row for row in snapshot.requests if row.pid in workers]
     assert sorted([str(row.pid), row.method, row.path, str(row.status)] for row in served_by) == told
     sent = [row for row in snapshot.requests if row.remote.port == port and row.side == "client"]
     assert sorted((row.path, row.status) for row in sent) == sorted((row.path, row.status) for row in served_by)
-
-
-def listening(inside: Namespace, port: int) -> bool:
-    shown = subprocess.run(inside.inside("ss", "-Hltn", f"sport = {port}"), check=True, capture_output=True)
-    return bool(shown.stdout)

@@ -1,6 +1,5 @@
 """Handshakes of TLS by real programs: each connection has what both hellos say, at both ends, and never a secret."""
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +12,7 @@ from nettop.model.rows import Connection, Tls
 from nettop.model.snapshot import Snapshot
 from tests.live import tls_programs
 from tests.live.lab import Namespace, Program, Watch, connections_of, namespace
+from tests.live.lab import certificate as lab_certificate
 
 LOOPBACK, NAME = "127.0.0.1", "shop.nettop.test"
 _ports = count(8400)
@@ -42,14 +42,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def certificate(directory: Path) -> Path:
-    path = directory / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-         f"/CN={NAME}", "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return lab_certificate(directory / "certificate.pem", NAME)
 
 
 @pytest.fixture(scope="module")

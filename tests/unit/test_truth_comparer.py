@@ -9,7 +9,19 @@ from nettop.model import rows
 from nettop.model.store import Store
 from tests.builders import start
 from tests.live.truth.compare import compare
-from tests.live.truth.rows import Connection, Dropped, Flow, Host, Listener, Process, Query, Stray, Truth
+from tests.live.truth.rows import (
+    Connection,
+    Dropped,
+    Flow,
+    Handshake,
+    Host,
+    Listener,
+    Process,
+    Query,
+    Request,
+    Stray,
+    Truth,
+)
 from tests.live.truth.score import Score
 
 NETNS = 7
@@ -209,3 +221,85 @@ def test_counts_that_a_scenario_does_not_tell() -> None:
     shown = replace(store.snapshot(), **{kind: (row,) for kind, row in COUNTED.items()})
     untold = compare(Truth(processes=(PROCESS,)), shown, frozenset({NETNS}), wall)
     assert (untold.mismatches, untold.seen) == ([], 1)
+
+
+REQUEST = Request(
+    pid=11, side="client", protocol="http/1.1", method="GET", path="/404", status=404, comm="a", host="x.test",
+    took_ms=5.0,
+)  # fmt: skip
+HANDSHAKE = Handshake(
+    pid=11, server_name="x.test", version="TLS 1.2", alpn="h2", alpn_offered=("h2",), resumed=False, cipher="TLS_A"
+)
+SHOWN_REQUEST = rows.Request(
+    id=1, asked_at=wall(10**9), pid=11, process_start_time=None, comm="a", side="client", protocol="http/1.1",
+    method="GET", host="x.test", path="/404", status=404, latency_ms=4.5, connection_id=1, netns=NETNS,
+    remote=rows.RemoteEndpoint(address="192.0.2.3", port=80),
+)  # fmt: skip
+SPOKEN = rows.ConnectionRequests(side="client", count=1, failed=1)
+GREETED = rows.Tls(
+    server_name="x.test", version="TLS 1.2", alpn="h2", alpn_offered=("h2",), resumed=False, cipher="TLS_A"
+)
+SHOWN_TALK = replace(SHOWN_CONNECTION, requests=SPOKEN, tls=GREETED)
+SHOWN_ASKER = replace(SHOWN_PROCESS, requests=rows.ProcessRequests(sent=rows.RequestTotals(count=1, failed=1)))
+ASKED = {"requests": SHOWN_REQUEST, "connections": SHOWN_TALK, "processes": SHOWN_ASKER}
+
+
+def asked(foreign: frozenset[int] = frozenset({11}), **shown: tuple[rows.Row, ...]) -> Score:
+    """The score of a request and a handshake of a foreign program, some rows of which are shown as given."""
+    store = Store()
+    store.apply(start())
+    truth = Truth(requests=(REQUEST,), handshakes=(HANDSHAKE,), bystanders=frozenset({11}), foreign=foreign)
+    return compare(
+        truth,
+        replace(store.snapshot(), **{kind: (row,) for kind, row in ASKED.items()} | shown),
+        frozenset({NETNS}),
+        wall,
+    )
+
+
+def test_requests_that_are_right() -> None:
+    right = asked()
+    assert right.mismatches == []
+    assert (right.made, right.seen, right.matched, right.pids_right) == (2, 2, 2, 2)
+    assert right.latency_errors_ms == [-0.5]
+
+
+def test_requests_that_are_missing_or_invented() -> None:
+    assert (asked(requests=()).matched, len(asked(requests=()).mismatches)) == (1, 2)  # and its connection counts it
+    doubled = asked(requests=(SHOWN_REQUEST,) * 2)
+    assert (doubled.recall, doubled.precision, len(doubled.mismatches)) == (1, 2 / 3, 2)
+    assert asked(requests=(SHOWN_REQUEST, replace(SHOWN_REQUEST, netns=8))).mismatches == []
+    assert len(asked(foreign=frozenset()).mismatches) == 1  # a connection that nobody told of
+    store = Store()
+    store.apply(start())
+    untold = compare(Truth(), replace(store.snapshot(), requests=(SHOWN_REQUEST,)), frozenset({NETNS}), wall)
+    assert untold.precision == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        *(("requests", change) for change in (
+            {"comm": "b"}, {"host": None}, {"grpc_status": 5}, {"partial": True}, {"error": "unknown"},
+        )),
+        *(("connections", {"requests": replace(SPOKEN, **wrong)}) for wrong in (
+            {"count": 2}, {"failed": 0}, {"side": "server"}, {"unlisted": 1}, {"partial": True},
+        )),
+        ("connections", {"tls": replace(GREETED, server_name=None)}),
+        ("connections", {"tls": replace(GREETED, alpn=None)}),
+        ("connections", {"tls": replace(GREETED, cipher="TLS_B")}),
+        ("processes", {"requests": rows.ProcessRequests(sent=rows.RequestTotals(count=1))}),
+        ("processes", {"requests": rows.ProcessRequests(served=rows.RequestTotals(count=1))}),
+    ],
+)  # fmt: skip
+def test_requests_that_are_wrong(kind: str, change: dict[str, object]) -> None:
+    shown: dict[str, tuple[rows.Row, ...]] = {kind: (replace(ASKED[kind], **change),)}
+    wrong = asked(**shown)  # type: ignore[arg-type]
+    assert (wrong.recall, wrong.precision) == (1, 1)
+    assert wrong.mismatches
+
+
+def test_a_request_of_another_process() -> None:
+    wrong = asked(requests=(replace(SHOWN_REQUEST, pid=12),))
+    assert (wrong.recall, wrong.precision, wrong.pids_right) == (1, 1, 1)
+    assert wrong.mismatches

@@ -4,14 +4,15 @@ Pure: rows in, a Score out. The figures are the lists that it holds; what is ass
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Protocol, TypeVar
 
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
 from tests.live.truth.compare_counts import compare_counts
-from tests.live.truth.rows import Connection, Process, Query, Truth
+from tests.live.truth.compare_requests import compare_requests
+from tests.live.truth.pairs import hold, paired
+from tests.live.truth.rows import Connection, Query, Truth
 from tests.live.truth.score import Score
 
 ROUNDED_MS = 0.005  # times are told to the microsecond, and several are added up
@@ -20,7 +21,7 @@ ROUNDED_MS = 0.005  # times are told to the microsecond, and several are added u
 def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Callable[[int], datetime]) -> Score:
     """The score of what a snapshot says about these network namespaces. `wall` turns CLOCK_MONOTONIC to wall time."""
     score = Score()
-    for query, row in _paired(
+    for query, row in paired(
         score,
         truth.queries,
         [row for row in snapshot.dns if row.netns in netns],
@@ -30,10 +31,11 @@ def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Calla
         time_of_seen=lambda row: row.asked_at,
     ):
         _compare_query(score, query, row)
-    connections = [row for row in snapshot.connections if row.netns in netns]
+    connections = [row for row in snapshot.connections if row.netns in netns and row.pid not in truth.foreign]
     for connection, shown in _paired_connections(score, truth.connections, connections, wall):
         _compare_connection(score, connection, shown)
     _compare_processes(score, truth, [row for row in snapshot.processes if row.netns in netns])
+    compare_requests(score, truth, snapshot, netns)
     compare_counts(score, truth, snapshot, netns)
     return score
 
@@ -57,7 +59,7 @@ def _paired_connections(
         return _at(true.opened_ns, wall)
 
     return [
-        *_paired(
+        *paired(
             score,
             exact,
             mine,
@@ -66,7 +68,7 @@ def _paired_connections(
             time_of_made=opened,
             time_of_seen=lambda row: row.opened_at,
         ),
-        *_paired(
+        *paired(
             score,
             others,
             rest,
@@ -76,51 +78,6 @@ def _paired_connections(
             time_of_seen=lambda row: row.opened_at,
         ),
     ]
-
-
-class _HasPid(Protocol):
-    @property
-    def pid(self) -> int | None:
-        """Whose row it is."""
-
-
-_True = TypeVar("_True", bound=_HasPid)
-_Seen = TypeVar("_Seen", bound=_HasPid)
-
-
-def _paired(
-    score: Score,
-    made: Iterable[_True],
-    seen: Iterable[_Seen],
-    *,
-    key_of_made: Callable[[_True], Hashable],
-    key_of_seen: Callable[[_Seen], Hashable],
-    time_of_made: Callable[[_True], datetime | None],
-    time_of_seen: Callable[[_Seen], datetime | None],
-) -> list[tuple[_True, _Seen]]:
-    """Each true row with the one that shows it: of those with its key the one of its process, then the nearest."""
-    candidates: dict[Hashable, list[_Seen]] = defaultdict(list)
-    for row in seen:
-        candidates[key_of_seen(row)].append(row)
-        score.seen += 1
-    pairs = []
-    for true in made:
-        score.made += 1
-        pid, at, key = true.pid, time_of_made(true), key_of_made(true)
-
-        def distance(row: _Seen, pid: int | None = pid, at: datetime | None = at) -> tuple[bool, float]:
-            shown_at = time_of_seen(row)
-            return row.pid != pid, abs((at - shown_at).total_seconds()) if at and shown_at else 0.0
-
-        best = min(candidates[key], key=distance, default=None)
-        if best is None:
-            score.mismatches.append(f"made and not seen: {true}")
-            continue
-        candidates[key].remove(best)
-        score.matched += 1
-        pairs.append((true, best))
-    score.mismatches.extend(f"seen and not made: {row}" for left in candidates.values() for row in left)
-    return pairs
 
 
 def _compare_query(score: Score, true: Query, row: rows.DnsQuery) -> None:
@@ -134,7 +91,7 @@ def _compare_query(score: Score, true: Query, row: rows.DnsQuery) -> None:
         (true.attempts, row.attempts),
         (None if true.answers is None else tuple(sorted(true.answers)), None if true.answers is None else data),
     ]
-    _hold(score, true, row, facts)
+    hold(score, true, row, facts)
     if true.asked_ns is not None and true.answered_ns is not None and row.latency_ms is not None:
         score.latency_errors_ms.append(row.latency_ms - (true.answered_ns - true.asked_ns) / 1e6)
 
@@ -166,7 +123,7 @@ def _compare_connection(score: Score, true: Connection, row: rows.Connection) ->
             facts.append((number, getattr(row, counted)))
     if true.asked is not None:
         facts.append((true.asked, None if row.turns is None else row.turns.count))
-    _hold(score, true, row, facts)
+    hold(score, true, row, facts)
     if true.opened_ns is not None and true.over_ns is not None and row.duration_ms is not None:
         score.duration_errors_ms.append(row.duration_ms - (true.over_ns - true.opened_ns) / 1e6)
 
@@ -216,12 +173,6 @@ def _compare_processes(score: Score, truth: Truth, seen: list[rows.Process]) -> 
             if true_bytes is not None:
                 score.byte_errors.append(shown_bytes - true_bytes)
                 facts.append((true_bytes, shown_bytes))
-        _hold(score, true, row, facts)
+        hold(score, true, row, facts)
     for pid in made:
         score.mismatches.extend(f"seen and not made: {row}" for row in shown[pid])
-
-
-def _hold(score: Score, true: Query | Connection | Process, row: rows.Row, facts: list[tuple[object, object]]) -> None:
-    wrong = [f"{expected!r} is shown as {got!r}" for expected, got in facts if expected != got]
-    if wrong:
-        score.mismatches.append(f"{', '.join(wrong)}\n  made: {true}\n  seen: {row}")

@@ -1,4 +1,4 @@
-"""UDP flows, listeners, hosts and dropped packets against the truth: each row is read as what a scenario would tell.
+"""UDP flows, listeners, hosts, drops and handshakes against the truth: each row is read as what a scenario would tell.
 
 A scenario that tells nothing of a kind is not asked about it: every one of them has listeners and hosts.
 """
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from nettop.model import rows
 from nettop.model.snapshot import Snapshot
-from tests.live.truth.rows import Dropped, Flow, Host, Listener, Stray, Truth
+from tests.live.truth.rows import Dropped, Flow, Handshake, Host, Listener, Stray, Truth
 from tests.live.truth.score import Score
 
 _Told = TypeVar("_Told", bound=Struct)
@@ -29,6 +29,8 @@ def compare_counts(score: Score, truth: Truth, snapshot: Snapshot, netns: frozen
     _compare(score, truth.dropped, happened, lambda process: process.pid)
     strays = [_stray(row) for row in snapshot.strays if row.netns in netns]
     _compare(score, truth.strays, strays, lambda stray: (stray.netns, stray.remote))
+    greeted = [_handshake(row, row.tls) for row in snapshot.connections if row.netns in netns and row.tls is not None]
+    _compare(score, truth.handshakes, greeted, lambda tls: (tls.pid, tls.version, tls.alpn_offered, tls.resumed))
 
 
 def _flow(row: rows.UdpFlow) -> Flow:
@@ -99,6 +101,18 @@ def _stray(row: rows.Stray) -> Stray:
         resets_sent=row.resets_sent or {},
         resets_received=row.resets_received or 0,
         icmp_sent=row.icmp_sent or {},
+    )
+
+
+def _handshake(row: rows.Connection, tls: rows.Tls) -> Handshake:
+    return Handshake(
+        pid=row.pid or 0,
+        server_name=tls.server_name or "",
+        version=tls.version or "",
+        alpn=tls.alpn or "",
+        alpn_offered=tls.alpn_offered,
+        cipher=tls.cipher or "",
+        resumed=bool(tls.resumed),
     )
 
 

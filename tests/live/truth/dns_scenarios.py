@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -10,7 +11,7 @@ from tests.live import programs
 from tests.live.lab import FAR_IPV4, FAR_IPV6, Program, dnsmasq, docker_rules, listens, wait_until
 from tests.live.truth import talk
 from tests.live.truth.place import PYTHON, Place
-from tests.live.truth.rows import Connection, Query
+from tests.live.truth.rows import Connection, Query, Request
 from tests.live.truth.scenario import scenario
 
 SERVER, SERVER_IPV6, FORWARDER = "127.0.0.2", "::1", "127.0.0.3"
@@ -138,6 +139,8 @@ def curl(place: Place) -> Iterator[None]:
         tx_bytes=end.rx_bytes, rx_bytes=end.tx_bytes, end="normal",
     )  # fmt: skip
     place.add(*resolved(program, "curl", "www.test"), end, other)
+    page_asked = partial(Request, protocol="http/1.1", method="GET", path="/page", status=200, host="www.test")
+    place.add(page_asked(pid=program.pid, side="client"), page_asked(pid=web.pid, side="server"))
 
 
 @scenario("DNS", "forwarding through dnsmasq")

@@ -18,7 +18,19 @@ from tests.live import dns_server, programs
 from tests.live.lab import Namespace, Program, namespace, two_namespaces, wait_until
 from tests.live.programs import DNS_PORT
 from tests.live.truth import talk
-from tests.live.truth.rows import Connection, Dropped, Fact, Host, Listener, Process, Query, Stray, Truth
+from tests.live.truth.rows import (
+    Connection,
+    Dropped,
+    Fact,
+    Handshake,
+    Host,
+    Listener,
+    Process,
+    Query,
+    Request,
+    Stray,
+    Truth,
+)
 
 _FACT = msgspec.json.Decoder(Fact)
 PYTHON = Path(sys.executable).name  # comm of a program that does not rename itself
@@ -34,6 +46,7 @@ class Place:
         self.ledger = directory / f"ledger-{near.name}"
         self._added: list[Fact] = []
         self._bystanders: set[int] = set()
+        self._foreign: set[int] = set()
         self._at_end: list[Callable[[], None]] = []
         self._servers: dict[str, Program] = {}  # by address: those that keep no ledger
         self._echoes: dict[tuple[str, int], Program] = {}  # neither do these
@@ -71,6 +84,11 @@ class Place:
         """A program that may be seen."""
         self._bystanders.add(program.pid)
         return program
+
+    def foreign(self, *pids: int) -> None:
+        """Processes that log their requests and nothing else."""
+        self._bystanders.update(pids)
+        self._foreign.update(pids)
 
     def run(self, function: Callable[..., None], *, far: bool = False, **arguments: Any) -> Program:
         """Play it to its end."""
@@ -113,7 +131,9 @@ class Place:
         """Its end of each connection is known from the other."""
         self._servers[address] = server
 
-    def add(self, *facts: Query | Connection | Process | Listener | Host | Dropped | Stray) -> None:
+    def add(
+        self, *facts: Query | Connection | Process | Listener | Host | Dropped | Stray | Request | Handshake
+    ) -> None:
         """What the scenario knows and its programs cannot write down themselves."""
         for fact in facts:
             kind: dict[str, Any] = {type(fact).__name__.lower(): fact}
@@ -155,7 +175,10 @@ class Place:
             hosts=tuple(fact.host for fact in facts if fact.host),
             dropped=tuple(fact.dropped for fact in facts if fact.dropped),
             strays=tuple(fact.stray for fact in facts if fact.stray),
+            handshakes=tuple(fact.handshake for fact in facts if fact.handshake),
+            requests=tuple(fact.request for fact in facts if fact.request),
             bystanders=frozenset(self._bystanders),
+            foreign=frozenset(self._foreign),
         )
 
     def _other_flows(self, facts: list[Fact]) -> list[Fact]:

@@ -7,6 +7,7 @@ from tests.live.truth import (
     listener_scenarios,
     owner_scenarios,
     process_scenarios,
+    request_scenarios,
     tcp_scenarios,
 )
 from tests.live.truth.scenario import SCENARIOS
@@ -19,5 +20,6 @@ SUBJECTS = (
     listener_scenarios,
     drop_scenarios,
     host_scenarios,
+    request_scenarios,
 )
 __all__ = ["SCENARIOS", "SUBJECTS"]

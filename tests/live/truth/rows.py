@@ -8,7 +8,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nettop.model.rows import MAX_COUNT, AddressScope, DnsStatus, End, Side, TcpState, WaitsFor
+from nettop.model.rows import (
+    MAX_COUNT,
+    AddressScope,
+    DnsStatus,
+    End,
+    RequestProtocol,
+    RequestSide,
+    Side,
+    TcpState,
+    WaitsFor,
+)
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -89,6 +99,42 @@ class Connection(Struct, frozen=True, kw_only=True):
             least = self.other_fin_ns[0] - self.fin_ns[1]
             spans["fin-wait-1", "fin-wait-2"] = (least / 1e6, (self.eof_ns - self.fin_ns[0]) / 1e6)
         return spans
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One request as one of its ends logged it.
+
+    `took_ms` is what the client waited by its own clock, from before it sent the request until it had the beginning of
+    the answer; the server took no longer.
+    """
+
+    pid: int
+    side: RequestSide
+    protocol: RequestProtocol
+    method: str
+    path: str
+    status: int
+    comm: str | None = None
+    host: str | None = None
+    grpc_status: int | None = None
+    took_ms: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts as one that failed."""
+        return self.status >= 400 or bool(self.grpc_status)
+
+
+class Handshake(Struct, frozen=True, kw_only=True):
+    """What both ends of a connection of TLS agreed on, as one of them logged it; `alpn` "" where that is encrypted."""
+
+    pid: int
+    server_name: str
+    version: str
+    alpn: str
+    alpn_offered: tuple[str, ...]
+    resumed: bool
+    cipher: str | None = None
 
 
 class Datagrams(Struct, frozen=True, kw_only=True):
@@ -193,12 +239,15 @@ class Fact(Struct, frozen=True, kw_only=True):
     host: Host | None = None
     dropped: Dropped | None = None
     stray: Stray | None = None
+    request: Request | None = None
+    handshake: Handshake | None = None
 
 
 class Truth(Struct, frozen=True, kw_only=True):
     """All that a scenario made. `bystanders` are the processes that may be seen too: its servers.
 
-    Of the kinds from `flows` on, only a scenario that has one of a kind says that these are all.
+    `foreign` are programs of others, which log their requests and nothing else: their connections are not asked about.
+    Of the kinds from `flows` to `handshakes`, only a scenario that has one of a kind says that these are all.
     """
 
     queries: tuple[Query, ...] = ()
@@ -209,4 +258,7 @@ class Truth(Struct, frozen=True, kw_only=True):
     hosts: tuple[Host, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     strays: tuple[Stray, ...] = ()
+    handshakes: tuple[Handshake, ...] = ()
+    requests: tuple[Request, ...] = ()
     bystanders: frozenset[int] = frozenset()
+    foreign: frozenset[int] = frozenset()
