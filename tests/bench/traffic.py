@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.live.lab import Namespace, Program, dnsmasq, listens, wait_until
 
 ADDRESS = "127.0.0.1"
-HTTP_PORT, IPERF_PORT = 8080, 5201
+HTTP_PORT, HTTP2_PORT, IPERF_PORT = 8080, 8081, 5201
 FIRST_CONNECTION, CONNECTION_PORT = int(IPv4Address("127.1.0.0")), 7000  # as in connections.c
 ZONE = "bench.test"
 FAR_TOO_MANY = 1 << 24  # of what is ended by time
@@ -194,9 +194,42 @@ def run_requests(where: Namespace, _directory: Path, seconds: float) -> Done:
 def read_wrk(said: str, pid: int | None = None) -> Done:
     """wrk's requests per second."""
     rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    number = re.search(r"(\d+) requests in", said)
     assert rate, said
+    assert number, said
     assert "Socket errors" not in said, said
-    return Done(float(rate[1]), pid=pid)
+    return Done(float(rate[1]), int(number[1]), int(number[1]), pid)
+
+
+def start_requests(where: Namespace, seconds: float, rate: int) -> Program:
+    """h2load with HTTP/1, ten connections that stay, at a rate."""
+    return where.start(
+        "h2load", "--h1", "-c", "10", f"--rps={rate / 10:g}", "-D", f"{seconds:g}", f"http://{ADDRESS}:{HTTP_PORT}/"
+    )
+
+
+def serve_http2(where: Namespace, directory: Path) -> Program:
+    """nghttpd in one thread."""
+    (directory / "hello").write_text("hello\n")
+    server = where.start("nghttpd", "--no-tls", "-d", str(directory), str(HTTP2_PORT))
+    wait_until(lambda: listens(server, HTTP2_PORT), "nghttpd")
+    return server
+
+
+def run_http2(where: Namespace, _directory: Path, seconds: float) -> Done:
+    """h2load on two connections, each with 20 requests at a time."""
+    url = f"http://{ADDRESS}:{HTTP2_PORT}/hello"
+    client = where.start("h2load", "-c", "2", "-m", "20", "-D", f"{seconds:g}", url)
+    return read_h2load(said_by(client, seconds + GRACE_S), client.pid)
+
+
+def read_h2load(said: str, pid: int | None = None) -> Done:
+    """h2load's requests per second, and how many were answered."""
+    rate = re.search(r"^finished in .*?, ([\d.]+) req/s", said, re.MULTILINE)
+    number = re.search(r"^requests: .* (\d+) done, (\d+) succeeded", said, re.MULTILINE)
+    assert rate, said
+    assert number, said
+    return Done(float(rate[1]), int(number[1]), int(number[2]), pid)
 
 
 def serve_iperf(where: Namespace, _directory: Path) -> Program:
@@ -232,6 +265,7 @@ def read_iperf(said: str, pid: int | None = None) -> Done:
 DNS = Load("DNS: dnsperf, dnsmasq", "queries/s", serve_dns, run_dns)
 CONNECTIONS = Load("short connections", "connections/s", remember_closed, run_connections)
 REQUESTS = Load("requests: wrk, nginx", "requests/s", serve_http, run_requests)
+HTTP2 = Load("HTTP/2: h2load, nghttpd", "requests/s", serve_http2, run_http2)
 STREAMS = Load("streams: iperf3", "Gbit/s", serve_iperf, run_streams)
 DATAGRAMS = Load("64-byte UDP: iperf3", "packets/s", serve_iperf, run_datagrams)
-LOADS = (DNS, CONNECTIONS, REQUESTS, STREAMS, DATAGRAMS)
+LOADS = (DNS, CONNECTIONS, REQUESTS, HTTP2, STREAMS, DATAGRAMS)
