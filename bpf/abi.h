@@ -132,7 +132,8 @@ struct socket_record {
 	__u8 closed;       /* 1 in events, 0 in the iterator's records */
 	__u8 peer_closed;  /* TCP: the far end's FIN has come */
 	__u8 unsent;       /* TCP, at the end: UNSENT_*, why connect() has made no segment; 0: it has */
-	__u8 pad[3];
+	__u8 database;     /* TCP: DATABASE_* */
+	__u8 pad[2];
 	/* From here on only of TCP: events of others, and of what was never sent, end here. Turns of a connection, since asker is not SPEAKER_NOBODY: bpf/turns.c. */
 	__u64 spoke_ns;    /* when payload of whoever spoke last was sent or received last; 0: nobody was seen to speak */
 	__u64 answers_ns;  /* all answers together, each from the last payload that was asked to the first that was answered */
@@ -236,6 +237,22 @@ _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
 #define HTTP2_LEFT_OUT 8 /* frames were not handed on */
 #define HTTP2_ASKS 16   /* of frames: the client sent them */
 
+#define DATABASE_REQUEST 10 /* of a database or cache: a segment with requests, from the first one on */
+#define DATABASE_ANSWER 11
+
+/* Which it is, */
+#define DATABASE_KINDS 7
+#define DATABASE_POSTGRESQL 1
+#define DATABASE_MYSQL 2
+#define DATABASE_REDIS 3
+#define DATABASE_MEMCACHED 4
+/* and what is known of it on a connection. */
+#define DATABASE_PARTIAL 8   /* there may be more requests than were counted, or more that failed */
+#define DATABASE_LISTED 16   /* some were handed on */
+#define DATABASE_OVERLAPS 32 /* the client asked again before the answer had come */
+#define DATABASE_FOLLOWED 64 /* the last one was handed on, and so is its answer */
+#define DATABASE_BEGINS 128  /* of requests: nothing waits for an answer before them */
+
 /*
  * Head of a record in http_events: the first bytes of a message of HTTP/1, or of TLS. The packet follows from its IP header on, with
  * captured_bytes of the payload. Frames follow without the packet. Of QUIC the addresses are as in struct udp_flow_key, and
@@ -255,12 +272,12 @@ struct http_head {
 	__u16 family;
 	__u16 local_port;
 	__u16 remote_port;
-	__u8 kind;     /* HTTP_* */
+	__u8 kind;     /* HTTP_*, TLS_*, DATABASE_* */
 	__u8 egress;
 	__u8 owner_certainty;
-	__u8 requests; /* of HTTP: how many begin in this segment, or are answered there, and have the numbers that follow */
+	__u8 requests; /* of HTTP and databases: how many begin in this segment, or are answered there, and have the numbers that follow */
 	__u8 prefix_bytes; /* of `prefix`, which came in segments before */
-	__u8 http2;    /* HTTP2_* of frames */
+	__u8 http2;    /* HTTP2_* of frames, DATABASE_* of a database; without a kind it is none after all */
 	__u8 pad[6];
 	__u8 prefix[ADDRESS_BYTES];
 	__u8 local_address[ADDRESS_BYTES];

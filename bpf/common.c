@@ -3,7 +3,8 @@
  * Constants, maps and helpers that every program below uses.
  *
  * nettop/kernel/compiler.py joins the .c files of this folder into one BCC program, this one first. OFFSET_* come from
- * the running kernel's BTF, SCOPE_* from the command line's scope, IS_DNS_PORT from the settings: all as -D.
+ * the running kernel's BTF, SCOPE_* from the command line's scope, IS_DNS_PORT from the settings, IS_REDIS_PORT and its like from
+ * nettop/protocols/table.py: all as -D.
  */
 #include "abi.h"
 
@@ -24,6 +25,8 @@
 #define ECONNABORTED 103 /* an administrator ended the connection */
 #define DNS_HEADER_BYTES 12
 #define IPPROTO_MPTCP 262
+#define SOCK_SRC_PORT 44 /* offset of bpf_sock.src_port, include/uapi/linux/bpf.h: BCC would not load it as it is */
+#define SOCK_DST_PORT 48 /* and of dst_port, in network order; to be loaded as 4 bytes */
 #define SOCK_STREAM 1 /* include/linux/net.h */
 #define SOCK_DGRAM 2
 #define SOCK_DEAD_FLAG 1 /* 1 << SOCK_DEAD, enum sock_flags in include/net/sock.h */

@@ -12,7 +12,6 @@
 #define IPV6_EXTENSION_HEADERS 8 /* more than any stack sends; a longer chain is passed over */
 #define IPV6_FRAGMENT 44
 #define UDP_HEADER_BYTES 8
-#define SOCK_SRC_PORT 44 /* offset of bpf_sock.src_port, include/uapi/linux/bpf.h: BCC would not load it as it is */
 
 static __always_inline int has_ports(u8 protocol)
 {

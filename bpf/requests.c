@@ -110,7 +110,14 @@ static __always_inline int method_of(u32 first)
 /* The requests of the connection whose turns lie in the same place of `turns`; see `born` there. */
 struct exchange {
 	u64 listed;          /* by number modulo 64: it was handed on, and so is its answer */
-	u64 asked_ns[TIMED]; /* by number modulo TIMED */
+	union {
+		u64 asked_ns[TIMED]; /* by number modulo TIMED */
+		struct {             /* of a database: */
+			u64 batch_ns; /* when what waits was asked */
+			u32 next;     /* sequence number where the next message of the asking end begins */
+			u32 values;   /* what is still to come: strings of a command of Redis, a Sync of PostgreSQL; ALIGNED_AGAIN */
+		};
+	};
 	u32 born;
 	u32 asked;    /* written by what asks only, */
 	u32 answered; /* and this by what answers: they may run at the same time; see answers_to() */
@@ -124,7 +131,8 @@ struct exchange {
 	u8 method;    /* METHOD_* of the newest request */
 	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
 	u8 http2;     /* HTTP2_*: http2.c */
-	u8 pad[2];
+	u8 database;  /* DATABASE_*: databases.c */
+	u8 pad;
 };
 #define http2_unlisted heads[0] /* of HTTP/2, which has no use for that: requests that were not handed on */
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
@@ -229,7 +237,8 @@ BPF_PERCPU_ARRAY(head_rooms, struct head_rooms, 1);
 
 /* Programs in which both packet programs continue, because the verifier would follow them in each. See Continuation in hooks.py. */
 #define FRAMES 0
-BPF_PROG_ARRAY(continuations, 1);
+#define DATABASES 1
+BPF_PROG_ARRAY(continuations, 2);
 
 static __always_inline struct head_room *take_room(void)
 {
@@ -579,9 +588,9 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	__builtin_memset(head->pad, 0, sizeof(head->pad));
 	if (!head->prefix_bytes)
 		__builtin_memset(head->prefix, 0, sizeof(head->prefix));
-	if (head->kind >= HTTP_REST)
+	if (head->kind >= HTTP_REST && head->kind < DATABASE_REQUEST)
 		head->requests = 0;
-	if (head->kind != HTTP2_FRAMES)
+	if (head->kind != HTTP2_FRAMES && head->kind < DATABASE_REQUEST)
 		head->http2 = 0;
 	find_speaking(room, entry, key);
 #ifdef SCOPE_BY_PROCESS
@@ -643,6 +652,9 @@ static __always_inline void begin_http2(u64 key, struct turn_slot *slot, struct 
 static __always_inline void join_http2(u64 key, struct turn_slot *slot, struct head_room *room);
 static __always_inline int begins_before_head(struct __sk_buff *skb, u32 at, u32 bytes, u64 *words, int asks, u32 last_stream);
 static __always_inline int is_passed_over(u64 key, u32 end, int egress);
+static __always_inline int begin_database(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct said *said, u32 bytes,
+					  u64 *words, int egress);
+static __always_inline int is_value(u64 key, struct turn_slot *slot, struct said *said, u32 end, int egress);
 
 /* The head of an answer, of which the first bytes are given. */
 static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
@@ -950,6 +962,12 @@ static __always_inline int read_short(struct __sk_buff *skb, u32 payload_at, u32
 	return bpf_skb_load_bytes(skb, payload_at, words, (last & (HEAD_BYTES - 1)) + 1);
 }
 
+static __always_inline int read_words(struct __sk_buff *skb, u32 payload_at, u32 bytes, u64 *words)
+{
+	return bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES)
+				   : read_short(skb, payload_at, bytes, words);
+}
+
 /* Whether a segment may be the first of HTTP/2 that is seen of a connection older than nettop. */
 static __always_inline int may_join(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 bytes, u64 *words, int egress)
 {
@@ -1024,10 +1042,14 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	u64 words[HEAD_BYTES / 8] = {};
 	struct head_room *room;
 	u64 key = (u64)packet_socket(skb);
-	u8 kind = 0, joins = 0;
+	u8 kind = 0, joins = 0, database = 0;
 
-	if (slot->unfinished & (TURN_TUNNEL | TURN_HTTP2)) {
-		if (slot->unfinished & TURN_TUNNEL || is_passed_over(key, said->begin + bytes, egress))
+	if (slot->unfinished & TURN_DATABASE) {
+		database = (slot->unfinished & TURN_DATABASE) == TURN_DATABASE;
+		if (database ? is_value(key, slot, said, said->begin + bytes, egress)
+			     : slot->unfinished & TURN_TUNNEL || is_passed_over(key, said->begin + bytes, egress))
+			return;
+		if (database && read_words(skb, said->payload_at, bytes, words))
 			return;
 	} else {
 		if (slot->unfinished & TURN_PLAIN && (slot->born & ASKER) == (egress ? SPEAKER_LOCAL : SPEAKER_REMOTE)) {
@@ -1035,19 +1057,18 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 				return;
 			slot->unfinished &= ~TURN_PLAIN;
 		}
-		if (bytes >= HEAD_BYTES ? bpf_skb_load_bytes(skb, said->payload_at, words, HEAD_BYTES)
-					: read_short(skb, said->payload_at, bytes, words))
+		if (read_words(skb, said->payload_at, bytes, words))
 			return;
 		if (!(slot->unfinished & (1 << egress))) {
 			if ((u8)words[0] - 0x15u < 2) {
 				kind = tls_kind(words);
-				if (!kind)
-					return;
-			} else if (!IS_CAPITAL((u8)words[0])) {
+				database = !kind;
+			} else if (!IS_CAPITAL((u8)words[0]) || (bytes > 1 && !(u8)(words[0] >> 8))) {
 				joins = !(u8)words[0] && may_join(skb, slot, said->payload_at, bytes, words, egress);
-				if (!joins)
-					return;
+				database = !joins;
 			}
+			if (database && !(said->begins_turn && begin_database(skb, slot, key, said, bytes, words, egress)))
+				return;
 			if ((words[0] & FIRST_SEVEN) == HTTP_1_ && is_plain_answer(slot, said, words)) {
 				slot->answers++;
 				return;
@@ -1068,17 +1089,18 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	room->begins_turn = said->begins_turn;
 	room->start[0] = words[0];
 	room->start[1] = words[1];
-	if (kind)
+	room->turn = turn_index(key) ^ (slot->place & (TURN_PLACES - 1));
+	if (database)
+		continuations.call(skb, DATABASES);
+	else if (kind)
 		take_handshake(key, slot, room);
 	else if (joins)
 		join_http2(key, slot, room);
 	else if (!(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
 	AS_STORED();
-	if (room->upgrades || slot->unfinished & TURN_HTTP2) { /* from before, or from now on */
-		room->turn = turn_index(key) ^ (slot->place & (TURN_PLACES - 1));
+	if (!database && (room->upgrades || slot->unfinished & TURN_HTTP2)) /* from before, or from now on */
 		continuations.call(skb, FRAMES);
-	}
 	AS_STORED();
 	if (room->most)
 		list_head(skb, key, room);
@@ -1250,8 +1272,10 @@ static __always_inline void read_requests(struct socket_record *record, struct t
 		record->slowest_request_us = slot->slowest_us;
 	record->requester = exchange->asker;
 	waiting = record->requests - record->responses;
-	record->request_waits = waiting && exchange->listed & bits_of(record->responses, waiting);
+	record->request_waits = waiting && (exchange->database ? exchange->database & DATABASE_FOLLOWED
+						: exchange->listed & bits_of(record->responses, waiting));
 	record->http2 = exchange->http2;
+	record->database = exchange->database;
 	if (exchange->http2)
 		record->requests_unlisted = exchange->http2_unlisted;
 }

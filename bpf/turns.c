@@ -20,6 +20,7 @@
 #define TURN_PLAIN 8       /* one request waits, of which nothing is to be told but that it was answered */
 #define TURN_HELLO 16      /* from here on three bits: how many messages of a handshake of TLS were handed on */
 #define TURN_HTTP2 128     /* frames are walked: see http2.c */
+#define TURN_DATABASE (TURN_TUNNEL | TURN_HTTP2) /* neither of the two: see databases.c */
 
 /*
  * Claimed with the entry in `sockets`, and given back with it, by code that knows that the socket exists. A packet only
@@ -36,7 +37,7 @@ struct turn_slot {
 	u32 answers_us[RECENT_ANSWERS]; /* the newest in the place of the oldest, by the number of the question */
 	u8 speaker;
 	u8 place;      /* of those that its socket may have; TURN_ASKER_GUESSED, and TURN_ENDS_KNOWN of what was received and sent */
-	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN, TURN_HELLO, TURN_HTTP2 */
+	u8 unfinished; /* requests.c: in which direction a head goes on in the next segment; TURN_TUNNEL, TURN_PLAIN, TURN_HELLO, TURN_HTTP2, TURN_DATABASE */
 	u8 answers;    /* requests.c: so many more than the exchange says */
 };
 _Static_assert(sizeof(struct turn_slot) == 64, "turn_slot");
@@ -239,7 +240,7 @@ static __always_inline void give_turns_back(struct socket_record *record)
 		return;
 	read_turns(record, slot);
 #ifdef REQUESTS
-	if (slot->unfinished & TURN_HTTP2)
+	if ((slot->unfinished & TURN_DATABASE) == TURN_HTTP2)
 		forget_frames(record->socket);
 #endif
 	slot->socket = 0;

@@ -15,7 +15,7 @@
 #define DUE_UNASKED 7
 #define DUE_LONG 8      /* bytes of long messages */
 #define DUE_FAILURES 9  /* connections that did not end well: apart too, because they tell more than others */
-#define DUE_REQUESTS 10  /* of HTTP */
+#define DUE_REQUESTS 10  /* of HTTP/1 and of databases */
 #define DUE_HANDSHAKES 11 /* of TLS */
 #define DUE_STREAMS 12 /* of HTTP/2: what its client sends, */
 #define DUE_ANSWERS 13 /* and what its server does */
@@ -112,9 +112,9 @@ static __always_inline int count_connection(struct socket_record *record)
 	int failed = has_failed(record);
 	struct unlisted *counts;
 
-	/* which requests of HTTP/2 have failed is known to nettop only */
+	/* which requests of HTTP/2 have failed, and of databases those that were handed on, is known to nettop only */
 	if (!(entry->flags & (SOCKET_OUTBOUND | SOCKET_INBOUND)) || entry->flags & SOCKET_OLD ||
-	    record->request_waits || record->http2)
+	    record->request_waits || record->http2 || record->database & DATABASE_LISTED)
 		return 0;
 	counts = unlisted_end(entry, failed ? DUE_FAILURES : DUE_CONNECTIONS);
 	if (!counts)

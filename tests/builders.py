@@ -113,6 +113,7 @@ def socket_record(**changes: Any) -> SocketRecord:
         "http2": 0,
         "requests": 0,
         "responses": 0,
+        "database": 0,
         "failed_4xx": 0,
         "failed_5xx": 0,
         "slowest_request_us": 0,

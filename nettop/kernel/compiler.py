@@ -30,6 +30,7 @@ _SOURCES = (
     "dns.c",
     "requests.c",
     "http2.c",
+    "databases.c",
     "quic.c",
     "packets.c",
     "process.c",

@@ -193,7 +193,7 @@ class Continuation:
         return f"{self.kind.name} {self.target}"
 
 
-CONTINUATIONS = (Continuation("frames", CGROUP_SKB, 0),)
+CONTINUATIONS = (Continuation("frames", CGROUP_SKB, 0), Continuation("databases", CGROUP_SKB, 1))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from nettop.kernel.hooks import (
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
+from nettop.protocols.table import ORDERED
 
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _KB, _MB = 1 << 10, 1 << 20
@@ -462,8 +463,9 @@ def _megabytes(size: int) -> int:
 def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
+    ports = {"DNS": dns_ports, **{protocol.name.upper(): protocol.ports for protocol in ORDERED}}
     return (
-        f"-DIS_DNS_PORT(port)=({' || '.join(f'(port) == {port}' for port in dns_ports)})",
+        *(f"-DIS_{name}_PORT(port)=({' || '.join(f'(port) == {port}' for port in of)})" for name, of in ports.items()),
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
         *(("-DREQUESTS",) if requests else ()),

@@ -394,8 +394,7 @@ def _request_status(wanted: Numbers | str) -> Test:
 
 
 def _request_said(row: Request) -> tuple[str | None, ...]:
-    said = row.error or ("pending" if row.status is None else str(row.status))
-    return (said, "failed") if row.failed else (said,)
+    return (row.outcome, "failed") if row.failed else (row.outcome,)
 
 
 def _grpc_said(row: Request) -> tuple[str, ...]:
@@ -753,7 +752,7 @@ REQUESTS: Kind[Request] = Kind(
     name="requests",
     label="requests",
     plural="requests",
-    empty="no HTTP request yet",
+    empty="no request yet",
     row=Request,
     event=events.RequestChanged,
     told="request",
@@ -765,7 +764,7 @@ REQUESTS: Kind[Request] = Kind(
     outlives=_request_outlives,
     sort="time",
     history=10_000,  # about 10 MB
-    history_help="HTTP requests that are kept, some 1 KB each",
+    history_help="requests that are kept, some 1 KB each",
     stacked=False,
     tests={
         **_OWNED,
@@ -777,6 +776,7 @@ REQUESTS: Kind[Request] = Kind(
         "status": _request_status,
         "grpc": compared(attrgetter("grpc_status")),
         "protocol": lambda test: lambda row: test(row.protocol),
+        "error": lambda test: lambda row: test(row.error_code),
         "latency": compared(attrgetter("latency_ms")),
         "failed": lambda _: attrgetter("failed"),
     },
@@ -791,6 +791,7 @@ REQUESTS: Kind[Request] = Kind(
         "status": _request_said,
         "grpc": _grpc_said,
         "protocol": lambda row: (row.protocol,),
+        "error": lambda row: (row.error_code,),
         "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
         "port": lambda row: dict.fromkeys(str(port) for port in (row.local_port, row.remote.port) if port is not None),
     },

@@ -56,8 +56,8 @@ End = Literal[
 ]
 Side = Literal["local", "remote"]
 RequestSide = Literal["client", "server"]
-RequestProtocol = Literal["http/1.0", "http/1.1", "h2", "grpc"]
-RequestError = Literal["reset", "closed", "timeout", "unknown", "cancelled"]
+RequestProtocol = Literal["http/1.0", "http/1.1", "h2", "grpc", "postgresql", "mysql", "redis", "memcached"]
+RequestError = Literal["reset", "closed", "timeout", "unknown", "cancelled", "server"]
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
 WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
@@ -173,11 +173,12 @@ class RequestLatency(Row, frozen=True, gc=False, kw_only=True):
 
 
 class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
-    """Requests of HTTP on one connection since it was first seen, also those that have no rows.
+    """Requests on one connection since it was first seen, also those that have no rows.
 
-    `side` is what this end is. `failed` were answered with 4xx or 5xx or a status of gRPC, or not before the connection
-    ended. Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is `partial`, something was
-    missed, and there may be more than `count`. `retried` are those that a client sent again, which have rows.
+    `side` is what this end is. `failed` were answered with 4xx or 5xx, a status of gRPC or the error of a database, or
+    not before the connection ended. Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is
+    `partial`, something was missed, and there may be more than `count`, of a database also more that failed.
+    `retried` are those that a client sent again, which have rows.
     """
 
     side: RequestSide
@@ -442,7 +443,7 @@ def failed_with(status: DnsStatus, rcode: str | None) -> bool:
 
 
 class Request(Row, frozen=True, gc=False, kw_only=True):
-    """One request of HTTP as one of its ends on this host sees it; where both are here, each has a row.
+    """One request of HTTP, a database or a cache as one end on this host sees it; where both are here, each has a row.
 
     `host` is what the request says, without a port. `path` is without a query unless the setting `requests.query` is
     on, and 256 bytes at most. Both `status` and `error` are None until the response begins. `error` is "reset" or
@@ -457,6 +458,11 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     Of HTTP/2 `error` may also be "reset" or "cancelled", which is what the client did, of the stream alone.
     `grpc_status` comes behind the response of gRPC. A request is `partial` where a field of its head or of its
     response's refers to one that was not seen; method, host and path are "?" then unless they are known.
+
+    Of databases and caches `method` is the command, or the kind of the statement ("SELECT"), "?" where that is not
+    known; `host`, `path`, `status`, sizes are None. `error` is "server" if the answer is an error, and
+    `error_code` says which: an SQLSTATE, a number of MySQL, the first word of Redis or Memcached ("WRONGTYPE"), "?" if
+    it has none.
     """
 
     id: Count
@@ -482,18 +488,30 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     grpc_status: Count | None = None
     partial: bool = False
     local_port: Port | None = None
+    error_code: str | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether it went wrong: 4xx, 5xx, a status of gRPC, or no response."""
-        if self.error in ("reset", "closed", "timeout") or (self.error == "cancelled" and self.status is None):
+        """Whether it went wrong: 4xx, 5xx, a status of gRPC, an error of the server, or no response."""
+        if self.error in ("reset", "closed", "timeout", "server") or (
+            self.error == "cancelled" and self.status is None
+        ):
             return True
         return bool(self.grpc_status) or (self.status is not None and self.status >= FIRST_FAILED_STATUS)
 
     @property
     def pending(self) -> bool:
         """Whether its response has not begun, and may still do so."""
-        return self.status is None and self.error is None
+        return self.status is None and self.error is None and self.latency_ms is None
+
+    @property
+    def outcome(self) -> str:
+        """The status code, or what came instead; "ok" is an answer of a protocol that has no status."""
+        if self.error is not None:
+            return self.error
+        if self.status is not None:
+            return str(self.status)
+        return "pending" if self.pending else "ok"
 
 
 class _CountedSocket(Row, frozen=True, gc=False, kw_only=True):
@@ -542,8 +560,8 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
 
     `failed` are answers other than NOERROR. Of queries without an answer it is not known whether one will come; the
     connections have ended, `failed_connects` of them before they were established; turns on those that it opened are
-    `asked`, on those that it accepted `was_asked`; `requests` and `served` are those of HTTP/1 there. UDP payload is
-    that of sockets that were counted too.
+    `asked`, on those that it accepted `was_asked`; `requests` and `served` leave out HTTP/2. UDP payload is that of
+    sockets that were counted too.
     """
 
     pid: Pid
@@ -724,7 +742,7 @@ class RequestTotals(Row, frozen=True, gc=False, kw_only=True):
 
 
 class ProcessRequests(Row, frozen=True, gc=False, kw_only=True):
-    """Requests of HTTP of a process since nettop started, also those without rows.
+    """Requests of a process since nettop started, also those without rows.
 
     `sent` on connections that it opened, `served` on those that it accepted.
     """

@@ -1,6 +1,7 @@
-"""Memcached: the text protocol with its meta commands, and the binary one. Keys and values are passed over.
+"""Memcached: the text protocol with its meta commands. Keys and values are passed over.
 
-https://github.com/memcached/memcached/blob/master/doc/protocol.txt and its wiki's BinaryProtocolRevamped.
+https://github.com/memcached/memcached/blob/master/doc/protocol.txt. The binary protocol, which it no longer recommends,
+is not read.
 """
 
 from nettop.protocols.messages import MAX_MESSAGES, Answer, Request
@@ -20,21 +21,10 @@ _ENDS = _ERRORS | frozenset(
     b"END STORED NOT_STORED EXISTS NOT_FOUND DELETED TOUCHED OK RESET VERSION HD EN NF NS EX MN ME BUSY BADCLASS "
     b"NOSPARE NOTFULL UNSAFE SAME".split()
 )
-_ASKED, _ANSWERED, _BINARY_HEADER_BYTES = 0x80, 0x81, 24
-_NO_ERROR, _MISSING, _THERE, _NOT_STORED = 0, 1, 2, 5  # statuses that say what was found: no failures
-_OPCODES = (
-    "GET", "SET", "ADD", "REPLACE", "DELETE", "INCREMENT", "DECREMENT", "QUIT", "FLUSH", "GETQ", "NOOP", "VERSION",
-    "GETK", "GETKQ", "APPEND", "PREPEND", "STAT", "SETQ", "ADDQ", "REPLACEQ", "DELETEQ", "INCREMENTQ", "DECREMENTQ",
-    "QUITQ", "FLUSHQ", "APPENDQ", "PREPENDQ", "VERBOSITY", "TOUCH", "GAT", "GATQ",
-)  # fmt: skip
-_SASL = {0x20: "SASL LIST", 0x21: "SASL AUTH", 0x22: "SASL STEP"}
-_STAT = 0x10
 
 
 def requests(payload: bytes) -> tuple[Request, ...]:
     """The commands in a payload; empty where it does not begin with one."""
-    if payload[:1] == bytes((_ASKED,)):
-        return tuple(map(_binary_request, _binary(payload, _ASKED)))
     found: list[Request] = []
     at = 0
     while 0 <= at < len(payload) and len(found) < MAX_MESSAGES:
@@ -54,8 +44,6 @@ def requests(payload: bytes) -> tuple[Request, ...]:
 
 def answers(payload: bytes) -> tuple[Answer, ...]:
     """The answers in a payload, the last of which may go on behind it."""
-    if payload[:1] == bytes((_ANSWERED,)):
-        return _binary_answers(payload)
     found: list[Answer] = []
     at, begun = 0, False
     for _ in range(_MAX_LINES):
@@ -104,40 +92,3 @@ def _behind_value(words: list[bytes], at: int) -> int:
 def _behind_data(words: list[bytes], place: int, at: int) -> int:
     size = words[place] if place < len(words) else b""
     return at + int(size) + 2 if size.isdigit() and len(size) <= 10 else -1
-
-
-def _binary(payload: bytes, magic: int) -> list[tuple[int, int, int]]:
-    """Opcode, status and opaque number of each message."""
-    found: list[tuple[int, int, int]] = []
-    at = 0
-    while at + _BINARY_HEADER_BYTES <= len(payload) and payload[at] == magic and len(found) < MAX_MESSAGES:
-        opcode, status = payload[at + 1], int.from_bytes(payload[at + 6 : at + 8])
-        key, extras, body = (
-            int.from_bytes(payload[at + 2 : at + 4]), payload[at + 4], int.from_bytes(payload[at + 8 : at + 12])
-        )  # fmt: skip
-        if (opcode >= len(_OPCODES) and opcode not in _SASL) or payload[at + 5] or key + extras > body:
-            break
-        found.append((opcode, status, body))
-        at += _BINARY_HEADER_BYTES + body
-    return found
-
-
-def _binary_request(message: tuple[int, int, int]) -> Request:
-    name = _SASL.get(message[0]) or _OPCODES[message[0]]
-    quiet = name.endswith("Q")
-    return Request(name, 0 if name in ("QUIT", "QUITQ") else None if quiet else 1)
-
-
-def _binary_answers(payload: bytes) -> tuple[Answer, ...]:
-    found: list[Answer] = []
-    going_on = False
-    for opcode, status, body in _binary(payload, _ANSWERED):
-        if opcode == _STAT and status == _NO_ERROR and body:
-            going_on = True  # one message for each, and an empty one behind them
-            continue
-        harmless = status in (_NO_ERROR, _MISSING, _THERE, _NOT_STORED)
-        found.append(Answer(None if harmless else f"0x{status:04x}"))
-        going_on = False
-    if going_on:
-        found.append(Answer(ends=False))
-    return tuple(found)

@@ -18,7 +18,7 @@ _COMMANDS = {
     0x1A: "STMT_RESET", 0x1B: "SET_OPTION", 0x1C: "STMT_FETCH", 0x1E: "BINLOG_DUMP_GTID", 0x1F: "RESET_CONNECTION",
     0xFA: "STMT_BULK_EXECUTE",
 }  # fmt: skip
-_SILENT = frozenset((0x01, 0x18, 0x19))  # quit, a part of a long value, close: nothing comes back
+_SILENT = frozenset((0x01, 0x18, 0x19))  # quit, a part of a long value, close: they ask for nothing
 _STREAMS = frozenset((0x12, 0x13, 0x1E))  # replication, which does not end
 _OF_A_STATEMENT = frozenset((_EXECUTE, 0x18, 0x19, 0x1A, 0x1C, 0xFA))
 _RUNS = frozenset((_EXECUTE, 0xFA))
@@ -35,8 +35,9 @@ _LONGEST = {
     0x1B: 3,
     0x0C: 5,
 }  # bytes of commands
-_LOGIN = Request("LOGIN", answers=0)  # a conversation, whose packets are numbered on
+_LOGIN = Request("LOGIN")  # a conversation, whose packets are numbered on
 _OK, _ERROR, _END = 0x00, 0xFF, 0xFE
+_AFTER_LOGIN = (_OK, _END, 0x01)  # or another way to log in, or more of this one
 _PREPARED_BYTES = 12  # of the answer to a prepared statement: 0, its number, columns, parameters, 0, warnings
 
 
@@ -48,7 +49,8 @@ def requests(payload: bytes) -> tuple[Request, ...]:
             request = _command(size, body)
             if request is None:
                 break
-            found.append(request)
+            if body[0] not in _SILENT:
+                found.append(request)
         elif number == 1 and not found and _is_login(size, body):
             found.append(_LOGIN)
         if len(found) == MAX_MESSAGES:
@@ -66,7 +68,7 @@ def answers(payload: bytes) -> tuple[Answer, ...]:
             if found and not found[-1].ends and not begins:
                 found.pop()
             found.append(Answer(str(int.from_bytes(body[1:3], "little")) if len(body) >= 3 else "?"))
-        elif number == 1 and begins:
+        elif begins and (number == 1 or (number == 2 and body[0] in _AFTER_LOGIN)):
             found.append(_answer(size, body))
         if len(found) == MAX_MESSAGES:
             break
@@ -100,7 +102,7 @@ def _command(size: int, body: bytes) -> Request | None:
     name = _COMMANDS.get(code)
     if name is None or size > _LONGEST.get(code, size):
         return None
-    answers = 0 if code in _SILENT else None if code in _STREAMS else 1
+    answers = None if code in _STREAMS else 1
     if code == _QUERY:
         # Behind the number of attributes and 1 where a client of MySQL 8 sends attributes.
         return Request(statement_kind(body[3:] if body[1:3] == b"\0\1" else body[1:]), answers)

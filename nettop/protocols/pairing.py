@@ -1,65 +1,105 @@
 """Requests of one connection with their answers, by order."""
 
 from collections import deque
+from typing import Generic, NamedTuple, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from nettop.protocols.messages import Answer, Request
+from nettop.protocols.messages import Request
 from nettop.protocols.table import Protocol
 
 MAX_WAITING = 256  # requests of one connection without an answer; who pipelines sends a hundred at most
 MAX_STATEMENTS = 256  # prepared ones whose kind is remembered; pools of connections keep as many
 
-
-class Exchange(Struct, frozen=True, gc=False):
-    """A request, and when its answer began: None where there is none, or where it cannot be told which it is."""
-
-    command: str | None
-    asked_ns: int
-    answered_ns: int | None = None
-    error: str | None = None
+Asked = TypeVar("Asked")
 
 
-class Pairing:
-    """The requests of one connection that wait. After lost bytes call lose(): the order is no longer known."""
+class Answered(NamedTuple, Generic[Asked]):
+    """A request whose answer begins, or turns out to be an error later on. What was not seen of it is None."""
+
+    asked: Asked | None
+    error: str | None
+    begins: bool
+
+
+class _Waiting(NamedTuple, Generic[Asked]):
+    request: Request
+    asked: Asked | None
+
+
+class Pairing(Generic[Asked]):
+    """The requests of one connection that wait, each with what stands for it, such as its row.
+
+    Once something was missed, lose() makes sure that no answer is taken for that of another request.
+    """
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
-        self._waiting: deque[tuple[int, Request]] = deque()
+        self._waiting: deque[_Waiting[Asked]] = deque()
         self._kinds: dict[str, str | None] = {}  # of prepared statements
-        self._open: tuple[int, str | None] | None = None  # when the answer that goes on began, and its error so far
-        self._paired = True
+        self._open: _Waiting[Asked] | None = None  # of which an error may still come
+        self._pairs = True
+        self._lost = False
+        self.broke_off = False  # the last answer goes on, so that it is not known where the next one begins
 
-    def lose(self) -> list[Exchange]:
-        """Give up what waits; what comes next pairs again."""
-        given_up = [Exchange(request.command, asked_ns) for asked_ns, request in self._waiting]
+    def requests(self, payload: bytes) -> tuple[Request, ...]:
+        """What a client asks for, with the kinds of the prepared statements that it runs."""
+        return tuple(map(self._named, self._protocol.requests(payload)))
+
+    def wait(self, request: Request | None, asked: Asked | None) -> list[Asked]:
+        """Await the answer; without a request, that to one that was not seen. Returns what is awaited in vain."""
+        request = request or Request(None)
+        self._pairs = self._pairs and request.answers is not None
+        if self._pairs and not self._lost and request.answers and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(_Waiting(request, asked))
+            return []
+        in_vain = self.lose() if request.answers != 0 else []
+        return in_vain if asked is None else [*in_vain, asked]
+
+    def begin(self) -> list[Asked]:
+        """Nothing waits but what comes next. Returns what was awaited, whose answers were missed."""
+        missed = self.lose()
+        self._lost = False
+        return missed
+
+    def lose(self) -> list[Asked]:
+        """Something was missed: nothing is paired any more until it begins anew. Returns what was awaited."""
+        missed = self.forget()
+        self._lost = True
+        return missed
+
+    def forget(self) -> list[Asked]:
+        """What waits, and then waits no longer."""
+        missed = [each.asked for each in self._waiting if each.asked is not None]
         self._waiting.clear()
         self._open = None
-        return given_up
+        return missed
 
-    def asked(self, time_ns: int, payload: bytes) -> list[Exchange]:
-        """Take what a client sends. Returns the requests that are over without an answer."""
-        done: list[Exchange] = []
-        for request in map(self._named, self._protocol.requests(payload)):
-            self._paired = self._paired and (request.answers is not None or self._protocol.ends_are_marked)
-            if request.answers == 0 or not self._paired:
-                done += [*(self.lose() if not self._paired else ()), Exchange(request.command, time_ns)]
-                continue
-            if len(self._waiting) == MAX_WAITING:
-                done += self.lose()
-            self._waiting.append((time_ns, request))
-        return done
-
-    def answered(self, time_ns: int, payload: bytes) -> list[Exchange]:
-        """Take what a server sends. Returns the requests that it answers; an answer without a request is nobody's."""
-        done: list[Exchange] = []
+    def answered(self, payload: bytes) -> list[Answered[Asked]]:
+        """What a server sends; an answer without a request is nobody's."""
+        told: list[Answered[Asked]] = []
+        self.broke_off = False
         for answer in self._protocol.answers(payload):
-            if not self._waiting:
-                self._open = None
+            begins = self._open is None or (not self._protocol.ends_are_marked and bool(self._waiting))
+            if begins and self._waiting:
+                self._open = self._waiting.popleft()
+            elif begins or not self._protocol.fails_late:
                 break
-            done += self._marked(time_ns, answer) if self._protocol.ends_are_marked else [self._next(time_ns, answer)]
-        return done
+            current = self._open
+            if current is None:
+                break
+            told.append(Answered(current.asked, answer.error, begins))
+            if current.request.prepares and answer.statement is not None:
+                self._remember(answer.statement, current.request.command)
+            if answer.ends and self._protocol.ends_are_marked:
+                self._open = None
+            self.broke_off = not answer.ends
+        return told
+
+    @property
+    def awaits(self) -> bool:
+        """Whether an answer is still to begin."""
+        return bool(self._waiting)
 
     def _named(self, request: Request) -> Request:
         """With the kind of the prepared statement that it runs; what it prepares itself is remembered."""
@@ -76,26 +116,3 @@ class Pairing:
         self._kinds[statement] = kind
         if len(self._kinds) > MAX_STATEMENTS:
             del self._kinds[next(iter(self._kinds))]
-
-    def _next(self, time_ns: int, answer: Answer) -> Exchange:
-        asked_ns, request = self._waiting.popleft()
-        if request.prepares and answer.statement is not None:
-            self._remember(answer.statement, request.command)
-        return Exchange(request.command, asked_ns, time_ns, answer.error)
-
-    def _marked(self, time_ns: int, answer: Answer) -> list[Exchange]:
-        """An answer, or a part of one. One that ends is for the first request that waits for an end."""
-        began_ns, error = self._open or (time_ns, None)
-        error = error or answer.error
-        done: list[Exchange] = []
-        while self._waiting:
-            asked_ns, request = self._waiting[0]
-            if request.answers is not None and not answer.ends:
-                break
-            self._waiting.popleft()
-            done.append(Exchange(request.command, asked_ns, began_ns, error))
-            if request.answers is not None or not answer.ends:
-                self._open = None
-                return done
-        self._open = None if answer.ends else (began_ns, error)
-        return done

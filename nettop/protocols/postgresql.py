@@ -1,7 +1,8 @@
 """PostgreSQL's protocol, version 3: what is asked, and how it ended.
 
-https://www.postgresql.org/docs/current/protocol-message-formats.html. Every request that waits for its answer ends
-with a Query or a Sync, and every answer to it with ReadyForQuery, so that both pair by order.
+https://www.postgresql.org/docs/current/protocol-message-formats.html. Every request ends with a Query or a Sync,
+and every answer to it with ReadyForQuery, so that both pair by order. What is asked for before a startup message, such
+as encryption, is none.
 """
 
 from nettop.protocols.messages import MAX_MESSAGES, MAX_STATEMENT_NAME, Answer, Request
@@ -11,30 +12,22 @@ from nettop.text import printable
 _MAX_PARTS = 512  # messages of one payload that are looked at; a batch has three a statement
 _MAX_BYTES = 1 << 30  # of a message: what the server takes
 _LENGTH_BYTES = 4
-_START = {  # the codes of the messages that have no type
-    0x00030000: Request("STARTUP"),
-    0x00030002: Request("STARTUP"),
-    80877102: Request("CANCEL", answers=0),
-    80877103: Request("SSLREQUEST"),
-    80877104: Request("GSSENCREQUEST"),
-}
+_STARTUPS = (0x00030000, 0x00030002)  # versions of the protocol, where other messages have their type
 _ASKED = frozenset(b"QPBEDCSHFXdcfp")
 _ANSWERED = frozenset(b"RKSZTDCEINA123nsGHWVvdct")
 _WITHOUT_STATEMENT = {"": "SYNC", "E": "EXECUTE", "D": "DESCRIBE", "C": "CLOSE"}
-_ASIDE = frozenset(b"ANS")  # notifications, notices, changed settings: they may come at any time
-_NEGOTIATED = (b"S", b"N", b"G", b"E")  # one byte: what the server says to SSLREQUEST and GSSENCREQUEST
+_ASIDE = frozenset(b"AS")  # notifications, changed settings: they may come at any time
 
 
 def requests(payload: bytes) -> tuple[Request, ...]:
     """What these messages ask for; empty where they are none, or carry data alone."""
     if payload[:1] == b"\0":
-        start = _START.get(int.from_bytes(payload[4:8])) if len(payload) >= 8 else None
-        return (start,) if start and int.from_bytes(payload[:4]) <= 10_000 else ()
+        return (Request("STARTUP"),) if int.from_bytes(payload[4:8]) in _STARTUPS else ()
     found: list[Request] = []
     batch = _Batch()
     for kind, body in _parts(payload, _ASKED):
         if kind == "S":
-            found.append(batch.request(1))
+            found.append(batch.request())
             batch = _Batch()
         elif kind in "PBEDC":
             batch.take(kind, body)
@@ -42,12 +35,10 @@ def requests(payload: bytes) -> tuple[Request, ...]:
             found.append(Request(statement_kind(body)))
         elif kind == "F":
             found.append(Request("FUNCTION"))
-        elif kind == "X":
-            found.append(Request("TERMINATE", answers=0))
         if len(found) == MAX_MESSAGES:
             return tuple(found)
-    if batch.first:  # flushed instead of synchronised, or cut
-        found.append(batch.request(None))
+    if batch.first:  # it goes on in the next segment, or behind what was captured
+        found.append(batch.request())
     return tuple(found)
 
 
@@ -71,15 +62,13 @@ class _Batch:
             name = rest.partition(b"\0")[0]
         self._statement = printable(name[:MAX_STATEMENT_NAME])
 
-    def request(self, answers: int | None) -> Request:
+    def request(self) -> Request:
         command = self._kind if self._statement is not None else _WITHOUT_STATEMENT.get(self.first)
-        return Request(command, answers, self._statement, self._prepares)
+        return Request(command, statement=self._statement, prepares=self._prepares)
 
 
 def answers(payload: bytes) -> tuple[Answer, ...]:
     """The answers in these messages, the last of which may go on behind them."""
-    if payload in _NEGOTIATED:
-        return (Answer(),)
     found: list[Answer] = []
     error, begun = None, False
     for kind, body in _parts(payload, _ANSWERED):
@@ -111,7 +100,9 @@ def _parts(payload: bytes, kinds: frozenset[int]) -> list[tuple[str, bytes]]:
 
 
 def _sql_state(body: bytes) -> str | None:
-    """The error's code. What else it says may hold values."""
+    """The error's code, behind its severity. What else it says may hold values."""
+    if body[:1] != b"S":
+        return None
     at = 0
     for _ in range(24):  # kinds of fields
         end = body.find(b"\0", at)

@@ -126,7 +126,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool,
         _Declared(
             Flag(),
-            "look at HTTP requests, TLS and QUIC handshakes; `requests = false` in place of the table does the same",
+            "look at requests of HTTP and databases, and at TLS and QUIC handshakes; "
+            "`requests = false` in place of the table does the same",
         ),
     ] = True
     requests_query: Annotated[bool, _Declared(Flag(), "keep the query strings of paths, which may hold secrets")] = (

@@ -1,4 +1,4 @@
-"""Requests of HTTP/1, each paired with its response; those of HTTP/2 are in streams.py."""
+"""Requests of HTTP/1, each paired with its response; HTTP/2 is in streams.py, databases are in databases.py."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from nettop.kernel.abi import HttpHead, SocketRecord
 from nettop.model.rows import Connection, ConnectionRequests, End, RequestLatency
 from nettop.protocols.http1 import RequestHead, ResponseHead, parse_request, parse_requests, parse_responses
 from nettop.tracking.clock import Clock
+from nettop.tracking.databases import DatabaseTracker
 from nettop.tracking.owners import Owned
 from nettop.tracking.places import Place, SocketKey, place_of
 from nettop.tracking.request_rows import (
@@ -36,6 +37,7 @@ class RequestTracker:
         self._privacy = privacy or Privacy()
         self._rows = RequestRows(clock)
         self._streams = StreamTracker(self._rows, self._privacy, self._take_upgraded)
+        self._databases = DatabaseTracker(self._rows)
         self._waiting: OrderedDict[tuple[SocketKey, int], Known] = OrderedDict()
         self._numbers: dict[SocketKey, deque[int]] = {}  # of those that wait, in order
         self._early: OrderedDict[Place, list[Known]] = OrderedDict()
@@ -44,7 +46,11 @@ class RequestTracker:
     @property
     def evicted(self) -> dict[str, int]:
         """How much was forgotten because there was no room."""
-        return {"requests_waiting": self._evicted + self._streams.evicted, "http2_tables": self._streams.tables_evicted}
+        return {
+            "requests_waiting": self._evicted + self._streams.evicted,
+            "http2_tables": self._streams.tables_evicted,
+            "database_connections": self._databases.evicted,
+        }
 
     @property
     def is_full(self) -> bool:
@@ -57,6 +63,8 @@ class RequestTracker:
             if self._early:
                 self._adopt(place_of(head), (head.socket, head.seen_ns))
             self._streams.frames(head)
+        elif head.kind in (abi.DATABASE_REQUEST, abi.DATABASE_ANSWER):
+            self._databases.head(head)
         elif head.kind == abi.HTTP_RESPONSE:
             self._answered(head)
         elif head.kind == abi.HTTP_REST:
@@ -70,6 +78,7 @@ class RequestTracker:
         if self._early:
             self._adopt(place_of(record), key)
         self._streams.ended(record, how)
+        self._databases.ended(record, how)
         for number in self._numbers.pop(key, ()):
             known = self._waiting.pop((key, number))
             if number < record.responses or not record.requests:  # it was answered, or nobody knows
@@ -83,6 +92,7 @@ class RequestTracker:
         """The row of a connection that has ended."""
         self._rows.linked(key, row, owned)
         self._streams.forget(key)
+        self._databases.forget(key)
 
     def tick(self, now: datetime, find: Callable[[SocketKey], Linked | None]) -> list[Observed]:
         """What has changed since the last call; `find` knows the connections that are alive."""
@@ -98,8 +108,10 @@ class RequestTracker:
             failed_streams, slowest_stream_ms = self._streams.of(key)
             failed += failed_streams
             slowest_ms = max(slowest_ms, slowest_stream_ms)
-        elif record.closed:
+        elif record.closed and not record.database & abi.DATABASE_FOLLOWED:
             failed += record.requests - record.responses
+        if record.database:
+            failed += self._databases.failed_on(record)
         return ConnectionRequests(
             side="client" if record.requester == abi.SPEAKER_LOCAL else "server",
             count=record.requests,
@@ -110,7 +122,7 @@ class RequestTracker:
             ),
             unlisted=record.requests_unlisted,
             retried=self._rows.retried(key),
-            partial=bool(record.http2 & abi.HTTP2_PARTIAL),
+            partial=bool(record.http2 & abi.HTTP2_PARTIAL or record.database & abi.DATABASE_PARTIAL),
         )
 
     def lost(self) -> None:
@@ -120,6 +132,7 @@ class RequestTracker:
         self._waiting.clear()
         self._numbers.clear()
         self._streams.lost()
+        self._databases.lost()
 
     def _asked(self, head: HttpHead) -> None:
         raw = head.prefix[: head.prefix_bytes] + head.payload

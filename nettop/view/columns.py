@@ -709,8 +709,8 @@ LISTENER_COLUMNS: tuple[Column[Listener], ...] = (
 
 
 def request_status(row: Request, _context: Context | None = None) -> str:
-    """The status code, or what came instead; `!` marks a failure. Of gRPC its own, unless that is 0."""
-    said = row.error or ("pending" if row.status is None else str(row.status))
+    """The status code, or what came instead; `!` marks a failure. gRPC and databases have codes of their own."""
+    said = row.error_code or row.outcome
     if row.grpc_status and row.error is None:
         said = f"grpc {row.grpc_status}"
     return f"{FAILURE}{said}" if row.failed else said
@@ -731,7 +731,7 @@ REQUEST_COLUMNS: tuple[Column[Request], ...] = (
     _who_column(lambda r: who(r.comm, r.pid)),
     _service_column(8),
     Column("side", "SIDE", "what the process is: client or server", 6, 4, lambda r, _: r.side, "side"),
-    Column("method", "METHOD", "what is to be done", 7, 2, lambda r, _: r.method, "method"),
+    Column("method", "METHOD", "method, command, or kind of statement", 7, 2, lambda r, _: r.method, "method"),
     Column("host", "HOST", "host that the request names", 16, 3, lambda r, _: r.host or _DASH,
            lambda r, _: _text_order(r.host), grow=1),
     Column("path", "PATH", "path, without its query", 18, 1, lambda r, _: r.path or _DASH,

@@ -605,7 +605,7 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         ("process", _owner_text(row.pid, row.comm)),
         *_service(row, context),
         ("side", row.side),
-        ("request", f"{row.method} {row.path or '-'}"),
+        ("request", row.method if row.path is None else f"{row.method} {row.path}"),
         ("host", row.host or "unknown"),
         ("status", request_status(row)),
         ("latency", human.duration(row.latency_ms)),

@@ -7,7 +7,7 @@ import pytest
 
 from nettop.kernel.compiled import CompiledPrograms, Program
 from nettop.kernel.compiler import compile_apart
-from nettop.kernel.hooks import BUFFERS, HOOKS, Hook
+from nettop.kernel.hooks import BUFFERS, CONTINUATIONS, HOOKS, Hook
 from nettop.kernel.program import defines
 from nettop.kernel.scope import Scope
 from nettop.kernel.syscalls import PERF_EVENT_ARRAY
@@ -21,7 +21,7 @@ def compiled() -> CompiledPrograms:
 
 
 def test_every_program_has_its_hook(compiled: CompiledPrograms) -> None:
-    assert sorted(compiled.programs) == sorted(hook.program for hook in HOOKS)
+    assert sorted(compiled.programs) == sorted(hook.program for hook in (*HOOKS, *CONTINUATIONS))
 
 
 def test_every_need_is_served_once() -> None:

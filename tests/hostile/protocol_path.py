@@ -10,9 +10,10 @@ from msgspec.structs import astuple
 from nettop.protocols import tls
 from nettop.protocols.header_block import MAX_ENTRIES
 from nettop.protocols.http2 import MAX_BLOCK_BYTES, Http2Direction, Http2Head
-from nettop.protocols.pairing import Exchange, Pairing
+from nettop.protocols.messages import Request
+from nettop.protocols.pairing import Answered, Pairing
 from nettop.protocols.quic import QuicHello
-from nettop.protocols.table import ORDERED
+from nettop.protocols.table import ORDERED, Protocol
 from nettop.protocols.tls import ClientHello, TlsMessage
 from nettop.text import printable_text
 from tests.hostile.protocol_cases import Case
@@ -21,9 +22,9 @@ MOST_MS = 5.0  # of CPU for one segment, on a machine that is quiet
 MOST_CALLS = 20_000  # of functions by one segment: the same on every machine, however busy it is
 MOST_CHARACTERS = 10 * 256  # of a text: each byte of a path may be an escape
 _TIMINGS = 7  # of a case that seemed slow, of which the shortest counts: the others were disturbed
-_PROTOCOLS = {protocol.name: protocol for protocol in ORDERED}
+_PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in ORDERED}
 
-Told = TlsMessage | Http2Head | Exchange
+Told = TlsMessage | Http2Head | Request | Answered[int]
 
 
 class Outcome(NamedTuple):
@@ -61,8 +62,8 @@ class ProtocolPath:
     def _steps(self, case: Case) -> Iterator[list[Told]]:
         """What each segment tells."""
         new = {True: Http2Direction(), False: Http2Direction()}
-        flow, pairing = QuicHello(), Pairing(_PROTOCOLS.get(case.protocol, ORDERED[0]))
-        for time_ns, (from_client, sequence, payload) in enumerate(case.segments):
+        flow, pairing = QuicHello(), Pairing[int](_PROTOCOLS.get(case.protocol, ORDERED[0]))
+        for number, (from_client, sequence, payload) in enumerate(case.segments):
             message: TlsMessage | ClientHello | None = None
             if case.protocol == "tls":
                 message = tls.parse(payload)
@@ -71,15 +72,19 @@ class ProtocolPath:
             elif case.protocol == "http2":
                 yield [*new[from_client].segment(sequence, payload, case.passed_over)]
                 yield [*self._old[from_client].segment(sequence, payload, passed_over=True)]
+            elif from_client:
+                requests = pairing.requests(payload)
+                for request in requests:
+                    pairing.wait(request, number)
+                yield [*requests]
             else:
-                yield [*(pairing.asked if from_client else pairing.answered)(time_ns, payload)]
+                yield [*pairing.answered(payload)]
             yield [message] if message else []
-        yield [*pairing.lose()]
 
 
 def check(told: Told) -> None:
     """Every text prints and is bounded, and none is of what must not be kept."""
-    for value in astuple(told):
+    for value in told if isinstance(told, tuple) else astuple(told):
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str):
                 assert printable_text(text) == text, told

@@ -389,8 +389,13 @@ def test_handshakes(expression: str, tls: Tls | None, passed: bool) -> None:
         ("status:>=400", request(status=404), True),
         ("status>=400", request(), False),
         ("status:>=400", request(status=None), False),
-        ("status:pending", request(status=None), True),
+        ("status:pending", request(status=None, latency_ms=None), True),
         ("status:reset", request(status=None, error="reset"), True),
+        ("status:server", request(status=None, error="server", error_code="42P01"), True),
+        ("error:42p01", request(status=None, error="server", error_code="42P01"), True),
+        ("error:*", request(), False),
+        ("method:select", request(method="SELECT"), True),
+        ("protocol:redis", request(protocol="redis"), True),
         ("status:failed", request(status=None, error="closed"), True),
         ("failed", request(status=500), True),
         ("failed", request(status=None, error="unknown"), False),
@@ -643,7 +648,8 @@ def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
         "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
-        "path", "status", "grpc", "protocol", "latency", "tls", "sni", "since", "between", "drop", "scope", "netns",
+        "path", "status", "grpc", "protocol", "error", "latency", "tls", "sni", "since", "between", "drop", "scope",
+        "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

@@ -203,7 +203,7 @@ def test_too_many_without_a_response(monkeypatch: Any) -> None:
     monkeypatch.setattr(requests, "MAX_WAITING", 2)
     tracker = after(*(http_head(GET, number=number) for number in range(3)))
     assert [row.error for row in told(tracker)] == ["unknown", None, None]
-    assert tracker.evicted == {"requests_waiting": 1, "http2_tables": 0}
+    assert tracker.evicted == {"requests_waiting": 1, "http2_tables": 0, "database_connections": 0}
 
 
 def test_the_median_of_a_connection() -> None:

@@ -257,12 +257,12 @@ def test_too_many_streams_and_connections(monkeypatch: pytest.MonkeyPatch) -> No
     for stream in (1, 3, 5):
         wire.ask(stream)
     assert [row.error for row in wire.told()] == ["unknown", None, None]
-    assert wire.tracker.evicted == {"requests_waiting": 1, "http2_tables": 0}
+    assert wire.tracker.evicted == {"requests_waiting": 1, "http2_tables": 0, "database_connections": 0}
     monkeypatch.setattr(streams, "MAX_CONNECTIONS", 1)
     frames = wire.heads(True, (7, [(":method", "GET"), (":path", "/")], True))
     wire.say(True, frames, socket=0xFFFF_8880_0000_2000)
     assert [row.error for row in wire.told()] == ["unknown", "unknown", None]
-    assert wire.tracker.evicted == {"requests_waiting": 1, "http2_tables": 1}
+    assert wire.tracker.evicted == {"requests_waiting": 1, "http2_tables": 1, "database_connections": 0}
 
 
 def mangled(source: random.Random, record: HttpHead) -> HttpHead:

@@ -168,6 +168,7 @@ def test_counters_of_what_was_lost() -> None:
         "names",
         "requests_waiting",
         "http2_tables",
+        "database_connections",
         "handshakes",
     )
     assert subject.evicted == dict.fromkeys(tables, 0)

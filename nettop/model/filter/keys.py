@@ -137,15 +137,21 @@ KEYS: dict[str, FilterKey] = {
         _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
     ),
     "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
-    "method": FilterKey(values.text_test, "POST", "method of a request"),
+    "method": FilterKey(
+        values.text_test, "POST", "method of a request; of a database or cache its command: method:select"
+    ),
     "path": FilterKey(values.text_test, "/users/*", "path of a request"),
     "status": FilterKey(
-        _status, "5xx", "status code of a response, or >=400, pending, reset, closed, timeout, cancelled, failed",
+        _status, "5xx",
+        "status code of a response, or >=400, pending, reset, closed, timeout, cancelled, server, failed",
         ("5xx", "4xx", ">=400", *REQUEST_STATUS.words),
     ),
     "grpc": FilterKey(values.count, ">0", "status of gRPC, by its number: grpc:14, grpc:>0", (">0", "4", "14")),
     "protocol": FilterKey(
         values.text_test, "grpc", "protocol of a request", get_args(rows.RequestProtocol)
+    ),
+    "error": FilterKey(
+        values.text_test, "42P01", "code of the error with which a database or cache answered; error:* for any"
     ),
     "latency": FilterKey(values.time, ">100ms", "time from a DNS query or request to its answer", _TIMES),
     "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:quic, tls:*"),
