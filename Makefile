@@ -16,10 +16,11 @@ CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
-	nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nodejs procps strace tcpdump wrk zsh
+	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nodejs \
+	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
-DAEMONS := nginx nghttpx# units that come with these, of which only the programs are wanted
+DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help

@@ -200,8 +200,10 @@ struct frame_walk {
 	u8 copies;          /* there is room for what is handed on, and it is its turn */
 	u8 bad;
 	u8 rejoins;
-	u8 goes_on;         /* not all of its frames have been looked at */
-	u8 pad[6];
+	u8 runs;            /* of the program that walks them, or WALK_ENDED */
+	u8 more;            /* not all of its frames have been looked at */
+	u8 in_scope;        /* what the socket says may be handed on */
+	u8 pad[4];
 };
 /* The record of a head, and what is searched for its end: the stack has no room for them. See records_at_hand in tcp.c. */
 struct head_room {
@@ -1080,7 +1082,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = room->walk.goes_on = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = 0;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;
 	room->head.payload_offset = room->walk.payload_offset = said->payload_at;
@@ -1099,8 +1101,10 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	else if (!(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
 	AS_STORED();
-	if (!database && (room->upgrades || slot->unfinished & TURN_HTTP2)) /* from before, or from now on */
+	if (!database && (room->upgrades || slot->unfinished & TURN_HTTP2)) { /* from before, or from now on */
+		room->walk.in_scope = may_list_heads_of(key); /* here, or the verifier would follow the walk for each answer */
 		continuations.call(skb, FRAMES);
+	}
 	AS_STORED();
 	if (room->most)
 		list_head(skb, key, room);
