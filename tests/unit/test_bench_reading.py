@@ -9,7 +9,7 @@ from nettop.model.events import LossesChanged
 from nettop.model.rows import Connection, Losses, RemoteEndpoint
 from tests import builders
 from tests.bench.completeness import Score, rows_of, score_connections, score_dns
-from tests.bench.traffic import Done, connection_number, read_dnsperf, read_iperf, read_wrk
+from tests.bench.traffic import Done, connection_number, read_dnsperf, read_h2load, read_iperf, read_wrk
 
 DNSPERF = """
 Statistics:
@@ -28,9 +28,18 @@ def test_dnsperf() -> None:
 
 
 def test_wrk() -> None:
-    assert read_wrk("Requests/sec:  51404.06\nTransfer/sec:      7.50MB\n") == Done(51404.06)
+    said = "  154321 requests in 3.00s, 22.52MB read\n{}Requests/sec:  51404.06\nTransfer/sec:      7.50MB\n"
+    assert read_wrk(said.format("")) == Done(51404.06, 154321, 154321)
     with pytest.raises(AssertionError, match="timeout 7"):
-        read_wrk("  Socket errors: connect 0, read 0, write 0, timeout 7\nRequests/sec:  51404.06\n")
+        read_wrk(said.format("  Socket errors: connect 0, read 0, write 0, timeout 7\n"))
+
+
+def test_h2load() -> None:
+    said = (
+        "finished in 3.00s, 88423.00 req/s, 3.12MB/s\n"
+        "requests: 265269 total, 265309 started, 265269 done, 265260 succeeded, 9 failed, 9 errored, 0 timeout\n"
+    )
+    assert read_h2load(said, 7) == Done(88423.0, 265269, 265260, 7)
 
 
 def test_iperf3() -> None:
