@@ -21,6 +21,8 @@ TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-deja
 MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
+# Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
+BESIDE := tests/live/truth $(addprefix tests/live/test_,databases.py http2.py quic.py requests.py)
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
@@ -37,9 +39,10 @@ run: setup ## Set up and open the live screen
 .PHONY: test
 test: lint ## Set up and run every check; without root, skip tests that need it
 	@[ "$$(id -u)" = 0 ] || echo "NOT ROOT: skipping every test that reads real traffic through the kernel."
-	@$(BIN)/pytest -m "not live" >$(VENV)/others.log 2>&1 & others=$$!; trap "kill $$others 2>/dev/null" EXIT; \
-	$(BIN)/pytest -m live; status=$$?; \
-	wait $$others || status=$$?; echo "Those without real traffic, which ran beside:"; cat $(VENV)/others.log; exit $$status
+	@{ $(BIN)/pytest -m "not live"; status=$$?; $(BIN)/pytest -m live $(BESIDE) || status=$$?; exit $$status; } \
+		>$(VENV)/others.log 2>&1 & others=$$!; trap "kill $$others 2>/dev/null" EXIT; \
+	$(BIN)/pytest -m live $(addprefix --ignore=,$(BESIDE)); status=$$?; \
+	wait $$others || status=$$?; echo "Those that ran beside:"; cat $(VENV)/others.log; exit $$status
 
 .PHONY: matrix
 matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on, in virtual machines; CASES="5.10 newest" selects
