@@ -63,7 +63,8 @@ def parse_request(raw: bytes, query: bool = False) -> RequestHead | None:
         return None
     head, end = _head(raw)
     lower = head.lower()
-    host, path = _target(method, target, query)
+    is_cut = line.end(2) == len(raw) and len(target) < MAX_PATH_BYTES
+    host, path = (None, None) if is_cut else _target(method, target, query)
     if host is None:
         host = _host(_field(head, lower, _HOST))
     trace = _TRACE.match(_field(head, lower, _TRACEPARENT))

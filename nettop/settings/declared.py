@@ -77,6 +77,13 @@ class Setting(Struct, frozen=True):
         """Of the environment."""
         return None if isinstance(self.kind, Keys) else f"NETTOP_{self.attribute.upper()}"
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All that set it: a table that can be switched off is a variable too, as `requests = false` is in config.toml."""
+        if self.variable is None:
+            return ()
+        return (self.variable, f"NETTOP_{self.section.upper()}") if self.key == "enabled" else (self.variable,)
+
 
 def _path(text: str) -> None:
     try:

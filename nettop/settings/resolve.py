@@ -109,7 +109,7 @@ def _remember(settings: Settings, configured: "Sequence[PaneKind[Any]]", pane: "
 
 def _passed_over() -> Iterator[str]:
     """Note unknown NETTOP_* variables. No error: Kubernetes sets seven of them for a service named nettop."""
-    known = [each.variable for each in SETTINGS if each.variable]
+    known = [name for each in SETTINGS for name in each.variables]
     unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
     if not unknown:
         return
@@ -128,18 +128,18 @@ def _passed_over() -> Iterator[str]:
 
 
 def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
-    for each in SETTINGS:
-        text = os.environ.get(each.variable or "")
+    for each, name in ((each, name) for each in SETTINGS for name in each.variables):
+        text = os.environ.get(name)
         if text is None:
             continue
         try:
             text.encode()
             value = each.kind.from_text(text)
         except UnicodeEncodeError as error:
-            raise UsageError(f"{each.variable} is not UTF-8.", "Give another value, or unset it.") from error
+            raise UsageError(f"{name} is not UTF-8.", "Give another value, or unset it.") from error
         except (WrongValueError, UsageError) as error:
-            raise _refused(f"{each.variable}", error) from error
-        yield each, value, f"environment {each.variable}"
+            raise _refused(name, error) from error
+        yield each, value, f"environment {name}"
 
 
 def _from_file(path: Path) -> Iterator[tuple[Setting, Any, str]]:

@@ -442,6 +442,12 @@ def test_requests_are_switched_off_in_place_of_their_table(config: Path) -> None
     assert refused(config, "dns = false\n")[0].endswith("'dns' is not a table.")
 
 
+def test_requests_are_switched_off_by_the_tables_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTOP_REQUESTS", "false")
+    resolved = resolve({}, config)
+    assert (resolved.settings.requests_enabled, resolved.notes) == (False, ())
+
+
 def test_a_mask_is_a_regular_expression(config: Path) -> None:
     message, _ = refused(config, 'requests.mask = ["("]\n')
     assert "is not a regular expression" in message

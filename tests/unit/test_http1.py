@@ -28,7 +28,7 @@ def test_a_cut_request_tells_what_it_holds(cut: int) -> None:
     head = parse_request(GET[:cut])
     assert head is not None
     assert head.method == "GET"
-    assert "/a/b".startswith(head.path or "")
+    assert head.path == (None if cut <= len(b"GET /a/b?token=secret") else "/a/b")  # a part of it would be another one
     assert head.host in (None, "example.com")
     assert head.end is None
 
