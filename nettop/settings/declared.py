@@ -79,7 +79,7 @@ class Setting(Struct, frozen=True):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """All that set it: a table that can be switched off is a variable too, as `requests = false` is in config.toml."""
+        """All that set it: a table that can be switched off has one too, as `requests = false` is in config.toml."""
         if self.variable is None:
             return ()
         return (self.variable, f"NETTOP_{self.section.upper()}") if self.key == "enabled" else (self.variable,)

@@ -109,7 +109,7 @@ def _remember(settings: Settings, configured: "Sequence[PaneKind[Any]]", pane: "
 
 def _passed_over() -> Iterator[str]:
     """Note unknown NETTOP_* variables. No error: Kubernetes sets seven of them for a service named nettop."""
-    known = [name for each in SETTINGS for name in each.variables]
+    known = [name for _, name in _variables()]
     unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
     if not unknown:
         return
@@ -127,8 +127,14 @@ def _passed_over() -> Iterator[str]:
     yield f"ignored unknown settings in the environment: {', '.join([*slips, *others[:_MOST_NAMED], *more])}."
 
 
+def _variables() -> Iterator[tuple[Setting, str]]:
+    for each in SETTINGS:
+        for name in each.variables:
+            yield each, name
+
+
 def _from_environment() -> Iterator[tuple[Setting, Any, str]]:
-    for each, name in ((each, name) for each in SETTINGS for name in each.variables):
+    for each, name in _variables():
         text = os.environ.get(name)
         if text is None:
             continue
