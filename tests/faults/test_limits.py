@@ -40,8 +40,9 @@ def test_just_enough_files_or_leave_to_take_them(quiet: Namespace, number: str) 
     check_snapshot(done.stdout.encode())
 
 
-@pytest.mark.parametrize("megabytes", [16, 21, 24, 40, 280, limits._ADDRESS_SPACE_BYTES // MIB - 1])
+@pytest.mark.parametrize("megabytes", [18, 21, 24, 40, 280, limits._ADDRESS_SPACE_BYTES // MIB - 1])
 def test_too_little_address_space(quiet: Namespace, megabytes: int) -> None:
+    """With 16 Python itself does not come as far as nettop where more packages are installed for it."""
     done = under(f"--as={megabytes * MIB}", "snapshot", "--for", "0.1", "--netns", quiet.name)
     assert (done.returncode, done.stdout) == (3, "")
     one_sentence(done.stderr)

@@ -10,7 +10,7 @@ from nettop.kernel import compiled_cache
 from nettop.kernel import compiler as compiler_module
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.compiler import compile_apart, import_bcc
-from nettop.kernel.hooks import HOOKS
+from nettop.kernel.hooks import CONTINUATIONS, HOOKS
 from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
 from tests.live.lab import kernel_ids
@@ -182,9 +182,9 @@ def test_what_the_cache_kept_loads_and_attaches(directory: Path) -> None:
     assert kept == compiled == compile_apart(PLAIN)
     kernel = KernelProgram(Scope(), kept)
     try:
-        for hook in HOOKS:
-            kernel.load(hook)
-        assert len(kernel_ids(os.getpid())["prog"]) == len(HOOKS)
+        for program in (*HOOKS, *CONTINUATIONS):
+            kernel.load(program)
+        assert len(kernel_ids(os.getpid())["prog"]) == len(HOOKS) + len(CONTINUATIONS)
     finally:
         kernel.close()
     assert not kernel_ids(os.getpid())["prog"]
