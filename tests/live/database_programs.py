@@ -4,50 +4,15 @@ Clients and servers of a few lines, so that the tests run on every machine; test
 """
 
 import contextlib
-import fcntl
 import json
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.live.http_programs import SIOCOUTQ
-from tests.live.programs import hear, say
-
-
-def script(address: str, port: int, listens: bool, waits: bool = False) -> None:
-    """One connection: each step waits for so many bytes, then sends each piece (hexadecimal) in a segment of its own.
-
-    It hears the steps in its first line. Instead of a number null waits for a line.
-    """
-    steps: list[list[Any]] = hear()
-    if listens:
-        with socket.create_server((address, port)) as listener:
-            say("listening")
-            tcp, _ = listener.accept()
-    else:
-        tcp = socket.create_connection((address, port))
-    with tcp:
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for wanted, pieces in steps:
-            if wanted is None:
-                say("waits")
-                hear()
-            left = wanted or 0
-            while left:
-                received = len(tcp.recv(min(left, 1 << 16)))
-                assert received
-                left -= received
-            for piece in pieces:
-                tcp.sendall(bytes.fromhex(piece))
-                while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
-                    time.sleep(0.001)
-        say("done")
-        if waits:
-            hear()
+from tests.live.programs import say
 
 
 def redis_server(address: str, port: int) -> None:

@@ -1,6 +1,5 @@
 """Programs that speak gRPC: each function runs in a process of its own, started by lab.Namespace.play()."""
 
-import fcntl
 import json
 import random
 import socket
@@ -19,7 +18,6 @@ import grpc
 from hpack import Decoder, Encoder
 
 from nettop.protocols.http2 import PREFACE
-from tests.live.http_programs import SIOCOUTQ
 from tests.live.programs import hear, say
 
 _LIKE_A_HEAD = bytes.fromhex("000008010500000007828684418a0f01ff")
@@ -112,32 +110,6 @@ def _call(channel: Any, method: str, size: int, cancels: bool = False) -> list[A
     except grpc.RpcError as error:
         return [error.code().value[0], (time.monotonic() - began) * 1000]
     return [0, (time.monotonic() - began) * 1000]
-
-
-def raw(address: str, port: int, listens: bool, steps: list[list[Any]]) -> None:
-    """One connection: each step waits for so many bytes, or (null) for a line, and sends each piece in a segment."""
-    if listens:
-        with socket.create_server((address, port)) as listener:
-            say("listening")
-            tcp, _ = listener.accept()
-    else:
-        tcp = socket.create_connection((address, port))
-    with tcp:
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for wanted, pieces in steps:
-            if wanted is None:
-                say("waits")
-                hear()
-            left = wanted or 0
-            while left:
-                received = len(tcp.recv(min(left, 1 << 16)))
-                assert received
-                left -= received
-            for piece in pieces:
-                tcp.sendall(bytes.fromhex(piece))
-                while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
-                    time.sleep(0.001)
-        say("done")
 
 
 def indexing_server(address: str, port: int) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import http.client
 import json
 import os
@@ -17,10 +16,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.live.programs import hear, say
+from tests.live.programs import hear, say, until_acknowledged
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-SIOCOUTQ = 0x5411  # ioctl(2): bytes that are not acknowledged
 TCP_DEFER_ACCEPT, TCP_FASTOPEN = 9, 23  # include/uapi/linux/tcp.h
 LOOKALIKE = b"HTTP/1.1 500 Not a head\r\nContent-Length: 0\r\n\r\n"
 
@@ -116,8 +114,7 @@ def http_pieces(address: str, port: int, pieces: list[str], answers: int) -> Non
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
             tcp.sendall(piece.encode())
-            while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
-                time.sleep(0.001)
+            until_acknowledged(tcp)
         received = b""
         while received.count(b"\r\n\r\nok\n") < answers:
             chunk = tcp.recv(1 << 16)

@@ -38,6 +38,7 @@ from nettop.model.rows import Connection, DnsQuery, Losses, Process
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.settings.declared import MAX_HISTORY
+from tests.live import programs
 
 NETTOP = (str(Path(sys.executable).with_name("nettop")),)
 SCHEMAS = Path(__file__).resolve().parents[2] / "nettop" / "schema"
@@ -272,6 +273,26 @@ def certificate(path: Path, name: str) -> Path:
     )  # fmt: skip
     path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
     return path
+
+
+def lossy(port: int, one_in: int, asked_bytes: int, answered_bytes: int) -> str:
+    """Rules for nft() that drop one packet in so many, at random, of those to and from a port that are longer."""
+    return f"""
+        table inet lossy {{
+          chain in {{
+            type filter hook input priority 0
+            tcp dport {port} meta length > {asked_bytes} numgen random mod {one_in} == 0 drop
+            tcp sport {port} meta length > {answered_bytes} numgen random mod {one_in} == 0 drop
+          }}
+        }}
+        """
+
+
+def scripted(where: Namespace, port: int, listens: bool, steps: list[list[Any]], waits: bool = False) -> Program:
+    """One end of a connection on loopback: see programs.script()."""
+    end = where.play(programs.script, address="127.0.0.1", port=port, listens=listens, waits=waits)
+    end.say(steps)
+    return end
 
 
 def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str, port: int = 53) -> Program:

@@ -5,6 +5,7 @@ They talk to the test in lines of JSON. Only the standard library, so that they 
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ CLONE_NEWNET = 0x40000000  # setns(2)
 PR_SET_NAME = 15  # prctl(2)
 ICMPV6_FILTER, ICMPV6_ECHO_REPLY = 1, 129  # include/uapi/linux/icmpv6.h
 SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+SIOCOUTQ = 0x5411  # ioctl(2): bytes that are not acknowledged
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
@@ -34,6 +36,43 @@ def say(message: object) -> None:
 def hear() -> Any:
     """One line from the test."""
     return json.loads(sys.stdin.readline())
+
+
+def until_acknowledged(tcp: socket.socket) -> None:
+    """Wait until the far end has all that was sent: what is sent next has a segment of its own."""
+    while int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
+        time.sleep(0.001)
+
+
+def script(address: str, port: int, listens: bool, waits: bool = False) -> None:
+    """One connection: each step waits for so many bytes, then sends each piece (hexadecimal) in a segment of its own.
+
+    It hears the steps in its first line. Instead of a number null waits for a line.
+    """
+    steps: list[list[Any]] = hear()
+    if listens:
+        with socket.create_server((address, port)) as listener:
+            say("listening")
+            tcp, _ = listener.accept()
+    else:
+        tcp = socket.create_connection((address, port))
+    with tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for wanted, pieces in steps:
+            if wanted is None:
+                say("waits")
+                hear()
+            left = wanted or 0
+            while left:
+                received = len(tcp.recv(min(left, 1 << 16)))
+                assert received
+                left -= received
+            for piece in pieces:
+                tcp.sendall(bytes.fromhex(piece))
+                until_acknowledged(tcp)
+        say("done")
+        if waits:
+            hear()
 
 
 def rename(comm: str) -> None:

@@ -15,7 +15,18 @@ from nettop.model.rows import Connection, Request
 from nettop.model.snapshot import Snapshot
 from tests.captured import conversation
 from tests.live import database_programs
-from tests.live.lab import Namespace, Program, Watch, connections_of, listens, namespace, process_of, wait_until
+from tests.live.lab import (
+    Namespace,
+    Program,
+    Watch,
+    connections_of,
+    listens,
+    lossy,
+    namespace,
+    process_of,
+    scripted,
+    wait_until,
+)
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
 
 LOOPBACK = "127.0.0.1"
@@ -55,7 +66,7 @@ Said = list[tuple[bool, bytes]]  # whether the client says it, and what
 
 
 def steps(said: Said, of_client: bool) -> list[Step]:
-    """What one end does; see database_programs.script()."""
+    """What one end does; see programs.script()."""
     found: list[Step] = [[0, []]]
     for from_client, payload in said:
         if from_client != of_client:
@@ -63,13 +74,6 @@ def steps(said: Said, of_client: bool) -> list[Step]:
         else:
             found[-1][1].append(payload.hex())
     return found
-
-
-def scripted(inside: Namespace, port: int, listens: bool, does: list[Step], waits: bool = False) -> Program:
-    """One end of a connection."""
-    end = inside.play(database_programs.script, address=LOOPBACK, port=port, listens=listens, waits=waits)
-    end.say(does)
-    return end
 
 
 def played(inside: Namespace, port: int, said: Said) -> tuple[Program, Program]:
@@ -368,22 +372,11 @@ def test_conversations_of_real_programs(lab: Lab) -> None:
             assert outline(rows_of(snapshot, end.pid)) == outlines, name
 
 
-LOSSY = """
-table inet lossy {{
-    chain in {{
-        type filter hook input priority 0
-        tcp dport {port} meta length > 60 numgen random mod 6 == 0 drop
-        tcp sport {port} meta length > 56 numgen random mod 6 == 0 drop
-    }}
-}}
-"""
-
-
 def test_what_is_sent_again_counts_once(lab: Lab) -> None:
     port = 7031
     server = lab.inside.play(database_programs.redis_server, address=LOOPBACK, port=port)
     assert server.hear() == "listening"
-    lab.inside.nft(LOSSY.format(port=port))
+    lab.inside.nft(lossy(port, 6, 60, 56))
     client = lab.inside.play(database_programs.redis_flood, address=LOOPBACK, port=port, requests=60, failed=20)
     client.end()
     lab.inside.nft("delete table inet lossy")

@@ -15,7 +15,18 @@ from hpack import Encoder
 from nettop.model.rows import Request
 from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
-from tests.live.lab import Namespace, Program, Watch, connections_of, listens, namespace, process_of, wait_until
+from tests.live.lab import (
+    Namespace,
+    Program,
+    Watch,
+    connections_of,
+    listens,
+    lossy,
+    namespace,
+    process_of,
+    scripted,
+    wait_until,
+)
 from tests.live.nginx import nginx
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
 from tests.live.test_requests import LOOPBACK, rows_of, served
@@ -291,14 +302,9 @@ def size(payloads: list[bytes]) -> int:
 def exchanged(lab: Lab, asked: list[bytes], answered: list[bytes]) -> tuple[Program, Program]:
     """Client and server, once they have sent each other that, on one connection."""
     port = next(_ports)
-    server = lab.inside.play(
-        http2_programs.raw, address=LOOPBACK, port=port, listens=True, steps=[[size(asked), pieces(answered)]]
-    )
+    server = scripted(lab.inside, port, True, [[size(asked), pieces(answered)]])
     assert server.hear() == "listening"
-    client = lab.inside.play(
-        http2_programs.raw, address=LOOPBACK, port=port, listens=False,
-        steps=[[0, pieces(asked)], [size(answered), []]],
-    )  # fmt: skip
+    client = scripted(lab.inside, port, False, [[0, pieces(asked)], [size(answered), []]])
     for end in (client, server):
         assert end.hear() == "done"
         end.end()
@@ -339,14 +345,11 @@ def test_a_body_of_frames_does_not_make_an_older_connection_tell_of_them(directo
     asked, answered = conversation()
     with namespace(directory) as inside:
         port = next(_ports)
-        server = inside.play(
-            http2_programs.raw, address=LOOPBACK, port=port, listens=True, steps=[[size(asked), pieces(answered)]]
-        )
+        server = scripted(inside, port, True, [[size(asked), pieces(answered)]])
         assert server.hear() == "listening"
-        client = inside.play(
-            http2_programs.raw, address=LOOPBACK, port=port, listens=False,
-            steps=[[0, pieces(asked[:3])], [None, pieces(asked[3:])], [size(answered), []]],
-        )  # fmt: skip
+        client = scripted(
+            inside, port, False, [[0, pieces(asked[:3])], [None, pieces(asked[3:])], [size(answered), []]]
+        )
         assert client.hear() == "waits"
         with Watch(directory, "--netns", str(inside.path)) as watch:
             client.say(1)
@@ -359,21 +362,10 @@ def test_a_body_of_frames_does_not_make_an_older_connection_tell_of_them(directo
             watch.stop()
 
 
-LOSSY = """
-table inet lossy {{
-    chain in {{
-        type filter hook input priority 0
-        tcp dport {port} meta length > 100 numgen random mod 8 == 0 drop
-        tcp sport {port} meta length > 100 numgen random mod 8 == 0 drop
-    }}
-}}
-"""
-
-
 def test_what_is_missed_makes_no_wrong_name(lab: Lab) -> None:
     """Segments are lost and come out of order, at either end."""
     server, port = grpc_server(lab.inside)
-    lab.inside.nft(LOSSY.format(port=port))
+    lab.inside.nft(lossy(port, 8, 100, 100))
     methods = [f"{name}/{number}" for number in range(12) for name in ("Add", "Fail5", "Fail7")]
     client = lab.inside.play(
         http2_programs.grpc_crowd, address=LOOPBACK, port=port, methods=methods, calls=1_500, threads=24

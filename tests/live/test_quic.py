@@ -1,6 +1,5 @@
 """Connections of QUIC by aioquic: both ends have what the client's first packets say, however they are sent."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from nettop.model.rows import UdpFlow
 from nettop.model.snapshot import Snapshot
 from tests.live import programs, quic_programs
 from tests.live.lab import Namespace, Program, Watch, namespace
+from tests.live.lab import certificate as lab_certificate
 
 ADDRESSES = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 NAME = "video.nettop.test"
@@ -46,14 +46,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def certificate(directory: Path) -> Path:
-    path = directory / "quic.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-         f"/CN={NAME}", "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return lab_certificate(directory / "quic.pem", NAME)
 
 
 @contextmanager

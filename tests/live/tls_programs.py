@@ -1,18 +1,16 @@
 """Programs that speak TLS: each function runs in a process of its own, started by lab.Namespace.play()."""
 
-import fcntl
 import json
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.live.http_programs import SIOCOUTQ, TCP_DEFER_ACCEPT
-from tests.live.programs import hear, say
+from tests.live.http_programs import TCP_DEFER_ACCEPT
+from tests.live.programs import hear, say, until_acknowledged
 
 VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -91,8 +89,8 @@ def _send(tcp: socket.socket, payload: bytes, segment_bytes: int) -> None:
     size = segment_bytes or len(payload) or 1
     for at in range(0, len(payload), size):
         tcp.sendall(payload[at : at + size])
-        while segment_bytes and int.from_bytes(fcntl.ioctl(tcp, SIOCOUTQ, bytes(4)), sys.byteorder):
-            time.sleep(0.001)
+        if segment_bytes:
+            until_acknowledged(tcp)
 
 
 if __name__ == "__main__":
