@@ -71,7 +71,7 @@ struct socket_entry {
 	__u64 kept_rx_packets;
 	__u64 others_tx_bytes; /* UDP: of the payload what was for others than remote_address; see the map udp_flows */
 	__u64 others_rx_bytes;
-	__u64 reported_sum;   /* what the iterator last reported, so that it can pass over what has not changed */
+	__u64 reported_sum;   /* what a pass last reported, so that it can pass over what has not changed */
 	__u32 netns;          /* inode number of the network namespace */
 	__u16 family;         /* AF_INET 2, AF_INET6 10 */
 	__u16 local_port;
@@ -109,7 +109,7 @@ _Static_assert(sizeof(struct socket_entry) == 200, "socket_entry");
 #define RECENT_ANSWERS 4 /* of a connection whose times are kept one by one, for the percentiles of its process */
 
 /*
- * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as the iterator found it.
+ * A socket as it was at time_ns: at its end (perf buffers tcp_events, udp_events) or as a pass found it.
  * tx_bytes and rx_bytes are the payload over the whole life (TCP) or since nettop started (all others); of PROTOCOL_OTHER
  * it is that of IP, and begins with the header of ICMP or whatever it is.
  */
@@ -129,7 +129,7 @@ struct socket_record {
 	__u32 rx_dropped;
 	__u8 state;        /* sock_common.skc_state; at the end of a connection the state before TCP_CLOSE */
 	__u8 owned;        /* sock.sk_lock.owned: the current process caused this transition */
-	__u8 closed;       /* 1 in events, 0 in the iterator's records */
+	__u8 closed;       /* 1 in events, 0 in those of a pass */
 	__u8 peer_closed;  /* TCP: the far end's FIN has come */
 	__u8 unsent;       /* TCP, at the end: UNSENT_*, why connect() has made no segment; 0: it has */
 	__u8 database;     /* TCP: DATABASE_* */
@@ -170,6 +170,17 @@ struct socket_record {
 };
 _Static_assert(sizeof(struct socket_record) == 392, "socket_record");
 #define SOCKET_RECORD_HEAD_BYTES 272 /* what all sockets have */
+
+#define SOCKETS_ASKED 16 /* a power of two */
+
+/* What the reader asks for, and the records that come back: of those of the sockets that have changed. */
+struct asked_sockets {
+	__u32 asked;
+	__u32 reported;
+	__u64 sockets[SOCKETS_ASKED];
+	struct socket_record records[SOCKETS_ASKED];
+};
+_Static_assert(sizeof(struct asked_sockets) == 6408, "asked_sockets");
 
 /*
  * A listener carries no payload: what it has instead lies in the fields of the counters. Each field of its own would be
@@ -427,7 +438,7 @@ struct spilled_head {
 _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 
 /* Index into the array `controls`, which nettop writes. */
-#define PASS 0       /* of the iterator over sockets: none is being made, or one of these */
+#define PASS 0       /* over the sockets: none is being made, or one of these */
 #define GENERATION 1 /* which half of `unlisted` is being filled: 0 or 1 */
 #define QUERY_INTERVAL_NS 2 /* between two queries that are listed; 0: every one is */
 #define END_INTERVAL_NS 3   /* the same of ends of connections, and of UDP sockets */

@@ -127,7 +127,7 @@ static __always_inline void report_end(struct bpf_raw_tracepoint_args *ctx, void
 	record->socket = plain_address(record, sk);
 	if (entry) {
 		record->entry = *entry;
-		/* before the event, so that the iterator never reports a socket whose end has been read */
+		/* before the event, so that no pass reports a socket whose end has been read */
 		sockets.delete(&key);
 		give_turns_back(record);
 	} else {

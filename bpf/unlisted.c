@@ -65,7 +65,7 @@ static __always_inline int may_list(int kind, u64 now_ns)
 
 /*
  * Where to count an end instead of listing it; 0 if it is listed, or if there is no room for one more process. What
- * the iterator has reported is listed already; and while a pass is being made all is, because the pass may be reporting
+ * a pass has reported is listed already; and while a pass is being made all is, because the pass may be reporting
  * it at this moment.
  */
 static __always_inline struct unlisted *unlisted_end(struct socket_entry *entry, int kind)

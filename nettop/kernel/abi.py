@@ -29,6 +29,7 @@ DATABASE_PARTIAL, DATABASE_LISTED, DATABASE_OVERLAPS, DATABASE_FOLLOWED, DATABAS
 HTTP2_SPOKEN, HTTP2_PARTIAL, HTTP2_JOINED, HTTP2_LEFT_OUT, HTTP2_ASKS = 1, 2, 4, 8, 16
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
+SOCKETS_ASKED = 16
 CGROUP_NAME_BYTES = 128
 IN_UNIT, IN_CONTAINER = 1, 2
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
@@ -75,7 +76,7 @@ class ProcessKey(Struct, frozen=True, gc=False):
 
 
 class SocketRecord(Struct, frozen=True, gc=False):
-    """`struct socket_record`: a socket at its end, or as the iterator found it."""
+    """`struct socket_record`: a socket at its end, or as a pass found it."""
 
     time_ns: U64
     socket: U64
@@ -431,7 +432,7 @@ def _whole(raw: bytes) -> bytes:
 
 
 def decode_sockets(raw: bytes) -> list[SocketRecord]:
-    """What a pass of the map iterator wrote: records back to back."""
+    """What a pass over the sockets wrote: records back to back."""
     return list(itertools.starmap(SocketRecord, SOCKET_RECORD.iter_unpack(raw)))
 
 

@@ -35,7 +35,7 @@ _SOURCES = (
     "packets.c",
     "process.c",
     "sources.c",
-    "iterators.c",
+    "passes.c",
 )
 _COMPILER = "libbcc.so.0"
 # Where clang and BCC would look for what to compile besides what they are given.

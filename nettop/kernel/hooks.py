@@ -4,6 +4,7 @@ A new hook is a line in HOOKS and its program in bpf/. How it is loaded and atta
 and its line in doctor follow from here.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,6 @@ class _RawTracepoint(Kind):
 
 @dataclass(frozen=True)
 class _Iterator(Kind):
-    over: Mapping[str, str]  # by target the map that it goes through
-
     def attach_type(self, target: str) -> int:
         del target
         return syscalls.TRACE_ITER
@@ -79,7 +78,8 @@ class _Iterator(Kind):
         return btf.function(f"bpf_iter_{target}")
 
     def link(self, program_fd: int, target: str, place: Place) -> int:
-        return syscalls.link_iterator(program_fd, place.maps[self.over[target]] if target in self.over else None)
+        del target, place
+        return syscalls.link_iterator(program_fd)
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,22 @@ class _Uprobe(Kind):
         return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
 
 
+@dataclass(frozen=True)
+class _OnRequest(Kind):
+    """Attached to nothing: nettop runs it (BPF_PROG_TEST_RUN, Documentation/bpf/bpf_prog_run.rst)."""
+
+    def attach_type(self, target: str) -> int:
+        del target
+        return 0
+
+    def link(self, program_fd: int, target: str, place: Place) -> int:
+        del target, place
+        return os.dup(program_fd)
+
+
 RAW_TRACEPOINT = _RawTracepoint("raw_tracepoint", syscalls.TRACING, counts_missed_runs=True)
 KFREE_SKB = _RawTracepoint("raw_tracepoint", syscalls.TRACING, 3, counts_missed_runs=True)
-ITERATOR = _Iterator("iterator", syscalls.TRACING, {"bpf_map_elem": "sockets"})
+ITERATOR = _Iterator("iterator", syscalls.TRACING)
 CGROUP_SKB = _OnPackets(
     "cgroup_skb",
     syscalls.CGROUP_SKB,
@@ -142,6 +155,7 @@ CGROUP_SOCK_ADDR = OnCgroup(
     {"connect4": syscalls.CGROUP_INET4_CONNECT, "connect6": syscalls.CGROUP_INET6_CONNECT},
 )
 UPROBE = _Uprobe("uprobe", syscalls.KPROBE, at_return=False)
+ON_REQUEST = _OnRequest("raw_tracepoint", syscalls.RAW_TRACEPOINT)
 URETPROBE = _Uprobe("uretprobe", syscalls.KPROBE, at_return=True)
 
 
@@ -255,7 +269,7 @@ HOOKS = (
     Hook("packet_sources", "packets received, per remote address",
          "packet_received", RAW_TRACEPOINT, "netif_receive_skb"),
     Hook("live_counters", "bytes, round-trip time, retransmits and queues of open connections",
-         "bpf_iter__bpf_map_elem", ITERATOR, "bpf_map_elem"),
+         "report_asked", ON_REQUEST, "test_run"),
     Hook("older_sockets", "connections that were open before nettop started, and owners of accepted ones",
          "bpf_iter__task_file", ITERATOR, "task_file"),
     Hook("process_starts", "command lines of short-lived processes",

@@ -15,6 +15,7 @@ from threading import Thread
 
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
+from nettop.kernel.asked_sockets import AskedSockets
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import (
     BUFFERS,
@@ -22,6 +23,7 @@ from nettop.kernel.hooks import (
     CGROUPS,
     CONTINUATIONS,
     HOOKS,
+    ON_REQUEST,
     Continuation,
     Decoder,
     Hook,
@@ -108,6 +110,7 @@ class KernelProgram:
         self._maps: dict[str, int] = {}
         self._links: dict[str, int] = {}  # by need
         self._program_fds: dict[str, int] = {}
+        self._asked_sockets: AskedSockets | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -185,6 +188,8 @@ class KernelProgram:
                 self.load(each)
         program_fd = self._program_fds[hook.program]
         try:
+            if hook.kind is ON_REQUEST:
+                self._asked_sockets = AskedSockets(program_fd, self._maps["asked_sockets"], self._maps["sockets"])
             self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
         except OSError as error:
             reason = f"attaching: {error.strerror}"
@@ -225,7 +230,7 @@ class KernelProgram:
         """The sockets whose counters, state or owner changed since the last call, or all that are alive."""
         self._control(abi.PASS, abi.PASS_ALL if everything else abi.PASS_CHANGED)
         try:
-            return abi.decode_sockets(syscalls.run_iterator(self._links["live_counters"]))
+            return abi.decode_sockets(self._asked_sockets.read() if self._asked_sockets else b"")
         finally:
             self._control(abi.PASS, 0)
 
@@ -346,6 +351,9 @@ class KernelProgram:
 
     def close(self) -> None:
         """Detach everything at once, and give back what it took."""
+        if self._asked_sockets is not None:
+            self._asked_sockets.close()
+            self._asked_sockets = None
         for descriptor in (*self._links.values(), *self._program_fds.values(), *self._maps.values()):
             os.close(descriptor)
         self._links.clear()

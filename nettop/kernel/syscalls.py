@@ -9,6 +9,7 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 5, 10, 15
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 17, 28, 33
 _MAP_LOOKUP_AND_DELETE, _MAP_LOOKUP_BATCH = 21, 24
 # enum bpf_prog_type
-KPROBE, CGROUP_SKB, CGROUP_SOCK, CGROUP_SOCK_ADDR, TRACING = 2, 8, 9, 18, 26
+KPROBE, CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING = 2, 8, 9, 17, 18, 26
 # enum bpf_attach_type
 CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_CREATE, CGROUP_INET_SOCK_RELEASE = 0, 1, 2, 34
 CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11
@@ -180,13 +181,9 @@ def link_uprobe(program_fd: int, file: Path, offset: int, at_return: bool) -> in
     return event
 
 
-def link_iterator(program_fd: int, map_fd: int | None = None) -> int:
-    """Create an iterator, over a map if one is given; returns the link's descriptor. Raises OSError."""
-    if map_fd is None:
-        return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
-    target = ctypes.create_string_buffer(struct.pack("<I", map_fd), 16)
-    attributes = struct.pack("<IIIIQI", program_fd, 0, TRACE_ITER, 0, ctypes.addressof(target), 16)
-    return _bpf(_LINK_CREATE, attributes)
+def link_iterator(program_fd: int) -> int:
+    """Create an iterator; returns the link's descriptor. Raises OSError."""
+    return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
 
 
 def run_iterator(link_fd: int) -> bytes:
@@ -241,37 +238,47 @@ def keys(map_fd: int, key_bytes: int) -> list[bytes]:
 
 def elements(map_fd: int, key_bytes: int, value_bytes: int) -> dict[bytes, bytes]:
     """All elements of a hash, at a fiftieth of the cost of asking for each. Raises OSError."""
-    most = _BATCH
-    while True:
-        try:
-            return _elements(map_fd, key_bytes, value_bytes, most)
-        except OSError as error:
-            if error.errno != errno.ENOSPC or most >= _LARGEST_BATCH:
-                raise
-            most *= 8
-
-
-def _elements(map_fd: int, key_bytes: int, value_bytes: int, most: int) -> dict[bytes, bytes]:
-    """So many by one call. Raises OSError; ENOSPC where a bucket has more."""
     found: dict[bytes, bytes] = {}
-    keys_of, values_of = bytearray(most * key_bytes), bytearray(most * value_bytes)
-    addresses = [ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (keys_of, values_of)]
+
+    def keep(keys_of: bytearray, values_of: bytearray, count: int) -> None:
+        for number in range(count):
+            key = bytes(keys_of[number * key_bytes : (number + 1) * key_bytes])
+            found[key] = bytes(values_of[number * value_bytes : (number + 1) * value_bytes])
+
+    in_batches(map_fd, key_bytes, value_bytes, keep)
+    return found
+
+
+def in_batches(
+    map_fd: int, key_bytes: int, value_bytes: int, keep: Callable[[bytearray, bytearray, int], None]
+) -> None:
+    """Call `keep` with the keys and the values of some elements of a hash, and their number, until it had all.
+
+    Raises OSError.
+    """
+    most = _BATCH
+    keys_of = values_of = bytearray()
     position, following = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4)
     attributes = ctypes.create_string_buffer(128)
     at, complete = 0, False
     while not complete:
+        if len(keys_of) != most * key_bytes:
+            keys_of, values_of = bytearray(most * key_bytes), bytearray(most * value_bytes)
+            addresses = [ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (keys_of, values_of)]
         struct.pack_into("<QQQQIIQQ", attributes, 0, at, ctypes.addressof(following), *addresses, most, map_fd, 0, 0)
         try:
             _check(_LIBC.syscall(_BPF_NUMBER[platform.machine()], _MAP_LOOKUP_BATCH, attributes, len(attributes)))
         except FileNotFoundError:
             complete = True
+        except OSError as error:
+            if error.errno != errno.ENOSPC or most >= _LARGEST_BATCH:
+                raise
+            most *= 8  # the next bucket has more than this
+            continue
         (count,) = struct.unpack_from("<I", attributes, 32)
-        for number in range(count):
-            key = bytes(keys_of[number * key_bytes : (number + 1) * key_bytes])
-            found[key] = bytes(values_of[number * value_bytes : (number + 1) * value_bytes])
+        keep(keys_of, values_of, count)
         position.raw = following.raw
         at = ctypes.addressof(position)
-    return found
 
 
 def take(map_fd: int, key: bytes, value_bytes: int) -> bytes:
@@ -295,6 +302,18 @@ def missed_runs(program_fd: int) -> int:
     _bpf(_OBJ_GET_INFO, struct.pack("<IIQ", program_fd, _PROG_INFO_BYTES, ctypes.addressof(information)))
     (missed,) = struct.unpack_from("<Q", information, _RECURSION_MISSES_AT)
     return int(missed)
+
+
+class OnRequest:
+    """A program of the type RAW_TRACEPOINT that run() runs once, here and now (BPF_PROG_TEST_RUN). It gets nothing."""
+
+    def __init__(self, program_fd: int) -> None:
+        self._attributes = ctypes.create_string_buffer(struct.pack("<I", program_fd), 128)
+        self._number = _BPF_NUMBER[platform.machine()]
+
+    def run(self) -> None:
+        """Raises OSError."""
+        _check(_LIBC.syscall(self._number, _PROG_TEST_RUN, self._attributes, len(self._attributes)))
 
 
 def run_on_packet(program_fd: int, packet: bytes) -> int:

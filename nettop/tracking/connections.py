@@ -209,7 +209,7 @@ class ConnectionTracker:
         return [*before, self._end(record, known)]
 
     def live(self, record: SocketRecord, pass_ns: int, rates: bool = True) -> list[Observed]:
-        """A connection as the iterator found it in the pass that began at pass_ns; new rates only with `rates`."""
+        """A connection as the pass that began at pass_ns found it; new rates only with `rates`."""
         known = self._sockets.found(record, pass_ns)
         if record.state == _CLOSED:
             if not is_over(record):
@@ -267,7 +267,7 @@ class ConnectionTracker:
         return [_observed(self._clock.wall(known.pass_ns), row, known.owned)]
 
     def finish_pass(self, pass_ns: int, complete: bool, rates: bool = True, is_last: bool = False) -> list[Observed]:
-        """After the iterator's last record: what stood still, ends that waited, with `complete` what is gone.
+        """After the last record of a pass: what stood still, ends that waited, with `complete` what is gone.
 
         `complete` says that the pass reported every socket, changed or not; `is_last` that no other pass will come.
         """
@@ -316,7 +316,7 @@ class ConnectionTracker:
         else:
             self._listeners.closed(known.through)
         before = self._vanished(self._sockets.take_older(record), record.time_ns) if known is None else []
-        if self._sockets.at(record.socket) is None:  # else the iterator was quicker with the next one there
+        if self._sockets.at(record.socket) is None:  # else a pass was quicker with the next one there
             self._moving.discard(record.socket)
             self._unread.discard(record.socket)
         return before, known
@@ -556,7 +556,7 @@ def _is_ownerless(record: SocketRecord) -> bool:
 
 
 def is_over(record: SocketRecord) -> bool:
-    """Whether the iterator found a socket that has ended, though the kernel side has not seen that."""
+    """Whether a pass found a socket that has ended, though the kernel side has not seen that."""
     just_made = record.protocol == abi.IPPROTO_TCP and record.time_ns - record.seen_ns < _GHOST_AFTER_NS
     return record.state == _CLOSED and not just_made
 

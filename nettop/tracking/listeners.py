@@ -49,7 +49,7 @@ class ListenerTracker:
         self.map_was_full = False
 
     def found(self, record: SocketRecord, pass_ns: int) -> None:
-        """A listener as the iterator found it in the pass that began at pass_ns."""
+        """A listener as the pass that began at pass_ns found it."""
         known = self._sockets.found(record, pass_ns)
         if record.state == _CLOSED:
             self._end(self._sockets.take(record))

@@ -13,7 +13,7 @@ class Known(Struct, frozen=True, gc=False):
     """What is known of a socket; trackers add what they tell of it."""
 
     seen_ns: int  # with its kernel address the socket's identity
-    pass_ns: int  # of the iterator's pass that found it last
+    pass_ns: int  # when the pass that found it last began
 
 
 _Known = TypeVar("_Known", bound=Known)
@@ -22,8 +22,8 @@ _Known = TypeVar("_Known", bound=Known)
 class LiveSockets(Generic[_Known]):
     """By the kernel address, which the kernel gives to a new socket within microseconds of the end of the last one.
 
-    An end is told through a perf buffer, the living by the iterator, and either may be read first. So a socket that the
-    iterator no longer finds, or in whose place it finds a newer one, is set aside: its end may be in a buffer that was
+    An end is told through a perf buffer, the living by a pass, and either may be read first. So a socket that the
+    pass no longer finds, or in whose place it finds a newer one, is set aside: its end may be in a buffer that was
     read just before. If the end has not come by the next tick it was lost, and the socket has vanished.
     """
 
@@ -52,7 +52,7 @@ class LiveSockets(Generic[_Known]):
         return self._living(record) or self._gone.get((record.socket, record.seen_ns))
 
     def found(self, record: SocketRecord, pass_ns: int) -> _Known | None:
-        """What is known of a socket that the iterator found; another one at its address is set aside."""
+        """What is known of a socket that a pass found; another one at its address is set aside."""
         known = self._live.get(record.socket)
         if known is not None and known.seen_ns != record.seen_ns:
             self._set_aside(record.socket, pass_ns)

@@ -52,7 +52,7 @@ class Lookups(NamedTuple):
 
 
 class Tracker:
-    """Call `record` for each record of the perf buffers, `sockets` with each pass of the iterator, `tick` last."""
+    """Call `record` for each record of the perf buffers, `sockets` with each pass, `tick` last."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Tracker:
         return self._counted_record(record, None)
 
     def sockets(self, records: Sequence[SocketRecord], pass_ns: int, rates: bool = True) -> list[AnyEvent]:
-        """Records of the iterator, from a pass that began at pass_ns; without `rates` those of the last stand."""
+        """Records of a pass that began at pass_ns; without `rates` those of the last stand."""
         events: list[AnyEvent] = []
         for record in records:  # first, so that accepted connections find theirs
             if record.flags & abi.SOCKET_LISTENER:

@@ -62,7 +62,7 @@ class UdpTracker:
         return self._told(record, self._row(record, self._sockets.take(record), closed=True))
 
     def live(self, record: SocketRecord, pass_ns: int) -> Changed:
-        """The socket's row as the iterator found it in the pass that began at pass_ns."""
+        """The socket's row as the pass that began at pass_ns found it."""
         known = self._sockets.found(record, pass_ns)
         row = self._row(record, known, closed=False)
         told = _unlisted(record) if known is None else _furthest(known.unlisted, _unlisted(record))
@@ -90,7 +90,7 @@ class UdpTracker:
         return [] if known is None else [self._told(record, replace(known.row, closed=True))]
 
     def finish_pass(self, pass_ns: int, complete: bool) -> list[Changed]:
-        """After the iterator's last record: what is gone though its release was lost, with its counters as last seen.
+        """After the last record of a pass: what is gone though its release was lost, with its counters as last seen.
 
         `complete` says that the pass reported every socket, changed or not.
         """

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from nettop.kernel import abi
+from nettop.kernel import abi, asked_sockets
 from nettop.kernel.compiler import import_bcc, source_directory
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: BCC makes maps")]
@@ -42,6 +42,7 @@ SUBJECTS = (
     Subject("source_packets", abi.SourcePackets, lambda raw: abi.SourcePackets(*abi.SOURCE_PACKETS.unpack(raw))),
     Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
 )
+ASKED = "asked_sockets"
 STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))
 FOLLOWS = {"payload", "arguments"}  # what is behind the record
 IN_THE_TYPES = {
@@ -63,9 +64,9 @@ def leaves() -> Iterator[dict[str, Any]]:
     """The structs as BCC gives them to Python: ctypes made from what clang compiled."""
     directory = source_directory()
     os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
-    text = '#include "abi.h"\n' + "".join(f"BPF_ARRAY(one_{name}, struct {name}, 1);\n" for name in STRUCTS)
+    text = '#include "abi.h"\n' + "".join(f"BPF_ARRAY(one_{name}, struct {name}, 1);\n" for name in (*STRUCTS, ASKED))
     bpf = import_bcc().BPF(text=text.encode(), cflags=[f"-I{directory}", "-Wno-everything"])
-    yield {name: bpf[f"one_{name}".encode()].Leaf for name in STRUCTS}
+    yield {name: bpf[f"one_{name}".encode()].Leaf for name in (*STRUCTS, ASKED)}
     bpf.cleanup()
 
 
@@ -125,6 +126,13 @@ def test_arguments_follow_the_head_of_a_process_event(leaves: dict[str, Any]) ->
     assert abi.PROCESS_EVENT.size == defines()["PROCESS_EVENT_HEAD_BYTES"]
 
 
+def test_the_room_of_asked_sockets(leaves: dict[str, Any]) -> None:
+    room = leaves[ASKED]
+    assert ctypes.sizeof(room) == asked_sockets.ROOM_BYTES
+    assert (room.asked.offset, room.reported.offset) == (0, asked_sockets.COUNTS.size - 4)
+    assert (room.sockets.offset, room.records.offset) == (asked_sockets.COUNTS.size, asked_sockets.RECORDS_AT)
+
+
 def test_the_identity_of_a_socket_is_read_without_the_rest(leaves: dict[str, Any]) -> None:
     raw = bytes((7 * at + 1) % 251 for at in range(ctypes.sizeof(leaves["socket_record"])))
     record = abi.decode_socket(raw)
@@ -144,4 +152,4 @@ def test_constants() -> None:
 
 def test_every_struct_is_compared() -> None:
     text = (source_directory() / "abi.h").read_text()
-    assert set(re.findall(r"^struct (\w+) \{", text, re.MULTILINE)) == {*STRUCTS, "process_id", "socket_entry"}
+    assert set(re.findall(r"^struct (\w+) \{", text, re.MULTILINE)) == {*STRUCTS, ASKED, "process_id", "socket_entry"}

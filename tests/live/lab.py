@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from nettop.export.json import snapshot_json
 from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
-from nettop.kernel.hooks import HOOKS, Hook, OnCgroup, Place
+from nettop.kernel.hooks import HOOKS, ON_REQUEST, Hook, OnCgroup, Place
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start, Tick
 from nettop.model.kinds import KINDS
@@ -445,9 +445,13 @@ def dns_of(snapshot: Snapshot, program: Program | int) -> list[DnsQuery]:
 
 
 def connections_of(snapshot: Snapshot, program: Program | int) -> list[Connection]:
-    """The connections of a process, in the order in which they were seen."""
+    """The connections of a process as they were opened, first those that were open before nettop started.
+
+    Rows come in another order where a pass over the sockets told of some before their events did.
+    """
     pid = program if isinstance(program, int) else program.pid
-    return [row for row in snapshot.connections if row.pid == pid]
+    rows = [row for row in snapshot.connections if row.pid == pid]
+    return sorted(rows, key=lambda row: (row.opened_at is not None, row.opened_at))
 
 
 def process_of(snapshot: Snapshot, program: Program | int) -> Process:
@@ -482,7 +486,7 @@ def snapshot_running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator["s
 
 
 @functools.cache
-def hook_links() -> int:
+def hook_programs() -> int:
     """How many of nettop's hooks this kernel has."""
     kernel = Btf.of_running_kernel()
 
@@ -493,6 +497,11 @@ def hook_links() -> int:
         return False
 
     return sum(map(has, HOOKS))
+
+
+def hook_links() -> int:
+    """How many of them are attached by a link: all but the one that nettop runs itself."""
+    return hook_programs() - sum(hook.kind is ON_REQUEST for hook in HOOKS)
 
 
 def kernel_ids(pid: int) -> dict[str, set[int]]:

@@ -17,6 +17,7 @@ from tests.live.lab import (
     Namespace,
     existing_ids,
     hook_links,
+    hook_programs,
     kernel_ids,
     snapshot_running,
     wait_until,
@@ -73,7 +74,7 @@ def test_nothing_is_left_in_the_kernel(quiet: Namespace, number: signal.Signals)
     with snapshot_running("--netns", quiet.name) as process:
         ours = kernel_ids(process.pid)
         assert len(ours["link"]) == hook_links()
-        assert len(ours["prog"]) == hook_links() + len(CONTINUATIONS)
+        assert len(ours["prog"]) == hook_programs() + len(CONTINUATIONS)
         assert len(ours["map"]) >= 8
         listed = existing_ids()
         assert all(ours[kind] <= listed[kind] for kind in ours)

@@ -188,7 +188,7 @@ def test_without_privileges(command: list[str]) -> None:
 def test_doctor() -> None:
     done = nettop("doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    for hook in ("inet_sock_set_state", "egress", "ingress", "sock_release", "bpf_map_elem", "task_file"):
+    for hook in ("inet_sock_set_state", "egress", "ingress", "sock_release", "test_run", "task_file"):
         assert hook in done.stdout
     done = nettop("doctor", "--json")
     assert (done.returncode, done.stderr) == (0, "")

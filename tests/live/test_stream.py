@@ -165,7 +165,7 @@ def test_snapshot_after_its_time(served: Namespace) -> None:
         "resets_received": "raw_tracepoint tcp_receive_reset",
         "icmp_errors": "raw_tracepoint icmp_send",
         "cgroups": "raw_tracepoint cgroup_mkdir",
-        "live_counters": "iterator bpf_map_elem",
+        "live_counters": "raw_tracepoint test_run",
         "older_sockets": "iterator task_file",
         "process_starts": "raw_tracepoint sched_process_exec",
         "process_ends": "raw_tracepoint sched_process_exit",

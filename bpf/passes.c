@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * BPF iterators, read once a tick: the live counters of the sockets in the map, and the sockets in every process's table
- * of open files. They cost the traffic nothing and cover every network namespace in one pass.
+ * What nettop runs itself, once a tick or less: the pass over the sockets in the map, for their live counters, and the BPF
+ * iterator over the sockets in every process's table of open files. Both cost the traffic nothing and cover every network
+ * namespace. The pass is no iterator, because some kernels that are locked down permit none that can write to a map.
  */
 
 struct iterator_meta {
 	void *seq;
 	u64 session_id;
 	u64 seq_num;
-};
-
-struct map_element_context {
-	struct iterator_meta *meta;
-	void *map;
-	u64 *key;
-	struct socket_entry *value;
 };
 
 struct task_file_context {
@@ -165,25 +159,19 @@ static __always_inline int is_dead(void *sk)
 /* What is being reported, or entered, by the one reader there is: the stack has no room for it. */
 BPF_ARRAY(reporting, struct socket_record, 1);
 
-/* Reports the sockets that have changed since the last pass, in full. BCC finds the attach point by this name. */
-int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
+/* Fill `record`, in full, if the socket has changed since the last pass. Returns whether it has. */
+static __always_inline int report(u64 socket, struct socket_entry *entry, struct socket_record *record)
 {
-	struct socket_entry *entry = (void *)ctx->value;
-	struct iterator_meta *meta = ctx->meta;
-	struct socket_record *record;
 	struct outstanding ends = {};
 	u8 state = TCP_ESTABLISHED, owner; /* of what is not TCP any constant but 0, "never reported" */
-	u64 *key = ctx->key, sum, waits;
-	int in_scope, changed, only = 0;
-	void *sk;
+	int in_scope, changed;
+	void *sk = (void *)socket;
+	u64 sum, waits;
 
-	if (!key || !entry)
-		return 0;
 	/* told once more if it was in scope until now: it has been passed on */
 	in_scope = owner_in_scope(entry, 0);
 	if (!in_scope && !entry->reported_state)
 		return 0;
-	sk = (void *)*key;
 	owner = entry->owner_certainty;
 	if (entry->protocol == IPPROTO_TCP)
 		READ(state, sk, OFFSET_sock_common_skc_state);
@@ -195,9 +183,6 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		else if (entry->protocol == IPPROTO_TCP) /* it connects at this moment, or has failed, which its release tells */
 			return 0;
 	}
-	record = reporting.lookup(&only);
-	if (!record) /* it always is there */
-		return 0;
 	if (entry->flags & SOCKET_LISTENER) {
 		__builtin_memset(record, 0, sizeof(*record));
 		read_listener(record, sk, entry->kept_dropped);
@@ -222,7 +207,7 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 	if (!changed && entry->reported_sum == sum)
 		return 0;
 	record->time_ns = bpf_ktime_get_ns();
-	record->socket = *key;
+	record->socket = socket;
 	record->state = state;
 	record->entry = *entry;
 	if (entry->protocol != IPPROTO_TCP) {
@@ -232,18 +217,44 @@ int bpf_iter__bpf_map_elem(struct map_element_context *ctx)
 		read_addresses(&record->entry, sk, UNTYPED);
 		if (!(record->entry.flags & SOCKET_LISTENER)) {
 			read_tcp_counters(record, sk, UNTYPED);
-			read_turns(record, find_turn_slot(*key));
+			read_turns(record, find_turn_slot(socket));
 		}
 	}
-	/* no room left: the kernel calls again for this socket once the rest has been read */
-	if (seq_write(meta->seq, record, sizeof(*record)))
-		return 0;
 	/* the kernel gives the entry of a socket that ends to a new one at once, also while a pass looks at it */
-	if (entry->seen_ns != record->entry.seen_ns)
+	if (entry->seen_ns == record->entry.seen_ns) {
+		entry->reported_state = in_scope ? state : 0;
+		entry->reported_sum = sum;
+		entry->reported_owner = owner;
+	}
+	return 1;
+}
+
+/* Its one element is mapped into the reader's memory. */
+BPF_F_TABLE("array", int, struct asked_sockets, asked_sockets, 1, PAGE_ALIGNED);
+
+/* Reports which of the sockets that the reader asks for have changed since the last pass; it is the reader who runs this. */
+int report_asked(void *ctx)
+{
+	struct asked_sockets *asked;
+	struct socket_entry *entry;
+	int only = 0, number;
+	u32 reported;
+	u64 socket;
+
+	asked = asked_sockets.lookup(&only);
+	if (!asked)
 		return 0;
-	entry->reported_state = in_scope ? state : 0;
-	entry->reported_sum = sum;
-	entry->reported_owner = owner;
+	asked->reported = 0;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < SOCKETS_ASKED && number < asked->asked; number++) {
+		socket = asked->sockets[number];
+		entry = sockets.lookup(&socket);
+		if (!entry) /* it has ended meanwhile */
+			continue;
+		reported = asked->reported & (SOCKETS_ASKED - 1); /* from memory, so that the verifier need not follow it */
+		if (report(socket, entry, &asked->records[reported]))
+			asked->reported = reported + 1;
+	}
 	return 0;
 }
 
