@@ -41,7 +41,7 @@ class OutputFile:
         except OSError as error:
             raise UsageError(
                 f"The directory {self._path.parent} cannot be used: {error.strerror}.",
-                _where_to_write(error) or "Give a path in an existing directory.",
+                _where_to_write(error, self._path.parent) or "Give a path in an existing directory.",
             ) from error
         try:
             self._check_free()
@@ -112,7 +112,7 @@ class OutputFile:
         except OSError as error:
             raise UsageError(
                 f"{self._path} cannot be written: {error.strerror}.",
-                _where_to_write(error) or "Give a path in a directory that you can write to.",
+                _where_to_write(error, self._path.parent) or "Give a path in a directory that you can write to.",
             ) from error
         try:
             os.fchmod(fd, 0o600)  # whatever the umask is
@@ -156,7 +156,13 @@ class OutputFile:
         return f" The output so far is in {self._path.with_name(self._partial)}." if kept else ""
 
 
-def _where_to_write(error: OSError) -> str | None:
-    if error.errno != errno.EACCES or os.geteuid() != 0:
+def _where_to_write(error: OSError, directory: Path) -> str | None:
+    if error.errno != errno.EACCES:
         return None
-    return "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."
+    if os.access(directory, os.W_OK | os.X_OK):  # the user may: it is Landlock that refuses (nettop.kernel.cage)
+        return "nettop has shut itself in (see SECURITY.md): give a path in your home, in /tmp or where you started it."
+    if os.geteuid() == 0:
+        return (
+            "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."
+        )
+    return None
