@@ -40,8 +40,8 @@ class OutputFile:
             self._directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise UsageError(
-                f"The directory {self._path.parent} cannot be used: {error.strerror}.",
-                _where_to_write(error, self._path.parent) or "Give a path in an existing directory.",
+                f"The directory {self._path.parent} cannot be used: {_why(error, self._path.parent)}.",
+                _where_to_write(error) or "Give a path in an existing directory.",
             ) from error
         try:
             self._check_free()
@@ -93,7 +93,9 @@ class OutputFile:
         except FileNotFoundError:
             return
         except OSError as error:  # such as a name that is too long
-            raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
+            raise UsageError(
+                f"{self._path} cannot be written: {_why(error, self._path.parent)}.", "Give another path."
+            ) from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
                 f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows no links."
@@ -111,8 +113,8 @@ class OutputFile:
             fd = os.open(self._partial, flags, 0o600, dir_fd=self._directory)
         except OSError as error:
             raise UsageError(
-                f"{self._path} cannot be written: {error.strerror}.",
-                _where_to_write(error, self._path.parent) or "Give a path in a directory that you can write to.",
+                f"{self._path} cannot be written: {_why(error, self._path.parent)}.",
+                _where_to_write(error) or "Give a path in a directory that you can write to.",
             ) from error
         try:
             os.fchmod(fd, 0o600)  # whatever the umask is
@@ -156,13 +158,14 @@ class OutputFile:
         return f" The output so far is in {self._path.with_name(self._partial)}." if kept else ""
 
 
-def _where_to_write(error: OSError, directory: Path) -> str | None:
-    if error.errno != errno.EACCES:
+def _where_to_write(error: OSError) -> str | None:
+    if error.errno != errno.EACCES or os.geteuid() != 0:
         return None
-    if os.access(directory, os.W_OK | os.X_OK):  # the user may: it is Landlock that refuses (nettop.kernel.cage)
-        return "nettop has shut itself in (see SECURITY.md): give a path in your home, in /tmp or where you started it."
-    if os.geteuid() == 0:
-        return (
-            "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."
-        )
-    return None
+    return "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."
+
+
+def _why(error: OSError, directory: Path) -> str:
+    if error.errno == errno.EACCES and os.access(directory, os.W_OK | os.X_OK):
+        # the user may: it is Landlock that refuses (nettop.kernel.cage)
+        return "nettop has shut itself in and writes only in your home, in /tmp and where it was started"
+    return os.strerror(error.errno or 0)

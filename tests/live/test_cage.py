@@ -176,7 +176,7 @@ def test_an_export_elsewhere_is_refused_with_a_way_out(quiet: Namespace, places:
             terminal.press("\x15")
             terminal.until(lambda: ".json" not in terminal.text, "the proposal to vanish")
             terminal.press(f"{elsewhere}/now.json\r")
-            terminal.until_said("Not exported.", "SECURITY.md")
+            terminal.until_said("Not exported.", "shut itself")
             terminal.press("q")
             assert terminal.ends() == 0
         assert list(elsewhere.iterdir()) == []
