@@ -14,7 +14,7 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 	share/zsh/site-functions/_nettop share/fish/vendor_completions.d/nettop.fish
 CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
-RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0
+RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0 libseccomp2
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nodejs \
 	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh

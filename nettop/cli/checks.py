@@ -11,6 +11,7 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
+from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp, landlock_version
 from nettop.kernel.compiled_cache import compile_and_keep
 from nettop.kernel.hooks import HOOKS, Hook
 from nettop.kernel.limits import require_room
@@ -21,6 +22,7 @@ from nettop.model.rows import Row
 
 _NEEDS_LINUX = "needs Linux {} or later; everything else works without it"
 _NEEDS_OPTION = "needs a kernel with {}; everything else works without it"
+_NEEDS_CAGE = "not refused to it: needs libseccomp (Debian: libseccomp2), or Linux 5.13 or later with Landlock"
 _MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
 
 
@@ -95,6 +97,7 @@ def _checks() -> Iterator[Check]:
         _check("a view of the whole host", "namespaces", lambda: confinement() or "not confined to a container"),
     ]
     yield from basics
+    yield _cage()
     if any(check.status != "ok" for check in basics):
         for hook in HOOKS:
             yield Check(need=hook.words, mechanism=hook.mechanism, status="skipped")
@@ -107,6 +110,21 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
         return Check(need=need, mechanism=mechanism, status="ok", detail=trial())
     except NettopError as error:
         return Check(need=need, mechanism=mechanism, status="missing", detail=error.message, remedy=error.remedy)
+
+
+def _cage() -> Check:
+    need, mechanism = "what nettop does not need once it has attached", "Landlock, seccomp"
+    held = []
+    if version := landlock_version():
+        also = "".join(
+            f", {what}" for what, since in (("TCP", TCP_SINCE), ("signals", SCOPED_SINCE)) if version >= since
+        )
+        held.append(f"files{also} by Landlock (version {version})")
+    if has_seccomp():
+        held.append("sockets, other programs and more by a filter of system calls")
+    if held:
+        return Check(need=need, mechanism=mechanism, status="ok", detail=f"refused to it: {'; '.join(held)}")
+    return Check(need=need, mechanism=mechanism, status="absent", detail=_NEEDS_CAGE)
 
 
 def _absent(hook: Hook) -> Check:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from nettop.cli.watching import history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
+from nettop.kernel.cage import places_of_the_user
 from nettop.model.filter import Filter
+from nettop.settings.remembered import state_path
 from nettop.settings.resolve import look
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ def run(options: argparse.Namespace) -> int:
     settings, scope, chosen = prepare(options)
     require_terminal()
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
-    source = live(settings, scope, wanted.path(wanted.export_directory))
+    places = (*places_of_the_user(wanted.home), state_path().parent)
+    source = live(settings, scope, wanted.path(wanted.export_directory), places=places)
     return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
 
 

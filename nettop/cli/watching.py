@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -135,8 +135,17 @@ def watching(
     return closing(live(settings, scope, written_to, list_everything))
 
 
-def live(settings: Settings, scope: Scope, written_to: Path | None, list_everything: bool = False) -> Source:
-    """A source of this machine's events that dropped its privileges after attaching; see give_up_privileges()."""
+def live(
+    settings: Settings,
+    scope: Scope,
+    written_to: Path | None,
+    list_everything: bool = False,
+    places: Collection[Path] = (),
+) -> Source:
+    """A source of this machine's events that dropped its privileges after attaching and shut itself in.
+
+    `written_to` is the directory for files, `places` are where else there may be some.
+    """
     require_room()
     if limit := confinement():
         note(limit)
@@ -146,6 +155,7 @@ def live(settings: Settings, scope: Scope, written_to: Path | None, list_everyth
     source = LiveSource(scope, settings.interval, recorded, looked_at, list_everything)
     try:
         source.give_up_privileges(written_to)
+        source.shut_in((*places, *(() if written_to is None else (written_to,))))
     except BaseException:
         source.close()
         raise

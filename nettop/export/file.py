@@ -40,7 +40,7 @@ class OutputFile:
             self._directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise UsageError(
-                f"The directory {self._path.parent} cannot be used: {error.strerror}.",
+                f"The directory {self._path.parent} cannot be used: {_why(error, self._path.parent)}.",
                 _where_to_write(error) or "Give a path in an existing directory.",
             ) from error
         try:
@@ -93,7 +93,9 @@ class OutputFile:
         except FileNotFoundError:
             return
         except OSError as error:  # such as a name that is too long
-            raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
+            raise UsageError(
+                f"{self._path} cannot be written: {_why(error, self._path.parent)}.", "Give another path."
+            ) from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
                 f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows no links."
@@ -111,7 +113,7 @@ class OutputFile:
             fd = os.open(self._partial, flags, 0o600, dir_fd=self._directory)
         except OSError as error:
             raise UsageError(
-                f"{self._path} cannot be written: {error.strerror}.",
+                f"{self._path} cannot be written: {_why(error, self._path.parent)}.",
                 _where_to_write(error) or "Give a path in a directory that you can write to.",
             ) from error
         try:
@@ -160,3 +162,10 @@ def _where_to_write(error: OSError) -> str | None:
     if error.errno != errno.EACCES or os.geteuid() != 0:
         return None
     return "nettop dropped root's power over other users' files (see SECURITY.md): give a path in a directory of root."
+
+
+def _why(error: OSError, directory: Path) -> str:
+    if error.errno == errno.EACCES and os.access(directory, os.W_OK | os.X_OK):
+        # the user may: it is Landlock that refuses (nettop.kernel.cage)
+        return "nettop has shut itself in and writes only in your home, in /tmp and where it was started"
+    return os.strerror(error.errno or 0)

@@ -57,8 +57,8 @@ def require_privileges() -> None:
         )
 
 
-def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> None:
-    """Drop every privilege that `reads` does not need, for good, and become the user who ran sudo, if any.
+def give_up_privileges(reads: Callable[[], object], written_to: Path | None, of_root: Collection[Path] = ()) -> None:
+    """Drop every privilege that `reads` does not need, for good, and become the user who ran sudo, if any, or nobody.
 
     nettop reads through descriptors that are open, so it needs no capability at all, or CAP_BPF before Linux 5.19. Call
     this before there are other threads: each has capabilities of its own. `written_to` is the directory for files, if
@@ -79,7 +79,7 @@ def give_up_privileges(reads: Callable[[], object], written_to: Path | None) -> 
     library.capng_clear(_SELECT_ALL)
     if held is not None:
         _succeed(library.capng_update(_ADD, _PERMITTED, held))
-    user = _user_to_become(written_to)
+    user = _user_to_become(written_to, of_root)
     if user is not None:
         _succeed(library.capng_change_id(*user, _CLEAR_BOUNDING | _INIT_GROUPS | _CLEAR_AMBIENT))
     else:
@@ -118,19 +118,25 @@ def _held(which: str) -> int:
     return int(status.partition(f"{which}:")[2].split()[0], 16)
 
 
-def _user_to_become(written_to: Path | None) -> tuple[int, int] | None:
+def _user_to_become(written_to: Path | None, of_root: Collection[Path]) -> tuple[int, int] | None:
     user = invoking_user()
     may = _held("CapEff") >> _SETUID & _held("CapEff") >> _SETGID & 1
-    if os.geteuid() != 0 or user is None or user[0] == 0 or not may:
-        return None
-    try:
-        name = pwd.getpwuid(user[0]).pw_name
-    except KeyError:  # no user has this uid
+    if os.geteuid() != 0 or not may:
         return None
     package = Path(__file__).parent.parent
-    code = [package, *(Path(entry) for entry in sys.path if Path(entry).is_dir())]
+    needed = [package, *(Path(entry) for entry in sys.path if Path(entry).is_dir())]
+    try:
+        if user is None and written_to is None:
+            nobody = pwd.getpwnam("nobody")
+            user = nobody.pw_uid, nobody.pw_gid
+            needed += filter(Path.exists, of_root)
+        if user is None or user[0] == 0:
+            return None
+        name = pwd.getpwuid(user[0]).pw_name
+    except KeyError:  # no user has this uid or name
+        return None
     with _acting_as(name, *user):
-        reads = all(os.access(directory, os.R_OK | os.X_OK, effective_ids=True) for directory in code)
+        reads = all(os.access(directory, os.R_OK | os.X_OK, effective_ids=True) for directory in needed)
         writes = written_to is None or os.access(written_to, os.W_OK | os.X_OK, effective_ids=True)
     return user if reads and writes else None
 

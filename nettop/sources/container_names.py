@@ -95,9 +95,14 @@ class RuntimeFiles:
         self._storage_run = [root / _STORAGE_RUN / f"{driver}-containers" for driver in _DRIVERS]
         self._storage = [root / _STORAGE / f"{driver}-containers" for driver in _DRIVERS]
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where the runtimes write, whether or not there are any."""
+        return (*self._docker, *self._tasks, *self._storage_run, *self._storage)
+
     def read_running(self, walked: Iterable[Cgroup] | None = None) -> None:
         """Read what the containers are called that have a cgroup, while it may be read; nothing where no runtime is."""
-        if not any(map(os.path.exists, (*self._docker, *self._tasks, *self._storage_run, *self._storage))):
+        if not any(map(os.path.exists, self.directories)):
             return
         for container in running(walked)[:MAX_AT_START]:
             self(container)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from nettop import __version__
 from nettop.kernel import abi, cgroups
 from nettop.kernel.abi import RawRecord, SocketRecord
+from nettop.kernel.cage import Held, shut_in
 from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import HOOKS, HTTP_EVENTS
 from nettop.kernel.place import has_host_pids
@@ -73,7 +74,8 @@ class LiveSource:
         # in a container of its own process ids /proc speaks of other processes than the kernel's records do
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
         hooks = [hook.need for hook in self._program.hooks]
-        ask = Lookups(describe, procfs.UserNames(), _services(), self._program.is_member)
+        self._containers = RuntimeFiles()
+        ask = Lookups(describe, procfs.UserNames(), _services(self._containers), self._program.is_member)
         self._tracker = Tracker(self._clock, scope, ask, hooks, privacy)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
@@ -128,7 +130,12 @@ class LiveSource:
 
     def give_up_privileges(self, written_to: Path | None) -> None:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
-        give_up_privileges(self._program.losses, written_to)
+        give_up_privileges(self._program.losses, written_to, self._containers.directories)
+
+    def shut_in(self, writable: Iterable[Path]) -> Held:
+        """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
+        directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
+        return shut_in(writable, (*directories, *self._containers.directories, self._proc))
 
     @property
     def pace(self) -> str:
@@ -311,9 +318,8 @@ class LiveSource:
         return fresh or due
 
 
-def _services() -> Services:
+def _services(containers: RuntimeFiles) -> Services:
     """Call it before the privileges are dropped: what containers are called stands in files of root."""
-    containers = RuntimeFiles()
     containers.read_running()
     has_v1 = any(hierarchy.v1 for hierarchy in cgroups.hierarchies())
     return Services(cgroups.walk, containers, NetnsNames(), has_v1)

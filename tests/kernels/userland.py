@@ -22,6 +22,7 @@ _PACKAGES = (
     "python3",
     "python3-bpfcc",
     "libcap-ng0",
+    "libseccomp2",
     "iproute2",
     "nftables",
     "dash",

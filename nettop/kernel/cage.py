@@ -1,0 +1,233 @@
+"""How nettop shuts itself in once it has attached: what it does not need from then on, the kernel refuses it.
+
+Whoever finds a way to run code in nettop, through what a packet or a process says, then has no socket, no other program
+and no file but those that nettop works with. Two mechanisms of the kernel, each as far as it is there: a seccomp filter
+for system calls (Documentation/userspace-api/seccomp_filter.rst), Landlock for files, TCP and signals
+(Documentation/userspace-api/landlock.rst). Neither can be taken off again.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Held(NamedTuple):
+    """What holds: the version of Landlock's ABI, 0 where there is none, and whether the filter of system calls does."""
+
+    landlock: int
+    seccomp: bool
+
+
+def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> Held:
+    """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
+
+    `writable`: directories, which need not exist, below which files may be made and written. `readable`: what may be
+    read beside the system's and nettop's own files, and /proc; an int is a directory's descriptor. Needs no_new_privs
+    (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    """
+    version = landlock_version()
+    if version:
+        _restrict_files(version, {_existing(path) for path in writable}, {*readable, *_SYSTEM, *_code()})
+    return Held(version, _filter_calls())
+
+
+# Landlock
+
+# The same numbers on every architecture; include/uapi/linux/landlock.h
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_PATH_BENEATH, _GIVE_VERSION = 1, 1
+_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 7, 1 << 8
+_TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
+_READ = _READ_FILE | _READ_DIR
+_WRITE = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _TRUNCATE
+_TERMINAL = _READ_FILE | _WRITE_FILE | _IOCTL_DEV
+_NO_DIRECTORY = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+# By the version that brought them, how many kinds of access there are to files; to TCP, 2; of reach, 2
+_FILE_RIGHTS = ((5, 16), (3, 15), (2, 14), (1, 13))
+TCP_SINCE, SCOPED_SINCE = 4, 6
+_BOTH = 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
+
+# What Python and the libraries read when they need it: modules, locales, time zones, terminals; and what nettop does.
+_SYSTEM = tuple(
+    map(
+        Path,
+        (
+            "/proc", "/sys", "/usr", "/lib", "/lib64", "/run/netns", "/dev/null", "/dev/urandom",
+            "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime", "/etc/timezone", "/etc/terminfo",
+            "/etc/ld.so.cache", "/etc/os-release", "/etc/machine-id",
+        ),
+    )
+)  # fmt: skip
+_TERMINALS = (Path("/dev/tty"), Path("/dev/pts"))
+
+
+def landlock_version() -> int:
+    """The version of the kernel's ABI; 0 where Landlock is not compiled in or not switched on."""
+    version = _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _GIVE_VERSION)
+    return max(int(version), 0)
+
+
+def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int]) -> None:
+    rights = next(number for since, number in _FILE_RIGHTS if version >= since)
+    handled = (1 << rights) - 1
+    of_tcp, scoped = _BOTH * (version >= TCP_SINCE), _BOTH * (version >= SCOPED_SINCE)
+    size = 24 if scoped else 16 if of_tcp else 8  # of struct landlock_ruleset_attr as that version has it
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, of_tcp, scoped), 24)
+    ruleset = _check(_libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0))
+    try:
+        for paths, allowed in ((readable, _READ), (writable, _WRITE), (_TERMINALS, _TERMINAL)):
+            for path in paths:
+                _allow(ruleset, path, allowed & handled)
+        _check(_libc().syscall(_RESTRICT_SELF, ruleset, 0))
+    finally:
+        os.close(ruleset)
+
+
+def _allow(ruleset: int, place: Path | int, allowed: int) -> None:
+    try:
+        opened = os.dup(place) if isinstance(place, int) else os.open(place, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # it is not there, or out of this user's reach
+        return
+    try:
+        if not stat.S_ISDIR(os.fstat(opened).st_mode):
+            allowed &= _NO_DIRECTORY
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, opened))  # packed in C too
+        _check(_libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
+    finally:
+        os.close(opened)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or what of it is there: the rest may be made."""
+    path = path.absolute()
+    return next((each for each in (path, *path.parents) if os.access(each, os.F_OK)), Path("/nonexistent"))
+
+
+def _code() -> Iterator[Path]:
+    """Where Python finds what it may import later."""
+    yield Path(__file__).parents[1]
+    yield from (Path(entry) for entry in sys.path if entry)
+    yield from map(Path, sysconfig.get_paths().values())
+
+
+def places_of_the_user(home: Path) -> tuple[Path, ...]:
+    """Where a person may want to have a file without having said so at the start."""
+    return Path.cwd(), home, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")  # noqa: S108
+
+
+# The filter of system calls
+
+_LIBRARY = "libseccomp.so.2"
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # SCMP_ACT_*, seccomp.h of libseccomp
+_TSYNC = 4  # SCMP_FLTATR_CTL_TSYNC: for all threads
+_NE, _EQ, _GE, _MASKED_EQ = 1, 4, 5, 7  # SCMP_CMP_*
+_LOW = 0xFFFF_FFFF
+_CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x0001_0000, 0x5412, 0x541C
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = (
+        ("argument", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("a", ctypes.c_uint64),
+        ("b", ctypes.c_uint64),
+    )
+
+
+class _Refused(NamedTuple):
+    """A system call that is refused; where there are comparisons, if all of them hold."""
+
+    name: str
+    comparisons: tuple[tuple[int, int, int, int], ...] = ()
+    error: int = errno.EPERM
+
+
+_ALWAYS = (
+    # sockets; those of socketpair() lead nowhere, and Python's event loop needs them
+    "socket", "connect", "bind", "listen", "accept", "accept4",
+    # io_uring does what it is told past any filter
+    "io_uring_setup", "io_uring_enter", "io_uring_register",
+    # other programs and other processes
+    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open",
+    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp",
+    # the shape of the machine
+    "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
+    "pivot_root", "chroot", "unshare", "setns", "init_module", "finit_module", "delete_module", "kexec_load",
+    "kexec_file_load", "reboot", "swapon", "swapoff", "add_key", "request_key", "keyctl", "perf_event_open",
+    "userfaultfd", "personality", "acct", "quotactl", "syslog", "open_by_handle_at",
+)  # fmt: skip
+# Of enum bpf_cmd all but reading and changing elements, running a program (the pass over the sockets) and an iterator
+_BPF_REFUSED = (0, 5, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20, 28, 29, 30, 31, 32, 34, 35)
+_BPF_UNKNOWN_FROM = 36
+
+
+def _refused() -> Iterator[_Refused]:
+    yield from map(_Refused, _ALWAYS)
+    yield _Refused("clone", ((0, _MASKED_EQ, _CLONE_THREAD, 0),))  # a process, and no thread
+    yield _Refused("clone3", error=errno.ENOSYS)  # its flags lie in memory: glibc then takes clone()
+    for call in ("kill", "tgkill"):
+        yield _Refused(call, ((0, _NE, os.getpid(), 0),))
+    for request in (_TIOCSTI, _TIOCLINUX):  # to type into the terminal, where a shell reads later
+        yield _Refused("ioctl", ((1, _MASKED_EQ, _LOW, request),))
+    for command in _BPF_REFUSED:
+        yield _Refused("bpf", ((0, _EQ, command, 0),))
+    yield _Refused("bpf", ((0, _GE, _BPF_UNKNOWN_FROM, 0),))
+
+
+def has_seccomp() -> bool:
+    """Whether there is the library that makes filters of system calls, and a kernel that takes them."""
+    with suppress(OSError):
+        return bool(ctypes.CDLL(_LIBRARY)) and Path("/proc/sys/kernel/seccomp").is_dir()
+    return False
+
+
+def _filter_calls() -> bool:
+    if not has_seccomp():
+        return False
+    library = ctypes.CDLL(_LIBRARY)
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = (ctypes.c_uint32,)
+    library.seccomp_release.argtypes = library.seccomp_load.argtypes = (ctypes.c_void_p,)
+    library.seccomp_attr_set.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32)
+    library.seccomp_rule_add_array.argtypes = (
+        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Comparison),
+    )  # fmt: skip
+    context = library.seccomp_init(_ALLOW)
+    try:
+        _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
+        for name, comparisons, error in _refused():
+            number = library.seccomp_syscall_resolve_name(name.encode())
+            if number == -1:  # libseccomp is older than the call
+                continue
+            array = (_Comparison * len(comparisons))(*(_Comparison(*each) for each in comparisons))
+            # of a call that this processor does not have, libseccomp keeps nothing
+            _succeed(library.seccomp_rule_add_array(context, _ERRNO | error, number, len(comparisons), array))
+        _succeed(library.seccomp_load(context))
+    finally:
+        library.seccomp_release(context)
+    return True
+
+
+def _succeed(result: int) -> None:
+    """Of libseccomp, which returns a negative errno."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
