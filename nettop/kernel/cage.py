@@ -108,7 +108,6 @@ def _allow(ruleset: int, place: Path | int, allowed: int) -> None:
 
 def _existing(path: Path) -> Path:
     """The path, or what of it is there: the rest may be made."""
-    path = path.absolute()
     return next((each for each in (path, *path.parents) if os.access(each, os.F_OK)), Path("/nonexistent"))
 
 
@@ -121,7 +120,7 @@ def _code() -> Iterator[Path]:
 
 def places_of_the_user(home: Path) -> tuple[Path, ...]:
     """Where a person may want to have a file without having said so at the start."""
-    return Path.cwd(), home, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")  # noqa: S108
+    return Path(), home, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")  # noqa: S108
 
 
 # The filter of system calls
