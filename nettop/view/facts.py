@@ -84,7 +84,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("requests", f"sent {_requests(row.requests.sent)}; served {_requests(row.requests.served)}"),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
-        ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
+        ("netns", _named(row.netns, row.netns_name)),
         ("started", human.timestamp(row.start_time)),
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
@@ -182,6 +182,11 @@ def _service(row: AnyRow, context: Context) -> Iterator[tuple[str, str]]:
         yield "service", said
 
 
+def _named(netns: int, name: str | None) -> str:
+    """A network namespace by its name in ip-netns(8), if it has one, and its inode number."""
+    return str(netns) if name is None else f"{name} ({netns})"
+
+
 def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail:
     named_by = _named_by(row, snapshot)
     opened = human.timestamp(row.opened_at)
@@ -221,7 +226,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("states", _states(row, context)),
         *_transmission_facts(row, context),
         ("segments", _packets(row.tx_packets, row.rx_packets)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
     ]
     other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
     related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
@@ -387,7 +392,7 @@ def _query(row: DnsQuery, snapshot: Snapshot, context: Context) -> Detail:
         *((answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers),
         ("answer", _answer_size(row)),
         ("client", endpoint(row.client.address, row.client.port)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("id", str(row.txid)),
     ]
     if row.unparsed is not None:
@@ -407,7 +412,7 @@ def _listener(row: Listener, snapshot: Snapshot, context: Context) -> Detail:
         *_service(row, context),
         ("owner is", "seen to listen" if row.owner == "exact" else _OWNERS[row.owner]),
         ("held by", _holders(row)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("opened", opened),
         ("closed", closed if row.closed else "still listening"),
         ("accept queue", f"{row.queue} waiting, limit {row.queue_limit}{full}"),
@@ -482,12 +487,12 @@ def _answer_size(row: DnsQuery) -> str:
     return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"
 
 
-def _host(row: RemoteHost, snapshot: Snapshot, _context: Context) -> Detail:
+def _host(row: RemoteHost, snapshot: Snapshot, context: Context) -> Detail:
     facts = [
         ("address", row.address),
         ("name", _host_name(row)),
         ("scope", _SCOPES[row.scope]),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("processes", ", ".join(map(str, row.pids)) or "none"),
         ("connections", f"{row.connections} open, {row.accepted} accepted, {row.failed} failed"),
         ("UDP", f"{row.udp_flows} flows open"),
@@ -536,7 +541,7 @@ def _with(kind: Kind[Any], host: RemoteHost, snapshot: Snapshot) -> tuple[Any, .
     )
 
 
-def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
+def _udp(row: UdpFlow, _snapshot: Snapshot, context: Context) -> Detail:
     remote = "unknown" if row.socket in (None, row.id) else "others than the flows that have rows"
     if row.remote is not None:
         name = f" {row.remote.name}" if row.remote.name else ""
@@ -546,7 +551,7 @@ def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
         ("local", "unknown" if row.local is None else endpoint(row.local.address, row.local.port)),
         ("remote", remote),
         *_quic_of(row),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("state", "ended" if row.closed else "open"),
         ("sent", f"{human.count(row.tx_bytes)} bytes"),
         ("received", f"{human.count(row.rx_bytes)} bytes"),
@@ -620,7 +625,7 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         *((("partial", "some of its fields were said before nettop looked, or missed"),) if row.partial else ()),
         ("trace", row.trace_id or "none"),
         *(() if row.retry_of is None else (("sent again", f"request {row.retry_of} had no response"),)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
     )
     if connection is None:
         return Detail(f"Request {row.id}", facts, {CONNECTIONS: ()})

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP
+from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP, AnyRow
+from nettop.model.owners import Owners
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.panes import newest
@@ -40,6 +41,23 @@ def test_unit_container_and_pod(service: dict[str, str], expected: dict[str, str
 
 def facts(shown: Detail) -> dict[str, str]:
     return dict(shown.facts)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        builders.connection(), builders.dns_query(), builders.listener(), builders.remote_host(), builders.udp_socket(),
+        builders.request(), builders.process(netns_name="blue"),
+    ],
+)  # fmt: skip
+def test_a_network_namespace_is_called_by_its_name(row: AnyRow) -> None:
+    named = Context(NOW.now, owners=Owners([builders.process(netns_name="blue")]))
+    assert facts(detail(row, snapshot(), named))["netns"] == f"blue ({builders.NETNS})"
+
+
+def test_a_network_namespace_without_a_name() -> None:
+    unnamed = Context(NOW.now, owners=Owners([builders.process()]))
+    assert facts(detail(builders.request(), snapshot(), unnamed))["netns"] == str(builders.NETNS)
 
 
 def test_a_process() -> None:
