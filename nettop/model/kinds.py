@@ -771,6 +771,7 @@ REQUESTS: Kind[Request] = Kind(
         BARE: _request_word,
         "port": _request_ports,
         "host": _request_at,
+        "side": lambda side: lambda row: row.side == side,
         "method": lambda test: lambda row: test(row.method),
         "path": lambda test: lambda row: test(row.path),
         "status": _request_status,
@@ -786,6 +787,7 @@ REQUESTS: Kind[Request] = Kind(
     },
     said={
         **_OWNERS,
+        "side": lambda row: (row.side,),
         "method": lambda row: (row.method,),
         "path": lambda row: (row.path,),
         "status": _request_said,
