@@ -11,6 +11,7 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, 
 from nettop.model.rows import (
     DECIDES,
     Connection,
+    ConnectionRequests,
     DnsQuery,
     End,
     Endpoint,
@@ -168,8 +169,14 @@ def _turn_totals(totals: TurnTotals) -> str:
 def _requests(totals: RequestTotals) -> str:
     retried = f", {human.count(totals.retried)} were sent again" if totals.retried else ""
     if totals.failed:
-        return f"{human.count(totals.count)} ({human.count(totals.failed)} failed{retried})"
+        return f"{human.count(totals.count)} ({human.count(totals.failed)} failed{_codes(totals)}{retried})"
     return str(totals.count)
+
+
+def _codes(totals: RequestTotals | ConnectionRequests) -> str:
+    """How many of those that failed have such a status, if any has."""
+    codes = (totals.failed_4xx, "4xx"), (totals.failed_5xx, "5xx")
+    return "".join(f", {human.count(number)} with {code}" for number, code in codes if number)
 
 
 def _owner_text(pid: int | None, comm: str | None) -> str:
@@ -567,9 +574,10 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
     verb = "sent" if requests.side == "client" else "served"
     times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
     at_least = "at least " if requests.partial else ""
-    unlisted = f" of those with rows, {human.count(requests.unlisted)} without" if requests.unlisted else ""
+    listed = " of those with rows" if requests.unlisted else ""
+    unlisted = f", {human.count(requests.unlisted)} without a row" if requests.unlisted else ""
     retried = f", {human.count(requests.retried)} repeat others" if requests.retried else ""
-    failed = f"{human.count(requests.failed)} failed{unlisted}{retried}"
+    failed = f"{human.count(requests.failed)} failed{listed}{_codes(requests)}{unlisted}{retried}"
     yield "requests", f"{at_least}{human.count(requests.count)} {verb}, {failed}; {times}"
 
 

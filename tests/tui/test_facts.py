@@ -441,6 +441,19 @@ def test_requests_that_were_sent_again() -> None:
     assert shown["requests"] == "sent 9 (4 failed, 2 were sent again); served 0"
 
 
+def test_requests_that_failed_by_their_status() -> None:
+    requests = rows.ConnectionRequests(
+        side="server", count=9, failed=4, failed_4xx=1, failed_5xx=2, unlisted=3, retried=2
+    )
+    shown = facts(detail(builders.connection(requests=requests), busy(), NOW))
+    assert shown["requests"].startswith(
+        "9 served, 4 failed of those with rows, 1 with 4xx, 2 with 5xx, 3 without a row, 2 repeat others;"
+    )
+    served = rows.RequestTotals(count=1200, failed=4, failed_4xx=0, failed_5xx=4)
+    shown = facts(detail(builders.process(requests=rows.ProcessRequests(served=served)), busy(), NOW))
+    assert shown["requests"] == "sent 0; served 1,200 (4 failed, 4 with 5xx)"
+
+
 def test_a_name_from_a_handshake() -> None:
     remote = rows.RemoteEndpoint(address="192.0.2.9", port=443, name="a.test", name_source="tls")
     shown = detail(builders.connection(remote=remote), busy(), NOW)
