@@ -348,10 +348,14 @@ struct unlisted {
 	__u64 failed_connects; /* those of `opened` that never were established */
 	__u64 requests; /* of HTTP/1 on the connections that were opened, */
 	__u64 requests_failed; /* those that were answered with 4xx or 5xx, or not at all, */
+	__u64 requests_failed_4xx;
+	__u64 requests_failed_5xx;
 	__u64 served;   /* and the same of those that were accepted */
 	__u64 served_failed;
+	__u64 served_failed_4xx;
+	__u64 served_failed_5xx;
 };
-_Static_assert(sizeof(struct unlisted) == 176, "unlisted");
+_Static_assert(sizeof(struct unlisted) == 208, "unlisted");
 
 /* What is counted in `drops` and `strays`, and what `reason` is then. */
 #define PACKET_DROPPED 0 /* enum skb_drop_reason */

@@ -105,6 +105,20 @@ static __always_inline int has_failed(struct socket_record *record)
 	       record->state == TCP_CLOSE_WAIT || record->requests != record->responses;
 }
 
+static __always_inline void count_requests(struct socket_record *record, struct unlisted *counts, int asks)
+{
+	u64 failed = record->failed_4xx + record->failed_5xx + record->requests - record->responses;
+
+	__sync_fetch_and_add(asks ? &counts->requests : &counts->served, record->requests);
+	if (!failed)
+		return;
+	__sync_fetch_and_add(asks ? &counts->requests_failed : &counts->served_failed, failed);
+	if (record->database) /* whose errors have no status */
+		return;
+	__sync_fetch_and_add(asks ? &counts->requests_failed_4xx : &counts->served_failed_4xx, record->failed_4xx);
+	__sync_fetch_and_add(asks ? &counts->requests_failed_5xx : &counts->served_failed_5xx, record->failed_5xx);
+}
+
 /* Whether the end of a connection was counted. */
 static __always_inline int count_connection(struct socket_record *record)
 {
@@ -131,11 +145,8 @@ static __always_inline int count_connection(struct socket_record *record)
 	__sync_fetch_and_add(&counts->tcp_tx_bytes, record->tx_bytes);
 	__sync_fetch_and_add(&counts->tcp_rx_bytes, record->rx_bytes);
 	__sync_fetch_and_add(&counts->retransmits, record->retransmits);
-	if (record->requests) {
-		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests : &counts->served, record->requests);
-		__sync_fetch_and_add(record->requester == SPEAKER_LOCAL ? &counts->requests_failed : &counts->served_failed,
-				     record->failed_4xx + record->failed_5xx + record->requests - record->responses);
-	}
+	if (record->requests)
+		count_requests(record, counts, record->requester == SPEAKER_LOCAL);
 	return 1;
 }
 

@@ -24,7 +24,7 @@ GROUPS = {
     "listeners": ("process", "port"),
     "hosts": ("scope", "network"),
     "udp": ("host", "process"),
-    "requests": ("host", "path", "method", "status", "process", "unit", "remote"),
+    "requests": ("host", "path", "method", "protocol", "status", "process", "unit", "remote"),
 }  # those of the screen, by table; written out so that --help and JSON do not load them
 MAX_TOP = 1_000_000
 

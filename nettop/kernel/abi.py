@@ -309,8 +309,12 @@ class Unlisted(Struct, frozen=True, gc=False):
     failed_connects: U64
     requests: U64
     requests_failed: U64
+    requests_failed_4xx: U64
+    requests_failed_5xx: U64
     served: U64
     served_failed: U64
+    served_failed_4xx: U64
+    served_failed_5xx: U64
 
 
 class DropKey(Struct, frozen=True, gc=False):

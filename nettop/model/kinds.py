@@ -82,7 +82,8 @@ class Kind(Generic[RowT]):
         failed: whether a row stands for something that went wrong.
         outlives: whether a row stays in the history when ordinary ones of the same age go.
         final: whether no other version of a row can follow.
-        unlisted: how many of these an Unlisted event stands for. None: there is always a row.
+        unlisted: how many of these an Unlisted event stands for, besides what the losses say. None: there is always a
+            row.
         numbered: whether keys are numbers that rise with every new row.
         stacked: whether its pane is among those that one sees first, unless the setting `panes` says otherwise.
 
@@ -481,7 +482,9 @@ _PROCESS_SUMS = (
     "udp.tx_bytes", "udp.rx_bytes", "udp.rx_dropped", "other.tx_bytes", "other.rx_bytes", "other.rx_dropped",
     "dns.queries", "dns.answered", "dns.failed", "dns.timeouts", "turns.asked.count", "turns.was_asked.count",
     "requests.sent.count", "requests.sent.failed", "requests.sent.retried",
+    "requests.sent.failed_4xx", "requests.sent.failed_5xx",
     "requests.served.count", "requests.served.failed", "requests.served.retried",
+    "requests.served.failed_4xx", "requests.served.failed_5xx",
 )  # fmt: skip
 _HOST_SUMS = (
     "accepted", "failed", "tx_bytes", "rx_bytes", "tx_packets", "rx_packets", "retransmits", "unwanted_packets", "syns",
@@ -765,12 +768,14 @@ REQUESTS: Kind[Request] = Kind(
     sort="time",
     history=10_000,  # about 10 MB
     history_help="requests that are kept, some 1 KB each",
+    unlisted=lambda _counted: 0,  # the losses say it: connections that have rows have such requests too
     stacked=False,
     tests={
         **_OWNED,
         BARE: _request_word,
         "port": _request_ports,
         "host": _request_at,
+        "side": lambda side: lambda row: row.side == side,
         "method": lambda test: lambda row: test(row.method),
         "path": lambda test: lambda row: test(row.path),
         "status": _request_status,
@@ -786,6 +791,7 @@ REQUESTS: Kind[Request] = Kind(
     },
     said={
         **_OWNERS,
+        "side": lambda row: (row.side,),
         "method": lambda row: (row.method,),
         "path": lambda row: (row.path,),
         "status": _request_said,

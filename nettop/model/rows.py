@@ -176,7 +176,8 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
     """Requests on one connection since it was first seen, also those that have no rows.
 
     `side` is what this end is. `failed` were answered with 4xx or 5xx, a status of gRPC or the error of a database, or
-    not before the connection ended. Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is
+    not before the connection ended; `failed_4xx` and `failed_5xx` of these with such a status (None: an older nettop
+    did not say). Of HTTP/2 `unlisted` have no row, and nobody knows whether they failed; where it is
     `partial`, something was missed, and there may be more than `count`, of a database also more that failed.
     `retried` are those that a client sent again, which have rows.
     """
@@ -188,6 +189,8 @@ class ConnectionRequests(Row, frozen=True, gc=False, kw_only=True):
     unlisted: Count = 0
     partial: bool = False
     retried: Count = 0
+    failed_4xx: Count | None = None
+    failed_5xx: Count | None = None
 
 
 class Tls(Row, frozen=True, gc=False, kw_only=True):
@@ -584,6 +587,10 @@ class Unlisted(Row, frozen=True, gc=False, kw_only=True):
     requests_failed: Count = 0
     served: Count = 0
     served_failed: Count = 0
+    requests_failed_4xx: Count | None = None
+    requests_failed_5xx: Count | None = None
+    served_failed_4xx: Count | None = None
+    served_failed_5xx: Count | None = None
 
 
 class Dropped(Row, frozen=True, gc=False, kw_only=True):
@@ -734,11 +741,13 @@ class ProcessTurns(Row, frozen=True, gc=False, kw_only=True):
 
 
 class RequestTotals(Row, frozen=True, gc=False, kw_only=True):
-    """Requests on one side; `failed` and `retried` as in ConnectionRequests."""
+    """Requests on one side; `failed`, `failed_4xx`, `failed_5xx` and `retried` as in ConnectionRequests."""
 
     count: Count = 0
     failed: Count = 0
     retried: Count = 0
+    failed_4xx: Count | None = None
+    failed_5xx: Count | None = None
 
 
 class ProcessRequests(Row, frozen=True, gc=False, kw_only=True):

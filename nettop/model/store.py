@@ -40,15 +40,24 @@ class _ProcessKey(Struct, frozen=True, gc=False):
 
 
 class _TcpShare(rows.TcpTotals, frozen=True, gc=False, kw_only=True):
-    """TCP with the turns and requests, which the row of a process has elsewhere."""
+    """TCP with the turns and requests, which the row of a process has elsewhere.
+
+    `..._untold` failed, and nobody said whether with 4xx or 5xx.
+    """
 
     asked: int = 0
     was_asked: int = 0
     requests: int = 0
     requests_failed: int = 0
+    requests_4xx: int = 0
+    requests_5xx: int = 0
+    requests_untold: int = 0
     requests_retried: int = 0
     served: int = 0
     served_failed: int = 0
+    served_4xx: int = 0
+    served_5xx: int = 0
+    served_untold: int = 0
 
 
 class _Answers:
@@ -150,9 +159,15 @@ class _Totals:
             was_asked=tcp.was_asked + sign * share.was_asked,
             requests=tcp.requests + sign * share.requests,
             requests_failed=tcp.requests_failed + sign * share.requests_failed,
+            requests_4xx=tcp.requests_4xx + sign * share.requests_4xx,
+            requests_5xx=tcp.requests_5xx + sign * share.requests_5xx,
+            requests_untold=tcp.requests_untold + sign * share.requests_untold,
             requests_retried=tcp.requests_retried + sign * share.requests_retried,
             served=tcp.served + sign * share.served,
             served_failed=tcp.served_failed + sign * share.served_failed,
+            served_4xx=tcp.served_4xx + sign * share.served_4xx,
+            served_5xx=tcp.served_5xx + sign * share.served_5xx,
+            served_untold=tcp.served_untold + sign * share.served_untold,
         )
 
     def add_udp(self, share: rows.UdpTotals, sign: int = 1) -> None:
@@ -178,10 +193,12 @@ class _Totals:
                 retransmits=counted.retransmits,
                 asked=counted.asked,
                 was_asked=counted.was_asked,
-                requests=counted.requests,
-                requests_failed=counted.requests_failed,
-                served=counted.served,
-                served_failed=counted.served_failed,
+                **_sent_share(
+                    counted.requests, counted.requests_failed, counted.requests_failed_4xx, counted.requests_failed_5xx
+                ),
+                **_served_share(
+                    counted.served, counted.served_failed, counted.served_failed_4xx, counted.served_failed_5xx
+                ),
             )
         )
         self.add_udp(
@@ -683,13 +700,30 @@ def _share(row: _Carrier) -> _Share:
 def _request_share(requests: rows.ConnectionRequests | None) -> dict[str, int]:
     if requests is None:
         return {}
+    counts = requests.count, requests.failed, requests.failed_4xx, requests.failed_5xx
     if requests.side == "client":
-        return {
-            "requests": requests.count,
-            "requests_failed": requests.failed,
-            "requests_retried": requests.retried,
-        }
-    return {"served": requests.count, "served_failed": requests.failed}
+        return {**_sent_share(*counts), "requests_retried": requests.retried}
+    return _served_share(*counts)
+
+
+def _sent_share(count: int, failed: int, refused: int | None, broken: int | None) -> dict[str, int]:
+    return {
+        "requests": count,
+        "requests_failed": failed,
+        "requests_4xx": refused or 0,
+        "requests_5xx": broken or 0,
+        "requests_untold": failed if refused is None or broken is None else 0,
+    }
+
+
+def _served_share(count: int, failed: int, refused: int | None, broken: int | None) -> dict[str, int]:
+    return {
+        "served": count,
+        "served_failed": failed,
+        "served_4xx": refused or 0,
+        "served_5xx": broken or 0,
+        "served_untold": failed if refused is None or broken is None else 0,
+    }
 
 
 def _percentile(ordered: list[float], share: int) -> float | None:
@@ -772,7 +806,9 @@ def _tcp_row(share: _TcpShare) -> rows.TcpTotals:
 
 
 _NO_TURNS = rows.TurnTotals()
-_NO_REQUESTS = rows.ProcessRequests()
+_NO_REQUESTS = rows.ProcessRequests(
+    sent=rows.RequestTotals(failed_4xx=0, failed_5xx=0), served=rows.RequestTotals(failed_4xx=0, failed_5xx=0)
+)
 
 
 def _requests(share: _TcpShare) -> rows.ProcessRequests:
@@ -782,9 +818,16 @@ def _requests(share: _TcpShare) -> rows.ProcessRequests:
         sent=rows.RequestTotals(
             count=_bounded(share.requests),
             failed=_bounded(share.requests_failed),
+            failed_4xx=None if share.requests_untold else _bounded(share.requests_4xx),
+            failed_5xx=None if share.requests_untold else _bounded(share.requests_5xx),
             retried=_bounded(share.requests_retried),
         ),
-        served=rows.RequestTotals(count=_bounded(share.served), failed=_bounded(share.served_failed)),
+        served=rows.RequestTotals(
+            count=_bounded(share.served),
+            failed=_bounded(share.served_failed),
+            failed_4xx=None if share.served_untold else _bounded(share.served_4xx),
+            failed_5xx=None if share.served_untold else _bounded(share.served_5xx),
+        ),
     )
 
 

@@ -273,7 +273,7 @@ class LiveSource:
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
             packets_without_host=losses.packets_without_host + self._sources.unlisted,
             handshakes_left_out=losses.handshakes_left_out,
-            unlisted={REQUESTS.name: losses.requests_unlisted} if losses.requests_unlisted else {},
+            unlisted={REQUESTS.name: losses.requests_unlisted},
         )
 
     def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:

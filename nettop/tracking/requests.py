@@ -103,11 +103,12 @@ class RequestTracker:
         if not record.requests:
             return None
         key = record.socket, record.seen_ns
+        refused, broken = (0, 0) if record.database else (record.failed_4xx, record.failed_5xx)
         failed, slowest_ms = record.failed_4xx + record.failed_5xx, record.slowest_request_us / 1000
         if record.http2:
-            failed_streams, slowest_stream_ms = self._streams.of(key)
-            failed += failed_streams
-            slowest_ms = max(slowest_ms, slowest_stream_ms)
+            streams = self._streams.of(key)
+            failed, refused, broken = failed + streams.failed, refused + streams.refused, broken + streams.broken
+            slowest_ms = max(slowest_ms, streams.slowest_ms)
         elif record.closed and not record.database & abi.DATABASE_FOLLOWED:
             failed += record.requests - record.responses
         if record.database:
@@ -116,6 +117,8 @@ class RequestTracker:
             side="client" if record.requester == abi.SPEAKER_LOCAL else "server",
             count=record.requests,
             failed=failed,
+            failed_4xx=refused,
+            failed_5xx=broken,
             latency_ms=RequestLatency(
                 p50=self._rows.median_ms(key),
                 max=slowest_ms if slowest_ms or (record.responses and not record.http2) else None,

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nettop.kernel import abi
 from nettop.kernel.abi import HttpHead, SocketRecord
-from nettop.model.rows import End, RequestError, RequestProtocol
+from nettop.model.rows import End, Request, RequestError, RequestProtocol
 from nettop.protocols.http2 import UNKNOWN, Http2Direction, Http2Head
 from nettop.tracking.places import SocketKey
 from nettop.tracking.request_rows import ERRORS, MAX_WAITING, Known, Privacy, RequestRows
@@ -18,6 +18,22 @@ _SEQUENCES = 1 << 32
 _LOWEST_STATUS, _FIRST_FINAL_STATUS, _HIGHEST_STATUS = 100, 200, 599
 
 
+class Outcomes(Struct, gc=False):
+    """How many requests of a connection failed, of these with 4xx and with 5xx, and the longest time to a response."""
+
+    failed: int = 0
+    refused: int = 0
+    broken: int = 0
+    slowest_ms: float = 0.0
+
+    def count(self, row: Request) -> None:
+        """Nothing more is to come of this request."""
+        hundreds = (row.status or 0) // 100
+        self.failed += row.failed
+        self.refused += hundreds == 4
+        self.broken += hundreds == 5
+
+
 class _Spoken(Struct, gc=False):
     """HTTP/2 on one connection. `asked` and `answered` are the tables of its directions."""
 
@@ -25,8 +41,7 @@ class _Spoken(Struct, gc=False):
     answered: Http2Direction
     streams: dict[int, Known] = field(default_factory=dict)  # of which something is still to come
     last_stream: int = 0
-    failed: int = 0
-    slowest_ms: float = 0.0
+    outcomes: Outcomes = field(default_factory=Outcomes)
     holds: bool = False  # requests that are not told before an answer
     missed: bool = False  # frames of answers, so that a stream may have ended
 
@@ -81,10 +96,10 @@ class StreamTracker:
             for known in self._taken(spoken):
                 self._rows.give_up(known)
 
-    def of(self, key: SocketKey) -> tuple[int, float]:
-        """How many requests of a connection failed, and the longest time to a response in ms, as far as is known."""
+    def of(self, key: SocketKey) -> Outcomes:
+        """How the requests of a connection came out, as far as is known."""
         spoken = self._spoken.get(key)
-        return (0, 0.0) if spoken is None else (spoken.failed, spoken.slowest_ms)
+        return Outcomes() if spoken is None else spoken.outcomes
 
     def forget(self, key: SocketKey) -> None:
         """After the last row of a connection."""
@@ -156,7 +171,7 @@ class StreamTracker:
             if status is not None and _LOWEST_STATUS <= status < _FIRST_FINAL_STATUS:
                 return
             latency_ms = self._rows.answered_ms(known, record)
-            spoken.slowest_ms = max(spoken.slowest_ms, latency_ms)
+            spoken.outcomes.slowest_ms = max(spoken.outcomes.slowest_ms, latency_ms)
             row = replace(
                 row,
                 protocol="grpc" if head.grpc else row.protocol,
@@ -194,11 +209,11 @@ class StreamTracker:
 
     def _over(self, spoken: _Spoken, known: Known) -> None:
         self._drop(spoken, known)
-        spoken.failed += known.row.failed
+        spoken.outcomes.count(known.row)
 
     def _fail(self, spoken: _Spoken, known: Known, error: RequestError) -> None:
         known.row = replace(known.row, error=error)
-        spoken.failed += known.row.failed
+        spoken.outcomes.count(known.row)
         self._rows.changed(known)
 
     def _drop(self, spoken: _Spoken, known: Known) -> None:

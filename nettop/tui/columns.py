@@ -102,5 +102,6 @@ class TableColumns(Generic[RowT]):
         for row in in_sight:
             for column in growing:
                 text = printable_head(column.text(row, context), _MOST_CELLS)
-                contents[column.key] = max(contents.get(column.key, column.cells), cell_len(text))
+                least = 0 if column.yields else column.cells
+                contents[column.key] = max(contents.get(column.key, least), cell_len(text))
         return contents

@@ -66,6 +66,7 @@ class Column(Generic[RowT]):
         doubtful: whether what went wrong may be harmless, or long ago.
         also: names of what else the values tell by which it sorts, if each is several.
         chart: drawn, from what the screen has seen before: nothing for a text.
+        yields: gives the cells that its rows do not need to columns that grow.
 
     """
 
@@ -88,6 +89,7 @@ class Column(Generic[RowT]):
     doubtful: Callable[[RowT], bool] | None = None
     also: tuple[str, ...] = ()
     chart: bool = False
+    yields: bool = False
 
     def mark(self, row: RowT, text: str) -> Outcome | None:
         """How the cell with this text stands out, if it does."""
@@ -165,6 +167,7 @@ def who(comm: str | None, pid: int | None) -> str:
     return comm or _DASH if pid is None else f"{comm or '?'}[{pid}]"
 
 
+_BEFORE_OTHERS = 20  # share of the width that is left, of a column whose words are few and say most
 _WHO_CELLS = 17  # `api-server[15234]`; the longest takes 24
 
 
@@ -443,7 +446,7 @@ CONNECTION_COLUMNS: tuple[Column[Connection], ...] = (
            shorter=_far_end_shorter, keeps=":", anchor=True),
     Column("state", "STATE", "TCP state", 11, 4, lambda r, _: r.state, "state"),
     Column("state_end", "STATE", "TCP state, then how it ended, in one where width is short", 11, 1, _state_or_end,
-           _state_or_end_order, grow=20, instead_of=("state", "end")),
+           _state_or_end_order, grow=_BEFORE_OTHERS, instead_of=("state", "end")),
     Column("in_state", "FOR", "how long it has been seen in this state", 6, 8,
            lambda r, c: human.duration(in_state_ms(r, c)), in_state_ms, "right", descending=True),
     Column("age", "AGE", "how long it has lasted; > one older than nettop, which has watched it for so long", 6, 2,
@@ -731,23 +734,27 @@ REQUEST_COLUMNS: tuple[Column[Request], ...] = (
     _who_column(lambda r: who(r.comm, r.pid)),
     _service_column(8),
     Column("side", "SIDE", "what the process is: client or server", 6, 4, lambda r, _: r.side, "side"),
-    Column("method", "METHOD", "method, command, or kind of statement", 7, 2, lambda r, _: r.method, "method"),
-    Column("host", "HOST", "host that the request names", 16, 3, lambda r, _: r.host or _DASH,
-           lambda r, _: _text_order(r.host), grow=1),
+    Column("protocol", "PROTOCOL", "what is spoken: http/1.1, h2 (HTTP/2), grpc, postgresql, ...", 8, 6,
+           lambda r, _: r.protocol, "protocol", grow=_BEFORE_OTHERS),
+    Column("method", "METHOD", "method, command, or kind of statement", 7, 2, lambda r, _: r.method, "method",
+           grow=_BEFORE_OTHERS),
+    Column("host", "HOST", "host that the request names", 14, 3, lambda r, _: r.host or _DASH,
+           lambda r, _: _text_order(r.host), grow=1, yields=True),
     Column("path", "PATH", "path, without its query", 18, 1, lambda r, _: r.path or _DASH,
-           lambda r, _: _text_order(r.path), grow=3, anchor=True),
+           lambda r, _: _text_order(r.path), grow=3, anchor=True, yields=True),
     Column("status", "STATUS", "status code, or why there is none; ! marks a failure", 9, 1, request_status,
-           lambda r, _: (r.status or 0, r.error or ""), doubtful=lambda r: r.error is None and (r.status or 0) < 500),
+           lambda r, _: (r.status or 0, r.error or ""), grow=_BEFORE_OTHERS,
+           doubtful=lambda r: r.error is None and (r.status or 0) < 500),
     Column(
         "latency", "LATENCY", "from its first byte to the first of the response", 7, 1,
         lambda r, _: human.duration(r.latency_ms), "latency_ms", "right", descending=True,
     ),
-    Column("request_bytes", "SENT", "size of the request, as far as its head tells", 6, 6,
+    Column("request_bytes", "SENT", "size of the request, as far as its head tells", 6, 7,
            lambda r, _: _size(r.request_bytes), "request_bytes", "right", descending=True),
-    Column("response_bytes", "BACK", "size of the response, as far as its head tells", 6, 6,
+    Column("response_bytes", "BACK", "size of the response, as far as its head tells", 6, 7,
            lambda r, _: _size(r.response_bytes), "response_bytes", "right", descending=True),
-    Column("remote", "REMOTE", "far end, ~ if named by other processes", 17, 5, remote, _remote_order, grow=1,
-           keeps=":"),
+    Column("remote", "REMOTE", "far end, ~ if named by other processes", 15, 5, remote, _remote_order, grow=1,
+           keeps=":", yields=True),
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, 
 from nettop.model.rows import (
     DECIDES,
     Connection,
+    ConnectionRequests,
     DnsQuery,
     End,
     Endpoint,
@@ -84,7 +85,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
         ("requests", f"sent {_requests(row.requests.sent)}; served {_requests(row.requests.served)}"),
         ("other", f"{_both_ways(row.other)}  (ICMP, SCTP, raw sockets)"),
         ("parent", "unknown" if row.parent_pid is None else f"{row.parent_pid}{f' {parent}' if parent else ''}"),
-        ("netns", str(row.netns) if row.netns_name is None else f"{row.netns} {row.netns_name}"),
+        ("netns", _named(row.netns, row.netns_name)),
         ("started", human.timestamp(row.start_time)),
         ("first seen", human.timestamp(row.first_seen)),
         ("ended", human.timestamp(row.exited_at) if row.exited_at else "still running"),
@@ -168,8 +169,14 @@ def _turn_totals(totals: TurnTotals) -> str:
 def _requests(totals: RequestTotals) -> str:
     retried = f", {human.count(totals.retried)} were sent again" if totals.retried else ""
     if totals.failed:
-        return f"{human.count(totals.count)} ({human.count(totals.failed)} failed{retried})"
+        return f"{human.count(totals.count)} ({human.count(totals.failed)} failed{_codes(totals)}{retried})"
     return str(totals.count)
+
+
+def _codes(totals: RequestTotals | ConnectionRequests) -> str:
+    """How many of those that failed have such a status, if any has."""
+    codes = (totals.failed_4xx, "4xx"), (totals.failed_5xx, "5xx")
+    return "".join(f", {human.count(number)} with {code}" for number, code in codes if number)
 
 
 def _owner_text(pid: int | None, comm: str | None) -> str:
@@ -180,6 +187,11 @@ def _service(row: AnyRow, context: Context) -> Iterator[tuple[str, str]]:
     said = services.service(context.owners.of(row))
     if said is not None:
         yield "service", said
+
+
+def _named(netns: int, name: str | None) -> str:
+    """A network namespace by its name in ip-netns(8), if it has one, and its inode number."""
+    return str(netns) if name is None else f"{name} ({netns})"
 
 
 def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail:
@@ -221,7 +233,7 @@ def _connection(row: Connection, snapshot: Snapshot, context: Context) -> Detail
         ("states", _states(row, context)),
         *_transmission_facts(row, context),
         ("segments", _packets(row.tx_packets, row.rx_packets)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
     ]
     other = () if row.peer is None else tuple(each for each in snapshot.connections if each.id == row.peer.id)
     related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: other} if other else {}
@@ -387,7 +399,7 @@ def _query(row: DnsQuery, snapshot: Snapshot, context: Context) -> Detail:
         *((answer.type, f"{answer.name}  {answer.data}  (ttl {answer.ttl} s)") for answer in row.answers),
         ("answer", _answer_size(row)),
         ("client", endpoint(row.client.address, row.client.port)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("id", str(row.txid)),
     ]
     if row.unparsed is not None:
@@ -407,7 +419,7 @@ def _listener(row: Listener, snapshot: Snapshot, context: Context) -> Detail:
         *_service(row, context),
         ("owner is", "seen to listen" if row.owner == "exact" else _OWNERS[row.owner]),
         ("held by", _holders(row)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("opened", opened),
         ("closed", closed if row.closed else "still listening"),
         ("accept queue", f"{row.queue} waiting, limit {row.queue_limit}{full}"),
@@ -482,12 +494,12 @@ def _answer_size(row: DnsQuery) -> str:
     return f"{human.count(row.response_bytes)} bytes, {human.count(records)} record{plural}{left_out}{cut}"
 
 
-def _host(row: RemoteHost, snapshot: Snapshot, _context: Context) -> Detail:
+def _host(row: RemoteHost, snapshot: Snapshot, context: Context) -> Detail:
     facts = [
         ("address", row.address),
         ("name", _host_name(row)),
         ("scope", _SCOPES[row.scope]),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("processes", ", ".join(map(str, row.pids)) or "none"),
         ("connections", f"{row.connections} open, {row.accepted} accepted, {row.failed} failed"),
         ("UDP", f"{row.udp_flows} flows open"),
@@ -536,7 +548,7 @@ def _with(kind: Kind[Any], host: RemoteHost, snapshot: Snapshot) -> tuple[Any, .
     )
 
 
-def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
+def _udp(row: UdpFlow, _snapshot: Snapshot, context: Context) -> Detail:
     remote = "unknown" if row.socket in (None, row.id) else "others than the flows that have rows"
     if row.remote is not None:
         name = f" {row.remote.name}" if row.remote.name else ""
@@ -546,7 +558,7 @@ def _udp(row: UdpFlow, _snapshot: Snapshot, _context: Context) -> Detail:
         ("local", "unknown" if row.local is None else endpoint(row.local.address, row.local.port)),
         ("remote", remote),
         *_quic_of(row),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
         ("state", "ended" if row.closed else "open"),
         ("sent", f"{human.count(row.tx_bytes)} bytes"),
         ("received", f"{human.count(row.rx_bytes)} bytes"),
@@ -562,9 +574,10 @@ def _requests_of(row: Connection) -> Iterator[tuple[str, str]]:
     verb = "sent" if requests.side == "client" else "served"
     times = f"p50 {human.duration(requests.latency_ms.p50)}, longest {human.duration(requests.latency_ms.max)}"
     at_least = "at least " if requests.partial else ""
-    unlisted = f" of those with rows, {human.count(requests.unlisted)} without" if requests.unlisted else ""
+    listed = " of those with rows" if requests.unlisted else ""
+    unlisted = f", {human.count(requests.unlisted)} without a row" if requests.unlisted else ""
     retried = f", {human.count(requests.retried)} repeat others" if requests.retried else ""
-    failed = f"{human.count(requests.failed)} failed{unlisted}{retried}"
+    failed = f"{human.count(requests.failed)} failed{listed}{_codes(requests)}{unlisted}{retried}"
     yield "requests", f"{at_least}{human.count(requests.count)} {verb}, {failed}; {times}"
 
 
@@ -620,7 +633,7 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         *((("partial", "some of its fields were said before nettop looked, or missed"),) if row.partial else ()),
         ("trace", row.trace_id or "none"),
         *(() if row.retry_of is None else (("sent again", f"request {row.retry_of} had no response"),)),
-        ("netns", str(row.netns)),
+        ("netns", _named(row.netns, context.owners.netns_name(row.netns))),
     )
     if connection is None:
         return Detail(f"Request {row.id}", facts, {CONNECTIONS: ()})

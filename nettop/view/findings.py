@@ -12,20 +12,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import ceil
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from nettop.model.filter import exactly
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, UDP, AnyRow, Kind, waited_ms
-from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, End, Listener, RemoteHost, UdpFlow
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, REQUESTS, UDP, AnyRow, Kind, waited_ms
+from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, End, Listener, RemoteHost, Request, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.view import format as human
 from nettop.view.columns import dns_server, endpoint
 from nettop.view.notable import SLOW_MS, WAITS, Notable
+from nettop.view.proofs import (
+    RECENT,
+    RECENT_S,
+    Proof,
+    grouped,
+    in_the_last,
+    many,
+    percent,
+    pid_term,
+    process,
+    program,
+    program_term,
+    terms,
+    who,
+    whose,
+)
+from nettop.view.request_findings import RequestScene, are_overdue, are_slow, fail, get_no_response, service
 
 Severity = Literal["critical", "warning", "notice"]
 RowT = TypeVar("RowT", bound=AnyRow)
-
-RECENT_S = 60  # how far back failures are looked at
 
 
 @dataclass(frozen=True)
@@ -48,15 +62,6 @@ class Finding:
     sort: str = ""
 
 
-class Proof(NamedTuple):
-    """What a rule says of one group of rows, and those of them that prove it."""
-
-    sentence: str
-    filter: str
-    rows: Sequence[AnyRow]
-    weight: float = 0.0  # 0: how many they are
-
-
 @dataclass(frozen=True)
 class Rule(Generic[RowT]):
     """A declared rule: `of` picks the rows that may matter, `by` what they have in common, `says` the sentence or None.
@@ -75,7 +80,7 @@ class Rule(Generic[RowT]):
 
     def findings(self, scene: "Scene") -> Iterator[Finding]:
         """One for each group that the rule says something of."""
-        for subject, rows in _by(self.by, self.of(scene)).items():
+        for subject, rows in grouped(self.by, self.of(scene)).items():
             proof = self.says(rows, scene)
             if proof is not None:
                 sentence, chosen, proving, weight = proof
@@ -124,6 +129,7 @@ class Scene:
         for query in reversed(notable.dns.look(snapshot.dns)):
             if query.asked_at >= dns_since:
                 self._take_query(query)
+        self.requests = RequestScene(snapshot, notable, self.recent_s, self.since)
         self.listeners = [row for row in snapshot.listeners if row.failed]
         self.udp = [row for row in snapshot.udp if row.rx_dropped and not row.closed]
         self.hosts = [row for row in snapshot.hosts if row.syns or row.unwanted_packets]
@@ -131,12 +137,12 @@ class Scene:
     @property
     def span(self) -> str:
         """How far back failures are known."""
-        return _span(self.recent_s)
+        return in_the_last(self.recent_s)
 
     @property
     def dns_span(self) -> str:
         """How far back all queries are known."""
-        return _span(self.dns_recent_s)
+        return in_the_last(self.dns_recent_s)
 
     @property
     def dns_recent(self) -> str:
@@ -166,12 +172,12 @@ class Scene:
     @cached_property
     def queries_by_resolver(self) -> Mapping[Hashable, Sequence[DnsQuery]]:
         """All queries of the time for which these are known."""
-        return _by(_resolver, self._dns)
+        return grouped(_resolver, self._dns)
 
     @cached_property
     def queries_by_program(self) -> Mapping[Hashable, Sequence[DnsQuery]]:
         """The same."""
-        return _by(_program, self._dns)
+        return grouped(program, self._dns)
 
     @cached_property
     def reached(self) -> dict[Hashable, datetime]:
@@ -183,7 +189,7 @@ class Scene:
         """Which addresses a process was connected to, by port and second."""
         found: defaultdict[Hashable, set[str]] = defaultdict(set)
         for row, opened_at in self._connects():
-            found[_process(row), row.remote.port, int(opened_at.timestamp())].add(row.remote.address)
+            found[process(row), row.remote.port, int(opened_at.timestamp())].add(row.remote.address)
         return found
 
     def _connects(self) -> Iterator[tuple[Connection, datetime]]:
@@ -204,13 +210,9 @@ class Scene:
     def _networks(self) -> int:
         return len({row.netns for table in (self._snapshot.connections, self._snapshot.dns) for row in table})
 
-    def place(self, row: Connection | DnsQuery) -> tuple[str, str]:
+    def place(self, row: Connection | DnsQuery | Request) -> tuple[str, str]:
         """Where a row is, in words and as a term of a filter, if there are several such places."""
         return (f" in netns {row.netns}", f"netns:{row.netns}") if self._networks > 1 else ("", "")
-
-
-def _span(seconds: float) -> str:
-    return "in the last minute" if seconds == RECENT_S else f"in the last {seconds:.0f} s"
 
 
 def findings(snapshot: Snapshot, notable: Notable | None = None) -> list[Finding]:
@@ -219,57 +221,16 @@ def findings(snapshot: Snapshot, notable: Notable | None = None) -> list[Finding
     return [each for rule in RULES for each in sorted(rule.findings(scene), key=lambda each: -each.weight)]
 
 
-def _by(key: Callable[[RowT], Hashable], rows: Iterable[RowT]) -> Mapping[Hashable, Sequence[RowT]]:
-    groups: defaultdict[Hashable, list[RowT]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return groups
-
-
 def _asked(row: DnsQuery, seconds: int) -> Hashable:
     """A question with the second in which it was asked, or one so much later."""
-    return _process(row), row.qname, row.qtype, int(row.asked_at.timestamp()) + seconds
+    return process(row), row.qname, row.qtype, int(row.asked_at.timestamp()) + seconds
 
 
 # How the sentences name things
 
-_RECENT = f"since:{RECENT_S}s"
-
-
-def _who(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
-    return f"{row.comm}[{row.pid}]" if row.pid is not None else "a process that is not known"
-
-
-def _process(row: Connection | DnsQuery | UdpFlow) -> Hashable:
-    return row.pid, row.process_start_time
-
-
-def _program(row: Connection | DnsQuery) -> Hashable:
-    """What failures are counted by: a program that runs once a second has a process for each."""
-    return row.netns, row.pid if row.comm is None else row.comm
-
-
-def _whose(rows: Sequence[Connection] | Sequence[DnsQuery]) -> str:
-    """Of a program, with its process if it is one."""
-    processes = {row.pid for row in rows}
-    return _who(rows[0]) if len(processes) == 1 else f"{rows[0].comm} ({human.count(len(processes))} processes)"
-
-
-def _program_term(rows: Sequence[Connection] | Sequence[DnsQuery]) -> str:
-    one = len({row.pid for row in rows}) == 1 or rows[0].comm is None
-    return _pid_term(rows[0]) if one else exactly("comm", rows[0].comm or "")
-
 
 def _process_and_far_end(row: Connection) -> Hashable:
     return row.pid, row.process_start_time, row.netns, row.remote.address, row.remote.port
-
-
-def _pid_term(row: Connection | DnsQuery | Listener | UdpFlow) -> str:
-    return f"pid:{row.pid}" if row.pid is not None else ""
-
-
-def _terms(*terms: str) -> str:
-    return " ".join(filter(None, terms))
 
 
 def _server_term(row: DnsQuery) -> str:
@@ -285,10 +246,6 @@ def _host_term(row: Connection) -> str:
     return f"host:{row.remote.address} port:{row.remote.port}"
 
 
-def _many(number: int, one: str) -> str:
-    return f"{human.count(number)} {one}{'' if number == 1 else 's'}"
-
-
 def _waiting(whom: str, least_ms: float) -> tuple[str, ...]:
     """The terms for connections that have waited so long; those in CLOSE_WAIT are another matter."""
     return f"wait:{whom}", f"wait:>={least_ms / 1000:.0f}s", "-state:close-wait"
@@ -301,7 +258,7 @@ def _held_up(rows: Sequence[Connection], now: datetime, least_ms: float) -> list
 
 def _how_many_for_how_long(rows: Sequence[Connection], now: datetime) -> str:
     longest = max(waited_ms(row, now) or 0.0 for row in rows)
-    return f"{_many(len(rows), 'connection')} for {human.duration(longest)}"
+    return f"{many(len(rows), 'connection')} for {human.duration(longest)}"
 
 
 # Connections that go on
@@ -323,11 +280,11 @@ def _leaks(every: Sequence[Connection], scene: Scene) -> Proof | None:
     oldest, found = max(ages)
     where, term = scene.place(rows[0])
     sentence = (
-        f"{_whose(rows)}{where}: {human.count(len(rows))} in CLOSE_WAIT, oldest {'over ' if found else ''}"
+        f"{whose(rows)}{where}: {human.count(len(rows))} in CLOSE_WAIT, oldest {'over ' if found else ''}"
         f"{human.duration(oldest)}{f', +{fresh:.0f}/min' if fresh else ''}: the far end has closed, this program has "
         "not."
     )
-    return Proof(sentence, _terms(_program_term(rows), term, "state:close-wait"), rows)
+    return Proof(sentence, terms(program_term(rows), term, "state:close-wait"), rows)
 
 
 UNREAD_MS, OWED_MS, WINDOW_MS, RESENT_MS = 20_000.0, 20_000.0, 20_000.0, 3_000.0
@@ -344,14 +301,17 @@ def _does_not_read(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if not stuck:
         return None
     sentence = (
-        f"{_who(stuck[0])} does not read from {_how_many_for_how_long(stuck, scene.now)}: "
+        f"{who(stuck[0])} does not read from {_how_many_for_how_long(stuck, scene.now)}: "
         f"{human.size(sum(row.recv_queue_bytes or 0 for row in stuck))} wait for it."
     )
-    return Proof(sentence, _terms(_pid_term(stuck[0]), *_waiting("local", UNREAD_MS)), stuck)
+    return Proof(sentence, terms(pid_term(stuck[0]), *_waiting("local", UNREAD_MS)), stuck)
 
 
-def _is_late(row: Connection, now: datetime) -> bool:
-    """Whether an answer takes long, also by the measure of those before it."""
+def _is_late(row: Connection, scene: Scene) -> bool:
+    """Whether an answer takes long, also by the measure of those before it, and no rule about requests says it."""
+    now = scene.now
+    if row.id in scene.requests.judged:
+        return False
     waited = waited_ms(row, now) or 0.0
     before = row.turns.latency_ms.max if row.turns is not None else None
     return waited >= OWED_MS and (before is None or waited >= before * _SLOWER_THAN_EVER)
@@ -364,21 +324,21 @@ def _usual(rows: Sequence[Connection]) -> str:
 
 
 def _owes(rows: Sequence[Connection], scene: Scene) -> Proof | None:
-    late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, scene.now)]
+    late = [row for row in rows if not row.recv_queue_bytes and _is_late(row, scene)]
     if not late:
         return None
-    sentence = f"{_who(late[0])} owes an answer on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
-    return Proof(sentence, _terms(_pid_term(late[0]), *_waiting("local", OWED_MS)), late)
+    sentence = f"{who(late[0])} owes an answer on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
+    return Proof(sentence, terms(pid_term(late[0]), *_waiting("local", OWED_MS)), late)
 
 
 def _waits_for_far_end(rows: Sequence[Connection], scene: Scene) -> Proof | None:
-    late = [row for row in rows if row.state == "established" and _is_late(row, scene.now)]
+    late = [row for row in rows if row.state == "established" and _is_late(row, scene)]
     if not late:
         return None
     sentence = (
-        f"{_who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
+        f"{who(late[0])} waits for {_far_end(late[0])} on {_how_many_for_how_long(late, scene.now)}{_usual(late)}."
     )
-    return Proof(sentence, _terms(_pid_term(late[0]), _host_term(late[0]), *_waiting("remote", OWED_MS)), late)
+    return Proof(sentence, terms(pid_term(late[0]), _host_term(late[0]), *_waiting("remote", OWED_MS)), late)
 
 
 def _window_is_shut(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -386,11 +346,11 @@ def _window_is_shut(rows: Sequence[Connection], scene: Scene) -> Proof | None:
     if not shut:
         return None
     sentence = (
-        f"{_far_end(shut[0])} does not read what {_who(shut[0])} sends on {_how_many_for_how_long(shut, scene.now)}: "
+        f"{_far_end(shut[0])} does not read what {who(shut[0])} sends on {_how_many_for_how_long(shut, scene.now)}: "
         "its window is shut."
     )
-    terms = _terms(_pid_term(shut[0]), _host_term(shut[0]), *_waiting("remote-window", WINDOW_MS))
-    return Proof(sentence, terms, shut)
+    shown = terms(pid_term(shut[0]), _host_term(shut[0]), *_waiting("remote-window", WINDOW_MS))
+    return Proof(sentence, shown, shut)
 
 
 def _is_sent_again(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -399,11 +359,11 @@ def _is_sent_again(rows: Sequence[Connection], scene: Scene) -> Proof | None:
         return None
     by = next(filter(None, (row.dropped_by for row in lost)), None)
     sentence = (
-        f"{_far_end(lost[0])} does not acknowledge what {_who(lost[0])} sends again on "
+        f"{_far_end(lost[0])} does not acknowledge what {who(lost[0])} sends again on "
         f"{_how_many_for_how_long(lost, scene.now)}"
         f"{f'; a {by} of this host drops packets of it' if by else ''}."
     )
-    return Proof(sentence, _terms(_pid_term(lost[0]), _host_term(lost[0]), *_waiting("network", RESENT_MS)), lost)
+    return Proof(sentence, terms(pid_term(lost[0]), _host_term(lost[0]), *_waiting("network", RESENT_MS)), lost)
 
 
 # Connections that ended
@@ -426,7 +386,7 @@ _HOW_THEY_FAILED: dict[End, str] = {
 
 
 def _program_and_far_end(row: Connection) -> Hashable:
-    return _program(row), row.remote.address, row.remote.port
+    return program(row), row.remote.address, row.remote.port
 
 
 def _program_far_end_and_end(row: Connection) -> Hashable:
@@ -436,7 +396,7 @@ def _program_far_end_and_end(row: Connection) -> Hashable:
 def _went_elsewhere(row: Connection, scene: Scene) -> bool:
     """Whether its process reached another address at once: the host has two, of which one is not meant to answer."""
     second = int((row.closed_at or scene.now).timestamp())
-    known = (scene.addresses.get((_process(row), row.remote.port, second + more), set()) for more in _AT_ONCE_S)
+    known = (scene.addresses.get((process(row), row.remote.port, second + more), set()) for more in _AT_ONCE_S)
     return bool(set().union(*known) - {row.remote.address})
 
 
@@ -458,11 +418,11 @@ def _cannot_connect(every: Sequence[Connection], scene: Scene) -> Proof | None:
     how = _HOW_THEY_FAILED.get(end, "failed") if end is not None else "failed"
     where, term = scene.place(rows[0])
     sentence = (
-        f"{_whose(rows)}{where}: {scene.at_least}{_many(len(rows), 'connect')} to {_far_end(rows[0])}"
+        f"{whose(rows)}{where}: {scene.at_least}{many(len(rows), 'connect')} to {_far_end(rows[0])}"
         f" {how} {scene.span}"
         f"{f', and a {by} of this host dropped packets of them' if by else ''}."
     )
-    return Proof(sentence, _terms(_program_term(rows), term, _host_term(rows[0]), f"end:{end}", _RECENT), rows)
+    return Proof(sentence, terms(program_term(rows), term, _host_term(rows[0]), f"end:{end}", RECENT), rows)
 
 
 def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
@@ -470,18 +430,18 @@ def _is_reset(rows: Sequence[Connection], scene: Scene) -> Proof | None:
         return None
     where, place = scene.place(rows[0])
     if rows[0].direction == "inbound":
-        sentence = f"{_whose(rows)}{where} :{rows[0].local.port}: clients reset"
+        sentence = f"{whose(rows)}{where} :{rows[0].local.port}: clients reset"
         term = f"port:{rows[0].local.port}"
     else:
         sentence, term = f"{_far_end(rows[0])} reset", _host_term(rows[0])
-        sentence = f"{_whose(rows)}{where}: {sentence}"
-    sentence += f" {scene.at_least}{_many(len(rows), 'connection')} {scene.span}."
-    return Proof(sentence, _terms(_program_term(rows), place, term, "end:reset-by-peer", _RECENT), rows)
+        sentence = f"{whose(rows)}{where}: {sentence}"
+    sentence += f" {scene.at_least}{many(len(rows), 'connection')} {scene.span}."
+    return Proof(sentence, terms(program_term(rows), place, term, "end:reset-by-peer", RECENT), rows)
 
 
 def _program_and_service(row: Connection) -> Hashable:
     if row.direction == "inbound":
-        return _program(row), row.local.port
+        return program(row), row.local.port
     return _program_and_far_end(row)
 
 
@@ -512,10 +472,6 @@ def _is_of_resolver(row: DnsQuery) -> bool:
     return row.status in _OF_RESOLVER or (row.rcode or "").lower() in _OF_RESOLVER
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{human.share(part, whole)}".replace("%", " %")
-
-
 def _was_answered_elsewhere(row: DnsQuery, scene: Scene) -> bool:
     """Whether another server was asked at the same time and answered: who asks two (musl) takes what comes first."""
     if row.status != "timeout":
@@ -536,10 +492,10 @@ def _resolver_fails(bad: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     how = most if not others else f"fail, {human.count(number)} of them {most},"
     where, term = scene.place(rows[0])
     sentence = (
-        f"resolver {dns_server(rows[0])}{where}: {_percent(len(failed), len(known))} of {human.count(len(known))} "
+        f"resolver {dns_server(rows[0])}{where}: {percent(len(failed), len(known))} of {human.count(len(known))} "
         f"queries {how} {scene.dns_span}."
     )
-    shown = _terms(_server_term(rows[0]), term, f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent)
+    shown = terms(_server_term(rows[0]), term, f"dns:{','.join(_OF_RESOLVER)}", scene.dns_recent)
     return Proof(sentence, shown, failed, len(failed) + len(failed) / len(known))  # of as many the larger share
 
 
@@ -557,7 +513,7 @@ def _resolver_is_slow(slow: Sequence[DnsQuery], scene: Scene) -> Proof | None:
         f"resolver {dns_server(rows[0])}{where}: half of {human.count(answered)} answers took over "
         f"{human.duration(slowest[-1].latency_ms)} {scene.dns_span}."
     )
-    return Proof(sentence, _terms(_server_term(rows[0]), term, f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), slowest)
+    return Proof(sentence, terms(_server_term(rows[0]), term, f"latency:>={SLOW_MS:.0f}ms", scene.dns_recent), slowest)
 
 
 def _in_vain(every: Sequence[DnsQuery], rows: Sequence[DnsQuery], least: int, searched: bool) -> list[DnsQuery]:
@@ -587,7 +543,7 @@ def _beginnings(name: str) -> Iterator[str]:
 def _asks_in_vain(every: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(every) < LEAST_NAMES_FAILED:
         return None
-    rows = scene.queries_by_program[_program(every[0])]
+    rows = scene.queries_by_program[program(every[0])]
     failed = _in_vain(every, rows, LEAST_NAMES_FAILED, searched=False)
     if not failed:
         return None
@@ -596,25 +552,25 @@ def _asks_in_vain(every: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(names) == 1:
         what = f"{names.pop()}, which does not exist"
     sentence = (
-        f"{_whose(rows)} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
+        f"{whose(rows)} asks for {what}: {human.count(len(failed))} of {human.count(len(rows))} queries "
         f"{scene.dns_span}."
     )
-    return Proof(sentence, _terms(_program_term(rows), "dns:nxdomain", scene.dns_recent), failed)
+    return Proof(sentence, terms(program_term(rows), "dns:nxdomain", scene.dns_recent), failed)
 
 
 def _searches_first(every: Sequence[DnsQuery], scene: Scene) -> Proof | None:
     if len(every) < LEAST_SEARCHED:
         return None
-    rows = scene.queries_by_program[_program(every[0])]
+    rows = scene.queries_by_program[program(every[0])]
     searched = _in_vain(every, rows, LEAST_SEARCHED, searched=True)
     if not searched:
         return None
     answered = sum(row.rcode == "NOERROR" for row in rows)
     sentence = (
-        f"{_whose(rows)} asks {(len(searched) + answered) / answered:.1f} times for each answer, "
+        f"{whose(rows)} asks {(len(searched) + answered) / answered:.1f} times for each answer, "
         f"{human.count(len(rows))} queries {scene.dns_span}: the search list comes before the name itself."
     )
-    return Proof(sentence, _terms(_program_term(rows), "dns:nxdomain", scene.dns_recent), searched)
+    return Proof(sentence, terms(program_term(rows), "dns:nxdomain", scene.dns_recent), searched)
 
 
 # Listeners, UDP, hosts
@@ -627,8 +583,8 @@ def _queue_is_full(rows: Sequence[Listener], _scene: Scene) -> Proof | None:
         what = f"accept queue full ({row.queue} of {row.queue_limit}){dropped}"
     else:
         what = f"{row.drops_per_s:.0f} connections a second dropped{dropped and f', {human.count(row.drops)} so far'}"
-    sentence = f"{_who(row)} :{row.port} {what}: it does not accept fast enough."
-    return Proof(sentence, _terms(f"listen:{row.port}", _pid_term(row)), rows, row.drops_per_s + row.drops)
+    sentence = f"{who(row)} :{row.port} {what}: it does not accept fast enough."
+    return Proof(sentence, terms(f"listen:{row.port}", pid_term(row)), rows, row.drops_per_s + row.drops)
 
 
 LEAST_DATAGRAMS_REFUSED, REFUSED_SHARE = 100, 0.01
@@ -640,10 +596,10 @@ def _drops_datagrams(rows: Sequence[UdpFlow], _scene: Scene) -> Proof | None:
     if refused < LEAST_DATAGRAMS_REFUSED or refused < (refused + received) * REFUSED_SHARE:
         return None
     sentence = (
-        f"{_who(rows[0])}: {human.count(refused)} of {human.count(refused + received)} datagrams found its receive "
+        f"{who(rows[0])}: {human.count(refused)} of {human.count(refused + received)} datagrams found its receive "
         "buffer full since nettop started."
     )
-    return Proof(sentence, _pid_term(rows[0]), rows, refused)
+    return Proof(sentence, pid_term(rows[0]), rows, refused)
 
 
 LEAST_SYNS, LEAST_UNWANTED = 100, 1000
@@ -672,17 +628,27 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
          lambda scene: scene.failed_queries, _resolver, _resolver_fails),
     Rule("not-read", "critical", CONNECTIONS,
          "a process leaves data unread for 20 s: 4 KB, or any that came to a server",
-         lambda scene: scene.waiting["local"], _process, _does_not_read, "wait"),
+         lambda scene: scene.waiting["local"], process, _does_not_read, "wait"),
     Rule("leak", "critical", CONNECTIONS,
          "a program has 5 connections in CLOSE_WAIT for over a minute (20 s if nettop found them so), and is silent",
-         lambda scene: scene.close_wait, _program, _leaks, "wait"),
+         lambda scene: scene.close_wait, program, _leaks, "wait"),
     Rule("connect-fails", "critical", CONNECTIONS, "3 connects of a program to one far end fail in a minute",
          lambda scene: scene.failed_to_connect, _program_far_end_and_end, _cannot_connect),
+    Rule("no-response", "critical", REQUESTS,
+         "5 requests of one path or command, or of one service, end without a response in a minute, and 10 % of all "
+         "of these", lambda scene: scene.requests.unanswered, service, get_no_response),
+    Rule("requests-fail", "critical", REQUESTS,
+         "5 requests of one path or command, or of one service, fail in a minute, and 10 % of all of these (5xx, "
+         "gRPC's status of a server, the error of a database)",
+         lambda scene: scene.requests.broken, service, fail),
     Rule("sent-again", "warning", CONNECTIONS, "what a process sent is not acknowledged for 3 s and sent again",
          lambda scene: scene.waiting["network"], _process_and_far_end, _is_sent_again, "wait"),
+    Rule("response-overdue", "warning", REQUESTS,
+         "a request waits for its response for 20 s, and ten times as long as the longest one to the same path so far",
+         lambda scene: scene.requests.overdue, service, are_overdue),
     Rule("owes-answer", "warning", CONNECTIONS,
          "a process owes an answer for 20 s, and ten times as long as its longest one so far",
-         lambda scene: scene.waiting["local"], _process, _owes, "wait"),
+         lambda scene: scene.waiting["local"], process, _owes, "wait"),
     Rule("waits-for-answer", "warning", CONNECTIONS,
          "a process waits for an answer for 20 s, and ten times as long as the longest one so far",
          lambda scene: scene.waiting["remote"], _process_and_far_end, _waits_for_far_end, "wait"),
@@ -690,14 +656,17 @@ RULES: tuple[Rule, ...] = (  # type: ignore[type-arg]
          lambda scene: scene.waiting["remote-window"], _process_and_far_end, _window_is_shut, "wait"),
     Rule("resolver-slow", "warning", DNS, "half of at least 10 answers of a resolver in a minute take over 0.5 s",
          lambda scene: scene.slow_queries, _resolver, _resolver_is_slow),
+    Rule("requests-slow", "warning", REQUESTS,
+         "5 requests of one path or command, and 10 % of all of these, take 0.5 s and ten times the median of their "
+         "service in the last minute", lambda scene: scene.requests.slow, service, are_slow),
     Rule("names-in-vain", "warning", DNS,
          "a program asks 60 times a minute for names that do not exist, in half of its queries",
-         lambda scene: scene.names_in_vain, _program, _asks_in_vain),
+         lambda scene: scene.names_in_vain, program, _asks_in_vain),
     Rule("datagrams-dropped", "warning", UDP, "a process's sockets refuse 100 datagrams and 1 % of all",
-         lambda scene: scene.udp, _process, _drops_datagrams),
+         lambda scene: scene.udp, process, _drops_datagrams),
     Rule("search-list", "notice", DNS,
          "half of a program's queries, 30 a minute, are of names with a search domain that has none such",
-         lambda scene: scene.names_in_vain, _program, _searches_first),
+         lambda scene: scene.names_in_vain, program, _searches_first),
     Rule("reset", "notice", CONNECTIONS, "10 connections of a program with one far end or service are reset a minute",
          lambda scene: scene.reset, _program_and_service, _is_reset),
     Rule("scan", "notice", HOSTS, "a host sends 100 connection requests that hardly come through, or 1,000 packets "

@@ -367,6 +367,7 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(REQUESTS, "host", "HOST", "hosts", _by("host", _key_itself), cells=_NAME_CELLS),
     Grouping(REQUESTS, "path", "PATH", "paths", _route, cells=_NAME_CELLS),
     Grouping(REQUESTS, "method", "METHOD", "methods", _by("method", _key_itself)),
+    Grouping(REQUESTS, "protocol", "PROTOCOL", "protocols", _by("protocol", _key_itself)),
     Grouping(REQUESTS, "status", "STATUS", "outcomes", _by("outcome error_code", _request_outcome)),
     Grouping(REQUESTS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
     Grouping(REQUESTS, "unit", "UNIT", "units", _unit),

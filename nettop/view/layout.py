@@ -116,9 +116,9 @@ def _scrolled(
 def _stretched(
     chosen: Sequence[Column[RowT]], width: int, contents: Mapping[str, int]
 ) -> list[tuple[Column[RowT], int]]:
-    cells = {column.key: min(column.cells, width) for column in chosen}
-    left = max(width - _needed(chosen), 0)
-    room = {column.key: contents.get(column.key, width) - column.cells for column in chosen if column.grow}
+    cells = {column.key: min(_least(column, contents), width) for column in chosen}
+    left = max(width - sum(cells.values()) - GAP_CELLS * (len(chosen) - 1), 0)
+    room = {column.key: contents.get(column.key, width) - cells[column.key] for column in chosen if column.grow}
     while left and (growing := [column for column in chosen if room.get(column.key, 0) > 0]):
         shares, left_now = sum(column.grow for column in growing), left
         for column in sorted(growing, key=lambda column: -column.grow):  # who gets little, gets what is left
@@ -127,6 +127,13 @@ def _stretched(
             room[column.key] -= more
             left -= more
     return [(column, cells[column.key]) for column in chosen]
+
+
+def _least(column: Column[Any], contents: Mapping[str, int]) -> int:
+    """What it gets before it grows."""
+    if not column.yields:
+        return column.cells
+    return min(column.cells, max(contents.get(column.key, column.cells), cell_width(column.title)))
 
 
 def kept_end(text: str, keeps: str) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter, countOf
 from typing import Generic, TypeVar
 
-from nettop.model.rows import Connection, DnsQuery
+from nettop.model.rows import Connection, DnsQuery, Request
 from nettop.model.turnover import turnover
 
 WAITS = ("local", "remote", "remote-window", "network")  # whom an open connection waits for, see waits_for
-SLOW_MS = 500.0  # of a query
-RowT = TypeVar("RowT", Connection, DnsQuery)
+SLOW_MS = 500.0  # of a query or request
+RowT = TypeVar("RowT", Connection, DnsQuery, Request)
 _number = attrgetter("id")
 
 
@@ -36,11 +36,12 @@ class Followed(Generic[RowT]):
 
 
 class Notable:
-    """The connections that have failed, are half closed or wait, and the queries that have failed or took long."""
+    """Connections that failed, are half closed or wait; queries that failed or took long; requests for any of these."""
 
     def __init__(self) -> None:
         self.connections = Followed(_is_notable)
         self.dns = Followed(_is_bad)
+        self.requests = Followed(_is_bad_request)
 
 
 class OpenConnections:
@@ -73,3 +74,8 @@ def _is_notable(row: Connection) -> bool:
 
 def _is_bad(row: DnsQuery) -> bool:
     return row.failed or (row.latency_ms or 0.0) >= SLOW_MS
+
+
+def _is_bad_request(row: Request) -> bool:
+    refused = row.status is not None and row.status // 100 == 4  # which is no fault of the server
+    return row.pending or (row.failed and not refused) or (row.latency_ms or 0.0) >= SLOW_MS

@@ -271,6 +271,7 @@ def test_requests(where: Namespace) -> None:
         snapshot = watching.finish()
     sent, served = process_of(snapshot, client).requests.sent, process_of(snapshot, server).requests.served
     assert (sent.count, sent.failed, served.count, served.failed) == (REQUESTS, failed) * 2
+    assert (sent.failed_4xx, sent.failed_5xx, served.failed_4xx, served.failed_5xx) == (failed, 0) * 2
     rows = snapshot.requests
     assert len(rows) + snapshot.losses.unlisted["requests"] == 2 * REQUESTS
     assert REQUESTS_AT_ONCE <= len(rows) < REQUESTS
@@ -379,6 +380,29 @@ def test_requests_that_are_reset(where: Namespace) -> None:
         snapshot = watching.finish()
     sent, served = process_of(snapshot, client).requests.sent, process_of(snapshot, server).requests.served
     assert (sent.count, sent.failed, served.count, served.failed) == (CONNECTIONS,) * 4
+    assert (sent.failed_4xx, sent.failed_5xx, served.failed_4xx, served.failed_5xx) == (0,) * 4
     assert {row.error for row in snapshot.requests} == {"reset"}
     assert len(snapshot.requests) + snapshot.losses.unlisted["requests"] == 2 * CONNECTIONS
+    assert snapshot.losses.unlisted["connections"] > 0
+
+
+def test_the_status_of_requests_on_connections_that_are_counted_only(where: Namespace) -> None:
+    server = where.play(http_programs.http_server, address=ADDRESS, port=8110)
+    assert server.hear() == "listening"
+    clients = []
+    with watched(where) as watching:
+        for status in (404, 503):
+            client = where.play(
+                http_programs.http_all_in_vain, address=ADDRESS, port=8110, path=f"/status/{status}",
+                connections=CONNECTIONS,
+            )  # fmt: skip
+            watching.until_ended(client)
+            clients.append(client)
+        snapshot = watching.finish()
+    refused, broken = (process_of(snapshot, client).requests.sent for client in clients)
+    served = process_of(snapshot, server).requests.served
+    assert (refused.count, refused.failed, refused.failed_4xx, refused.failed_5xx) == (CONNECTIONS,) * 3 + (0,)
+    assert (broken.count, broken.failed, broken.failed_4xx, broken.failed_5xx) == (CONNECTIONS,) * 2 + (0, CONNECTIONS)
+    assert (served.count, served.failed) == (2 * CONNECTIONS,) * 2
+    assert (served.failed_4xx, served.failed_5xx) == (CONNECTIONS,) * 2
     assert snapshot.losses.unlisted["connections"] > 0

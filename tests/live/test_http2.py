@@ -94,6 +94,7 @@ def test_grpc(lab: Lab) -> None:
         assert {row.connection_id for row in rows} == {connection.id}
         assert connection.requests is not None
         assert (connection.requests.side, connection.requests.count, connection.requests.failed) == (side, 6, 1)
+        assert (connection.requests.failed_4xx, connection.requests.failed_5xx) == (0, 0)  # it is gRPC's status
         assert (connection.requests.unlisted, connection.requests.partial) == (0, False)
     for row, (_, took_ms) in zip(rows_of(snapshot, client.pid), answers, strict=True):
         assert row.latency_ms is not None

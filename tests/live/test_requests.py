@@ -105,6 +105,8 @@ def test_keep_alive_with_every_kind_of_body(lab: Lab) -> None:
         assert {row.connection_id for row in rows} == {connection.id}
         assert connection.requests is not None
         assert (connection.requests.side, connection.requests.count, connection.requests.failed) == (side, 10, 2)
+        refused = sum(400 <= status < 500 for _, _, status in wanted)
+        assert (connection.requests.failed_4xx, connection.requests.failed_5xx) == (refused, 2 - refused)
     assert "secret" not in repr(snapshot.requests)
     for row, (_, took_ms, _) in zip(rows_of(snapshot, client.pid), answers, strict=True):
         assert row.latency_ms is not None
@@ -224,6 +226,8 @@ def test_answers_that_share_a_segment(lab: Lab) -> None:
         (connection,) = connections_of(snapshot, end)
         assert connection.requests is not None
         assert (connection.requests.count, connection.requests.failed) == (6, 2)
+        assert connection.requests.failed_4xx == sum(400 <= status < 500 for status in statuses)
+        assert connection.requests.failed_5xx == sum(status >= 500 for status in statuses)
 
 
 def test_fast_open(lab: Lab) -> None:

@@ -18,6 +18,7 @@ from nettop.view.columns import (
     HOST_COLUMNS,
     LISTENER_COLUMNS,
     PROCESS_COLUMNS,
+    REQUEST_COLUMNS,
     Column,
     Context,
 )
@@ -181,6 +182,23 @@ def test_width_goes_to_what_has_more_to_say() -> None:
     assert widths["local"] > 15
     alone = {column.key: cells for column, cells in lay_out(CONNECTION_COLUMNS, 79, Wish(contents=needs)).columns}
     assert (alone["remote"], alone["state_end"], alone["who"]) == (21, 15, 17)  # and what nobody needs stays blank
+
+
+def test_commands_of_databases_are_not_cut_where_there_is_room() -> None:
+    needs = {"who": 13, "service": 1, "protocol": 10, "method": 12, "host": 1, "path": 1, "status": 11, "remote": 14}
+    for width in (79, 119, 199):
+        widths = {column.key: cells for column, cells in lay_out(REQUEST_COLUMNS, width, Wish(contents=needs)).columns}
+        assert (widths["method"], widths["status"]) == (12, 11)
+        assert "protocol" not in widths or widths["protocol"] == 10
+        assert sum(widths.values()) + GAP_CELLS * (len(widths) - 1) <= width
+    assert {"pid", "comm", "protocol", "remote", "request_bytes"} < widths.keys()
+
+
+def test_what_requests_show_at_80_and_120_cells() -> None:
+    assert shown_at(REQUEST_COLUMNS, 80) == ["time", "who", "method", "path", "status", "latency"]
+    assert shown_at(REQUEST_COLUMNS, 120) == [
+        "time", "who", "side", "protocol", "method", "host", "path", "status", "latency", "remote"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

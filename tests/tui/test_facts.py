@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP
+from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP, AnyRow
+from nettop.model.owners import Owners
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.panes import newest
@@ -40,6 +41,23 @@ def test_unit_container_and_pod(service: dict[str, str], expected: dict[str, str
 
 def facts(shown: Detail) -> dict[str, str]:
     return dict(shown.facts)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        builders.connection(), builders.dns_query(), builders.listener(), builders.remote_host(), builders.udp_socket(),
+        builders.request(), builders.process(netns_name="blue"),
+    ],
+)  # fmt: skip
+def test_a_network_namespace_is_called_by_its_name(row: AnyRow) -> None:
+    named = Context(NOW.now, owners=Owners([builders.process(netns_name="blue")]))
+    assert facts(detail(row, snapshot(), named))["netns"] == f"blue ({builders.NETNS})"
+
+
+def test_a_network_namespace_without_a_name() -> None:
+    unnamed = Context(NOW.now, owners=Owners([builders.process()]))
+    assert facts(detail(builders.request(), snapshot(), unnamed))["netns"] == str(builders.NETNS)
 
 
 def test_a_process() -> None:
@@ -421,6 +439,19 @@ def test_requests_that_were_sent_again() -> None:
     sent = rows.RequestTotals(count=9, failed=4, retried=2)
     shown = facts(detail(builders.process(requests=rows.ProcessRequests(sent=sent)), busy(), NOW))
     assert shown["requests"] == "sent 9 (4 failed, 2 were sent again); served 0"
+
+
+def test_requests_that_failed_by_their_status() -> None:
+    requests = rows.ConnectionRequests(
+        side="server", count=9, failed=4, failed_4xx=1, failed_5xx=2, unlisted=3, retried=2
+    )
+    shown = facts(detail(builders.connection(requests=requests), busy(), NOW))
+    assert shown["requests"].startswith(
+        "9 served, 4 failed of those with rows, 1 with 4xx, 2 with 5xx, 3 without a row, 2 repeat others;"
+    )
+    served = rows.RequestTotals(count=1200, failed=4, failed_4xx=0, failed_5xx=4)
+    shown = facts(detail(builders.process(requests=rows.ProcessRequests(served=served)), busy(), NOW))
+    assert shown["requests"] == "sent 0; served 1,200 (4 failed, 4 with 5xx)"
 
 
 def test_a_name_from_a_handshake() -> None:

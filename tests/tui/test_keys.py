@@ -668,10 +668,10 @@ async def _findings(pilot: Pilot[None], key: str) -> None:
     assert "F7 1 of 3  ! nginx[900] :443 accept queue full" in text(pilot)
     await pilot.press(key)
     await until(pilot, lambda: isinstance(pilot.app.screen, Choices))
-    assert "curl[4242] waits for www.example.com:443" in text(pilot)
+    assert "chromium[3111] to www.example.com:443 waits for a response to 1 request PROPFIND" in text(pilot)
     await pilot.press("down", "enter")
-    await until(pilot, lambda: ids(pilot) == [1])
-    assert "wait:remote wait:>=20s" in main(pilot).state.filter.text
+    await until(pilot, lambda: ids(pilot, "requests") == [3])
+    assert "method:PROPFIND status:pending" in main(pilot).state.filter.text
     await show(pilot, snapshot())
     assert " F7 " not in text(pilot)
     await pilot.press(key)

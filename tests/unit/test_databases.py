@@ -68,6 +68,7 @@ def test_what_the_kernel_side_counted_alone_is_in_the_sums() -> None:
     requests = RequestTracker(CLOCK).on(record)
     assert requests is not None
     assert (requests.side, requests.count, requests.failed, requests.partial) == ("server", 9, 4, True)
+    assert (requests.failed_4xx, requests.failed_5xx) == (0, 0)  # an error of a database has no status
 
 
 def test_commands_in_one_segment_are_answered_in_order() -> None:

@@ -383,6 +383,15 @@ def test_handshakes(expression: str, tls: Tls | None, passed: bool) -> None:
     [
         ("method:get path:/users/* host:www.example.com port:443", request(), True),
         ("path:/users", request(), False),
+        ("path:*sers*", request(), True),
+        ("method:create", request(method="CREATE TABLE"), False),
+        ("method:create*", request(method="CREATE TABLE"), True),
+        ("protocol:http", request(), False),
+        ("protocol:http*", request(), True),
+        ("side:client", request(), True),
+        ("side:server", request(), False),
+        ("side:SERVER", request(side="server"), True),
+        ("side:s*", request(side="server"), True),
         ("status:200", request(), True),
         ("status:5xx", request(status=503), True),
         ("status:5xx", request(status=404), False),
@@ -647,9 +656,9 @@ def test_reasons_of_drops(kind: Any, expression: str, passed: bool) -> None:
 def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
-        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "method",
-        "path", "status", "grpc", "protocol", "error", "latency", "tls", "sni", "since", "between", "drop", "scope",
-        "netns",
+        "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "side",
+        "method", "path", "status", "grpc", "protocol", "error", "latency", "tls", "sni", "since", "between", "drop",
+        "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 

@@ -14,7 +14,7 @@ from nettop.export.findings import Diagnosis, findings_json, findings_text
 from nettop.export.schema import schemas
 from nettop.model import rows
 from nettop.model.filter import Filter
-from nettop.model.kinds import DNS, KINDS
+from nettop.model.kinds import DNS, KINDS, REQUESTS
 from nettop.model.snapshot import Snapshot
 from nettop.view.findings import (
     BAD_NAMES_SHARE,
@@ -32,7 +32,8 @@ from nettop.view.findings import (
     findings,
 )
 from nettop.view.notable import Notable, OpenConnections
-from tests.builders import answered, at, connection, dns_query, listener, process, remote_host, udp_socket
+from nettop.view.request_findings import LEAST_ANSWERS, LEAST_REQUESTS
+from tests.builders import answered, at, connection, dns_query, listener, process, remote_host, request, udp_socket
 from tests.tui.scene import snapshot
 
 SECONDS = 300.0  # since the start
@@ -71,7 +72,20 @@ def asked(number: int, of: Callable[..., rows.DnsQuery] = answered, **changes: A
     return many(number, of, **{"asked_at": ago(5)} | changes)
 
 
-def mixed(*parts: Sequence[rows.DnsQuery]) -> list[rows.DnsQuery]:
+def sent(number: int, **changes: Any) -> list[rows.Request]:
+    return many(number, request, **{"asked_at": ago(5), "connection_id": None} | changes)
+
+
+def served(number: int, **changes: Any) -> list[rows.Request]:
+    service: Wrong = {"pid": 900, "comm": "nginx", "side": "server", "local_port": 80}
+    return sent(number, **service | changes)
+
+
+def overdue(seconds: float, **changes: Any) -> list[rows.Request]:
+    return sent(1, **{"asked_at": ago(seconds), "status": None, "latency_ms": None} | changes)
+
+
+def mixed(*parts: Sequence[Any]) -> list[Any]:
     return [msgspec.structs.replace(row, id=number) for number, row in enumerate(chain(*parts), 1)]
 
 
@@ -313,6 +327,113 @@ SCENES: dict[str, list[tuple[Wrong, Wrong, str]]] = {
         ),
     ],
 }
+REDIS: Wrong = {"protocol": "redis", "host": None, "path": None, "status": None}
+SCENES |= {
+    "requests-fail": [
+        (
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, status=502))},
+            {"requests": mixed(served(46), served(LEAST_REQUESTS, status=502))},
+            "nginx[900] :80: 10 % of 50 requests GET /users/* failed (with 502) in the last minute (as the server saw "
+            "it).",
+        ),
+        (
+            {"requests": sent(LEAST_REQUESTS, status=500, path="/a b?*")},
+            {"requests": sent(LEAST_REQUESTS - 1, status=500, path="/a b?*")},
+            "curl[4242] to www.example.com:443: 100 % of 5 requests GET /a b?* failed (with 500) in the last minute "
+            "(as the client saw it).",
+        ),
+        (  # what was asked was wrong
+            {"requests": mixed(served(6, status=503), served(5, status=500, path="/other"), served(9, path="/well"))},
+            {"requests": served(90, status=404)},
+            "100 % of 6 requests GET /users/* failed (with 503), and so of 1 other path in the last minute",
+        ),
+        (
+            {"requests": mixed(*(served(1, status=500 + number % 2, path=f"/path/x{number}") for number in range(9)))},
+            {"requests": mixed(*(served(1, status=500, path=f"/path/x{number}") for number in range(9)), served(90))},
+            "nginx[900] :80: 100 % of 9 requests failed (most with 500) in the last minute",
+        ),
+        (  # a wildcard for the ids, and none for what the path has
+            {"requests": mixed(*(served(1, status=500, path=f"/a[b]?/{number}/x") for number in range(5)))},
+            {"requests": mixed(*(served(1, status=404, path=f"/a[b]?/{number}/x") for number in range(5)))},
+            "100 % of 5 requests GET /a[b]?/*/x failed (with 500)",
+        ),
+        (
+            {"requests": mixed(served(4, status=500), served(1, status=500, path="/other"))},
+            {"requests": mixed(served(4, status=500), served(1, status=404, path="/other"))},
+            "nginx[900] :80: 100 % of 5 requests failed (with 500), 4 of them GET /users/*, in the last minute",
+        ),
+        (
+            {"requests": served(5, protocol="grpc", method="POST", path="/shop.Cart/Add", grpc_status=14)},
+            {"requests": served(90, protocol="grpc", method="POST", path="/shop.Cart/Add", grpc_status=5)},
+            "requests POST /shop.Cart/Add failed (with gRPC status 14 UNAVAILABLE)",
+        ),
+        (
+            {"requests": sent(5, **REDIS, method="LPUSH", error="server", error_code="WRONGTYPE")},
+            {"requests": sent(90, **REDIS, method="EVALSHA", error="server", error_code="NOSCRIPT")},
+            "100 % of 5 requests LPUSH failed (with error WRONGTYPE)",
+        ),
+        (
+            {"requests": mixed(
+                sent(5, **REDIS | {"protocol": "postgresql"}, method="SELECT", error="server", error_code="42P01"),
+                sent(4, **REDIS | {"protocol": "postgresql"}, method="SELECT", error="server", error_code="?"),
+            )},
+            {"requests": sent(
+                90, **REDIS | {"protocol": "postgresql"}, method="INSERT", error="server", error_code="23505"
+            )},
+            "100 % of 9 requests SELECT failed (most with error 42P01)",
+        ),
+    ],
+    "no-response": [
+        (
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, status=None, error="closed", latency_ms=None))},
+            {"requests": mixed(served(46), served(LEAST_REQUESTS, status=None, error="closed", latency_ms=None))},
+            "10 % of 50 requests GET /users/* got no response (closed before it came) in the last minute",
+        ),
+        (  # whether these were answered nobody knows
+            {"requests": sent(5, status=None, error="reset", latency_ms=None)},
+            {"requests": mixed(
+                sent(4, status=None, error="reset", latency_ms=None), sent(9, status=None, error="unknown")
+            )},
+            "curl[4242] to www.example.com:443: 100 % of 5 requests GET /users/* got no response (reset)",
+        ),
+    ],
+    "response-overdue": [
+        (
+            {"requests": mixed(sent(9, latency_ms=2_000.0), overdue(21))},
+            {"requests": mixed(sent(9, latency_ms=2_200.0), overdue(21))},
+            "curl[4242] to www.example.com:443 waits for a response to 1 request GET /users/* for 21.0s; "
+            "none before took over 2.0s.",
+        ),
+        (
+            {"requests": overdue(90, side="server", comm="nginx", pid=900, local_port=80)},
+            {"requests": mixed(overdue(19), overdue(90, protocol="grpc"), overdue(90, **REDIS, method="BLPOP"))},
+            "nginx[900] :80 owes a response to 1 request GET /users/* for 1m30s.",
+        ),
+    ],
+    "requests-slow": [
+        (
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, latency_ms=500.0, path="/report"))},
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, latency_ms=499.0, path="/report"))},
+            "nginx[900] :80: 100 % of 5 requests GET /report took over 500ms in the last minute, while half of all "
+            "took up to 40ms (as the server saw it).",
+        ),
+        (
+            {"requests": mixed(sent(45, latency_ms=100.0), sent(LEAST_REQUESTS, latency_ms=1_000.0))},
+            {"requests": mixed(sent(46, latency_ms=100.0), sent(LEAST_REQUESTS, latency_ms=1_000.0))},
+            "curl[4242] to www.example.com:443: 10 % of 50 requests GET /users/* took over 1.0s",
+        ),
+        (  # there is nothing to compare with
+            {"requests": mixed(sent(10), sent(9, latency_ms=5_000.0))},
+            {"requests": mixed(sent(9), sent(10, latency_ms=5_000.0))},
+            "took over 5.0s",
+        ),
+        (
+            {"requests": mixed(sent(5), sent(LEAST_ANSWERS - 5, latency_ms=5_000.0))},
+            {"requests": mixed(sent(4), sent(LEAST_ANSWERS - 5, latency_ms=5_000.0))},
+            "took over 5.0s",
+        ),
+    ],
+}  # fmt: skip
 CASES = [(rule, *scene) for rule, scenes in SCENES.items() for scene in scenes]
 
 
@@ -354,6 +475,30 @@ def test_its_filter_shows_the_rows_that_prove_it(rule: str, wrong: Wrong, right:
             {"dns": [*asked(4), *asked(9, latency_ms=900.0, asked_at=ago(90))]},
         ),
         ("names-in-vain", {"dns": asked(60, rcode="NXDOMAIN")}, {"dns": asked(9, rcode="NXDOMAIN", asked_at=ago(90))}),
+        (
+            "requests-fail",
+            {"requests": served(5, status=500)},
+            {
+                "requests": [
+                    *served(1),
+                    *served(1, status=404),
+                    *served(1, status=500, path="/users"),
+                    *sent(1, status=500),
+                    *served(1, status=500, asked_at=ago(90)),
+                    *served(1, status=500, method="PUT"),
+                ]
+            },
+        ),
+        (
+            "no-response",
+            {"requests": sent(5, status=None, error="closed")},
+            {"requests": [*sent(1), *served(1, status=None, error="closed"), *sent(1, status=None, error="unknown")]},
+        ),
+        (
+            "requests-slow",
+            {"requests": mixed(sent(20), sent(5, latency_ms=900.0))},
+            {"requests": [*sent(1, latency_ms=499.0), *served(1, latency_ms=900.0)]},
+        ),
         ("connect-fails", {"connections": failed(3)}, {"connections": failed(9, closed_at=ago(90), opened_at=ago(91))}),
     ],
 )
@@ -384,6 +529,72 @@ def test_a_share_is_of_the_time_of_which_all_queries_are_there() -> None:
     test = Filter(finding.filter).test(DNS, at(SECONDS))
     assert test is not None
     assert sum(map(test, queries)) == 10
+
+
+def both_ends(status: int, **changes: Any) -> Wrong:
+    """Requests of which client and server are on this host, each with its rows."""
+    client = connection(id=1, peer=rows.Peer(id=2, pid=900, comm="nginx"))
+    server = connection(id=2, direction="inbound", peer=rows.Peer(id=1, pid=4242, comm="curl"))
+    requests = mixed(
+        sent(9, connection_id=1, status=status, **changes), served(9, connection_id=2, status=status, **changes)
+    )
+    return {"connections": [client, server], "requests": requests}
+
+
+def test_where_both_ends_are_here_the_server_says_it() -> None:
+    (finding,) = findings(scene(both_ends(500)))
+    assert (finding.rule, finding.sentence[:16]) == ("requests-fail", "nginx[900] :80: ")
+    ends = both_ends(200)
+    requests = [
+        msgspec.structs.replace(row, status=None, latency_ms=None, asked_at=ago(40)) for row in ends["requests"]
+    ]
+    late = [
+        msgspec.structs.replace(row, waits_for=whom, waits_since=ago(40))
+        for row, whom in zip(ends["connections"], ("remote", "local"), strict=True)
+    ]
+    (finding,) = findings(scene({"connections": late, "requests": requests}))  # and the connections say nothing more
+    assert finding.sentence == (
+        "nginx[900] :80 owes a response to 9 requests GET /users/*, the longest for 40.0s, and curl waits."
+    )
+    slow = both_ends(200, latency_ms=5_000.0)
+    quick = [*served(20, latency_ms=1.0, id=50), *sent(20, latency_ms=1.0, id=51)]
+    (finding,) = findings(scene({**slow, "requests": mixed(slow["requests"], quick)}))
+    assert finding.sentence.endswith("while half of all took up to 1.00ms; curl waits (as the server saw it).")
+
+
+def test_of_a_server_elsewhere_and_of_one_that_says_nothing_its_client_speaks() -> None:
+    ends = both_ends(500)
+    alone = [row for row in ends["requests"] if row.side == "client"]
+    (finding,) = findings(scene({**ends, "requests": alone}))
+    assert finding.sentence.startswith("curl[4242] to www.example.com:443: 100 % of 9")
+
+
+def test_a_long_poll_is_not_overdue() -> None:
+    """Not even on a connection of its own, of which nobody knows how long answers take there."""
+    poll = connection(id=1, waits_for="remote", waits_since=ago(25))
+    requests = mixed(sent(1, latency_ms=29_000.0, asked_at=ago(60)), overdue(25, connection_id=1))
+    assert findings(scene({"connections": [poll], "requests": requests})) == []
+    blocked = overdue(300, connection_id=1, **REDIS, method="BLPOP")
+    assert findings(scene({"connections": [poll], "requests": blocked})) == []
+    assert [each.rule for each in findings(scene({"connections": [poll]}))] == ["waits-for-answer"]
+
+
+def test_a_share_of_requests_is_of_the_time_of_which_all_are_there() -> None:
+    outlived = served(90, status=500, asked_at=ago(50))
+    requests = mixed(outlived, served(40, asked_at=ago(20)), served(10, status=500))
+    kept = {"requests": rows.Kept(complete_since=ago(29.5), lasting=90, lasting_since=ago(55))}
+    (finding,) = findings(snapshot(seconds=SECONDS, requests=tuple(requests), kept=kept))
+    assert "20 % of 50 requests GET /users/* failed (with 500) in the last 30 s" in finding.sentence
+    test = Filter(finding.filter).test(REQUESTS, at(SECONDS))
+    assert test is not None
+    assert sum(map(test, requests)) == 10
+
+
+def test_of_a_flood_of_requests_the_share_is_of_those_that_have_rows() -> None:
+    seen = scene({"requests": served(5, status=500)})
+    losses = msgspec.structs.replace(seen.losses, unlisted={"requests": 1})
+    (said,) = findings(msgspec.structs.replace(seen, losses=losses))
+    assert "100 % of 5 listed requests GET" in said.sentence
 
 
 def test_each_rule_is_in_the_documentation() -> None:
@@ -490,6 +701,15 @@ def test_as_text_and_json() -> None:
         "leak", "critical", "connections", "pid:4242 state:close-wait",
     )  # fmt: skip
     assert [row["id"] for row in told.rows] == [1, 2, 3, 4, 5]
+
+
+def test_notable_requests() -> None:
+    table = [
+        request(id=1), request(id=2, status=404), request(id=3, status=500), request(id=4, latency_ms=500.0),
+        request(id=5, status=None, latency_ms=None), request(id=6, status=None, error="reset"),
+        request(id=7, protocol="grpc", grpc_status=14), request(id=8, status=None, error="unknown"),
+    ]  # fmt: skip
+    assert [row.id for row in Notable().requests.look(table)] == [3, 4, 5, 6, 7]
 
 
 def test_notable_connections_are_followed_from_one_table_to_the_next() -> None:

@@ -541,6 +541,7 @@ def test_requests_by_path_have_percentiles() -> None:
         ),
     )
     assert counts(REQUESTS, "path", shown) == {"/users/*": 100}
+    assert counts(REQUESTS, "protocol", shown) == {"http/1.1": 100}
     said = cells(groups(REQUESTS, "path", shown)["/users/*"])
     assert (said["P50"], said["P95"], said["P99"]) == ("50ms", "95ms", "99ms")
     assert (said["5XX"], said["FAILED"], said["AGAIN"]) == ("2", "! 2 2%", "3")

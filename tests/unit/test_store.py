@@ -19,6 +19,8 @@ from nettop.model.rows import (
     Losses,
     OtherTotals,
     Process,
+    ProcessRequests,
+    RequestSide,
     RequestTotals,
     TcpTotals,
     TurnLatency,
@@ -70,7 +72,7 @@ def test_a_snapshot_of_nothing() -> None:
     assert (snapshot.processes, snapshot.connections, snapshot.dns) == ((), (), ())
     assert snapshot.losses == Losses(
         evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
-        unlisted={"dns": 0, "connections": 0},
+        unlisted={"dns": 0, "connections": 0, "requests": 0},
     )
 
 
@@ -86,6 +88,7 @@ def test_a_whole_recording() -> None:
     assert (snapshot.captured_at, snapshot.elapsed_s) == (at(4), 4.0)
     assert [(row.id, row.state, row.end) for row in snapshot.connections] == [(1, "closed", "normal")]
     assert [(row.id, row.status) for row in snapshot.dns] == [(1, "answered")]
+    none = RequestTotals(failed_4xx=0, failed_5xx=0)
     assert snapshot.processes == (
         process(
             tx_bytes=633,
@@ -94,13 +97,14 @@ def test_a_whole_recording() -> None:
             tcp=TcpTotals(tx_bytes=600, rx_bytes=70_000, active=0, opened=1),
             udp=UdpTotals(tx_bytes=33, rx_bytes=64),
             dns=DnsTotals(queries=1, answered=1, latency_ms=Latency(p50=12.5, max=12.5)),
+            requests=ProcessRequests(sent=none, served=none),
         ),
     )
     assert snapshot.losses == Losses(
         perf_buffer={"tcp_events": 3},
         dns_unparsed=1,
         evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
-        unlisted={"dns": 0, "connections": 0},
+        unlisted={"dns": 0, "connections": 0, "requests": 0},
     )
 
 
@@ -120,7 +124,7 @@ def test_what_is_counted_only_is_in_the_totals_and_said() -> None:
     assert row.tcp == TcpTotals(tx_bytes=400, rx_bytes=40, opened=5, accepted=3, failed=4, retransmits=1)
     assert row.udp == UdpTotals(tx_bytes=400, rx_bytes=40)
     assert (row.tx_bytes_per_s, row.rx_bytes_per_s) == (400.0, 40.0)
-    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 8}
+    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 8, "requests": 0}
     assert len(subject.snapshot().dns) == 1
 
 
@@ -128,7 +132,7 @@ def test_what_nobody_is_known_to_have_done_is_said_all_the_same() -> None:
     counted = Unlisted(pid=1, process_start_time=at(0), queries=9)
     subject = store(UnlistedSeen(time=at(1), unlisted=counted))
     assert curl(subject).dns.queries == 0
-    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 0}
+    assert subject.snapshot().losses.unlisted == {"dns": 9, "connections": 0, "requests": 0}
 
 
 # Connections
@@ -196,6 +200,41 @@ def test_requests_of_both_sides_are_totals_of_their_process() -> None:
     requests = curl(subject).requests
     assert requests.sent == RequestTotals(count=8, failed=2, retried=3)
     assert requests.served == RequestTotals(count=7, failed=1)
+
+
+def counted(side: RequestSide, failed: int, refused: int | None, broken: int | None) -> ConnectionRequests:
+    return ConnectionRequests(side=side, count=9, failed=failed, failed_4xx=refused, failed_5xx=broken)
+
+
+def test_failures_by_their_status() -> None:
+    subject = store(
+        told(connection(id=1, requests=counted("client", 3, 1, 1))),
+        told(connection(id=2, requests=counted("client", 2, 2, 0))),
+        told(connection(id=3, requests=counted("server", 5, 0, 4))),
+    )
+    subject.apply(told(connection(id=2, requests=counted("client", 4, 3, 1)), 2))
+    without_rows = Unlisted(
+        pid=CURL.pid, process_start_time=identity().start_time,
+        requests=6, requests_failed=3, requests_failed_4xx=1, requests_failed_5xx=2,
+        served=2, served_failed=2, served_failed_4xx=0, served_failed_5xx=1,
+    )  # fmt: skip
+    subject.apply(UnlistedSeen(time=at(3), unlisted=without_rows))
+    requests = curl(subject).requests
+    assert requests.sent == RequestTotals(count=24, failed=10, failed_4xx=5, failed_5xx=4)
+    assert requests.served == RequestTotals(count=11, failed=7, failed_4xx=0, failed_5xx=5)
+
+
+def test_failures_whose_status_an_older_nettop_did_not_record() -> None:
+    """Of none that failed it is known all the same."""
+    subject = store(
+        told(connection(id=1, requests=counted("client", 2, None, None))),
+        told(connection(id=2, requests=counted("client", 1, 1, 0))),
+        told(connection(id=3, requests=counted("server", 0, None, None))),
+        told(connection(id=4, requests=counted("server", 1, 0, 1))),
+    )
+    requests = curl(subject).requests
+    assert (requests.sent.failed, requests.sent.failed_4xx, requests.sent.failed_5xx) == (3, None, None)
+    assert (requests.served.failed, requests.served.failed_4xx, requests.served.failed_5xx) == (1, 0, 1)
 
 
 def test_an_answer_that_two_rows_tell_of_counts_once() -> None:

@@ -160,6 +160,16 @@ def test_what_waits_when_the_connection_ends_has_failed(how: Any, error: str) ->
     assert (counted.side, counted.count, counted.failed, counted.latency_ms.max) == ("client", 2, 1, 100.0)
 
 
+def test_failures_by_their_status() -> None:
+    wire = Wire()
+    for stream, status in ((1, 200), (3, 404), (5, 503), (7, 410)):
+        wire.ask(stream)
+        wire.answer(stream, status=status)
+    counted = wire.tracker.on(socket_record(requests=4, http2=abi.HTTP2_SPOKEN, failed_4xx=1))
+    assert counted is not None
+    assert (counted.failed, counted.failed_4xx, counted.failed_5xx) == (4, 3, 1)  # with one before h2c
+
+
 def test_what_may_have_been_answered_unseen_has_not_failed() -> None:
     wire = Wire()
     wire.ask(1)

@@ -181,7 +181,8 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
         owner_start_boot_ns=CURL.start_boot_ns, owner_pid=CURL.pid, owner_uid=0, owner_comm=b"curl", queries=5,
         answered=4, failed=3, udp_tx_bytes=11, udp_rx_bytes=12, udp_rx_dropped=1, opened=2, accepted=1,
         tcp_tx_bytes=10, tcp_rx_bytes=20, retransmits=6, asked=7, was_asked=8, failed_connects=1,
-        requests=9, requests_failed=2, served=3, served_failed=1,
+        requests=9, requests_failed=4, requests_failed_4xx=2, requests_failed_5xx=1,
+        served=3, served_failed=1, served_failed_4xx=0, served_failed_5xx=1,
     )  # fmt: skip
     process, counted = subject.unlisted([(key, counts)], ns(2))
     assert isinstance(process, ProcessChanged)
@@ -193,7 +194,9 @@ def test_what_is_counted_only_comes_after_who_did_it() -> None:
     assert (row.opened, row.accepted, row.tcp_tx_bytes, row.tcp_rx_bytes, row.retransmits) == (2, 1, 10, 20, 6)
     assert (row.udp_tx_bytes, row.udp_rx_bytes) == (11, 12)
     assert (row.asked, row.was_asked, row.failed_connects) == (7, 8, 1)
-    assert (row.requests, row.requests_failed, row.served, row.served_failed) == (9, 2, 3, 1)
+    assert (row.requests, row.requests_failed, row.served, row.served_failed) == (9, 4, 3, 1)
+    assert (row.requests_failed_4xx, row.requests_failed_5xx) == (2, 1)
+    assert (row.served_failed_4xx, row.served_failed_5xx) == (0, 1)
     assert kinds(subject.unlisted([(key, counts)], ns(3))) == [Unlisted]
 
 

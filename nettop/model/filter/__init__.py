@@ -187,13 +187,25 @@ def left_out(text: str | None) -> dict[str, tuple[str, ...]]:
 
 def exactly(key: str, value: str) -> str:
     """The term for just this value, whatever characters it has."""
-    if _PLAIN.fullmatch(value) and not (key == "comm" and len(value) > COMM_CHARACTERS):
+    return _written(key, value, "*?[")
+
+
+def like(key: str, pattern: str) -> str:
+    """The term for what is like this, where only `*` is a wildcard."""
+    return _written(key, pattern, "?[")
+
+
+def _written(key: str, value: str, literal: str) -> str:
+    """The term for a value of which these characters are not wildcards."""
+    if _PLAIN.fullmatch(value if "*" in literal else value.replace("*", "")) and not (
+        key == "comm" and len(value) > COMM_CHARACTERS
+    ):
         return f"{key}:{value}"
     # a bracket makes a wildcard of the filter language literal; what cannot be written there may be any character
-    literal = "".join(f"[{character}]" if character in "*?[" else character for character in value)
+    text = "".join(f"[{character}]" if character in literal else character for character in value)
     if key == "comm" and len(value) > COMM_CHARACTERS:  # as no kernel has one, but a recording may
-        literal = f"{literal}*"
-    return f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in literal)}"'
+        text = f"{text}*"
+    return f'{key}:"{"".join(c if c.isprintable() and c != chr(34) else "?" for c in text)}"'
 
 
 _PLAIN = re.compile(r"[\w.:/@%+-]+")  # what needs no quotes

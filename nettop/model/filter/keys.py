@@ -34,6 +34,7 @@ DIRECTION = Words(
     {"inbound": "in", "outbound": "out", "incoming": "in", "outgoing": "out", "?": "unknown"},
 )
 WAITS_FOR = Words("reason to wait", _same(get_args(rows.WaitsFor)), {"window": "remote-window"})
+SIDE = Words("side", _same(get_args(rows.RequestSide)))
 REQUEST_STATUS = Words("status of a request", _same(("failed", "pending", *get_args(rows.RequestError))))
 DNS = Words("DNS answer code or state", _same(("failed", *rows.DNS_STATUSES, *_CODES)))
 
@@ -137,10 +138,13 @@ KEYS: dict[str, FilterKey] = {
         _dns, "nxdomain", "DNS answer code, or answered, pending, timeout, refused, forgotten, failed", DNS.words
     ),
     "type": FilterKey(_type, "AAAA", "DNS record type asked for"),
-    "method": FilterKey(
-        values.text_test, "POST", "method of a request; of a database or cache its command: method:select"
+    "side": FilterKey(
+        SIDE, "server", "what the process of a request is: client (it asks) or server (it answers)", SIDE.words
     ),
-    "path": FilterKey(values.text_test, "/users/*", "path of a request"),
+    "method": FilterKey(
+        values.text_test, "POST", "whole method of a request; of a database or cache its command: method:config*"
+    ),
+    "path": FilterKey(values.text_test, "/users/*", "whole path of a request; path:*/users/* finds a part"),
     "status": FilterKey(
         _status, "5xx",
         "status code of a response, or >=400, pending, reset, closed, timeout, cancelled, server, failed",
@@ -148,7 +152,8 @@ KEYS: dict[str, FilterKey] = {
     ),
     "grpc": FilterKey(values.count, ">0", "status of gRPC, by its number: grpc:14, grpc:>0", (">0", "4", "14")),
     "protocol": FilterKey(
-        values.text_test, "grpc", "protocol of a request", get_args(rows.RequestProtocol)
+        values.text_test, "grpc", "protocol of a request, whole: protocol:http/1.1, protocol:http*",
+        get_args(rows.RequestProtocol),
     ),
     "error": FilterKey(
         values.text_test, "42P01", "code of the error with which a database or cache answered; error:* for any"
