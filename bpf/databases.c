@@ -202,25 +202,6 @@ static __always_inline void leave_database(struct turn_slot *slot, struct exchan
 	slot->unfinished = unfinished;
 }
 
-/* Decimal digits, as many as there are before the next "\r"; see how many in `digits`. `bad` is not 0 if that is no number. */
-static __always_inline u64 read_number(u64 word, u64 *digits, u64 *bad)
-{
-	u64 returns = equal_bytes(word, '\r'), zeros = EACH((u64)'0'), sixes = EACH(6ull), tens = EACH(0xf0ull), number, count;
-
-	HIDE(zeros);
-	HIDE(sixes);
-	HIDE(tens);
-	count = ((returns & -returns) >> 7) * 0x0001020304050607ull >> 56;
-	*bad = is_set(count) ^ 1;
-	*digits = count;
-	count = (64 - count * 8) & 63;
-	number = (word << count) ^ (zeros << count);
-	*bad |= is_set(((number + sixes) | number) & tens);
-	number = (number * 10 + (number >> 8)) & 0x00ff00ff00ff00ffull;
-	number = (number * 100 + (number >> 16)) & 0x0000ffff0000ffffull;
-	return (number * 10000 + (number >> 32)) & 0xffffffff;
-}
-
 /* A command is an array of strings, which have their lengths before them: here is the next "*3\r\n" or "$5\r\n". */
 static __always_inline void walk_redis(struct exchange *exchange, struct frame_walk *walk, u64 last)
 {

@@ -183,7 +183,7 @@ static __always_inline int agrees_to_h2c(struct __sk_buff *skb, struct head_room
 	u32 number;
 
 	room->end = room->ends = 0;
-	scan_part(skb, room, 0);
+	scan_part(skb, room, 0, 0);
 	AS_STORED();
 	used = room->head.payload_bytes >> 3;
 	room->words[SCANNED_WORDS] = 0;

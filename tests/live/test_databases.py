@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,13 +17,16 @@ from tests.live import database_programs
 from tests.live.lab import (
     Namespace,
     Program,
+    Said,
     Watch,
     connections_of,
     listens,
     lossy,
     namespace,
+    played,
     process_of,
     scripted,
+    steps,
     wait_until,
 )
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
@@ -59,32 +61,6 @@ def outline(rows: list[Request]) -> list[tuple[str, str | None]]:
 def counted(connection: Connection) -> tuple[int, int, bool]:
     assert connection.requests is not None
     return connection.requests.count, connection.requests.failed, connection.requests.partial
-
-
-Step = list[Any]
-Said = list[tuple[bool, bytes]]  # whether the client says it, and what
-
-
-def steps(said: Said, of_client: bool) -> list[Step]:
-    """What one end does; see programs.script()."""
-    found: list[Step] = [[0, []]]
-    for from_client, payload in said:
-        if from_client != of_client:
-            found.append([len(payload) + (found.pop()[0] if not found[-1][1] else 0), []])
-        else:
-            found[-1][1].append(payload.hex())
-    return found
-
-
-def played(inside: Namespace, port: int, said: Said) -> tuple[Program, Program]:
-    """Client and server once they have said all of it."""
-    server = scripted(inside, port, True, steps(said, False))
-    assert server.hear() == "listening"
-    client = scripted(inside, port, False, steps(said, True))
-    for end in (client, server):
-        end.hear()
-        end.end()
-    return client, server
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:
