@@ -141,6 +141,12 @@ static __always_inline int memcached_word(u64 first)
 	return MEMCACHED_NONE;
 }
 
+/* A client that leaves, or that has the server leave: nothing comes back. */
+static __always_inline int memcached_ends(u64 first)
+{
+	return (u32)first == WORD4('q', 'u', 'i', 't') || (u32)first == WORD4('s', 'h', 'u', 't');
+}
+
 /* Which of them a segment shows that begins a turn; 0: none. */
 static __always_inline u8 database_of(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 bytes, u64 *words,
 				      int egress)
@@ -328,14 +334,17 @@ static __always_inline void count_memcached(struct __sk_buff *skb, struct exchan
 		return;
 	}
 	exchange->values = ALIGNED_AGAIN;
-	if (!word) {
+	if (memcached_ends(room->start[0]))
+		return;
+	lines = count_lines(skb, room);
+	AS_STORED();
+	end = room->end;
+	/* one line is a command all the same, which the server may know */
+	if (!word && (end != walk->bytes || (u8)(room->start[0] - 'a') >= 26)) {
 		exchange->database |= DATABASE_PARTIAL;
 		return;
 	}
 	walk->requests = 1;
-	lines = count_lines(skb, room);
-	AS_STORED();
-	end = room->end;
 	line = end - 2;
 	if (end > 10 && end <= SCANNED_BYTES && !bpf_skb_load_bytes(skb, walk->payload_offset + line - 8, &tail, sizeof(tail)) &&
 	    tail == NOREPLY) {
