@@ -308,7 +308,6 @@ static __always_inline void continue_request(struct __sk_buff *skb)
 	u64 key = (u64)packet_socket(skb);
 	struct exchange *exchange;
 	struct turn_slot *slot;
-	u32 index;
 
 	if (!room)
 		return;
@@ -317,8 +316,7 @@ static __always_inline void continue_request(struct __sk_buff *skb)
 		give_room_back();
 		return;
 	}
-	index = room->turn;
-	slot = turns.lookup(&index);
+	slot = slot_of(room);
 	if (slot && room->goes_on == GOES_ON_CHUNKS) {
 		walk_chunks(skb, slot, room);
 	} else if (slot) {
@@ -326,10 +324,7 @@ static __always_inline void continue_request(struct __sk_buff *skb)
 		if (exchange)
 			take_request_head(skb, key, slot, exchange, room);
 	}
-	AS_STORED();
-	if (room->most)
-		list_head(skb, key, room);
-	give_room_back();
+	end_head(skb, key, room);
 }
 
 int requests(struct __sk_buff *skb)

@@ -542,7 +542,6 @@ static __always_inline void take_replies(struct __sk_buff *skb, u64 key, struct 
 	u32 waiting = exchange->asked - exchange->answered;
 	struct http_head *head = &room->head;
 	u8 known = exchange->database;
-	u64 took;
 
 	if (!exchange->asked)
 		return;
@@ -556,14 +555,7 @@ static __always_inline void take_replies(struct __sk_buff *skb, u64 key, struct 
 			leave_database(slot, exchange, TURN_TUNNEL);
 			return;
 		}
-		took = head->time_ns - exchange->batch_ns;
-		if ((s64)took < 0) /* the other CPU was quicker */
-			took = 0;
-		took /= 1000;
-		if (took > 0xffffffff)
-			took = 0xffffffff;
-		if (took > exchange->slowest_us)
-			exchange->slowest_us = took;
+		note_latency(exchange, exchange->batch_ns, head->time_ns);
 		exchange->answered = exchange->asked;
 	}
 	if (!(known & DATABASE_FOLLOWED)) {
@@ -625,18 +617,13 @@ static __always_inline void continue_database(struct __sk_buff *skb)
 	struct head_room *room = taken_room();
 	u64 key = (u64)packet_socket(skb);
 	struct turn_slot *slot;
-	u32 index;
 
 	if (!room)
 		return;
-	index = room->turn;
-	slot = turns.lookup(&index);
+	slot = slot_of(room);
 	if (slot)
 		take_database(skb, key, slot, room);
-	AS_STORED();
-	if (room->most)
-		list_head(skb, key, room);
-	give_room_back();
+	end_head(skb, key, room);
 }
 
 int databases(struct __sk_buff *skb)

@@ -276,46 +276,66 @@ BPF_PERCPU_ARRAY(head_rooms, struct head_rooms, 1);
 #define REQUESTS_ASKED 2
 BPF_PROG_ARRAY(continuations, 3);
 
+static __always_inline struct head_rooms *rooms_here(void)
+{
+	int only = 0;
+
+	return head_rooms.lookup(&only);
+}
+
+static __always_inline struct head_room *room_at(struct head_rooms *all, u64 number)
+{
+	struct head_room *room;
+
+	if (number >= NESTED)
+		return 0;
+	ONE_OF(room, all->rooms, number);
+	return room;
+}
+
 static __always_inline struct head_room *take_room(void)
 {
-	struct head_rooms *all;
+	struct head_rooms *all = rooms_here();
 	struct head_room *room;
-	int only = 0;
 	u64 taken;
 
-	all = head_rooms.lookup(&only);
 	if (!all)
 		return 0;
 	taken = *(volatile u64 *)&all->taken;
-	if (taken >= NESTED)
-		return 0;
-	*(volatile u64 *)&all->taken = taken + 1;
-	ONE_OF(room, all->rooms, taken);
+	room = room_at(all, taken);
+	if (room)
+		*(volatile u64 *)&all->taken = taken + 1;
 	return room;
 }
 
 /* That which was taken last: of a program that continues another. */
 static __always_inline struct head_room *taken_room(void)
 {
-	struct head_rooms *all;
-	struct head_room *room;
-	int only = 0;
-	u64 taken;
+	struct head_rooms *all = rooms_here();
 
-	all = head_rooms.lookup(&only);
-	if (!all)
+	return all ? room_at(all, *(volatile u64 *)&all->taken - 1) : 0;
+}
+
+/* A room with a record of nothing but this. */
+static __always_inline struct head_room *take_room_for(u64 time_ns, u32 netns, u32 payload_offset, u32 payload_bytes)
+{
+	struct head_room *room = take_room();
+	struct http_head *head;
+
+	if (!room)
 		return 0;
-	taken = *(volatile u64 *)&all->taken - 1;
-	if (taken >= NESTED)
-		return 0;
-	ONE_OF(room, all->rooms, taken);
+	head = &room->head;
+	__builtin_memset(head, 0, sizeof(*head));
+	head->time_ns = time_ns;
+	head->netns = netns;
+	head->payload_offset = payload_offset;
+	head->payload_bytes = payload_bytes;
 	return room;
 }
 
 static __always_inline void give_room_back(void)
 {
-	int only = 0;
-	struct head_rooms *all = head_rooms.lookup(&only);
+	struct head_rooms *all = rooms_here();
 
 	if (all)
 		*(volatile u64 *)&all->taken -= 1;
@@ -706,6 +726,23 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	submit_head(skb, head, room->most);
 }
 
+/* The end of a head, in whatever program. */
+static __always_inline void end_head(struct __sk_buff *skb, u64 key, struct head_room *room)
+{
+	AS_STORED();
+	if (room->most)
+		list_head(skb, key, room);
+	give_room_back();
+}
+
+/* Where the turns of the connection are whose head this is. */
+static __always_inline struct turn_slot *slot_of(struct head_room *room)
+{
+	u32 index = room->turn;
+
+	return turns.lookup(&index);
+}
+
 static __always_inline void count_unlisted(u32 requests)
 {
 	u32 cpu = bpf_get_smp_processor_id() & (REQUESTS_UNLISTED_CPUS - 1);
@@ -737,6 +774,18 @@ static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
 	return 0;
 }
 
+/* Whether one of this kind would be handed on now; see may_pass(). */
+static __always_inline u64 is_due(int kind, u64 now_ns)
+{
+	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind), ahead;
+
+	if (!next)
+		return 1;
+	ahead = *next - now_ns - interval_ns * REQUESTS_AT_ONCE - 1;
+	HIDE(ahead);
+	return ahead >> 63 | (is_set(interval_ns) ^ 1);
+}
+
 /* The bits in exchange.listed of so many requests from this number on. */
 static __always_inline u64 bits_of(u32 number, u32 requests)
 {
@@ -744,6 +793,14 @@ static __always_inline u64 bits_of(u32 number, u32 requests)
 
 	number &= ASKED_AT_ONCE - 1;
 	return bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
+}
+
+static __always_inline void note_latency(struct exchange *exchange, u64 asked_ns, u64 answered_ns)
+{
+	u32 us = microseconds(passed_ns(asked_ns, answered_ns));
+
+	if (us > exchange->slowest_us)
+		exchange->slowest_us = us;
 }
 
 static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_slot *slot)
@@ -767,7 +824,6 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 {
 	struct http_head *head = &room->head;
 	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status, answers = 1;
-	u64 took;
 	u8 way = 1 << head->egress, hundreds;
 
 	if (!waiting || exchange->asker == (head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
@@ -798,16 +854,8 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	}
 	exchange->answered = number + answers;
 	slot->answers = 0;
-	if (waiting <= TIMED) {
-		took = head->time_ns - exchange->asked_ns[number & (TIMED - 1)];
-		if ((s64)took < 0) /* the other CPU was quicker */
-			took = 0;
-		took /= 1000;
-		if (took > 0xffffffff)
-			took = 0xffffffff;
-		if (took > exchange->slowest_us)
-			exchange->slowest_us = took;
-	}
+	if (waiting <= TIMED)
+		note_latency(exchange, exchange->asked_ns[number & (TIMED - 1)], head->time_ns);
 	exchange->failed_4xx += room->failures & 0xffff;
 	exchange->failed_5xx += room->failures >> 16;
 	if (!(exchange->listed & bits_of(number, answers)))
@@ -1029,14 +1077,6 @@ static __always_inline int may_join(struct __sk_buff *skb, struct turn_slot *slo
 	       begins_before_head(skb, payload_at, bytes, words, 1, 0);
 }
 
-/* Whether one of this kind would be handed on now; see may_pass(). */
-static __always_inline int is_due(int kind, u64 now_ns)
-{
-	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind);
-
-	return !interval_ns || !next || (s64)(*next - now_ns - interval_ns * REQUESTS_AT_ONCE) <= 0;
-}
-
 /* Whether a field in room->words may tell of a body. */
 static __always_inline int may_tell_of_body(struct head_room *room)
 {
@@ -1061,7 +1101,8 @@ static __always_inline int is_one_plain_request(struct __sk_buff *skb, struct he
 	room->end = room->ends = room->fields = 0;
 	scan_part(skb, room, 0, 0);
 	AS_STORED();
-	return room->ends == 1 && room->end == last && (room->words[0] & FIRST_FIVE) == GET_PATH && (!room->fields || !may_tell_of_body(room));
+	return room->ends == 1 && room->end == last && (room->words[0] & FIRST_FIVE) == GET_PATH &&
+	       (!room->fields || !may_tell_of_body(room));
 }
 
 /*
@@ -1176,10 +1217,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		room->walk.in_scope = may_list_heads_of(key); /* here, or the verifier would follow the walk for each answer */
 		continuations.call(skb, FRAMES);
 	}
-	AS_STORED();
-	if (room->most)
-		list_head(skb, key, room);
-	give_room_back();
+	end_head(skb, key, room);
 }
 
 /*
@@ -1213,16 +1251,11 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 		if (!most_early)
 			return;
 	}
-	room = take_room();
+	room = take_room_for(first->time_ns, netns, payload_at, bytes);
 	if (!room)
 		return;
 	head = &room->head;
-	__builtin_memset(head, 0, sizeof(*head));
-	head->netns = netns;
-	head->time_ns = first->time_ns;
 	head->seq = first->begin;
-	head->payload_offset = payload_at;
-	head->payload_bytes = bytes;
 	read_packet_ends(skb, packet, head);
 	if (hello) {
 		head->kind = TLS_CLIENT_HELLO;
