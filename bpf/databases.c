@@ -141,6 +141,12 @@ static __always_inline int memcached_word(u64 first)
 	return MEMCACHED_NONE;
 }
 
+/* A client that leaves, or that has the server leave: nothing comes back. */
+static __always_inline int memcached_ends(u64 first)
+{
+	return (u32)first == WORD4('q', 'u', 'i', 't') || (u32)first == WORD4('s', 'h', 'u', 't');
+}
+
 /* Which of them a segment shows that begins a turn; 0: none. */
 static __always_inline u8 database_of(struct __sk_buff *skb, struct turn_slot *slot, u32 payload_at, u32 bytes, u64 *words,
 				      int egress)
@@ -200,25 +206,6 @@ static __always_inline void leave_database(struct turn_slot *slot, struct exchan
 	exchange->asked = exchange->answered = 0;
 	exchange->certain = exchange->database = 0;
 	slot->unfinished = unfinished;
-}
-
-/* Decimal digits, as many as there are before the next "\r"; see how many in `digits`. `bad` is not 0 if that is no number. */
-static __always_inline u64 read_number(u64 word, u64 *digits, u64 *bad)
-{
-	u64 returns = equal_bytes(word, '\r'), zeros = EACH((u64)'0'), sixes = EACH(6ull), tens = EACH(0xf0ull), number, count;
-
-	HIDE(zeros);
-	HIDE(sixes);
-	HIDE(tens);
-	count = ((returns & -returns) >> 7) * 0x0001020304050607ull >> 56;
-	*bad = is_set(count) ^ 1;
-	*digits = count;
-	count = (64 - count * 8) & 63;
-	number = (word << count) ^ (zeros << count);
-	*bad |= is_set(((number + sixes) | number) & tens);
-	number = (number * 10 + (number >> 8)) & 0x00ff00ff00ff00ffull;
-	number = (number * 100 + (number >> 16)) & 0x0000ffff0000ffffull;
-	return (number * 10000 + (number >> 32)) & 0xffffffff;
 }
 
 /* A command is an array of strings, which have their lengths before them: here is the next "*3\r\n" or "$5\r\n". */
@@ -347,14 +334,17 @@ static __always_inline void count_memcached(struct __sk_buff *skb, struct exchan
 		return;
 	}
 	exchange->values = ALIGNED_AGAIN;
-	if (!word) {
+	if (memcached_ends(room->start[0]))
+		return;
+	lines = count_lines(skb, room);
+	AS_STORED();
+	end = room->end;
+	/* one line is a command all the same, which the server may know */
+	if (!word && (end != walk->bytes || (u8)(room->start[0] - 'a') >= 26)) {
 		exchange->database |= DATABASE_PARTIAL;
 		return;
 	}
 	walk->requests = 1;
-	lines = count_lines(skb, room);
-	AS_STORED();
-	end = room->end;
 	line = end - 2;
 	if (end > 10 && end <= SCANNED_BYTES && !bpf_skb_load_bytes(skb, walk->payload_offset + line - 8, &tail, sizeof(tail)) &&
 	    tail == NOREPLY) {
@@ -552,7 +542,6 @@ static __always_inline void take_replies(struct __sk_buff *skb, u64 key, struct 
 	u32 waiting = exchange->asked - exchange->answered;
 	struct http_head *head = &room->head;
 	u8 known = exchange->database;
-	u64 took;
 
 	if (!exchange->asked)
 		return;
@@ -566,14 +555,7 @@ static __always_inline void take_replies(struct __sk_buff *skb, u64 key, struct 
 			leave_database(slot, exchange, TURN_TUNNEL);
 			return;
 		}
-		took = head->time_ns - exchange->batch_ns;
-		if ((s64)took < 0) /* the other CPU was quicker */
-			took = 0;
-		took /= 1000;
-		if (took > 0xffffffff)
-			took = 0xffffffff;
-		if (took > exchange->slowest_us)
-			exchange->slowest_us = took;
+		note_latency(exchange, exchange->batch_ns, head->time_ns);
 		exchange->answered = exchange->asked;
 	}
 	if (!(known & DATABASE_FOLLOWED)) {
@@ -635,18 +617,13 @@ static __always_inline void continue_database(struct __sk_buff *skb)
 	struct head_room *room = taken_room();
 	u64 key = (u64)packet_socket(skb);
 	struct turn_slot *slot;
-	u32 index;
 
 	if (!room)
 		return;
-	index = room->turn;
-	slot = turns.lookup(&index);
+	slot = slot_of(room);
 	if (slot)
 		take_database(skb, key, slot, room);
-	AS_STORED();
-	if (room->most)
-		list_head(skb, key, room);
-	give_room_back();
+	end_head(skb, key, room);
 }
 
 int databases(struct __sk_buff *skb)

@@ -183,7 +183,7 @@ static __always_inline int agrees_to_h2c(struct __sk_buff *skb, struct head_room
 	u32 number;
 
 	room->end = room->ends = 0;
-	scan_part(skb, room, 0);
+	scan_part(skb, room, 0, 0);
 	AS_STORED();
 	used = room->head.payload_bytes >> 3;
 	room->words[SCANNED_WORDS] = 0;
@@ -393,19 +393,6 @@ static __always_inline void miss_frames(struct frame_way *way, struct exchange *
 	exchange->http2 |= asks ? HTTP2_PARTIAL : HTTP2_LEFT_OUT;
 }
 
-/* Nothing is copied unless the bucket has room for a head; see may_pass(). */
-static __always_inline void set_turn(struct frame_walk *walk, u64 now_ns)
-{
-	int kind = DUE_STREAMS + (walk->asks ^ 1);
-	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind), ahead;
-
-	if (!next)
-		return;
-	ahead = *next - now_ns - interval_ns * REQUESTS_AT_ONCE - 1;
-	HIDE(ahead);
-	walk->copies &= ahead >> 63 | (is_set(interval_ns) ^ 1);
-}
-
 /* Take out as many as were in the segment. */
 static __always_inline void pay_for_heads(struct frame_walk *walk, u64 now_ns)
 {
@@ -526,8 +513,7 @@ static __always_inline int begin_walk(struct __sk_buff *skb, struct http2 *http2
 	walk->header[0] = way->header;
 	walk->continued = way->left;
 	walk->wanted = way->left && !way->left_out;
-	walk->copies = walk->in_scope;
-	set_turn(walk, room->head.time_ns);
+	walk->copies = walk->in_scope & is_due(DUE_STREAMS + (walk->asks ^ 1), room->head.time_ns);
 	AS_STORED();
 	walk->copies &= walk->asks | is_set(http2->listed_to);
 	return 1;
@@ -610,12 +596,10 @@ static __always_inline void continue_head(struct __sk_buff *skb)
 	struct head_room *room = taken_room();
 	struct turn_slot *slot;
 	u64 key = (u64)packet_socket(skb);
-	u32 index;
 
 	if (!room)
 		return;
-	index = room->turn;
-	slot = turns.lookup(&index);
+	slot = slot_of(room);
 	if (slot) {
 		if (room->upgrades)
 			upgrade_to_http2(skb, key, slot, room);
@@ -623,11 +607,8 @@ static __always_inline void continue_head(struct __sk_buff *skb)
 		AS_STORED();
 		if (slot->unfinished & TURN_HTTP2)
 			take_frames(skb, key, slot, room);
-		AS_STORED();
-		if (room->most) /* in one place: this is most of the code */
-			list_head(skb, key, room);
 	}
-	give_room_back();
+	end_head(skb, key, room);
 }
 
 int frames(struct __sk_buff *skb)

@@ -66,20 +66,15 @@ static __always_inline void take_initial(struct __sk_buff *skb, void *sk, struct
 	now_ns = bpf_ktime_get_ns();
 	if (!may_list_initial(entry, now_ns, egress))
 		return;
-	room = take_room();
+	room = take_room_for(now_ns, entry->netns, payload_offset, payload_bytes);
 	if (!room)
 		return;
 	head = &room->head;
-	__builtin_memset(head, 0, sizeof(*head));
-	head->time_ns = now_ns;
 	head->socket = (u64)sk;
 	head->seen_ns = entry->seen_ns;
-	head->netns = entry->netns;
 	head->kind = QUIC_INITIAL;
 	head->egress = egress;
 	head->number = skb->gso_size;
-	head->payload_offset = payload_offset;
-	head->payload_bytes = payload_bytes;
 	head->family = AF_INET6;
 	head->remote_port = far->port;
 	((u64 *)head->remote_address)[0] = far->address[0];

@@ -37,6 +37,25 @@ static __always_inline u64 equal_bytes(u64 word, u8 character)
 	return ~((rest + ~top) | each) & top;
 }
 
+/* Decimal digits, as many as there are before the next "\r"; see how many in `digits`. `bad` is not 0 if that is no number. */
+static __always_inline u64 read_number(u64 word, u64 *digits, u64 *bad)
+{
+	u64 returns = equal_bytes(word, '\r'), zeros = EACH((u64)'0'), sixes = EACH(6ull), tens = EACH(0xf0ull), number, count;
+
+	HIDE(zeros);
+	HIDE(sixes);
+	HIDE(tens);
+	count = ((returns & -returns) >> 7) * 0x0001020304050607ull >> 56;
+	*bad = is_set(count) ^ 1;
+	*digits = count;
+	count = (64 - count * 8) & 63;
+	number = (word << count) ^ (zeros << count);
+	*bad |= is_set(((number + sixes) | number) & tens);
+	number = (number * 10 + (number >> 8)) & 0x00ff00ff00ff00ffull;
+	number = (number * 100 + (number >> 16)) & 0x0000ffff0000ffffull;
+	return (number * 10000 + (number >> 32)) & 0xffffffff;
+}
+
 /* A method is a token (RFC 9110 section 9.1): of capitals and hyphens, in practice. */
 static __always_inline u64 method_bytes(u64 word)
 {
@@ -81,9 +100,13 @@ static __always_inline int begins_request(u64 *words)
 }
 
 #define METHOD_UNUSUAL 0 /* perhaps of another protocol: counts once an answer of HTTP has come */
-#define METHOD_BODY 1    /* what follows may be a body, so it is no request until the answer has come */
+#define METHOD_BODY 1    /* what follows may be a body, so it is no request until the answer has come; with some heads also of: */
 #define METHOD_BARE 2
 #define METHOD_CONNECT 3
+
+#define GOES_ON_REQUEST 1 /* with the head of a request, */
+#define GOES_ON_FIRST 2   /* one that comes to a listener, */
+#define GOES_ON_CHUNKS 3  /* with a body */
 
 /* By its first four bytes, in their order in memory. */
 static __always_inline int method_of(u32 first)
@@ -138,7 +161,8 @@ struct exchange {
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
 BPF_F_TABLE("array", int, struct exchange, exchanges, 1 << TURN_SLOTS_BITS, PAGE_ALIGNED);
 
-/* What was sent of a head that goes on in the next segment. */
+#define HTTP_CHUNKS 255 /* of a body: nothing of it is handed on */
+/* What was sent of a head that goes on in the next segment, or where the next chunk of a body begins. */
 struct unfinished {
 	u32 begin;
 	u32 next;     /* where it goes on */
@@ -146,7 +170,7 @@ struct unfinished {
 	u32 number;   /* of the request whose rest is handed on */
 	u16 room;     /* how much of it */
 	u8 bytes;     /* of `text`: it is not yet known what it is */
-	u8 kind;      /* HTTP_REST or TLS_REST */
+	u8 kind;      /* HTTP_REST, TLS_REST or HTTP_CHUNKS */
 	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
 };
 /* By the socket's address, with 1 added for what it sends. */
@@ -174,6 +198,7 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
 #define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
 #define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
+#define FIELDS_TOLD 4  /* that may tell of a body: these are two at most, or others that look like them */
 #define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
 #define FRAMES_BYTES 4096
 /* Of a segment of HTTP/2: see http2.c. */
@@ -213,8 +238,11 @@ struct head_room {
 	u32 tail;
 	u32 end;       /* of the head; 0: it does not end in this segment */
 	u32 ends;      /* of heads that end in what was looked at */
+	u64 fields;    /* not 0: some may tell of a body, */
+	u64 told;      /* so many, whose places are in `found` */
+	u64 length;    /* of the body */
 	u32 failures;  /* with 4xx and, in the upper half, with 5xx: of answers in what was looked at */
-	u64 found[4];  /* see count_part() */
+	u64 found[FIELDS_TOLD]; /* see scan_part() and count_part() */
 	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state */
 	u32 waiting;   /* that it knows, but does not know what is in a map. */
 	u8 method;
@@ -222,6 +250,11 @@ struct head_room {
 	u8 begins_turn; /* the segment does */
 	u8 may_be_plain;
 	u8 upgrades;    /* to another protocol */
+	u8 stops;       /* what follows the first head is not looked at */
+	u8 body;        /* BODY_*: bodies.c */
+	u8 expects;     /* the client may wait for a word of the server before it sends the body */
+	u8 goes_on;     /* GOES_ON_*: where the program `requests` takes over */
+	u32 requests;   /* in the segment */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
 	u32 turn;      /* where the connection's turns are */
 	struct frame_walk walk;
@@ -240,48 +273,69 @@ BPF_PERCPU_ARRAY(head_rooms, struct head_rooms, 1);
 /* Programs in which both packet programs continue, because the verifier would follow them in each. See Continuation in hooks.py. */
 #define FRAMES 0
 #define DATABASES 1
-BPF_PROG_ARRAY(continuations, 2);
+#define REQUESTS_ASKED 2
+BPF_PROG_ARRAY(continuations, 3);
+
+static __always_inline struct head_rooms *rooms_here(void)
+{
+	int only = 0;
+
+	return head_rooms.lookup(&only);
+}
+
+static __always_inline struct head_room *room_at(struct head_rooms *all, u64 number)
+{
+	struct head_room *room;
+
+	if (number >= NESTED)
+		return 0;
+	ONE_OF(room, all->rooms, number);
+	return room;
+}
 
 static __always_inline struct head_room *take_room(void)
 {
-	struct head_rooms *all;
+	struct head_rooms *all = rooms_here();
 	struct head_room *room;
-	int only = 0;
 	u64 taken;
 
-	all = head_rooms.lookup(&only);
 	if (!all)
 		return 0;
 	taken = *(volatile u64 *)&all->taken;
-	if (taken >= NESTED)
-		return 0;
-	*(volatile u64 *)&all->taken = taken + 1;
-	ONE_OF(room, all->rooms, taken);
+	room = room_at(all, taken);
+	if (room)
+		*(volatile u64 *)&all->taken = taken + 1;
 	return room;
 }
 
 /* That which was taken last: of a program that continues another. */
 static __always_inline struct head_room *taken_room(void)
 {
-	struct head_rooms *all;
-	struct head_room *room;
-	int only = 0;
-	u64 taken;
+	struct head_rooms *all = rooms_here();
 
-	all = head_rooms.lookup(&only);
-	if (!all)
+	return all ? room_at(all, *(volatile u64 *)&all->taken - 1) : 0;
+}
+
+/* A room with a record of nothing but this. */
+static __always_inline struct head_room *take_room_for(u64 time_ns, u32 netns, u32 payload_offset, u32 payload_bytes)
+{
+	struct head_room *room = take_room();
+	struct http_head *head;
+
+	if (!room)
 		return 0;
-	taken = *(volatile u64 *)&all->taken - 1;
-	if (taken >= NESTED)
-		return 0;
-	ONE_OF(room, all->rooms, taken);
+	head = &room->head;
+	__builtin_memset(head, 0, sizeof(*head));
+	head->time_ns = time_ns;
+	head->netns = netns;
+	head->payload_offset = payload_offset;
+	head->payload_bytes = payload_bytes;
 	return room;
 }
 
 static __always_inline void give_room_back(void)
 {
-	int only = 0;
-	struct head_rooms *all = head_rooms.lookup(&only);
+	struct head_rooms *all = rooms_here();
 
 	if (all)
 		*(volatile u64 *)&all->taken -= 1;
@@ -292,6 +346,55 @@ static __always_inline void give_room_back(void)
  * part begins with.
  */
 #define SCAN_STEP (SCANNED_BYTES - 8)
+
+/* Where eight bytes do not have this, by their top bits, they have nothing of what body_bytes() looks for; at half of its cost. */
+static __always_inline u64 maybe_body_bytes(u8 *at)
+{
+	u64 fourth = EACH(0xd6ull), d = EACH(0x44ull), hyphens = EACH((u64)'-'), ones = EACH(1ull);
+
+	HIDE(fourth);
+	HIDE(d);
+	HIDE(hyphens);
+	HIDE(ones);
+	hyphens = (hyphens ^ *(u64 *)(at + 2)) | ((fourth & *(u64 *)(at + 3)) ^ d);
+	return (hyphens - ones) & ~hyphens;
+}
+
+/*
+ * Which of eight bytes begin "nt-l", as in Content-Length, or "er-e", as in Transfer-Encoding, in letters of any size, or what has
+ * the same bits where these agree, as a few other fields have; most heads have none. Only the lowest bit is certain.
+ */
+static __always_inline u64 body_bytes(u8 *at)
+{
+	u64 first = EACH(0xd4ull), second = EACH(0xd9ull), fourth = EACH(0xd6ull), d = EACH(0x44ull), p = EACH(0x50ull);
+	u64 hyphens = EACH((u64)'-'), ones = EACH(1ull), top = TOP_BITS;
+
+	HIDE(top);
+	HIDE(first);
+	HIDE(second);
+	HIDE(fourth);
+	HIDE(d);
+	HIDE(p);
+	HIDE(hyphens);
+	HIDE(ones);
+	first = ((first & *(u64 *)at) ^ d) | ((second & *(u64 *)(at + 1)) ^ p) | (hyphens ^ *(u64 *)(at + 2)) |
+		((fourth & *(u64 *)(at + 3)) ^ d);
+	return (first - ones) & ~first & top;
+}
+
+/* Where eight bytes do not have this, by their top bits, none begins "xp", as in Expect. */
+static __always_inline u64 expect_bytes(u8 *at)
+{
+	u64 lower = EACH(0x20ull), x = EACH((u64)'x'), p = EACH((u64)'p'), ones = EACH(1ull);
+
+	HIDE(lower);
+	HIDE(x);
+	HIDE(p);
+	HIDE(ones);
+	x = ((lower | *(u64 *)at) ^ x) | ((lower | *(u64 *)(at + 1)) ^ p);
+	return (x - ones) & ~x;
+}
+
 /* Returns how many words there are, with zeros behind them. */
 static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *room, u32 from)
 {
@@ -307,11 +410,16 @@ static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *ro
 	return (length >> 3) + 1;
 }
 
-static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from)
+/* With `tells` also where fields begin that may tell of a body; else only whether there may be one, see maybe_body_bytes(). */
+static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from, int tells)
 {
-	u64 *words = room->words, returns, next, hits, place, is_first, end = room->end, ends = 0;
+	u64 *words = room->words, returns, next, hits, place, is_first, end = room->end, ends = 0, fields = 0;
+	u64 field, expects = 0, told = room->told, stops = -(u64)room->stops;
+	u8 *at;
 	u32 number, used = read_part(skb, room, from);
 
+	if (tells)
+		used &= (u32)is_set(end & stops) - 1;
 	returns = equal_bytes(words[0], '\r');
 #pragma clang loop unroll(disable)
 	for (number = 0; number < SCANNED_WORDS - 1; number++) {
@@ -319,6 +427,14 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 		if (number >= used)
 			break;
 		next = equal_bytes(words[(number & (SCANNED_WORDS - 1)) + 1], '\r');
+		at = (u8 *)&words[number & (SCANNED_WORDS - 1)];
+		field = tells ? body_bytes(at) : maybe_body_bytes(at);
+		fields |= field;
+		if (tells) {
+			room->found[told & (FIELDS_TOLD - 1)] = from + number * 8 + (((field & -field) >> 7) * 0x0001020304050607ull >> 56);
+			told += is_set(field);
+			expects |= expect_bytes(at);
+		}
 		hits = returns & ((returns >> 16) | (next << 48));
 		returns = next;
 		place = from + number * 8 + (((hits & -hits) >> 7) * 0x0001020304050607ull >> 56) + 4;
@@ -326,9 +442,16 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 		is_first = hits & (is_set(end) ^ 1);
 		end |= place & -is_first;
 		ends += hits;
+		if (tells)
+			used &= (u32)is_set(end & stops) - 1;
 	}
 	room->end = end;
 	room->ends += ends;
+	room->fields |= fields & TOP_BITS;
+	if (tells) {
+		room->told = told;
+		room->expects |= is_set(expects & TOP_BITS);
+	}
 }
 
 /*
@@ -339,11 +462,11 @@ static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room
 {
 	u32 bytes = room->head.payload_bytes, part;
 
-	room->end = room->ends = room->tail = 0;
+	room->end = room->ends = room->tail = room->fields = room->told = room->expects = 0;
 #pragma clang loop unroll(full) /* Linux 5.10 wants loops that end with a jump: of two in one clang has made others */
 	for (part = 0; part < SCANS; part++)
 		if (part * SCAN_STEP < bytes)
-			scan_part(skb, room, part * SCAN_STEP);
+			scan_part(skb, room, part * SCAN_STEP, 1);
 	if (!room->end || bytes < room->end + HEAD_BYTES ||
 	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
 	    !begins_request(room->behind))
@@ -603,6 +726,23 @@ static __always_inline void list_head(struct __sk_buff *skb, u64 key, struct hea
 	submit_head(skb, head, room->most);
 }
 
+/* The end of a head, in whatever program. */
+static __always_inline void end_head(struct __sk_buff *skb, u64 key, struct head_room *room)
+{
+	AS_STORED();
+	if (room->most)
+		list_head(skb, key, room);
+	give_room_back();
+}
+
+/* Where the turns of the connection are whose head this is. */
+static __always_inline struct turn_slot *slot_of(struct head_room *room)
+{
+	u32 index = room->turn;
+
+	return turns.lookup(&index);
+}
+
 static __always_inline void count_unlisted(u32 requests)
 {
 	u32 cpu = bpf_get_smp_processor_id() & (REQUESTS_UNLISTED_CPUS - 1);
@@ -634,6 +774,18 @@ static __always_inline int may_list_head(int kind, u64 key, u64 now_ns)
 	return 0;
 }
 
+/* Whether one of this kind would be handed on now; see may_pass(). */
+static __always_inline u64 is_due(int kind, u64 now_ns)
+{
+	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind), ahead;
+
+	if (!next)
+		return 1;
+	ahead = *next - now_ns - interval_ns * REQUESTS_AT_ONCE - 1;
+	HIDE(ahead);
+	return ahead >> 63 | (is_set(interval_ns) ^ 1);
+}
+
 /* The bits in exchange.listed of so many requests from this number on. */
 static __always_inline u64 bits_of(u32 number, u32 requests)
 {
@@ -641,6 +793,14 @@ static __always_inline u64 bits_of(u32 number, u32 requests)
 
 	number &= ASKED_AT_ONCE - 1;
 	return bits << number | (number ? bits >> (ASKED_AT_ONCE - number) : 0);
+}
+
+static __always_inline void note_latency(struct exchange *exchange, u64 asked_ns, u64 answered_ns)
+{
+	u32 us = microseconds(passed_ns(asked_ns, answered_ns));
+
+	if (us > exchange->slowest_us)
+		exchange->slowest_us = us;
 }
 
 static __always_inline void enter_tunnel(struct exchange *exchange, struct turn_slot *slot)
@@ -664,7 +824,6 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 {
 	struct http_head *head = &room->head;
 	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status, answers = 1;
-	u64 took;
 	u8 way = 1 << head->egress, hundreds;
 
 	if (!waiting || exchange->asker == (head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
@@ -695,16 +854,8 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	}
 	exchange->answered = number + answers;
 	slot->answers = 0;
-	if (waiting <= TIMED) {
-		took = head->time_ns - exchange->asked_ns[number & (TIMED - 1)];
-		if ((s64)took < 0) /* the other CPU was quicker */
-			took = 0;
-		took /= 1000;
-		if (took > 0xffffffff)
-			took = 0xffffffff;
-		if (took > exchange->slowest_us)
-			exchange->slowest_us = took;
-	}
+	if (waiting <= TIMED)
+		note_latency(exchange, exchange->asked_ns[number & (TIMED - 1)], head->time_ns);
 	exchange->failed_4xx += room->failures & 0xffff;
 	exchange->failed_5xx += room->failures >> 16;
 	if (!(exchange->listed & bits_of(number, answers)))
@@ -715,88 +866,39 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	room->most = answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES;
 }
 
+/* What goes on in the direction of this segment, from its beginning on; 0: there is no room. */
+static __always_inline struct unfinished *make_unfinished(u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct unfinished *fresh;
+	int only = 0;
+
+	room->place = key | room->head.egress;
+	fresh = nothing_unfinished.lookup(&only);
+	if (!fresh || unfinished_heads.update(&room->place, fresh))
+		return 0;
+	fresh = unfinished_heads.lookup(&room->place);
+	if (!fresh)
+		return 0;
+	fresh->born = slot->born;
+	return fresh;
+}
+
 /* The rest of a request's head, or of a hello, is handed on as it comes, so that there are as many bytes at most. */
 static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct head_room *room, u8 kind, u32 most)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *fresh;
-	int only = 0;
 
 	if (head->prefix_bytes + head->payload_bytes >= most)
 		return;
-	room->place = key | head->egress;
-	fresh = nothing_unfinished.lookup(&only);
-	if (!fresh || unfinished_heads.update(&room->place, fresh))
-		return;
-	fresh = unfinished_heads.lookup(&room->place);
+	fresh = make_unfinished(key, slot, room);
 	if (!fresh)
 		return;
 	fresh->next = head->seq + head->prefix_bytes + head->payload_bytes;
-	fresh->born = slot->born;
 	fresh->number = head->number;
 	fresh->room = most - head->payload_bytes;
 	fresh->kind = kind;
 	slot->unfinished |= 1 << head->egress;
-}
-
-static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot,
-					      struct exchange *exchange, struct head_room *room)
-{
-	struct http_head *head = &room->head;
-	u8 way = 1 << head->egress, who = head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, method = method_of(room->start[0]);
-	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot), requests = 1;
-	u64 bits;
-	int listed;
-
-	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
-		return;
-	if (!exchange->asker)
-		exchange->asker = who;
-	if (exchange->asker != who || (waiting && exchange->method <= METHOD_BODY))
-		return;
-	exchange->heads[head->egress & 1] = head->seq;
-	exchange->heads_known |= way;
-	if (!waiting && slot->place & TURN_ENDS_KNOWN(!head->egress)) { /* its answer is not among what came so far */
-		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
-		exchange->heads_known = 3;
-	}
-	exchange->method = method;
-	exchange->certain |= method != METHOD_UNUSUAL;
-	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
-	room->may_be_plain = room->begins_turn && !waiting && exchange->asker == (slot->born & ASKER);
-	room->number = number;
-	room->method = method;
-	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_head(DUE_REQUESTS, key, head->time_ns);
-	AS_STORED();
-	if (room->listed || room->method >= METHOD_BARE)
-		requests = scan_requests(skb, room);
-	AS_STORED();
-	listed = room->listed;
-	number = room->number;
-	if (room->method < METHOD_BARE)
-		requests = 1;
-	if (requests > 1)
-		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
-	bits = bits_of(number, requests);
-	if (listed)
-		exchange->listed |= bits;
-	else
-		exchange->listed &= ~bits;
-	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
-	if (!listed) {
-		count_unlisted(requests);
-		if (room->may_be_plain && room->method == METHOD_BARE && room->end && requests == 1) {
-			exchange->plain = 1;
-			slot->unfinished |= TURN_PLAIN;
-		}
-		return;
-	}
-	head->kind = HTTP_REQUEST;
-	head->number = number;
-	head->requests = requests < 255 ? requests : 255;
-	room->most = CAPTURED_REQUEST_BYTES;
-	if (!room->end)
-		await_rest(key, slot, room, HTTP_REST, CAPTURED_REQUEST_BYTES);
 }
 
 /*
@@ -813,6 +915,10 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 	room->place = key | head->egress;
 	known = unfinished_heads.lookup(&room->place);
 
+	if (known && known->kind == HTTP_CHUNKS && known->born == slot->born && (s32)(head->seq - known->next) <= 0) {
+		room->goes_on = GOES_ON_CHUNKS;
+		return 0;
+	}
 	if (!known || known->born != slot->born || known->next != head->seq) {
 		if (!known || (s32)(head->seq - known->next) > 0) /* what lies between was missed */
 			slot->unfinished &= ~(1 << head->egress);
@@ -844,18 +950,12 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 static __always_inline void keep_beginning(u64 key, struct turn_slot *slot, struct head_room *room, struct unfinished *known)
 {
 	struct http_head *head = &room->head;
-	int only = 0;
 
 	if (!known) {
-		known = nothing_unfinished.lookup(&only);
-		room->place = key | head->egress;
-		if (!known || unfinished_heads.update(&room->place, known))
-			return;
-		known = unfinished_heads.lookup(&room->place);
+		known = make_unfinished(key, slot, room);
 		if (!known)
 			return;
 		known->begin = head->seq;
-		known->born = slot->born;
 		known->text[0] = room->start[0];
 		known->text[1] = room->start[1];
 	}
@@ -887,7 +987,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 			head->seq = known->begin;
 			__builtin_memcpy(head->prefix, known->text, HEAD_BYTES);
 		}
-		if (room->most)
+		if (room->most || room->goes_on)
 			return;
 	}
 	is_answer = (room->start[0] & FIRST_SEVEN) == HTTP_1_;
@@ -909,7 +1009,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 	else if (room->start[0] == PREFACE_1 && room->start[1] == PREFACE_2)
 		begin_http2(key, slot, exchange, room);
 	else
-		take_request_head(skb, key, slot, exchange, room);
+		room->goes_on = GOES_ON_REQUEST;
 }
 
 /*
@@ -977,12 +1077,20 @@ static __always_inline int may_join(struct __sk_buff *skb, struct turn_slot *slo
 	       begins_before_head(skb, payload_at, bytes, words, 1, 0);
 }
 
-/* Whether one of this kind would be handed on now; see may_pass(). */
-static __always_inline int is_due(int kind, u64 now_ns)
+/* Whether a field in room->words may tell of a body. */
+static __always_inline int may_tell_of_body(struct head_room *room)
 {
-	u64 interval_ns = control(REQUEST_INTERVAL_NS), *next = due_ns.lookup(&kind);
+	u64 found = 0;
+	u32 number, used = (room->head.payload_bytes + 7) >> 3;
 
-	return !interval_ns || !next || (s64)(*next - now_ns - interval_ns * REQUESTS_AT_ONCE) <= 0;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < SCANNED_WORDS - 1; number++) {
+		HIDE(number);
+		if (number >= used)
+			break;
+		found |= body_bytes((u8 *)&room->words[number & (SCANNED_WORDS - 1)]);
+	}
+	return found != 0;
 }
 
 /* Whether a segment, which is looked at as a whole, is one request without a body; its ends are looked for in room->words. */
@@ -990,10 +1098,11 @@ static __always_inline int is_one_plain_request(struct __sk_buff *skb, struct he
 {
 	u64 last = room->head.payload_bytes;
 
-	room->end = room->ends = 0;
-	scan_part(skb, room, 0);
+	room->end = room->ends = room->fields = 0;
+	scan_part(skb, room, 0, 0);
 	AS_STORED();
-	return room->ends == 1 && room->end == last && (room->words[0] & FIRST_FIVE) == GET_PATH;
+	return room->ends == 1 && room->end == last && (room->words[0] & FIRST_FIVE) == GET_PATH &&
+	       (!room->fields || !may_tell_of_body(room));
 }
 
 /*
@@ -1082,7 +1191,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->goes_on = room->walk.runs = 0;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;
 	room->head.payload_offset = room->walk.payload_offset = said->payload_at;
@@ -1101,28 +1210,14 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	else if (!(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
 	AS_STORED();
+	if (room->goes_on)
+		continuations.call(skb, REQUESTS_ASKED);
+	AS_STORED();
 	if (!database && (room->upgrades || slot->unfinished & TURN_HTTP2)) { /* from before, or from now on */
 		room->walk.in_scope = may_list_heads_of(key); /* here, or the verifier would follow the walk for each answer */
 		continuations.call(skb, FRAMES);
 	}
-	AS_STORED();
-	if (room->most)
-		list_head(skb, key, room);
-	give_room_back();
-}
-
-static __always_inline void keep_early(struct __sk_buff *skb, struct packet *packet, struct first_words *first, u32 netns)
-{
-	struct early_request early = { .time_ns = first->time_ns, .begin = first->begin, .listed = first->listed,
-				       .method = first->method, .requests = first->requests };
-	struct early_key key = { .netns = netns };
-	u16 ports[2] = {};
-
-	bpf_skb_load_bytes(skb, packet->l4_offset, ports, sizeof(ports));
-	key.remote_port = HOST_ORDER(ports[0]);
-	key.local_port = HOST_ORDER(ports[1]);
-	bpf_skb_load_bytes(skb, packet->version == 4 ? 12 : 20, &key.remote, sizeof(key.remote));
-	early_requests.update(&key, &early);
+	end_head(skb, key, room);
 }
 
 /*
@@ -1136,7 +1231,7 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 	struct head_room *room;
 	struct http_head *head;
 	u64 words[2] = {}, listener;
-	u32 netns, bytes = skb->len - payload_at, most_early = 0, requests = 1;
+	u32 netns, bytes = skb->len - payload_at, most_early = 0;
 	u8 state = 0, hello;
 
 	if (bytes < HEAD_BYTES || bpf_skb_load_bytes(skb, payload_at, words, HEAD_BYTES))
@@ -1156,40 +1251,23 @@ static __always_inline void take_first_request(struct __sk_buff *skb, struct pac
 		if (!most_early)
 			return;
 	}
-	room = take_room();
+	room = take_room_for(first->time_ns, netns, payload_at, bytes);
 	if (!room)
 		return;
 	head = &room->head;
-	__builtin_memset(head, 0, sizeof(*head));
-	head->netns = netns;
-	head->time_ns = first->time_ns;
 	head->seq = first->begin;
-	head->payload_offset = payload_at;
-	head->payload_bytes = bytes;
+	read_packet_ends(skb, packet, head);
 	if (hello) {
 		head->kind = TLS_CLIENT_HELLO;
 		first->hello = may_list_head(DUE_HANDSHAKES, listener, first->time_ns);
-		if (first->hello) {
-			read_packet_ends(skb, packet, head);
+		if (first->hello)
 			submit_head(skb, head, CAPTURED_HELLO_BYTES);
-		}
 		give_room_back();
 		return;
 	}
-	head->kind = HTTP_REQUEST;
-	first->method = method_of(words[0]);
-	if (first->method >= METHOD_BARE)
-		requests = scan_requests(skb, room);
-	first->requests = head->requests = requests < 255 ? requests : 255;
-	first->listed = may_list_head(DUE_REQUESTS, listener, first->time_ns);
-	if (first->with_syn)
-		keep_early(skb, packet, first, netns);
-	if (first->listed) {
-		read_packet_ends(skb, packet, head);
-		submit_head(skb, head, CAPTURED_REQUEST_BYTES);
-	} else {
-		count_unlisted(first->requests);
-	}
+	room->start[0] = words[0];
+	room->goes_on = GOES_ON_FIRST;
+	continuations.call(skb, REQUESTS_ASKED);
 	give_room_back();
 }
 

@@ -246,16 +246,24 @@ static __always_inline void give_turns_back(struct socket_record *record)
 	slot->socket = 0;
 }
 
+static __always_inline u64 passed_ns(u64 from_ns, u64 to_ns)
+{
+	return (s64)(to_ns - from_ns) < 0 ? 0 : to_ns - from_ns; /* the other CPU was quicker */
+}
+
+/* The most that there can be, of more than an hour. */
+static __always_inline u32 microseconds(u64 ns)
+{
+	u64 us = ns / 1000;
+
+	return us > 0xffffffff ? 0xffffffff : us;
+}
+
 static __always_inline void answered(struct turn_slot *slot, u64 took_ns)
 {
-	u64 us;
+	u32 us = microseconds(took_ns);
 
-	if ((s64)took_ns < 0) /* the other CPU was quicker */
-		took_ns = 0;
 	slot->answers_ns += took_ns;
-	us = took_ns / 1000;
-	if (us > 0xffffffff)
-		us = 0xffffffff;
 	if (us > slot->slowest_us)
 		slot->slowest_us = us;
 	slot->answers_us[slot->asked & (RECENT_ANSWERS - 1)] = us;
@@ -281,7 +289,7 @@ static __always_inline u32 speaks(struct __sk_buff *skb, struct turn_slot *slot,
 		if (who == asker)
 			slot->asked++;
 		else if (slot->speaker == asker)
-			answered(slot, now - slot->spoke_ns);
+			answered(slot, passed_ns(slot->spoke_ns, now));
 		slot->speaker = who;
 	}
 	asm volatile("" ::: "memory"); /* the pass over the sockets sees by this one that the others have changed */

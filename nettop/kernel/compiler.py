@@ -29,6 +29,7 @@ _SOURCES = (
     "tcp.c",
     "dns.c",
     "requests.c",
+    "bodies.c",
     "http2.c",
     "databases.c",
     "quic.c",

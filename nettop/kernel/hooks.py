@@ -207,7 +207,11 @@ class Continuation:
         return f"{self.kind.name} {self.target}"
 
 
-CONTINUATIONS = (Continuation("frames", CGROUP_SKB, 0), Continuation("databases", CGROUP_SKB, 1))
+CONTINUATIONS = (
+    Continuation("frames", CGROUP_SKB, 0),
+    Continuation("databases", CGROUP_SKB, 1),
+    Continuation("requests", CGROUP_SKB, 2),
+)
 
 
 @dataclass(frozen=True)

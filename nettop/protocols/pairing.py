@@ -5,7 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from nettop.protocols.messages import Request
+from nettop.protocols.messages import Answer, Request
 from nettop.protocols.table import Protocol
 
 MAX_WAITING = 256  # requests of one connection without an answer; who pipelines sends a hundred at most
@@ -39,6 +39,7 @@ class Pairing(Generic[Asked]):
         self._kinds: dict[str, str | None] = {}  # of prepared statements
         self._open: _Waiting[Asked] | None = None  # of which an error may still come
         self._pairs = True
+        self._to_confirm = 0  # channels of the last request that subscribes, whose answer has begun
         self._lost = False
         self.broke_off = False  # the last answer goes on, so that it is not known where the next one begins
 
@@ -52,6 +53,7 @@ class Pairing(Generic[Asked]):
         self._pairs = self._pairs and request.answers is not None
         if self._pairs and not self._lost and request.answers and len(self._waiting) < MAX_WAITING:
             self._waiting.append(_Waiting(request, asked))
+            self._pairs = not request.streams
             return []
         in_vain = self.lose() if request.answers != 0 else []
         return in_vain if asked is None else [*in_vain, asked]
@@ -80,6 +82,8 @@ class Pairing(Generic[Asked]):
         told: list[Answered[Asked]] = []
         self.broke_off = False
         for answer in self._protocol.answers(payload):
+            if self._answers_none(answer):
+                continue
             begins = self._open is None or (not self._protocol.ends_are_marked and bool(self._waiting))
             if begins and self._waiting:
                 self._open = self._waiting.popleft()
@@ -95,6 +99,18 @@ class Pairing(Generic[Asked]):
                 self._open = None
             self.broke_off = not answer.ends
         return told
+
+    def _answers_none(self, answer: Answer) -> bool:
+        """Whether it is a message to a client that has subscribed, or confirms one more channel."""
+        if not answer.confirms:
+            return answer.pushed
+        if self._to_confirm:
+            self._to_confirm -= 1
+            return True
+        if not self._waiting or not self._waiting[0].request.subscribes:
+            return True
+        self._to_confirm = (self._waiting[0].request.answers or 1) - 1
+        return False
 
     @property
     def awaits(self) -> bool:

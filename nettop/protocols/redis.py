@@ -68,12 +68,14 @@ _TWO_WORDS = {
 }
 _OF_A_MODULE = re.compile(rb"[A-Z]{1,12}\.[A-Z_]{1,24}")  # JSON.SET, FT.SEARCH
 _ERROR_CLASS = re.compile(rb"[A-Z][A-Z0-9_]{1,31}(?=[ \r])")
-# From then on messages come that nobody asked for one by one, or none at all.
-_UNPAIRED = frozenset(
-    {word.decode("ascii") for word in _COMMANDS if word.endswith(b"SUBSCRIBE")}
-    | {"MONITOR", "SYNC", "PSYNC", "REPLCONF", "CLIENT REPLY"}
-)
+_SUBSCRIBES = frozenset(word.decode("ascii") for word in _COMMANDS if word.endswith(b"SUBSCRIBE"))  # and what ends that
+# How lists begin, and how long they are, that are sent to a client that has subscribed
+_CONFIRMS = frozenset((word.lower().encode(), 3) for word in _SUBSCRIBES)
+_PUSHED = frozenset(((b"message", 3), (b"pmessage", 4), (b"smessage", 3)))
+_STREAMS = frozenset(("MONITOR", "PSYNC"))  # behind the answer come commands of others
+_UNPAIRED = frozenset(("SYNC", "REPLCONF", "CLIENT REPLY"))  # not each is answered
 _PUSH = ord(">")
+_LISTS = b"*>"
 _LINES = b"+-:_,#("  # types whose value is in the line itself
 _BULKS = b"$!="  # types with a length, and so many bytes behind the line
 _AGGREGATES = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2, ord("|"): 2}  # and how many values for each counted
@@ -101,7 +103,7 @@ def requests(payload: bytes) -> tuple[Request, ...]:
                 words.append(word)
         if not words:
             break
-        found.append(_request(words))
+        found.append(_request(words, count - 1))
         parts -= count
         if at < 0 or parts < 0:
             break
@@ -115,19 +117,23 @@ def answers(payload: bytes) -> tuple[Answer, ...]:
     while 0 <= at < len(payload) and payload[at] in _ANSWERED and len(found) < MAX_MESSAGES:
         kind = payload[at]
         error = _error(payload, at) if kind in b"-!" else None
+        begins = _beginning(payload, at) if kind in _LISTS else None
         at, parts = _skipped(payload, at, parts)
-        if kind != _PUSH:
-            found.append(Answer(error, ends=at >= 0))
+        if kind != _PUSH or begins in _CONFIRMS:
+            found.append(Answer(error, at >= 0, confirms=begins in _CONFIRMS, pushed=begins in _PUSHED))
     return tuple(found)
 
 
-def _request(words: list[bytes]) -> Request:
+def _request(words: list[bytes], values: int) -> Request:
+    """The command, which has so many values behind its first word."""
     first = words[0].upper()
     two = _TWO_WORDS.get((first, words[1].upper())) if len(words) > 1 and first in _SUBCOMMANDS else None
     if two is None and first not in _COMMANDS and not _OF_A_MODULE.fullmatch(first):
         return Request(None)
     command = two or first.decode("ascii")
-    return Request(command, None if command in _UNPAIRED else 1)
+    if command in _SUBSCRIBES:  # each channel is confirmed; nobody knows how many a client has left that leaves all
+        return Request(command, values or None, subscribes=True)
+    return Request(command, None if command in _UNPAIRED else 1, streams=command in _STREAMS)
 
 
 def _inline(payload: bytes, at: int) -> Request | None:
@@ -135,8 +141,8 @@ def _inline(payload: bytes, at: int) -> Request | None:
     line = payload[at : at + 512]
     if at or not line.endswith(b"\n") or line.count(b"\n") != 1:
         return None
-    words = line.split(maxsplit=2)[:2]
-    request = _request(words) if words else None
+    words = line.split()
+    request = _request(words[:2], len(words) - 1) if words else None
     return request if request and request.command else None
 
 
@@ -160,6 +166,12 @@ def _bulk(payload: bytes, at: int) -> tuple[bytes | None, int]:
     if size < 0 or end > len(payload):
         return None if size < 0 or size <= 64 else b"", -1
     return payload[start:end] if size <= 64 else b"", end + 2 if payload[end : end + 2] == b"\r\n" else -1
+
+
+def _beginning(payload: bytes, at: int) -> tuple[bytes | None, int]:
+    """The first string of a list, and how long it is."""
+    count, at = _number(payload, at + 1)
+    return _bulk(payload, at)[0], count
 
 
 def _error(payload: bytes, at: int) -> str:

@@ -295,6 +295,31 @@ def scripted(where: Namespace, port: int, listens: bool, steps: list[list[Any]],
     return end
 
 
+Said = list[tuple[bool, bytes]]  # whether the client says it, and what
+
+
+def steps(said: Said, of_client: bool) -> list[list[Any]]:
+    """What one end does; see programs.script()."""
+    found: list[list[Any]] = [[0, []]]
+    for from_client, payload in said:
+        if from_client != of_client:
+            found.append([len(payload) + (found.pop()[0] if not found[-1][1] else 0), []])
+        else:
+            found[-1][1].append(payload.hex())
+    return found
+
+
+def played(inside: Namespace, port: int, said: Said) -> tuple[Program, Program]:
+    """Client and server once they have said all of it."""
+    server = scripted(inside, port, True, steps(said, False))
+    assert server.hear() == "listening"
+    client = scripted(inside, port, False, steps(said, True))
+    for end in (client, server):
+        end.hear()
+        end.end()
+    return client, server
+
+
 def dnsmasq(where: Namespace, addresses: Sequence[str], *options: str, port: int = 53) -> Program:
     """Debian's dnsmasq on this port of these addresses, with nothing but these options."""
     server = where.start(

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,13 +17,16 @@ from tests.live import database_programs
 from tests.live.lab import (
     Namespace,
     Program,
+    Said,
     Watch,
     connections_of,
     listens,
     lossy,
     namespace,
+    played,
     process_of,
     scripted,
+    steps,
     wait_until,
 )
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
@@ -61,32 +63,6 @@ def counted(connection: Connection) -> tuple[int, int, bool]:
     return connection.requests.count, connection.requests.failed, connection.requests.partial
 
 
-Step = list[Any]
-Said = list[tuple[bool, bytes]]  # whether the client says it, and what
-
-
-def steps(said: Said, of_client: bool) -> list[Step]:
-    """What one end does; see programs.script()."""
-    found: list[Step] = [[0, []]]
-    for from_client, payload in said:
-        if from_client != of_client:
-            found.append([len(payload) + (found.pop()[0] if not found[-1][1] else 0), []])
-        else:
-            found[-1][1].append(payload.hex())
-    return found
-
-
-def played(inside: Namespace, port: int, said: Said) -> tuple[Program, Program]:
-    """Client and server once they have said all of it."""
-    server = scripted(inside, port, True, steps(said, False))
-    assert server.hear() == "listening"
-    client = scripted(inside, port, False, steps(said, True))
-    for end in (client, server):
-        end.hear()
-        end.end()
-    return client, server
-
-
 def message(kind: bytes, body: bytes = b"") -> bytes:
     return kind + (len(body) + 4).to_bytes(4) + body
 
@@ -108,6 +84,8 @@ LOOKALIKES = b"*1\r\n$4\r\nPING\r\n" * 5000 + message(b"Q", b"SELECT 1\0") * 500
 GREETING = packet(0, b"\x0a8.0.36\0" + bytes(8) + b"12345678\0" + b"\xff\xf7" + bytes(40))
 LOGIN = packet(1, b"\x05\xa2\0\0" + bytes((0, 0, 0, 1, 45)) + bytes(23) + b"root\0\0")
 OK = packet(1, b"\0\0\0\2\0\0\0")
+SUBSCRIBED = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+MESSAGE = command(b"message", b"a", b"secret")
 TLS_WANTED = b"\0\0\0\x08\x04\xd2\x16\x2f"
 ROWS = packet(1, b"\1") + packet(2, b"\3def") + packet(3, b"*1\r\n$4\r\nPING\r\n")
 
@@ -255,6 +233,26 @@ SCRIPTS: dict[str, tuple[int, Said, list[tuple[str, str | None]], bool]] = {
         [("GET", None), ("SET", None), ("GET", None)],
         False,
     ),
+    "Redis, subscribed": (
+        7010,
+        [
+            (True, command(b"SUBSCRIBE", b"a", b"b")), (False, SUBSCRIBED * 2), (False, MESSAGE), (False, MESSAGE),
+            (True, command(b"PING")), (False, command(b"pong", b"")),
+            (True, command(b"PSUBSCRIBE", b"*")), (False, MESSAGE), (False, SUBSCRIBED),
+            (True, command(b"SUBSCRIBE", b"c")), (False, b"-NOPERM secret\r\n"),
+        ],
+        [("SUBSCRIBE", None), ("PING", None), ("PSUBSCRIBE", "unknown"), ("SUBSCRIBE", "NOPERM")],
+        False,
+    ),
+    "Redis, monitored": (
+        7011,
+        [
+            (True, command(b"MONITOR")), (False, b"+OK\r\n"), (False, b"+1.5 [0 lua] \"PING\"\r\n"),
+            (True, command(b"PING")), (False, b"+1.5 [0 lua] \"PING\"\r\n"), (False, b"+PONG\r\n"),
+        ],
+        [("MONITOR", None), ("PING", "unknown")],
+        False,
+    ),
     "Memcached": (
         MEMCACHED,
         [
@@ -262,8 +260,12 @@ SCRIPTS: dict[str, tuple[int, Said, list[tuple[str, str | None]], bool]] = {
             (True, b"get secret\r\n"), (False, b"VALUE secret 0 2\r\nhi\r\nEND\r\n"),
             (True, b"incr secret x\r\n"), (False, b"CLIENT_ERROR secret\r\n"),
             (True, b"mg secret v\r\n"), (False, b"EN\r\n"),
+            (True, b"secret secret\r\n"), (False, b"ERROR\r\n"), (True, b"get a\r\n"), (False, b"END\r\n"),
+            (True, b"quit\r\n"),
         ],
-        [("SET", None), ("GET", None), ("INCR", "CLIENT_ERROR"), ("MG", None)],
+        [
+            ("SET", None), ("GET", None), ("INCR", "CLIENT_ERROR"), ("MG", None), ("?", "ERROR"), ("GET", None),
+        ],
         False,
     ),
     "Memcached, no answer": (
@@ -618,6 +620,25 @@ def test_redis(lab: Lab, redis_: Program) -> None:
 
 
 @without(REDIS_SERVER)
+@pytest.mark.usefixtures("redis_")
+def test_subscriptions_of_redis(lab: Lab) -> None:
+    does = [
+        [0, [command(b"SUBSCRIBE", b"a", b"b").hex()]],
+        [2 * len(SUBSCRIBED), [command(b"PING").hex()]],
+        [len(command(b"pong", b"")), [command(b"UNSUBSCRIBE", b"a").hex()]],
+        [len(SUBSCRIBED) + len(b"un") + 1, []],  # of 11 characters
+    ]
+    client = scripted(lab.inside, REDIS, False, does)
+    client.hear()
+    client.end()
+    assert_both_sides(lab, client, REDIS, [("SUBSCRIBE", None), ("PING", None), ("UNSUBSCRIBE", None)])
+    client = scripted(lab.inside, REDIS, False, [[0, [command(b"MONITOR").hex()]], [5, []]])
+    client.hear()
+    client.end()
+    assert_both_sides(lab, client, REDIS, [("MONITOR", None)])
+
+
+@without(REDIS_SERVER)
 def test_times_are_those_of_the_client(lab: Lab, redis_: Program) -> None:
     said = command(b"EVAL", b"local a = 0 for i = 1, 600000 do a = a + i end return 1", b"0").hex()
     client = lab.inside.play(database_programs.redis_times, address=LOOPBACK, port=REDIS, command=said, times=15)
@@ -636,13 +657,13 @@ def test_memcached(lab: Lab) -> None:
     wait_until(lambda: listens(server, MEMCACHED), "memcached")
     said = [
         (b"set k 0 0 5\r\nvalue\r\n", 8), (b"get k\r\n", 24), (b"incr k 1\r\n", 58), (b"delete k\r\n", 9),
-        (b"get k\r\n", 5), (b"mn k\r\n", 4),
+        (b"get k\r\n", 5), (b"nonsense k\r\n", 7),
     ]  # fmt: skip
-    does = [[0, [said[0][0].hex()]], *([said[at][1], [said[at + 1][0].hex()]] for at in range(4)), [5, []]]
+    does = [[0, [said[0][0].hex()]], *([said[at][1], [said[at + 1][0].hex()]] for at in range(5)), [7, []]]
     client = scripted(lab.inside, MEMCACHED, False, does)
     client.hear()
     client.end()
-    wanted = [("SET", None), ("GET", None), ("INCR", "CLIENT_ERROR"), ("DELETE", None), ("GET", None)]
+    wanted = [("SET", None), ("GET", None), ("INCR", "CLIENT_ERROR"), ("DELETE", None), ("GET", None), ("?", "ERROR")]
     assert_both_sides(lab, client, MEMCACHED, wanted)
     server.stop()
 

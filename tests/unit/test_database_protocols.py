@@ -247,7 +247,7 @@ def test_answers_of_mysql(payload: bytes, answers: tuple[Answer, ...]) -> None:
         (b"*3\r\n$6\r\nCONFIG\r\n$6\r\nsecret\r\n$1\r\na\r\n", (Request("CONFIG"),)),
         (b"*2\r\n$8\r\nJSON.GET\r\n$1\r\na\r\n", (Request("JSON.GET"),)),
         (b"*1\r\n$6\r\nsecret\r\n", (Request(None),)),
-        (b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", (Request("SUBSCRIBE", answers=None),)),
+        (b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", (Request("SUBSCRIBE", subscribes=True),)),
         (b"*0\r\n", ()),
         (b"*99999999999\r\n", ()),
         (b"secret value\r\n", ()),
@@ -308,12 +308,43 @@ def test_nobody_waits_for_an_answer_that_nobody_asked_for() -> None:
     assert pairing.answered(b"-ERR in a value\r\n") == []
 
 
-def test_after_a_subscription_nothing_is_paired() -> None:
+CONFIRMED = b"%b3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+MESSAGE = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\n-E\r\n"
+
+
+@pytest.mark.parametrize("kind", [b"*", b">"], ids=["RESP2", "RESP3"])
+def test_each_channel_is_confirmed_and_what_is_pushed_answers_nothing(kind: bytes) -> None:
+    pairing: Pairing[int] = Pairing(PROTOCOLS["redis"])
+    asked(pairing, 1, b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n")
+    asked(pairing, 2, b"PING\r\n")
+    assert pairing.answered(CONFIRMED % kind) == [(1, None, True)]
+    assert asked(pairing, 3, b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n") == []
+    assert pairing.answered(MESSAGE + CONFIRMED % kind + MESSAGE) == []
+    assert pairing.answered(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n" + MESSAGE + CONFIRMED % kind) == [
+        (2, None, True), (3, None, True),
+    ]  # fmt: skip
+
+
+def test_a_refused_subscription() -> None:
+    pairing: Pairing[int] = Pairing(PROTOCOLS["redis"])
+    asked(pairing, 1, b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n")
+    assert pairing.answered(b"-NOPERM no\r\n") == [(1, "NOPERM", True)]
+
+
+def test_nobody_knows_how_many_channels_are_left() -> None:
     pairing: Pairing[int] = Pairing(PROTOCOLS["redis"])
     asked(pairing, 1, b"PING\r\n")
-    assert asked(pairing, 2, b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n") == [1, 2]
+    assert asked(pairing, 2, b"*1\r\n$11\r\nUNSUBSCRIBE\r\n") == [1, 2]
     assert pairing.begin() == []
     assert asked(pairing, 3, b"PING\r\n") == [3]
+
+
+def test_behind_the_answer_to_monitor_nothing_is_paired() -> None:
+    pairing: Pairing[int] = Pairing(PROTOCOLS["redis"])
+    asked(pairing, 1, b"MONITOR\r\n")
+    assert pairing.answered(b'+OK\r\n+1.5 [0 lua] "PING"\r\n') == [(1, None, True)]
+    assert pairing.begin() == []
+    assert asked(pairing, 2, b"PING\r\n") == [2]
     assert pairing.answered(b"+PONG\r\n") == []
 
 

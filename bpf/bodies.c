@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Heads of requests of HTTP/1, and where the bodies behind them end: what begins like a request within a body is none, also
+ * where it has a segment of its own, or where the answer has come before the body. requests.c calls this for each segment that
+ * begins like a request, unless it is one without a body in a flood, and for the segments of a chunked body.
+ *
+ * A body whose length is said is passed over by its sequence numbers, a chunked one is walked by the lengths of its chunks. Of a
+ * body whose end is not known nothing is a request until the answer has come.
+ */
+#ifdef REQUESTS
+
+#define CHUNKS_WALKED 64         /* of a segment */
+#define CHUNK_LINE_BYTES 8       /* seven digits and a line's end: a longer one is not read */
+#define LONGEST_BODY (1ull << 30) /* sequence numbers tell what lies before another by half of their 4 GB */
+#define FIELD_BEFORE 6           /* characters of a field are looked at before what it is found by, a line's end among them */
+
+#define LOWER EACH(0x20ull)
+#define CONTEN 0x746e65746e6f632aull   /* a line's end and "content", all with the bit of small letters */
+#define T_LENGTH 0x3a6874676e656c2dull /* "-length:" */
+#define TRANSFER 0x726566736e617274ull
+#define ENCODIN 0x6e69646f636e652dull  /* "-encodin" */
+#define G_COLON 0x3a67               /* "g:" */
+
+#define BODY_LENGTH 1   /* room->length is said, */
+#define BODY_CHUNKED 2
+#define BODY_UNKNOWN 4
+
+/* The number behind "Content-Length:". What is none, or has more than ten digits, is as long as can be. */
+static __always_inline u64 read_length(struct frame_walk *walk)
+{
+	u64 text = walk->header[2], rest = walk->header[3], digits, bad, length, more;
+
+	if ((u8)text == ' ') {
+		text = text >> 8 | rest << 56;
+		rest >>= 8;
+	}
+	length = read_number(text, &digits, &bad);
+	if (!bad)
+		return length;
+	more = text >> 56 | rest << 8;
+	length = read_number((text & FIRST_SEVEN) | (u64)'\r' << 56, &digits, &bad);
+	if (bad)
+		return LONGEST_BODY;
+	more = read_number(more, &digits, &bad);
+	if (bad || digits > 3)
+		return LONGEST_BODY;
+	return length * (digits > 2 ? 1000 : digits > 1 ? 100 : 10) + more;
+}
+
+/* A field of the head, if it is one that tells of a body: `at` is where "nt-Length" or "er-Encoding" may begin. */
+static __always_inline void read_field(struct __sk_buff *skb, struct head_room *room, u64 at)
+{
+	struct frame_walk *walk = &room->walk;
+	u64 first, second, last = room->head.payload_bytes - at + FIELD_BEFORE - 1;
+
+	if (at < HEAD_BYTES || at > room->end || last >> 31)
+		return;
+	if (last > sizeof(walk->header) - 1)
+		last = sizeof(walk->header) - 1;
+	FORGET(last, room->head.time_ns);
+	walk->header[0] = walk->header[1] = walk->header[2] = walk->header[3] = 0;
+	if (bpf_skb_load_bytes(skb, room->head.payload_offset + at - FIELD_BEFORE, walk->header,
+			       (last & (sizeof(walk->header) - 1)) + 1))
+		return;
+	AS_STORED();
+	first = walk->header[0] | LOWER;
+	second = walk->header[1] | LOWER;
+	if (first == CONTEN && second == T_LENGTH) {
+		room->length = read_length(walk);
+		room->body |= room->length ? BODY_LENGTH : 0;
+	} else if (first == TRANSFER && second == ENCODIN && (u16)(walk->header[2] | 0x20) == G_COLON) {
+		room->body |= BODY_CHUNKED; /* the body of a request is: RFC 9112 section 6.3 */
+	}
+}
+
+/* What the head says of a body, to room->body and room->length. */
+static __always_inline void read_fields(struct __sk_buff *skb, struct head_room *room)
+{
+	u32 number;
+
+	if (room->told > FIELDS_TOLD)
+		room->body = BODY_UNKNOWN;
+#pragma clang loop unroll(full)
+	for (number = 0; number < FIELDS_TOLD; number++) {
+		AS_STORED();
+		if (number < room->told)
+			read_field(skb, room, room->found[number]);
+	}
+	AS_STORED();
+}
+
+/* The length of a chunk, in hexadecimal digits before a "\r" (RFC 9112 section 7.1); see read_number() in databases.c. */
+static __always_inline u64 read_chunk_length(u64 word, u64 *digits, u64 *bad)
+{
+	u64 returns = equal_bytes(word, '\r'), nibbles = EACH(0xfull), ones = EACH(1ull), letters, number, count, right;
+
+	HIDE(nibbles);
+	HIDE(ones);
+	count = ((returns & -returns) >> 7) * 0x0001020304050607ull >> 56;
+	*bad = is_set(count) ^ 1;
+	*digits = count;
+	count = (64 - count * 8) & 63;
+	word <<= count;
+	letters = word >> 6 & ones;
+	number = (word & nibbles) + letters * 9;
+	right = letters | (word >> 5 & word >> 4 & ones);
+	*bad |= is_set(number & ~nibbles) | is_set((right ^ ones) & ones << count);
+	number = (number * 16 + (number >> 8)) & 0x00ff00ff00ff00ffull;
+	number = (number * 256 + (number >> 16)) & 0x0000ffff0000ffffull;
+	return (number * 65536 + (number >> 32)) & 0xffffffff;
+}
+
+/* Look at the chunk that begins at chunks->next. Returns whether there may be more. */
+static __always_inline int walk_chunk(struct __sk_buff *skb, struct unfinished *chunks, struct frame_walk *walk)
+{
+	u64 last, digits, size;
+
+	walk->at = chunks->next - walk->begin;
+	AS_STORED();
+	if (walk->at >= walk->bytes)
+		return 0;
+	last = walk->bytes - walk->at - 1;
+	if (last > CHUNK_LINE_BYTES - 1)
+		last = CHUNK_LINE_BYTES - 1;
+	FORGET(last, walk->header[3]);
+	walk->header[0] = 0;
+	if (bpf_skb_load_bytes(skb, walk->payload_offset + walk->at, walk->header, (last & (CHUNK_LINE_BYTES - 1)) + 1))
+		return 0;
+	AS_STORED();
+	size = read_chunk_length(walk->header[0], &digits, &walk->header[1]);
+	walk->size = size;
+	chunks->next += digits + 4 + size; /* and two line ends */
+	walk->ended = walk->header[1] || !size;
+	AS_STORED();
+	return !walk->ended;
+}
+
+/* A segment while the body goes on: go_on() has found it. */
+static __always_inline void walk_chunks(struct __sk_buff *skb, struct turn_slot *slot, struct head_room *room)
+{
+	struct frame_walk *walk = &room->walk;
+	struct unfinished *chunks = unfinished_heads.lookup(&room->place);
+	u32 number;
+
+	if (!chunks)
+		return;
+	walk->more = walk->ended = 0;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < CHUNKS_WALKED; number++) {
+		HIDE(number);
+		walk->more = walk_chunk(skb, chunks, walk);
+		AS_STORED();
+		if (!walk->more)
+			break;
+	}
+	AS_STORED();
+	if (walk->more || walk->ended) /* behind the last one, or the way is lost */
+		slot->unfinished &= ~(1 << room->head.egress);
+}
+
+/* The body behind a head that ends in this segment. */
+static __always_inline void pass_over_body(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
+					   struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	struct unfinished *chunks;
+	u32 begin;
+
+	if (room->body & BODY_UNKNOWN || room->length >= LONGEST_BODY)
+		return;
+	if (room->expects && room->end + room->length > head->payload_bytes) /* the client may not send it at all */
+		return;
+	begin = room->walk.begin + room->end;
+	if (!(room->body & BODY_CHUNKED)) {
+		exchange->heads[head->egress & 1] = begin + room->length - 1;
+		return;
+	}
+	chunks = make_unfinished(key, slot, room);
+	if (!chunks)
+		return;
+	chunks->next = begin;
+	chunks->kind = HTTP_CHUNKS;
+	slot->unfinished |= 1 << head->egress;
+	AS_STORED();
+	walk_chunks(skb, slot, room);
+}
+
+static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot,
+					      struct exchange *exchange, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u8 way = 1 << head->egress, who = head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, method = method_of(room->start[0]);
+	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot), requests = 1;
+	u64 bits;
+	int listed;
+
+	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
+		return;
+	if (!exchange->asker)
+		exchange->asker = who;
+	if (exchange->asker != who || (waiting && exchange->method <= METHOD_BODY))
+		return;
+	exchange->heads[head->egress & 1] = head->seq;
+	exchange->heads_known |= way;
+	if (!waiting && slot->place & TURN_ENDS_KNOWN(!head->egress)) { /* its answer is not among what came so far */
+		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
+		exchange->heads_known = 3;
+	}
+	exchange->method = method;
+	exchange->certain |= method != METHOD_UNUSUAL;
+	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
+	room->may_be_plain = room->begins_turn && !waiting && exchange->asker == (slot->born & ASKER);
+	room->number = number;
+	room->method = method;
+	room->stops = method < METHOD_BARE;
+	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_head(DUE_REQUESTS, key, head->time_ns);
+	AS_STORED();
+	requests = scan_requests(skb, room);
+	room->requests = requests;
+	AS_STORED();
+	method = room->method;
+	room->body = room->length = 0;
+	if (room->end && method != METHOD_CONNECT && room->fields)
+		read_fields(skb, room);
+	AS_STORED();
+	if (room->body)
+		pass_over_body(skb, key, slot, exchange, room);
+	AS_STORED();
+	requests = room->requests;
+	listed = room->listed;
+	number = room->number;
+	method = room->method;
+	if (method == METHOD_BARE && (!room->end || room->body || (requests > 1 && room->fields)))
+		exchange->method = METHOD_BODY; /* behind this segment */
+	if (method < METHOD_BARE || !room->end || room->body)
+		requests = 1;
+	if (requests > 1)
+		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
+	bits = bits_of(number, requests);
+	if (listed)
+		exchange->listed |= bits;
+	else
+		exchange->listed &= ~bits;
+	exchange->asked = number + requests; /* before the record, so that the answer finds it however fast it comes */
+	if (!listed) {
+		count_unlisted(requests);
+		if (room->may_be_plain && method == METHOD_BARE && room->end && !room->body && requests == 1) {
+			exchange->plain = 1;
+			slot->unfinished |= TURN_PLAIN;
+		}
+		return;
+	}
+	head->kind = HTTP_REQUEST;
+	head->number = number;
+	head->requests = requests < 255 ? requests : 255;
+	room->most = CAPTURED_REQUEST_BYTES;
+	if (!room->end)
+		await_rest(key, slot, room, HTTP_REST, CAPTURED_REQUEST_BYTES);
+}
+
+/* A request that came with a SYN: its connection will look for it; see claim_fast_open(). */
+static __always_inline void keep_early(struct first_words *first, struct http_head *head)
+{
+	struct early_request early = { .time_ns = first->time_ns, .begin = first->begin, .listed = first->listed,
+				       .method = first->method, .requests = first->requests };
+	struct early_key key = { .netns = head->netns, .remote_port = head->remote_port, .local_port = head->local_port };
+
+	key.remote = ((u32 *)head->remote_address)[head->family == AF_INET ? 0 : 3];
+	early_requests.update(&key, &early);
+}
+
+/* What take_first_request() leaves to the program below. */
+static __always_inline void take_first_head(struct __sk_buff *skb, u64 listener, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	struct first_words *first;
+	u32 requests = 1;
+	int only = 0;
+
+	first = first_words.lookup(&only);
+	if (!first)
+		return;
+	head->kind = HTTP_REQUEST;
+	first->method = method_of(room->start[0]);
+	if (first->method >= METHOD_BARE) {
+		room->stops = 0;
+		requests = scan_requests(skb, room);
+		AS_STORED();
+		if (first->method == METHOD_BARE && (room->fields || !room->end)) { /* a body may follow */
+			first->method = METHOD_BODY;
+			requests = 1;
+		}
+	}
+	first->requests = head->requests = requests < 255 ? requests : 255;
+	first->listed = may_list_head(DUE_REQUESTS, listener, first->time_ns);
+	if (first->with_syn)
+		keep_early(first, head);
+	if (first->listed)
+		submit_head(skb, head, CAPTURED_REQUEST_BYTES);
+	else
+		count_unlisted(first->requests);
+}
+
+/* What the packet programs leave to this one. */
+static __always_inline void continue_request(struct __sk_buff *skb)
+{
+	struct head_room *room = taken_room();
+	u64 key = (u64)packet_socket(skb);
+	struct exchange *exchange;
+	struct turn_slot *slot;
+
+	if (!room)
+		return;
+	if (room->goes_on == GOES_ON_FIRST) {
+		take_first_head(skb, key, room);
+		give_room_back();
+		return;
+	}
+	slot = slot_of(room);
+	if (slot && room->goes_on == GOES_ON_CHUNKS) {
+		walk_chunks(skb, slot, room);
+	} else if (slot) {
+		exchange = exchange_at(slot, key);
+		if (exchange)
+			take_request_head(skb, key, slot, exchange, room);
+	}
+	end_head(skb, key, room);
+}
+
+int requests(struct __sk_buff *skb)
+{
+	continue_request(skb);
+	return 1;
+}
+
+#endif
