@@ -66,16 +66,17 @@ def hostile_rows(number: int, evil: str) -> tuple[Any, ...]:
     request = builders.request(
         id=number, method=evil, host=evil, path=evil, trace_id=evil, connection_id=number, remote=remote, **who
     )
-    return asked, connection, builders.process(**who, **paths), listener, host, flow, request
+    lookup = builders.lookup(id=number, name=evil, result=evil, addresses=(evil,), **who)
+    return asked, connection, builders.process(**who, **paths), listener, host, flow, request, lookup
 
 
 def hostile_snapshot(texts: tuple[str, ...] = STRINGS) -> Snapshot:
     """Everything in it is hostile, with nothing made printable on the way."""
     made = (hostile_rows(*each) for each in enumerate(texts, 1))
-    dns, connections, processes, listeners, hosts, udp, requests = zip(*made, strict=True)
+    dns, connections, processes, listeners, hosts, udp, requests, lookups = zip(*made, strict=True)
     everything = "".join(SHORT)
     return snapshot(
-        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp, requests=requests,
+        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp, requests=requests, lookups=lookups,
         scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
         host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
         losses=rows.Losses(perf_buffer={everything: 1}, evicted={everything: 1}),
