@@ -198,6 +198,16 @@ def test_servers_that_fail(lab: Lab) -> None:
     assert {row.rcode for row in queries_of(snapshot, lookup)} == {"SERVFAIL"}
 
 
+def test_queries_over_tcp_are_of_it_too(lab: Lab) -> None:
+    over_tcp = ("env", "RES_OPTIONS=use-vc")
+    program = lab.inside.play(lookup_programs.one, nameserver=SERVER, prefix=over_tcp, name="db.svc.test")
+    program.end()
+    snapshot, (lookup,) = lab.lookups_of(program, 1)
+    sent = [row for row in snapshot.dns if row.pid == program.pid]
+    assert [row.transport for row in sent] == ["tcp", "tcp"]
+    assert {row.lookup_id for row in sent} == {lookup.id}
+
+
 def test_latency_is_that_of_the_call(lab: Lab) -> None:
     program = lab.inside.play(lookup_programs.one, nameserver=ODD_SERVER, name="hold-300-1.test", family=2)
     program.end()
