@@ -103,7 +103,7 @@ def test_panes(size: tuple[int, int]) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         seen.look(pilot)
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in range(4):
                 await pilot.press("pagedown")
@@ -136,7 +136,7 @@ def test_details() -> None:
     seen = Seen()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in range(3):
                 await pilot.press("enter")
@@ -259,7 +259,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         driver = pilot.app._driver
         assert driver is not None
         monkeypatch.setattr(driver, "write", copied.append)
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in texts:
                 await pilot.press("y", "down")
@@ -314,7 +314,7 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
     time.tzset()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "enter")
             await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
             await pilot.press("escape", "s", "S", "f", "escape", "c", "escape")
