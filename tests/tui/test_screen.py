@@ -753,7 +753,7 @@ def test_the_rows_that_prove_a_leak_begin_with_the_oldest() -> None:
 def test_a_pane_that_nobody_asked_for_says_how_to_and_has_no_tab() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         tab = the_app(pilot)._main._tabs["lookups"]
-        assert not tab.display
+        await until(pilot, lambda: not tab.display)
         await pilot.press("8")
         await until(pilot, lambda: "Look-ups are not watched: start nettop with --lookups" in text(pilot))
         assert tab.display
