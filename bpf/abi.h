@@ -286,9 +286,11 @@ struct library_record {
 	struct process_id owner;
 	__u32 device; /* super_block.s_dev */
 	__u32 file_system; /* super_block.s_magic */
+	__u8 executable; /* 1: it is the program that the process runs */
+	__u8 pad[7];
 	char name[LIBRARY_NAME_BYTES];
 };
-_Static_assert(sizeof(struct library_record) == 96, "library_record");
+_Static_assert(sizeof(struct library_record) == 104, "library_record");
 
 /* What a record in http_events tells. */
 #define HTTP_REQUEST 1
@@ -310,6 +312,15 @@ _Static_assert(sizeof(struct library_record) == 96, "library_record");
 
 #define DATABASE_REQUEST 10 /* of a database or cache: a segment with requests, from the first one on */
 #define DATABASE_ANSWER 11
+/*
+ * What is said inside TLS. The payload is plaintext and follows the head at once; `prefix` has the address of the library's session
+ * and when that was seen first, which are its identity; the socket is 0 where it is not known.
+ */
+#define PLAINTEXT_REQUEST 12
+#define PLAINTEXT_RESPONSE 13
+#define PLAINTEXT_PIPELINED 14 /* a request that came before the answer to the one before: which answer is whose is not certain */
+#define PLAINTEXT_ENDED 15     /* the session, while requests waited */
+#define PLAINTEXT_ANSWER_BYTES 256 /* that are handed on */
 
 /* Which it is, */
 #define DATABASE_KINDS 7
@@ -343,7 +354,7 @@ struct http_head {
 	__u16 family;
 	__u16 local_port;
 	__u16 remote_port;
-	__u8 kind;     /* HTTP_*, TLS_*, DATABASE_* */
+	__u8 kind;     /* HTTP_*, TLS_*, DATABASE_*, PLAINTEXT_* */
 	__u8 egress;
 	__u8 owner_certainty;
 	__u8 requests; /* of HTTP and databases: how many begin in this segment, or are answered there, and have the numbers that follow */
@@ -540,6 +551,8 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define LOST_LOOKUP_EVENTS 144
 #define LOOKUPS_UNLISTED 145     /* that came too fast to be handed on */
 #define LOOKUPS_WITHOUT_ROOM 146 /* too many at the same time */
-#define LOSS_COUNTERS 147
+#define TLS_CALLS_WITHOUT_ROOM 147 /* too many at the same time */
+#define TLS_HTTP2_SESSIONS 148     /* of which nothing is read */
+#define LOSS_COUNTERS 149
 
 #endif

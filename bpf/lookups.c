@@ -9,12 +9,6 @@
  */
 
 #ifdef LOOKUPS
-#include <uapi/linux/ptrace.h>
-
-#ifndef OFFSET_nsproxy_net_ns
-#error "this kernel's types lack what look-ups need"
-#endif
-
 struct open_lookup {
 	u64 thread_start_ns; /* task_struct.start_boottime of the thread: addresses are reused */
 	u64 stack;           /* the stack pointer as it is when the function has returned */
@@ -53,46 +47,12 @@ struct socket_address {
 BPF_HASH(open_lookups, u64, struct open_lookup, 4096);
 BPF_ARRAY(no_lookup, struct open_lookup, 1); /* zero: the stack has no room for it */
 
-#if defined(__x86_64__) || defined(__TARGET_ARCH_x86)
-#define RETURN_ADDRESS_BYTES 8
-#else
-#define RETURN_ADDRESS_BYTES 0
-#endif
-
-/* The same number, of which BCC forgets where it comes from: it would make a copy of all that is reached from there. */
-static __always_inline u64 plain(u64 value)
-{
-	u64 copy;
-
-	asm volatile("%0 = %1" : "=r"(copy) : "r"(value));
-	return copy;
-}
-
-static __always_inline u64 thread_start(u64 task)
-{
-	u64 start_ns = 0;
-
-	READ(start_ns, task, OFFSET_task_struct_start_boottime);
-	return start_ns;
-}
-
 /* The look-up that a thread is in. */
 static __always_inline struct open_lookup *lookup_of(u64 task)
 {
 	struct open_lookup *open = open_lookups.lookup(&task);
 
 	return open && open->thread_start_ns == thread_start(task) ? open : 0;
-}
-
-static __always_inline u32 netns_of_task(u64 task)
-{
-	void *proxy = 0, *net = 0;
-	u32 inode = 0;
-
-	READ(proxy, task, OFFSET_task_struct_nsproxy);
-	READ(net, proxy, OFFSET_nsproxy_net_ns);
-	READ(inode, net, OFFSET_net_ns_inum);
-	return inode;
 }
 
 /*

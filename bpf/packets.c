@@ -384,6 +384,10 @@ static __always_inline void observe(struct __sk_buff *skb, int egress)
 	asks = IS_DNS_PORT(server_port) || (egress && ports && asks_behind_nat(skb, sk));
 	counts = packet.protocol != IPPROTO_TCP || is_raw(sk, ports, egress);
 	if (!counts && !asks) {
+#ifdef DECRYPT
+		if (egress && said.payload_at)
+			note_tls_socket(skb, said.payload_at);
+#endif
 #ifdef REQUESTS
 		if (said.payload_at) /* here, where nothing else needs the stack */
 			take_head(skb, &packet, &said, egress);

@@ -13,7 +13,7 @@ from nettop.kernel import compiler, program, syscalls, uretprobes
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
 from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp, landlock_version
 from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
-from nettop.kernel.hooks import HOOKS, LOOKUPS, LOOKUPS_MECHANISM, Hook
+from nettop.kernel.hooks import HOOKS, LOOKUPS, LOOKUPS_MECHANISM, PLAINTEXT_CALLS, PLAINTEXT_MECHANISM, Hook
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
@@ -260,6 +260,7 @@ def _hooks() -> Iterator[Check]:
         kernel.close()
         os.close(cgroup)
     yield _lookups()
+    yield _plaintext()
 
 
 def _lookups() -> Check:
@@ -270,7 +271,7 @@ def _lookups() -> Check:
     try:
         kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), lookups=watched)))
         try:
-            kernel.load_lookups()
+            kernel.load_opt_in()
             kernel.attach_lookups(returns)
             libraries = kernel.libraries_covered
         finally:
@@ -282,3 +283,21 @@ def _lookups() -> Check:
     if not returns:
         detail += ", but not to what comes of them: on this kernel that may kill sandboxed programs"
     return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="ok", detail=detail)
+
+
+def _plaintext() -> Check:
+    """What only the option --decrypt needs."""
+    need = f"{PLAINTEXT_CALLS[0].words} (--decrypt)"
+    try:
+        kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), decrypt=True)))
+        try:
+            kernel.load_opt_in()
+            kernel.attach_plaintext()
+            libraries = kernel.tls_libraries_covered
+        finally:
+            kernel.close()
+    except NettopError as error:
+        detail = f"{error.message} Everything else works without it"
+        return Check(need=need, mechanism=PLAINTEXT_MECHANISM, status="absent", detail=detail)
+    detail = f"can be attached, to {libraries} librar{'y' if libraries == 1 else 'ies'}"
+    return Check(need=need, mechanism=PLAINTEXT_MECHANISM, status="ok", detail=detail)

@@ -67,6 +67,12 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)",
     )
+    parser.add_argument(
+        "--decrypt",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show requests of HTTP/1 inside TLS, by breakpoints in OpenSSL (uprobes; reads secrets: see SECURITY.md)",
+    )
     add_debug(parser)
 
 

@@ -24,7 +24,8 @@ def run(options: argparse.Namespace) -> int:
     require_terminal()
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     places = (*places_of_the_user(wanted.home), state_path().parent)
-    source = live(settings, scope, wanted.path(wanted.export_directory), Asked(lookups=options.lookups), places)
+    asked = Asked(lookups=options.lookups, decrypt=options.decrypt)
+    source = live(settings, scope, wanted.path(wanted.export_directory), asked, places)
     return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
 
 

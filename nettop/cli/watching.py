@@ -18,6 +18,7 @@ from nettop.export.standard_streams import StandardOutput
 from nettop.kernel.limits import require_room
 from nettop.kernel.lookups import FILES as LOOKUP_FILES
 from nettop.kernel.place import confinement, has_host_pids
+from nettop.kernel.plaintext import FILES as PLAINTEXT_FILES
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import Scope, comm_running, netns_inode, running_pid
 from nettop.model import events
@@ -44,10 +45,11 @@ class Prepared(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the command line asks of a watch besides the settings: a row for everything, look-ups in C libraries too."""
+    """What the command line asks of a watch besides the settings: a row for everything, and what is off otherwise."""
 
     everything: bool = False
     lookups: bool = False
+    decrypt: bool = False
 
 
 def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
@@ -61,9 +63,23 @@ def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
             "--lookups finds C libraries by the host's process ids, but this container has its own.",
             "Start the container with --pid=host.",
         )
+    if options.decrypt:
+        _require_decryptable(settings)
     chosen = chosen_filter(settings, told, options.lookups)
     require_privileges()
     return Prepared(settings, scope, chosen)
+
+
+def _require_decryptable(settings: Settings) -> None:
+    if not has_host_pids():
+        raise UsageError(
+            "--decrypt finds TLS libraries by the host's process ids, but this container has its own.",
+            "Start the container with --pid=host.",
+        )
+    if not settings.requests_enabled:
+        raise UsageError(
+            "--decrypt is for requests, and the setting requests.enabled is off.", "Switch it on, or leave one out."
+        )
 
 
 def _scope_of(options: argparse.Namespace) -> Scope:
@@ -145,7 +161,7 @@ def watching(
     """The live source of a command that writes, closed on exit."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, Asked(list_everything, options.lookups)))
+    return closing(live(settings, scope, written_to, Asked(list_everything, options.lookups, options.decrypt)))
 
 
 def live(
@@ -159,12 +175,12 @@ def live(
 
     `written_to` is the directory for files, `places` are where else there may be some.
     """
-    require_room(LOOKUP_FILES if asked.lookups else 0)
+    require_room((LOOKUP_FILES if asked.lookups else 0) + (PLAINTEXT_FILES if asked.decrypt else 0))
     if limit := confinement():
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if asked.everything else None
-    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups)
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.decrypt)
     source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
     try:
         source.give_up_privileges(written_to)

@@ -12,7 +12,8 @@ _MAGIC = b"\x7fELF\x02"
 _PLACES = struct.Struct("<32xQQ8xH2xH2x")  # of Elf64_Ehdr: e_phoff, e_shoff, e_phnum, e_shnum
 _SEGMENT = struct.Struct("<I4xQQ8xQ16x")  # of Elf64_Phdr: p_type, p_offset, p_vaddr, p_filesz
 _SECTION = struct.Struct("<4xI16xQQI20x")  # of Elf64_Shdr: sh_type, sh_offset, sh_size, sh_link
-_SYMBOL = struct.Struct("<IB3xQ8x")  # of Elf64_Sym: st_name, st_info, st_value
+_SYMBOL = struct.Struct("<IB3xQQ")  # of Elf64_Sym: st_name, st_info, st_value, st_size
+_MOST_CODE_BYTES = 16_384  # of a function
 _MAX_SYMBOLS = 100_000  # of a table: glibc has 3,000, and anybody may name a file as it is named
 _LOADED, _SYMBOLS, _DYNAMIC_SYMBOLS, _FUNCTION = 1, 2, 11, 2  # PT_LOAD, SHT_SYMTAB, SHT_DYNSYM, STT_FUNC
 
@@ -27,17 +28,24 @@ def function_offset(file: Path, function: str) -> int:
 
 def function_offsets(file: Path, functions: Sequence[str]) -> dict[str, int]:
     """The same of those of the functions that the file has. Raises CannotRunError."""
+    return {function: begin for function, (begin, _) in function_codes(file, functions).items()}
+
+
+def function_codes(file: Path, functions: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    """The same with the machine code of each. Raises CannotRunError."""
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            found: dict[str, int] = {}
-            for function, address in _addresses(raw, functions):
-                found.setdefault(function, _in_file(raw, address))
+            found: dict[str, tuple[int, bytes]] = {}
+            for function, address, size in _addresses(raw, functions):
+                if function not in found:
+                    begin = _in_file(raw, address)
+                    found[function] = begin, raw[begin : begin + min(size, _MOST_CODE_BYTES)]
             return found
     except (OSError, ValueError, struct.error, IndexError) as error:
         raise CannotRunError(f"{file} cannot be read as a program: {error}.", "Install it again.") from error
 
 
-def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     if raw[: len(_MAGIC)] != _MAGIC:
         raise ValueError("it is not a 64-bit ELF file")
     wanted = {function.encode(): function for function in functions}
@@ -46,14 +54,16 @@ def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, 
     sections = [_SECTION.unpack_from(raw, sections_at + _SECTION.size * number) for number in range(count)]
     for kind, begins, size, strings in sections:
         if kind in (_SYMBOLS, _DYNAMIC_SYMBOLS):
-            names = sections[strings][1]
+            _, names, names_bytes, _ = sections[strings]
+            if all(raw.find(name + b"\0", names, names + names_bytes) < 0 for name in wanted):
+                continue  # without a look at each symbol: most programs
             for at in range(begins, begins + min(size, _MAX_SYMBOLS * _SYMBOL.size), _SYMBOL.size):
-                name, information, address = _SYMBOL.unpack_from(raw, at)
+                name, information, address, code_bytes = _SYMBOL.unpack_from(raw, at)
                 if information & 15 != _FUNCTION or not address:
                     continue
                 function = wanted.get(raw[names + name : names + name + longest].partition(b"\0")[0])
                 if function is not None:
-                    yield function, address
+                    yield function, address, code_bytes
 
 
 def _in_file(raw: mmap.mmap, address: int) -> int:

@@ -288,13 +288,14 @@ HOOKS = (
 # fmt: on
 LIBRARIES = Hook(
     "libraries",
-    "C libraries that are mapped later than nettop can watch their look-ups",
+    "libraries that are mapped later than nettop can watch them",
     "bpf_iter__task_vma",
     ITERATOR,
     "task_vma",
     since="5.12",
 )  # fmt: skip
-"""Only with look-ups (`--lookups`), as what follows: these are attached to each library (kernel/lookups.py)."""
+"""Only with look-ups (`--lookups`) or plaintext (`--decrypt`)."""
+# Only with look-ups: attached to each C library (kernel/lookups.py).
 LOOKUPS = tuple(
     Hook("lookups", "names that programs look up in their C library",
          f"lookup_{function}", UPROBE, function, (LOOKUP_EVENTS,))
@@ -305,4 +306,19 @@ LOOKUPS_RETURNED = Hook(
     "lookups", "what comes of look-ups", "lookup_returned", URETPROBE, "getaddrinfo", (LOOKUP_EVENTS,)
 )
 OPT_IN_BUFFERS = (LOOKUP_EVENTS,)
+# Only with plaintext: attached to each TLS library (kernel/plaintext.py).
+_PLAINTEXT_WORDS = "requests of HTTP/1 inside TLS"
+PLAINTEXT_CALLS = tuple(
+    Hook("plaintext", _PLAINTEXT_WORDS, program, UPROBE, function)
+    for function, program in (
+        ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"),
+        ("SSL_read", "tls_read"), ("SSL_read_ex", "tls_read_ex"),
+    )
+)  # fmt: skip
+PLAINTEXT_RETURNED = Hook("plaintext", "what such a call came to", "tls_returned", UPROBE, "SSL_read")
+PLAINTEXT_FORGOTTEN = tuple(
+    Hook("plaintext", "the end of a session of TLS", "tls_forgotten", UPROBE, function)
+    for function in ("SSL_free", "SSL_clear", "SSL_set_bio")
+)
+PLAINTEXT_MECHANISM = "uprobe SSL_write, SSL_read"
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -1,15 +1,16 @@
-"""The C libraries that processes have mapped, each once, however many processes and containers share it."""
+"""The C and TLS libraries that processes have mapped, each once, however many processes and containers share it."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from nettop.kernel.abi import LibraryRecord
 
-_NAME = re.compile(rb"(libc\.so(\.6)?|libc-2\.\d+\.so|ld-musl-[\w-]+\.so\.1)(?: \(deleted\))?")
+_C_LIBRARY = re.compile(rb"(libc\.so(\.6)?|libc-2\.\d+\.so|ld-musl-[\w-]+\.so\.1)(?: \(deleted\))?")
+_TLS_LIBRARY = re.compile(rb"libssl\.so\.(1\.1|3)(?: \(deleted\))?")
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(/.*)")  # proc(5), maps
 _FUSE = 0x65735546  # FUSE_SUPER_MAGIC, include/uapi/linux/magic.h
 _MINOR_BITS = 20  # of the kernel's dev_t
@@ -32,6 +33,7 @@ class Library(NamedTuple):
     inode: int
     name: bytes
     is_foreign: bool  # its file system is a program's, which may keep whoever opens a file there waiting
+    executable: bool  # it is the program that a process runs
     mapped: tuple[Mapping, ...]
 
     @property
@@ -40,21 +42,35 @@ class Library(NamedTuple):
         return self.device, self.inode
 
 
-def by_file(records: Iterable[LibraryRecord]) -> list[Library]:
-    """Those that the kernel's iterator over mappings tells; what is only named like a C library is left out."""
+IsWanted = Callable[[bytes, bool], bool]
+"""Whether files of this name are looked for; and whether it is the program that a process runs."""
+
+
+def is_c_library(name: bytes, executable: bool) -> bool:
+    """See IsWanted."""
+    return not executable and _C_LIBRARY.fullmatch(name) is not None
+
+
+def may_have_tls(name: bytes, executable: bool) -> bool:
+    """See IsWanted: a program may have the library in itself."""
+    return executable or name == b"node" or _TLS_LIBRARY.fullmatch(name) is not None
+
+
+def by_file(records: Iterable[LibraryRecord], is_wanted: IsWanted = is_c_library) -> list[Library]:
+    """Those that the kernel's iterator over mappings tells; what is only named like a library is left out."""
     found: dict[tuple[int, int], Library] = {}
     for record in records:
         name = record.name.split(b"\0", 1)[0]
-        if not _NAME.fullmatch(name):
+        if not is_wanted(name, bool(record.executable)):
             continue
         mapping = Mapping(record.owner_pid, record.owner_comm, record.begins, record.ends)
         key = record.device, record.inode
-        known = found.get(key) or Library(*key, name, record.file_system == _FUSE, ())
+        known = found.get(key) or Library(*key, name, record.file_system == _FUSE, bool(record.executable), ())
         found[key] = known._replace(mapped=(*known.mapped, mapping))
     return list(found.values())
 
 
-def in_proc(proc: Path = Path("/proc")) -> list[Library]:
+def in_proc(proc: Path = Path("/proc"), is_wanted: IsWanted = is_c_library) -> list[Library]:
     """The same from /proc, for kernels without that iterator (before Linux 5.12); it takes privileges."""
     programs = set(_file_systems_of_programs(proc))
     found: dict[tuple[int, int], Library] = {}
@@ -62,24 +78,29 @@ def in_proc(proc: Path = Path("/proc")) -> list[Library]:
         if not directory.name.isdecimal():
             continue
         with suppress(OSError):
-            for device, inode, name, mapping in _mapped(directory):
-                known = found.get((device, inode)) or Library(device, inode, name, device in programs, ())
+            for device, inode, name, executable, mapping in _mapped(directory, is_wanted):
+                known = found.get((device, inode))
+                known = known or Library(device, inode, name, device in programs, executable, ())
                 found[device, inode] = known._replace(mapped=(*known.mapped, mapping))
     return list(found.values())
 
 
-def _mapped(process: Path) -> Iterator[tuple[int, int, bytes, Mapping]]:
+def _mapped(process: Path, is_wanted: IsWanted) -> Iterator[tuple[int, int, bytes, bool, Mapping]]:
+    program = b""
+    with suppress(OSError):
+        program = os.fsencode((process / "exe").readlink())
     for line in (process / "maps").read_bytes().splitlines():
         match = _MAPPING.fullmatch(line)
         if match is None:
             continue
         begins, ends, major, minor, inode, path = match.groups()
         name = path.rpartition(b"/")[2]
-        if _NAME.fullmatch(name):
+        executable = path == program
+        if is_wanted(name, executable):
             pid = int(process.name)
             comm = (process / "comm").read_bytes().rstrip(b"\n")
             device = int(major, 16) << _MINOR_BITS | int(minor, 16)
-            yield device, int(inode), name, Mapping(pid, comm, int(begins, 16), int(ends, 16))
+            yield device, int(inode), name, executable, Mapping(pid, comm, int(begins, 16), int(ends, 16))
 
 
 def _file_systems_of_programs(proc: Path) -> Iterator[int]:
@@ -109,7 +130,7 @@ def _own_path(library: Library) -> bytes | None:
     """Where nettop itself has this library, if it does."""
     for line in Path("/proc/self/maps").read_bytes().splitlines():
         match = _MAPPING.fullmatch(line)
-        if match is not None and _NAME.fullmatch(match[6].rpartition(b"/")[2]):
+        if match is not None and match[6].rpartition(b"/")[2] == library.name:
             status = Path(os.fsdecode(match[6])).stat()
             device = os.major(status.st_dev) << _MINOR_BITS | os.minor(status.st_dev)
             if (device, status.st_ino) == library.key:

@@ -29,15 +29,20 @@ from nettop.kernel.hooks import (
     LOOKUPS_RETURNED,
     ON_REQUEST,
     OPT_IN_BUFFERS,
+    PLAINTEXT_CALLS,
+    PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_RETURNED,
     Continuation,
     Decoder,
     Hook,
     OnCgroup,
     Place,
 )
-from nettop.kernel.libraries import Library, by_file, in_proc
-from nettop.kernel.lookups import Coverage, LookupProbes
+from nettop.kernel.libraries import IsWanted, Library, by_file, in_proc, is_c_library, may_have_tls
+from nettop.kernel.library_probes import Coverage
+from nettop.kernel.lookups import LookupProbes
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
+from nettop.kernel.plaintext import PlaintextProbes, Undecrypted, mapped_here
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
 from nettop.protocols.table import ORDERED
@@ -45,6 +50,7 @@ from nettop.protocols.table import ORDERED
 SOCKETS_ENTRIES = 131_072  # 31 MB of kernel memory; twice the ports of one address
 _KB, _MB = 1 << 10, 1 << 20
 _SPILLED_BYTES = 1 * _MB  # for all CPUs: as many ends and queries as are listed at once, and read soon after
+_DECRYPTED_SHARE = 4  # times as much where all that is decrypted is handed on there: a second of it takes 1.5 MB
 # To wake the reader costs as much as to read ten records: it sleeps until this share of a buffer may be full, or until
 # the next batch is due.
 _WAKING_SHARE = 1 / 2
@@ -125,6 +131,7 @@ class KernelProgram:
         self._program_fds: dict[str, int] = {}
         self._asked_sockets: AskedSockets | None = None
         self._lookups: LookupProbes | None = None
+        self._plaintext: PlaintextProbes | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -173,26 +180,52 @@ class KernelProgram:
         """Those that this kernel has."""
         return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
 
-    def load_lookups(self) -> None:
-        """Load the programs of look-ups, which attach() does with all others. Raises RefusedError."""
-        for hook in self._of_lookups():
+    def load_opt_in(self) -> None:
+        """Load what is watched only if asked for, which attach() does with all others. Raises RefusedError."""
+        for hook in self._opt_in():
             self.load(hook)
 
     def attach_lookups(self, with_returns: bool) -> None:
         """Watch look-ups in the C libraries that are mapped now. Raises CannotRunError if there is none to watch."""
-        if self._has_libraries:
-            self.attach_hook(LIBRARIES, -1)
+        self._attach_libraries()
         self._lookups = LookupProbes(self._program_fds.__getitem__, with_returns)
-        self._lookups.attach(self._libraries())
+        self._lookups.attach(self._libraries(is_c_library))
+
+    def attach_plaintext(self) -> None:
+        """Watch what is said inside TLS, in libraries that are mapped now or may be later. Raises CannotRunError."""
+        self._attach_libraries()
+        self._plaintext = PlaintextProbes(self._program_fds.__getitem__)
+        with mapped_here():
+            self._plaintext.attach(self._libraries(may_have_tls))
+
+    def _attach_libraries(self) -> None:
+        if self._has_libraries and LIBRARIES.need not in self._links:
+            self.attach_hook(LIBRARIES, -1)
 
     @property
     def _has_libraries(self) -> bool:
         return LIBRARIES.target in self._compiled.attach_types
 
-    def _libraries(self) -> list[Library]:
+    def _libraries(self, is_wanted: IsWanted) -> list[Library]:
         if not self._has_libraries:
-            return in_proc()
-        return by_file(abi.decode_libraries(syscalls.run_iterator(self._links[LIBRARIES.need])))
+            return in_proc(is_wanted=is_wanted)
+        return by_file(abi.decode_libraries(syscalls.run_iterator(self._links[LIBRARIES.need])), is_wanted)
+
+    @property
+    def tls_libraries_covered(self) -> int:
+        """How many TLS libraries are watched."""
+        return 0 if self._plaintext is None else self._plaintext.covered
+
+    @property
+    def tls_http2_sessions(self) -> int:
+        """How many sessions of TLS, at either end, have begun HTTP/2, of which nothing is read."""
+        return self._counter(abi.TLS_HTTP2_SESSIONS)
+
+    def undecrypted(self, speakers: Sequence[tuple[abi.ProcessKey, bytes]]) -> tuple[Undecrypted, ...] | None:
+        """Those of these processes that speak TLS otherwise; None where nobody can tell."""
+        if self._plaintext is None or not self._has_libraries:
+            return None
+        return self._plaintext.undecrypted(speakers, self._libraries(may_have_tls)) if speakers else ()
 
     @property
     def libraries_covered(self) -> int:
@@ -203,7 +236,7 @@ class KernelProgram:
         """Of the C libraries that are mapped now; None where nobody can tell."""
         if self._lookups is None or not self._has_libraries:
             return None
-        return self._lookups.coverage(self._libraries())
+        return self._lookups.coverage(self._libraries(is_c_library))
 
     def open_lookups(self) -> list[abi.LookupRecord]:
         """The look-ups that have begun and not ended."""
@@ -381,6 +414,7 @@ class KernelProgram:
                 "sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0),
                 "turns": counts[abi.TURNS_WITHOUT_ROOM],
                 **({"lookups": self._counter(abi.LOOKUPS_WITHOUT_ROOM)} if self._lookups is not None else {}),
+                **({"tls_calls": self._counter(abi.TLS_CALLS_WITHOUT_ROOM)} if self._plaintext is not None else {}),
             },
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
@@ -417,6 +451,9 @@ class KernelProgram:
         if self._lookups is not None:
             self._lookups.close()
             self._lookups = None
+        if self._plaintext is not None:
+            self._plaintext.close()
+            self._plaintext = None
         if self._asked_sockets is not None:
             self._asked_sockets.close()
             self._asked_sockets = None
@@ -429,7 +466,7 @@ class KernelProgram:
 
     def _load_all(self) -> None:
         """Several at a time: half of a start is the verifier's, and it takes a CPU for each program."""
-        waiting: list[Hook | Continuation] = [*self.hooks, *self._continuations(), *self._of_lookups()]
+        waiting: list[Hook | Continuation] = [*self.hooks, *self._continuations(), *self._opt_in()]
         waiting.sort(key=lambda hook: len(self._compiled.programs[hook.program].instructions))
         failures: list[Exception] = []
 
@@ -456,11 +493,13 @@ class KernelProgram:
         """Those that are compiled in."""
         return [each for each in CONTINUATIONS if each.program in self._compiled.programs]
 
-    def _of_lookups(self) -> list[Hook]:
-        """The programs of look-ups, if those are compiled in."""
-        if LOOKUPS[0].program not in self._compiled.programs:
-            return []
-        return [*LOOKUPS, LOOKUPS_RETURNED, *((LIBRARIES,) if self._has_libraries else ())]
+    def _opt_in(self) -> list[Hook]:
+        """The programs of what is watched only if asked for, as far as they are compiled in."""
+        every = (*LOOKUPS, LOOKUPS_RETURNED, *PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN)
+        hooks = {hook.program: hook for hook in every if hook.program in self._compiled.programs}
+        if hooks and self._has_libraries:
+            hooks[LIBRARIES.program] = LIBRARIES
+        return list(hooks.values())
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
@@ -506,7 +545,7 @@ def _sized(compiled: CompiledPrograms, sockets_entries: int) -> Iterator[tuple[s
         if name == "sockets":
             entries = sockets_entries
         elif name == "spilled":
-            entries = _SPILLED_BYTES
+            entries = _SPILLED_BYTES * (_DECRYPTED_SHARE if "tls_calls" in compiled.maps else 1)
         elif shape.type == syscalls.PERF_EVENT_ARRAY:  # they may have been compiled when there were fewer CPUs
             entries = syscalls.possible_cpus()
         yield name, shape._replace(entries=entries)
@@ -541,7 +580,11 @@ def _megabytes(size: int) -> int:
 
 
 def defines(
-    scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True, lookups: Lookups = "off"
+    scope: Scope,
+    dns_ports: Sequence[int] = DNS_PORTS,
+    requests: bool = True,
+    lookups: Lookups = "off",
+    decrypt: bool = False,
 ) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
@@ -553,6 +596,7 @@ def defines(
         *(("-DREQUESTS",) if requests else ()),
         *(("-DLOOKUPS",) if lookups != "off" else ()),
         *(("-DLOOKUPS_WITHOUT_RETURNS",) if lookups == "without-returns" else ()),
+        *(("-DDECRYPT",) if decrypt else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

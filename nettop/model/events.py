@@ -71,6 +71,12 @@ class LookupsCovered(Event, frozen=True, gc=False, kw_only=True, tag="lookups_co
     coverage: rows.LookupCoverage
 
 
+class DecryptCovered(Event, frozen=True, gc=False, kw_only=True, tag="decrypt_covered"):
+    """Whose requests inside TLS are seen: at the beginning of a watch with `--decrypt`, and when that has changed."""
+
+    coverage: rows.DecryptCoverage
+
+
 class RequestChanged(Event, frozen=True, gc=False, kw_only=True, tag="request"):
     """A request was sent or came in, was answered, or failed: as the next tick found it."""
 
@@ -139,6 +145,7 @@ AnyEvent = (
     | RequestChanged
     | LookupChanged
     | LookupsCovered
+    | DecryptCovered
     | UdpChanged
     | OtherChanged
     | HostPacketsCounted

@@ -366,12 +366,16 @@ def _quic_said(row: UdpFlow) -> Iterable[str | None]:
 
 
 def _request_hosts(row: Request) -> Iterable[str | None]:
-    return row.host, row.remote.name, row.remote.address
+    return (row.host,) if row.remote is None else (row.host, row.remote.name, row.remote.address)
+
+
+def _remote_port(row: Request) -> int | None:
+    return None if row.remote is None else row.remote.port
 
 
 def _request_ports(wanted: Numbers) -> Test:
     """Of either end; the near one is not known in older recordings."""
-    far, near = within(wanted, attrgetter("remote.port")), within(wanted, attrgetter("local_port"))
+    far, near = within(wanted, _remote_port), within(wanted, attrgetter("local_port"))
     return lambda row: far(row) or near(row)
 
 
@@ -382,9 +386,9 @@ def _request_word(test: TextTest) -> Test:
 def _request_at(place: Place) -> Test:
     test, port = place.test, place.port
     if port is not None:
-        return lambda row: row.remote.port == port and any(map(test, _request_hosts(row)))
+        return lambda row: _remote_port(row) == port and any(map(test, _request_hosts(row)))
     if place.network:
-        return lambda row: test(row.remote.address)
+        return lambda row: row.remote is not None and test(row.remote.address)
     return lambda row: any(map(test, _request_hosts(row)))
 
 
@@ -834,7 +838,9 @@ REQUESTS: Kind[Request] = Kind(
         "protocol": lambda row: (row.protocol,),
         "error": lambda row: (row.error_code,),
         "host": lambda row: dict.fromkeys(_request_hosts(row)),  # a row counts once
-        "port": lambda row: dict.fromkeys(str(port) for port in (row.local_port, row.remote.port) if port is not None),
+        "port": lambda row: dict.fromkeys(
+            str(port) for port in (row.local_port, _remote_port(row)) if port is not None
+        ),
     },
 )
 

@@ -64,6 +64,7 @@ WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
 LookupFunction = Literal["getaddrinfo", "gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r"]
 LookupStatus = Literal["pending", "returned", "abandoned", "unknown"]
 NotCoveredReason = Literal["later", "unreadable", "file-system", "too-many", "refused"]
+NotDecryptedReason = Literal["later", "unreadable", "file-system", "too-many", "refused", "other-library"]
 LOOKED_UP = "OK"  # the result of a look-up that found something
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
@@ -519,6 +520,33 @@ class LookupCoverage(Row, frozen=True, gc=False, kw_only=True):
     results: bool = True
 
 
+class NotDecrypted(Row, frozen=True, gc=False, kw_only=True):
+    """A process with an open connection of TLS, of which no request inside it is seen.
+
+    `reason` is "other-library" where it has none that nettop knows (a program that is linked statically, another
+    implementation, a process in which it was loaded under another name); the others say why the one that it has is not
+    watched: see UncoveredLibrary.
+    """
+
+    pid: Pid
+    comm: str
+    reason: NotDecryptedReason
+
+
+class DecryptCoverage(Row, frozen=True, gc=False, kw_only=True):
+    """Whose requests inside TLS a watch with `--decrypt` sees: those of processes with one of so many TLS libraries.
+
+    `not_covered` are the other processes that were seen to begin TLS, 16 at most, `not_covered_cut` how many more there
+    are; both are None where the kernel does not tell (before Linux 5.12). `http2_sessions` is how many sessions, at
+    either end, have begun HTTP/2 inside TLS, of which nothing is read.
+    """
+
+    libraries: Count
+    not_covered: tuple[NotDecrypted, ...] | None = None
+    not_covered_cut: Count | None = None
+    http2_sessions: Count = 0
+
+
 class Request(Row, frozen=True, gc=False, kw_only=True):
     """One request of HTTP, a database or a cache as one end on this host sees it; where both are here, each has a row.
 
@@ -531,6 +559,11 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     Trace Context). `retry_of` is the row of the request that this one repeats: the same process had sent the same
     method, host and path on another connection, which ended without a response less than a minute before.
     `local_port` is that of this end; None where it was not recorded.
+
+    What was read inside TLS (`--decrypt`) is `decrypted`; its times are those at which the process handed the bytes to
+    its library or got them. Which connection it came on is not known where the process sends what the library has
+    encrypted later and by itself: then `connection_id`, `remote` and `local_port` are None. No other request lacks a
+    `remote`.
 
     Of HTTP/2 `error` may also be "reset" or "cancelled", which is what the client did, of the stream alone.
     `grpc_status` comes behind the response of gRPC. A request is `partial` where a field of its head or of its
@@ -559,12 +592,13 @@ class Request(Row, frozen=True, gc=False, kw_only=True):
     response_bytes: Count | None = None
     connection_id: Count | None = None
     netns: Count
-    remote: RemoteEndpoint
+    remote: RemoteEndpoint | None
     trace_id: str | None = None
     retry_of: Count | None = None
     grpc_status: Count | None = None
     partial: bool = False
     local_port: Port | None = None
+    decrypted: bool = False
     error_code: str | None = None
 
     @property

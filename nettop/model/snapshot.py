@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from nettop.model.rows import (
     Connection,
     Count,
+    DecryptCoverage,
     DnsQuery,
     Host,
     Kept,
@@ -43,7 +44,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     back they go. `timeline` are the last hour's seconds, of everything; a filter leaves out only processes. `mark` is
     set where the screen had one: totals of processes and hosts count from then on, but for percentiles and maxima, and
     what has an id above that in `mark_ids` was first seen after it. `lookup_coverage` is None unless look-ups in C
-    libraries were watched.
+    libraries were watched, `decrypt_coverage` unless requests inside TLS were.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -69,6 +70,7 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     requests: tuple[Request, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     lookup_coverage: LookupCoverage | None = None
+    decrypt_coverage: DecryptCoverage | None = None
     kept: dict[str, Kept] = field(default_factory=dict)
     timeline: tuple[SecondSums, ...] = ()
     mark: Time | None = None

@@ -265,6 +265,7 @@ class Store:
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
         self._lookup_coverage: rows.LookupCoverage | None = None
+        self._decrypt_coverage: rows.DecryptCoverage | None = None
         forget: dict[Kind[Any], Callable[[Any, Any], None]] = {
             DNS: self._forget_query,
             CONNECTIONS: self._forget_connection,
@@ -313,6 +314,7 @@ class Store:
             events.Dropped: self._take_dropped,
             events.LossesChanged: self._take_losses,
             events.LookupsCovered: self._take_lookup_coverage,
+            events.DecryptCovered: self._take_decrypt_coverage,
             events.Tick: self._tick,
             events.Start: self._take_start,
         }
@@ -362,6 +364,7 @@ class Store:
             ),
             **self._rows(),
             lookup_coverage=self._lookup_coverage,
+            decrypt_coverage=self._decrypt_coverage,
             strays=self._strays.rows,
             kept=self._kept(),
             timeline=self._timeline.rows(),
@@ -523,6 +526,9 @@ class Store:
 
     def _take_lookup_coverage(self, event: events.LookupsCovered) -> None:
         self._lookup_coverage = event.coverage
+
+    def _take_decrypt_coverage(self, event: events.DecryptCovered) -> None:
+        self._decrypt_coverage = event.coverage
 
     def _take_start(self, event: events.Start) -> None:
         self._start = event

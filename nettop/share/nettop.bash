@@ -7,13 +7,13 @@
 
 _shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
-_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for --format --table --group --sort --top -o --output --force)
-_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for -o --output --force)
+_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for --format --table --group --sort --top -o --output --force)
+_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for -o --output --force)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --group --sort --top -o --output --force --debug)
-_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for --json)
+_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
-_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --theme)
+_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --theme)
 
 _shtab_nettop_snapshot___pid_COMPGEN=_nettop_pid
 _shtab_nettop_snapshot___comm_COMPGEN=_nettop_comm
@@ -55,11 +55,13 @@ _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppucci
 _shtab_nettop_snapshot__h_nargs=0
 _shtab_nettop_snapshot___help_nargs=0
 _shtab_nettop_snapshot___lookups_nargs=0
+_shtab_nettop_snapshot___decrypt_nargs=0
 _shtab_nettop_snapshot___debug_nargs=0
 _shtab_nettop_snapshot___force_nargs=0
 _shtab_nettop_stream__h_nargs=0
 _shtab_nettop_stream___help_nargs=0
 _shtab_nettop_stream___lookups_nargs=0
+_shtab_nettop_stream___decrypt_nargs=0
 _shtab_nettop_stream___debug_nargs=0
 _shtab_nettop_stream___force_nargs=0
 _shtab_nettop_replay__h_nargs=0
@@ -72,6 +74,7 @@ _shtab_nettop_replay___debug_nargs=0
 _shtab_nettop_diagnose__h_nargs=0
 _shtab_nettop_diagnose___help_nargs=0
 _shtab_nettop_diagnose___lookups_nargs=0
+_shtab_nettop_diagnose___decrypt_nargs=0
 _shtab_nettop_diagnose___debug_nargs=0
 _shtab_nettop_diagnose___json_nargs=0
 _shtab_nettop_doctor__h_nargs=0
@@ -86,6 +89,7 @@ _shtab_nettop__h_nargs=0
 _shtab_nettop___help_nargs=0
 _shtab_nettop___version_nargs=0
 _shtab_nettop___lookups_nargs=0
+_shtab_nettop___decrypt_nargs=0
 _shtab_nettop___debug_nargs=0
 
 

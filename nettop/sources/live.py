@@ -14,14 +14,22 @@ from nettop.kernel import abi, cgroups, uretprobes
 from nettop.kernel.abi import RawRecord, SocketRecord
 from nettop.kernel.cage import Held, shut_in
 from nettop.kernel.compiled_cache import compiled_programs
-from nettop.kernel.hooks import HOOKS, HTTP_EVENTS, LOOKUP_EVENTS, LOOKUPS_MECHANISM
-from nettop.kernel.lookups import Coverage
+from nettop.kernel.hooks import (
+    HOOKS,
+    HTTP_EVENTS,
+    LOOKUP_EVENTS,
+    LOOKUPS_MECHANISM,
+    PLAINTEXT_CALLS,
+    PLAINTEXT_MECHANISM,
+)
+from nettop.kernel.library_probes import Coverage
 from nettop.kernel.place import has_host_pids
+from nettop.kernel.plaintext import Undecrypted
 from nettop.kernel.privileges import give_up_privileges
 from nettop.kernel.program import KernelProgram, Lookups, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
-from nettop.model.events import AnyEvent, End, LookupsCovered, LossesChanged, Start, Tick
+from nettop.model.events import AnyEvent, DecryptCovered, End, LookupsCovered, LossesChanged, Start, Tick
 from nettop.model.kinds import LOOKUPS, REQUESTS
 from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
@@ -42,18 +50,20 @@ BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs 
 FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 MAX_NOT_COVERED = 16  # libraries by name: more are counted
+DECRYPT_COVERAGE_S = 2.0  # which processes speak TLS changes as fast as they come
 RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
 
 
 class LookedAt(NamedTuple):
     """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP.
 
-    And whether look-ups in C libraries are watched.
+    And whether look-ups in C libraries are watched, and what is said inside TLS, which takes `requests`.
     """
 
     dns_ports: tuple[int, ...] = rows.DNS_PORTS
     requests: Privacy | None = Privacy()
     lookups: bool = False
+    decrypt: bool = False
 
 
 class LiveSource:
@@ -67,16 +77,18 @@ class LiveSource:
         looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
     ) -> None:
-        dns_ports, privacy, lookups = looked_at
+        dns_ports, privacy, lookups, decrypt = looked_at
         self._returns_seen = lookups and uretprobes.are_harmless()
         watched: Lookups = "off" if not lookups else "with-returns" if self._returns_seen else "without-returns"
-        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched))
+        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched, decrypt))
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)
             if lookups:
                 self._program.attach_lookups(self._returns_seen)
+            if decrypt:
+                self._program.attach_plaintext()
         except BaseException:
             self._program.close()
             raise
@@ -84,6 +96,8 @@ class LiveSource:
             os.close(cgroup)
         self._coverage: rows.LookupCoverage | None = None
         self._next_coverage_ns = 0 if lookups else None
+        self._decrypt_coverage: rows.DecryptCoverage | None = None
+        self._next_decrypt_ns = 0 if decrypt else None
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
@@ -113,6 +127,7 @@ class LiveSource:
             hooks={
                 **{hook.need: hook.mechanism for hook in self._program.hooks},
                 **({LOOKUPS.name: LOOKUPS_MECHANISM} if lookups else {}),
+                **({PLAINTEXT_CALLS[0].need: PLAINTEXT_MECHANISM} if decrypt else {}),
             },
             interval_s=interval_s,
             filter=filter_text,
@@ -251,6 +266,7 @@ class LiveSource:
             self._heads_lost = losses.perf_buffer[HTTP_EVENTS.name]
             self._tracker.heads_lost()
         yield from self._lookups(pass_ns)
+        yield from self._decrypted(pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.dropped(self._program.drops(), self._program.strays(), self._program.reason, pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates, is_last=not hold_back)
@@ -273,6 +289,17 @@ class LiveSource:
                 self._coverage = coverage
                 yield LookupsCovered(time=self._clock.wall(now_ns), coverage=coverage)
         yield from self._tracker.lookups(self._program.open_lookups() if self._returns_seen else (), now_ns)
+
+    def _decrypted(self, now_ns: int) -> Iterator[AnyEvent]:
+        if self._next_decrypt_ns is None or now_ns < self._next_decrypt_ns:
+            return
+        self._next_decrypt_ns = now_ns + int(DECRYPT_COVERAGE_S * 1e9)
+        found = self._program.undecrypted(self._tracker.tls_speakers())
+        program = self._program
+        coverage = _decrypt_coverage_row(found, program.tls_libraries_covered, program.tls_http2_sessions)
+        if coverage != self._decrypt_coverage:
+            self._decrypt_coverage = coverage
+            yield DecryptCovered(time=self._clock.wall(now_ns), coverage=coverage)
 
     def _pace_requests(self, now_ns: int) -> None:
         """Have fewer listed where many times more come: their rows cost more than all that counts them."""
@@ -388,6 +415,17 @@ def _coverage_row(found: Coverage | None, covered: int, results: bool) -> rows.L
     )
     cut = len(found.not_covered) - len(first)
     return rows.LookupCoverage(libraries=found.libraries, not_covered=first, not_covered_cut=cut, results=results)
+
+
+def _decrypt_coverage_row(found: tuple[Undecrypted, ...] | None, covered: int, http2: int) -> rows.DecryptCoverage:
+    if found is None:
+        return rows.DecryptCoverage(libraries=covered, http2_sessions=http2)
+    first = tuple(
+        rows.NotDecrypted(pid=each.process.pid, comm=comm_text(each.comm), reason=each.reason)
+        for each in found[:MAX_NOT_COVERED]
+    )
+    cut = len(found) - len(first)
+    return rows.DecryptCoverage(libraries=covered, not_covered=first, not_covered_cut=cut, http2_sessions=http2)
 
 
 def _missed_ends(losses: Losses) -> dict[str, int]:

@@ -107,7 +107,7 @@ class RequestRows:
             method=method,
             netns=head.netns,
             local_port=head.local_port or None,
-            remote=RemoteEndpoint(address=address_of(head.family, head.remote_address), port=head.remote_port),
+            remote=remote_of(head),
             **said,
         )
         return Known(row, owner_of_head(head), (head.socket, head.seen_ns), number, head.time_ns)
@@ -205,6 +205,13 @@ class RequestRows:
             process_start_time=self._clock.wall_of_boot(process.start_boot_ns),
             comm=comm_text(owned.comm),
         )
+
+
+def remote_of(head: HttpHead) -> RemoteEndpoint | None:
+    """The far end; None where the socket is not known."""
+    if not head.family:
+        return None
+    return RemoteEndpoint(address=address_of(head.family, head.remote_address), port=head.remote_port)
 
 
 def owner_of_head(head: HttpHead) -> Owned:

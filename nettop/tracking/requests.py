@@ -8,13 +8,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from nettop.kernel import abi
-from nettop.kernel.abi import HttpHead, SocketRecord
+from nettop.kernel.abi import HttpHead, ProcessKey, SocketRecord
 from nettop.model.rows import Connection, ConnectionRequests, End, RequestLatency
 from nettop.protocols.http1 import RequestHead, ResponseHead, parse_request, parse_requests, parse_responses
 from nettop.tracking.clock import Clock
 from nettop.tracking.databases import DatabaseTracker
 from nettop.tracking.owners import Owned
 from nettop.tracking.places import Place, SocketKey, place_of
+from nettop.tracking.plaintext import PlaintextTracker
 from nettop.tracking.request_rows import (
     ERRORS,
     MAX_WAITING,
@@ -38,6 +39,7 @@ class RequestTracker:
         self._rows = RequestRows(clock)
         self._streams = StreamTracker(self._rows, self._privacy, self._take_upgraded)
         self._databases = DatabaseTracker(self._rows)
+        self._plaintext = PlaintextTracker(self._rows, self._said, self._privacy.query)
         self._waiting: OrderedDict[tuple[SocketKey, int], Known] = OrderedDict()
         self._numbers: dict[SocketKey, deque[int]] = {}  # of those that wait, in order
         self._early: OrderedDict[Place, list[Known]] = OrderedDict()
@@ -47,7 +49,7 @@ class RequestTracker:
     def evicted(self) -> dict[str, int]:
         """How much was forgotten because there was no room."""
         return {
-            "requests_waiting": self._evicted + self._streams.evicted,
+            "requests_waiting": self._evicted + self._streams.evicted + self._plaintext.evicted,
             "http2_tables": self._streams.tables_evicted,
             "database_connections": self._databases.evicted,
         }
@@ -59,7 +61,9 @@ class RequestTracker:
 
     def head(self, head: HttpHead) -> None:
         """The first bytes of a message."""
-        if head.kind == abi.HTTP2_FRAMES:
+        if head.kind >= abi.PLAINTEXT_REQUEST:
+            self._plaintext.head(head)
+        elif head.kind == abi.HTTP2_FRAMES:
             if self._early:
                 self._adopt(place_of(head), (head.socket, head.seen_ns))
             self._streams.frames(head)
@@ -79,6 +83,7 @@ class RequestTracker:
             self._adopt(place_of(record), key)
         self._streams.ended(record, how)
         self._databases.ended(record, how)
+        self._plaintext.ended(key, how, record.time_ns)
         for number in self._numbers.pop(key, ()):
             known = self._waiting.pop((key, number))
             if number < record.responses or not record.requests:  # it was answered, or nobody knows
@@ -88,11 +93,16 @@ class RequestTracker:
             self._rows.retries.failed(known.row, known.owned, record.time_ns)
             self._rows.changed(known)
 
+    def process_ended(self, process: ProcessKey) -> None:
+        """All of its threads are gone."""
+        self._plaintext.process_ended(process)
+
     def linked(self, key: SocketKey, row: Connection, owned: Owned) -> None:
         """The row of a connection that has ended."""
         self._rows.linked(key, row, owned)
         self._streams.forget(key)
         self._databases.forget(key)
+        self._plaintext.forget(key)
 
     def tick(self, now: datetime, find: Callable[[SocketKey], Linked | None]) -> list[Observed]:
         """What has changed since the last call; `find` knows the connections that are alive."""
@@ -100,9 +110,9 @@ class RequestTracker:
 
     def on(self, record: SocketRecord) -> ConnectionRequests | None:
         """All requests of a connection until now; None: it has none."""
-        if not record.requests:
-            return None
         key = record.socket, record.seen_ns
+        if not record.requests:
+            return self._plaintext.on(key)
         refused, broken = (0, 0) if record.database else (record.failed_4xx, record.failed_5xx)
         failed, slowest_ms = record.failed_4xx + record.failed_5xx, record.slowest_request_us / 1000
         if record.http2:
@@ -136,6 +146,7 @@ class RequestTracker:
         self._numbers.clear()
         self._streams.lost()
         self._databases.lost()
+        self._plaintext.lost()
 
     def _asked(self, head: HttpHead) -> None:
         raw = head.prefix[: head.prefix_bytes] + head.payload

@@ -52,6 +52,10 @@ class TlsTracker:
         known = self._handshakes.get((record.socket, record.seen_ns))
         return None if known is None else known.row
 
+    def greeted(self) -> list[SocketKey]:
+        """The connections of which something is known."""
+        return list(self._handshakes)
+
     def forget(self, key: SocketKey) -> None:
         """After the last row of a connection."""
         self._handshakes.pop(key, None)

@@ -127,10 +127,7 @@ class Tracker:
             self._lookups.ended(record)
             return []
         if isinstance(record, ProcessEvent):
-            if record.kind == abi.CGROUP_MADE:
-                self._services.made(record)
-                return []
-            return list(self._processes.event(record))
+            return self._process_event(record)
         if record.flags & abi.SOCKET_LISTENER:
             self._listeners.ended(record)
             return []
@@ -241,6 +238,12 @@ class Tracker:
             events.extend(self._told_of(event, owned, event.lookup.netns))
         return events
 
+    def tls_speakers(self) -> list[tuple[ProcessKey, bytes]]:
+        """The processes with an open connection of which a handshake of TLS was seen, each with its name."""
+        found = (self._connections.find(*key) for key in self._tls.greeted())
+        owners = {owned.process: owned.comm for row, owned in filter(None, found) if row.tls and row.tls.version}
+        return [(process, comm) for process, comm in owners.items() if process is not None]
+
     def heads_lost(self) -> None:
         """Before tick(): records of HTTP were lost."""
         self._requests.lost()
@@ -281,6 +284,14 @@ class Tracker:
             self._listeners.lose(record)
         else:
             self._listeners.found(record, pass_ns)
+
+    def _process_event(self, record: ProcessEvent) -> list[AnyEvent]:
+        if record.kind == abi.CGROUP_MADE:
+            self._services.made(record)
+            return []
+        if record.kind == abi.PROCESS_EXIT:
+            self._requests.process_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
+        return list(self._processes.event(record))
 
     def _dns_packet(self, packet: DnsPacket) -> list[AnyEvent]:
         output: list[AnyEvent] = []

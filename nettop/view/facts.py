@@ -707,11 +707,11 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
         ("latency", human.duration(row.latency_ms)),
         ("sent", "unknown" if row.request_bytes is None else f"{human.count(row.request_bytes)} bytes"),
         ("response", "unknown" if row.response_bytes is None else f"{human.count(row.response_bytes)} bytes"),
-        ("remote", endpoint(row.remote.address, row.remote.port)),
+        ("remote", "unknown" if row.remote is None else endpoint(row.remote.address, row.remote.port)),
         ("connection", _under(row, connection, context)),
         *(() if other is None else (("other side", _shares(row, other)),)),
         ("asked", human.timestamp(row.asked_at)),
-        ("protocol", row.protocol),
+        ("protocol", f"{row.protocol} in TLS, decrypted" if row.decrypted else row.protocol),
         *(() if row.grpc_status is None else (("gRPC status", str(row.grpc_status)),)),
         *((("partial", "some of its fields were said before nettop looked, or missed"),) if row.partial else ()),
         ("trace", row.trace_id or "none"),
@@ -728,6 +728,8 @@ def _request(row: Request, snapshot: Snapshot, context: Context) -> Detail:
 
 def _under(row: Request, connection: Connection | None, context: Context) -> str:
     if connection is None:
+        if row.decrypted and row.remote is None:
+            return "unknown: the program itself sends what its TLS library has encrypted"
         return "none with a row" if row.connection_id is None else str(row.connection_id)
     waits = f"waits for {_waits_text(connection, context)}" if connection.state != "closed" else "closed"
     again = f"{human.count(connection.retransmits)} segments sent again"

@@ -233,10 +233,10 @@ def _server(group: Group[DnsQuery]) -> str:
 # Connections and UDP
 
 
-def _remote_label(names: bool) -> Callable[[Group[Any]], str]:
+def _remote_label(names: bool, others: str = "") -> Callable[[Group[Any]], str]:
     def label(group: Group[Any]) -> str:
         if group.key is None:
-            return "(others)"
+            return others
         known = {row.remote.name for row in group.rows if row.remote.name_source in OWN_NAMES} if names else set()
         if not known:
             return str(group.key)
@@ -245,12 +245,18 @@ def _remote_label(names: bool) -> Callable[[Group[Any]], str]:
     return label
 
 
-def _remote_host(seen: _Seen) -> Keying[Connection | Request]:
+def _remote_host(seen: _Seen) -> Keying[Connection]:
     return Keying(partial(map, attrgetter("remote.address")), _remote_label(seen.names))
 
 
-def _udp_remote(seen: _Seen) -> Keying[UdpFlow]:
-    return Keying(lambda rows: [row.remote and row.remote.address for row in rows], _remote_label(seen.names))
+def _known_remote(others: str) -> Callable[[_Seen], Keying[Any]]:
+    """Of rows that may have none."""
+
+    def keying(seen: _Seen) -> Keying[UdpFlow | Request]:
+        label = _remote_label(seen.names, others)
+        return Keying(lambda rows: [row.remote and row.remote.address for row in rows], label)
+
+    return keying
 
 
 def _service_port(seen: _Seen) -> Keying[Connection]:
@@ -373,7 +379,7 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(LISTENERS, "port", "PORT", "ports", _by("port", _key_itself)),
     Grouping(HOSTS, "scope", "SCOPE", "scopes", _by("scope", _key_itself)),
     Grouping(HOSTS, "network", "NETWORK", "networks", _network),
-    Grouping(UDP, "host", "HOST", "hosts", _udp_remote, cells=_NAME_CELLS),
+    Grouping(UDP, "host", "HOST", "hosts", _known_remote("(others)"), cells=_NAME_CELLS),
     Grouping(UDP, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
     Grouping(REQUESTS, "host", "HOST", "hosts", _by("host", _key_itself), cells=_NAME_CELLS),
     Grouping(REQUESTS, "path", "PATH", "paths", _route, cells=_NAME_CELLS),
@@ -382,7 +388,7 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(REQUESTS, "status", "STATUS", "outcomes", _by("outcome error_code", _request_outcome)),
     Grouping(REQUESTS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
     Grouping(REQUESTS, "unit", "UNIT", "units", _unit),
-    Grouping(REQUESTS, "remote", "REMOTE", "hosts", _remote_host, cells=_NAME_CELLS),
+    Grouping(REQUESTS, "remote", "REMOTE", "hosts", _known_remote("(unknown)"), cells=_NAME_CELLS),
     Grouping(LOOKUPS, "name", "NAME", "names", _name_asked, cells=_NAME_CELLS),
     Grouping(LOOKUPS, "result", "RESULT", "results", _by("outcome", _key_itself)),
     Grouping(LOOKUPS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
-from nettop.model.rows import DNS_PORTS, LookupCoverage, Losses, Scope
+from nettop.model.rows import DNS_PORTS, DecryptCoverage, LookupCoverage, Losses, Scope
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, cut, printable_head
 from nettop.view import format as human
@@ -145,6 +145,8 @@ def _noticed(
     if snapshot.lookup_coverage is not None:
         covered = coverage(snapshot.lookup_coverage)
         parts.append(Part(f" {covered} ", "doubtful" if snapshot.lookup_coverage.not_covered else "label", 3))
+    if snapshot.decrypt_coverage is not None:
+        parts.append(Part(f" {decrypting(snapshot.decrypt_coverage)} ", "doubtful", 2))
     reach = ", ".join(_reach(snapshot))
     if reach:
         parts.append(Part(f" kept: {reach} ", "quiet", 4))
@@ -197,6 +199,18 @@ def coverage(lookups: LookupCoverage) -> str:
         more = whole - number - 1
         said += f", not {others[0].comm}[{others[0].pid}]{f' and {more} more' if more else ''}"
     return said if lookups.results else f"{said}, without results"
+
+
+def decrypting(tls: DecryptCoverage) -> str:
+    """Whose requests inside TLS are read: `reads TLS of 2 libraries, not of java[812] (other library)`."""
+    said = f"reads TLS of {tls.libraries} librar{'y' if tls.libraries == 1 else 'ies'}"
+    if tls.not_covered:
+        first, more = tls.not_covered[0], len(tls.not_covered) - 1 + (tls.not_covered_cut or 0)
+        reason = first.reason.replace("-", " ")
+        said += f", not of {first.comm}[{first.pid}] ({reason}){f' and {more} more' if more else ''}"
+    if tls.http2_sessions:
+        said += f", not HTTP/2 in {human.count(tls.http2_sessions)} session{'' if tls.http2_sessions == 1 else 's'}"
+    return said
 
 
 def _counted(counts: dict[str, int]) -> list[str]:

@@ -197,7 +197,14 @@ def service(row: Request) -> Hashable:
     protocol = "http" if row.protocol in _HTTP else row.protocol
     if row.side == "server":
         return protocol, "server", program(row), row.local_port
-    return protocol, "client", program(row), row.host or row.remote.address, row.remote.port
+    return protocol, "client", program(row), *_far_end(row)
+
+
+def _far_end(row: Request) -> tuple[str, int | None]:
+    """By the name in the request, or the address; without a port where that is not known."""
+    if row.remote is None:
+        return row.host or "an unknown host", None
+    return row.host or row.remote.address, row.remote.port
 
 
 def subject(row: Request) -> str:
@@ -228,7 +235,8 @@ def _where(rows: Sequence[Request], scene: Places) -> str:
     if rows[0].side == "server":
         port = rows[0].local_port
         return f"{whose(rows)}{where}{'' if port is None else f' :{port}'}"
-    return f"{whose(rows)}{where} to {endpoint(rows[0].host or rows[0].remote.address, rows[0].remote.port)}"
+    host, far_port = _far_end(rows[0])
+    return f"{whose(rows)}{where} to {host if far_port is None else endpoint(host, far_port)}"
 
 
 def _seen(rows: Sequence[Request]) -> str:
@@ -257,9 +265,10 @@ def _of_service(rows: Sequence[Request], scene: Places) -> Iterator[str]:
     if first.side == "server":
         yield "" if first.local_port is None else f"port:{first.local_port}"
     else:
-        addresses = {row.remote.address for row in rows}
-        yield f"host:{addresses.pop()}" if len(addresses) == 1 else ""
-        yield f"port:{first.remote.port}"
+        addresses = {row.remote and row.remote.address for row in rows}
+        address = addresses.pop()
+        yield f"host:{address}" if address is not None and not addresses else ""
+        yield "" if first.remote is None else f"port:{first.remote.port}"
 
 
 def _of_subject(rows: Sequence[Request]) -> Iterator[str]:

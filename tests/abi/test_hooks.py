@@ -15,6 +15,9 @@ from nettop.kernel.hooks import (
     LOOKUPS,
     LOOKUPS_RETURNED,
     OPT_IN_BUFFERS,
+    PLAINTEXT_CALLS,
+    PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_RETURNED,
     Hook,
 )
 from nettop.kernel.program import defines
@@ -39,6 +42,13 @@ def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None
     assert with_lookups.programs.keys() - compiled.programs.keys() == more
     added = {name for name in with_lookups.maps if name not in compiled.maps}
     assert added == {"open_lookups", "no_lookup", *(buffer.name for buffer in OPT_IN_BUFFERS)}
+
+
+def test_plaintext_has_programs_of_its_own(compiled: CompiledPrograms) -> None:
+    with_plaintext = compile_apart(defines(Scope(), decrypt=True))
+    more = {hook.program for hook in (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, LIBRARIES)}
+    assert with_plaintext.programs.keys() - compiled.programs.keys() == more
+    assert with_plaintext.maps.keys() - compiled.maps.keys() == {"tls_calls", "tls_sessions"}
 
 
 def test_every_need_is_served_once() -> None:

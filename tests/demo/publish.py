@@ -98,9 +98,9 @@ def strangers(events: Iterable[AnyEvent]) -> list[str]:
     found += [f"netns of {row}" for row in rows if row.netns != NETNS]
     addresses = {end.address for row in snapshot.connections for end in (row.local, row.remote)}
     addresses |= {end.address for query in snapshot.dns for end in (query.client, query.server)}
-    addresses |= {row.remote.address for row in snapshot.requests}
+    addresses |= {row.remote.address for row in snapshot.requests if row.remote is not None}
     names = {query.qname or "" for query in snapshot.dns} | {row.remote.name for row in snapshot.connections}
-    names |= {name for row in snapshot.requests for name in (row.host, row.remote.name)}
+    names |= {name for row in snapshot.requests for name in (row.host, row.remote.name if row.remote else None)}
     for query in snapshot.dns:
         for answer in query.answers:
             names.add(answer.name)

@@ -25,6 +25,7 @@ from tests.builders import (
     identity,
     lookup,
     other_socket,
+    request,
     told,
 )
 
@@ -70,12 +71,19 @@ def recording() -> list[events.AnyEvent]:
         not_covered=(rows.UncoveredLibrary(name="libc.so.6", reason="later", pid=812, comm="java", processes=1),),
         not_covered_cut=0,
     )
+    decrypted = rows.DecryptCoverage(
+        libraries=2,
+        not_covered=(rows.NotDecrypted(pid=812, comm="java", reason="other-library"),),
+        not_covered_cut=0,
+    )
     return [
         *before,
         told(other_socket(tx_bytes=84, rx_bytes=168), 3.5),
         told(host_packets(), 3.5),
         told(lookup(id=2, status="pending", result=None, latency_ms=None, addresses=(), queries=1), 3.5),
         events.LookupsCovered(time=at(3.6), coverage=coverage),
+        told(request(id=9, decrypted=True, connection_id=None, remote=None), 3.5),
+        events.DecryptCovered(time=at(3.6), coverage=decrypted),
         events.Unlisted(time=at(3.6), unlisted=unlisted),
         events.Dropped(time=at(3.6), dropped=of_curl),
         events.Dropped(time=at(3.6), dropped=of_nobody),

@@ -585,11 +585,12 @@ def assert_both_sides(lab: Lab, client: Program, port: int, wanted: Outline) -> 
     rows = rows_of(snapshot, client.pid)
     assert outline(rows) == [*wanted]
     ends = {connection.local.port for connection in connections_of(snapshot, client) if connection.local}
-    served = [row for row in snapshot.requests if row.side == "server" and row.remote.port in ends]
+    served = [row for row in snapshot.requests if row.side == "server" and row.remote and row.remote.port in ends]
     assert outline(served) == [*wanted]
     assert len({row.pid for row in served}) == 1
     assert served[0].pid not in (None, client.pid)
     for row, other in zip(rows, served, strict=True):
+        assert row.remote is not None
         assert row.remote.port == port
         assert None not in (row.latency_ms, other.latency_ms)
     return rows

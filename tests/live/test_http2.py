@@ -175,7 +175,11 @@ def test_nginx_logs_what_curl_asks_for(lab: Lab, served_by_nginx: Nginx) -> None
     workers = {int(pid) for pid, *_ in logged}
     served_by = [row for row in snapshot.requests if row.pid in workers]
     assert told(served_by) == logged
-    sent = [row for row in snapshot.requests if row.remote.port == served_by_nginx.port and row.side == "client"]
+    sent = [
+        row
+        for row in snapshot.requests
+        if row.remote and row.remote.port == served_by_nginx.port and row.side == "client"
+    ]
     assert sorted((row.path, row.status) for row in sent) == sorted((row.path, row.status) for row in served_by)
     assert {(row.protocol, row.host, row.partial, row.error) for row in (*sent, *served_by)} == {
         ("h2", LOOPBACK, False, None)

@@ -385,5 +385,5 @@ def test_nginx_logs_what_is_listed(lab: Lab, tmp_path: Path) -> None:
     workers = {int(pid) for pid, *_ in told}
     served_by = [row for row in snapshot.requests if row.pid in workers]
     assert sorted([str(row.pid), row.method, row.path, str(row.status)] for row in served_by) == told
-    sent = [row for row in snapshot.requests if row.remote.port == port and row.side == "client"]
+    sent = [row for row in snapshot.requests if row.remote and row.remote.port == port and row.side == "client"]
     assert sorted((row.path, row.status) for row in sent) == sorted((row.path, row.status) for row in served_by)

@@ -302,3 +302,34 @@ class TestCoverageOfLookups:
 
     def test_nothing_is_said_of_what_nobody_asked_for(self) -> None:
         assert "look-ups" not in second(snapshot())
+
+
+class TestCoverageOfPlaintext:
+    """That TLS is read is said as long as it is."""
+
+    JAVA = rows.NotDecrypted(pid=812, comm="java", reason="other-library")
+    CURL = rows.NotDecrypted(pid=900, comm="curl", reason="later")
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"libraries": 1, "not_covered": (), "not_covered_cut": 0}, "reads TLS of 1 library"),
+            ({"libraries": 2}, "reads TLS of 2 libraries"),
+            ({"libraries": 2, "http2_sessions": 1}, "reads TLS of 2 libraries, not HTTP/2 in 1 session"),
+            ({"libraries": 2, "http2_sessions": 1234}, "reads TLS of 2 libraries, not HTTP/2 in 1,234 sessions"),
+            (
+                {"libraries": 2, "not_covered": (JAVA,), "not_covered_cut": 0},
+                "reads TLS of 2 libraries, not of java[812] (other library)",
+            ),
+            (
+                {"libraries": 1, "not_covered": (CURL, JAVA), "not_covered_cut": 3},
+                "reads TLS of 1 library, not of curl[900] (later) and 4 more",
+            ),
+        ],
+    )
+    def test_it_is_said(self, changes: dict[str, Any], said: str) -> None:
+        seen = snapshot(decrypt_coverage=rows.DecryptCoverage(**changes))
+        assert (f" {said} ", "doubtful") in notices(seen, status(), WIDE)
+
+    def test_nothing_is_said_of_what_nobody_asked_for(self) -> None:
+        assert "TLS" not in second(snapshot())

@@ -11,7 +11,7 @@ from nettop.model.filter import FILTER_KEYS
 from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
 SCOPE = {"--pid", "--comm", "--netns", "--unit", "--container"}
-WATCHING = SCOPE | {"--filter", "--interval", "--dns-ports", "--lookups", "--debug"}
+WATCHING = SCOPE | {"--filter", "--interval", "--dns-ports", "--lookups", "--decrypt", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
 FORMAT = {"--format", "--table", "--group", "--sort", "--top"}
 HELP = {"-h", "--help"}

@@ -1,4 +1,4 @@
-"""Which C libraries processes have mapped, by the kernel's iterator and /proc; whether returns can be watched."""
+"""Which libraries processes have mapped, by the kernel's iterator and /proc; whether returns can be watched."""
 
 import errno
 import os
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nettop.kernel import lookups, uretprobes
-from nettop.kernel.abi import LibraryRecord
-from nettop.kernel.libraries import Library, Mapping, by_file, in_proc, opened
+from nettop.errors import CannotRunError
+from nettop.kernel import library_probes, lookups, uretprobes
+from nettop.kernel.abi import LibraryRecord, ProcessKey
+from nettop.kernel.libraries import Library, Mapping, by_file, in_proc, may_have_tls, opened
 from nettop.kernel.lookups import LookupProbes
+from nettop.kernel.plaintext import PlaintextProbes
 
 FUSE = 0x65735546
 MAPS = """\
@@ -29,7 +31,7 @@ MOUNTS = """\
 
 
 def record(inode: int, pid: int, name: bytes = b"libc.so.6", **changes: int) -> LibraryRecord:
-    fields = {"begins": 0x1000, "ends": 0x2000, "device": 1, "file_system": 0xEF53, **changes}
+    fields = {"begins": 0x1000, "ends": 0x2000, "device": 1, "file_system": 0xEF53, "executable": 0, **changes}
     return LibraryRecord(
         inode=inode, owner_pid=pid, owner_start_boot_ns=0, owner_uid=0, owner_comm=b"cat".ljust(16, b"\0"),
         name=name.ljust(32, b"\0"), **fields,
@@ -74,28 +76,74 @@ def test_a_file_of_a_program_is_not_even_opened(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_coverage_names_what_is_missing_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookups, "opened", lambda library: None if library.inode == 2 else 0)
+    monkeypatch.setattr(library_probes, "opened", lambda library: None if library.inode == 2 else 0)
     monkeypatch.setattr(os, "close", lambda _: None)
-    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: None)
+    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: [])
     probes = LookupProbes(lambda _: 0, with_returns=True)
     found = by_file([record(1, 10), record(2, 11), record(2, 12)])
     probes.attach(found)
-    later = [*found, Library(1, 3, b"libc.so.6", False, (Mapping(13, b"java", 0, 0),))]
+    later = [*found, Library(1, 3, b"libc.so.6", False, False, (Mapping(13, b"java", 0, 0),))]
     coverage = probes.coverage(later)
     assert (coverage.libraries, probes.covered) == (1, 1)
     assert [(each.library.inode, each.reason) for each in coverage.not_covered] == [(2, "unreadable"), (3, "later")]
 
 
 def test_more_libraries_than_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookups, "opened", lambda _: 0)
+    monkeypatch.setattr(library_probes, "opened", lambda _: 0)
     monkeypatch.setattr(os, "close", lambda _: None)
-    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: None)
+    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: [])
     probes = LookupProbes(lambda _: 0, with_returns=True)
     found = by_file([record(number, number) for number in range(1, lookups.MAX_LIBRARIES + 3)])
     probes.attach(found)
     coverage = probes.coverage(found)
     assert coverage.libraries == lookups.MAX_LIBRARIES
     assert [each.reason for each in coverage.not_covered] == ["too-many", "too-many"]
+
+
+TLS_MAPS = """\
+55d0c0a00000-55d0c0a02000 r-xp 00002000 fe:01 1201 /usr/bin/cat
+7f0000000000-7f0000020000 r-xp 00000000 fe:01 77 /usr/lib/x86_64-linux-gnu/libssl.so.3
+7f0000200000-7f0000210000 r-xp 00000000 fe:01 78 /usr/lib/x86_64-linux-gnu/libssl3.so
+7f0000300000-7f0000310000 r-xp 00000000 fe:01 79 /opt/libssl.so.1.1 (deleted)
+"""
+
+
+def test_what_may_have_tls(tmp_path: Path) -> None:
+    """OpenSSL's library, not NSS's; and each program, which may have it in itself."""
+    (tmp_path / "12").mkdir()
+    (tmp_path / "12" / "maps").write_text(TLS_MAPS)
+    (tmp_path / "12" / "comm").write_text("cat\n")
+    (tmp_path / "12" / "exe").symlink_to("/usr/bin/cat")
+    found = {each.inode: each.executable for each in in_proc(tmp_path, may_have_tls)}
+    assert found == {1201: True, 77: False, 79: False}
+
+
+def test_who_is_not_covered_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_probes, "opened", lambda library: None if library.inode == 2 else 0)
+    monkeypatch.setattr(os, "close", lambda _: None)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(PlaintextProbes, "_attach_to", lambda _self, _file: [])
+    probes = PlaintextProbes(lambda _: 0)
+    curl, unreadable = record(1, 10, b"libssl.so.3"), record(2, 11, b"libssl.so.3")
+    probes.attach(by_file([curl, unreadable], may_have_tls))
+    later = [record(3, 12, b"libssl.so.3"), record(4, 13, b"java", executable=1), record(4, 10, b"java", executable=1)]
+    speakers = [(ProcessKey(pid, 0), b"some") for pid in (10, 11, 12, 13)]
+    undecrypted = probes.undecrypted(speakers, by_file([curl, unreadable, *later], may_have_tls))
+    assert [(each.process.pid, each.reason) for each in undecrypted] == [
+        (11, "unreadable"), (12, "later"), (13, "other-library")
+    ]  # fmt: skip
+
+
+def test_plaintext_is_not_watched_on_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(CannotRunError, match="x86-64"):
+        PlaintextProbes(lambda _: 0).attach([])
+
+
+def test_without_any_library_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(CannotRunError, match="there is none that nettop knows"):
+        PlaintextProbes(lambda _: 0).attach([])
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_a_request_and_its_response_are_one_row() -> None:
     assert (row.method, row.host, row.path, row.status, row.error) == ("GET", "a.test", "/a", 200, None)
     assert (row.side, row.pid, row.comm, row.connection_id) == ("client", CURL.pid, "curl", 7)
     assert (row.latency_ms, row.request_bytes, row.response_bytes) == (100.0, len(GET), len(OK))
+    assert row.remote is not None
     assert row.remote.name == "www.example.com"
 
 

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Requests of HTTP/1 inside TLS, from uprobes where a TLS library takes plaintext or gives it: what a program hands to
+ * SSL_write(3), and what SSL_read(3) hands to it. Compiled only with --decrypt, because that reads secrets, and because a uprobe
+ * is a breakpoint in the watched programs.
+ *
+ * A call has ended where its function executes `ret`: the probe is on that instruction. A uretprobe would put an address of its
+ * own on the program's stack, and on some kernels end programs that are sandboxed.
+ *
+ * Which socket a session uses is learnt from the session's own calls: what the thread of such a call sends meanwhile, as it
+ * holds the socket, and begins as a record of TLS does, is of that session. Where the call only fills memory, and the program
+ * sends that later, nothing says so for certain, and the socket stays unknown.
+ */
+
+#ifdef DECRYPT
+#define MOST_PROLOGUE_BYTES 256 /* between the stack pointer where a call is seen to begin and where it is to return */
+#define CONTENT_LENGTH_DIGITS 16
+#define SPARE_BYTES (CAPTURED_REQUEST_BYTES + CONTENT_LENGTH_DIGITS) /* behind a head, so that its last bytes may be looked at as all others are */
+#define MOST_CALL_BYTES (1 << 30)
+#define TLS_RECORD_KINDS 4 /* change_cipher_spec, alert, handshake, application_data: 20 and on, RFC 8446 section 5.1 */
+
+#define SESSION_SILENT 1    /* what is said is no HTTP/1, or no longer */
+#define SESSION_UNCLEAR 2   /* it used two sockets in one call: which one is its own is not asked again */
+#define SESSION_PIPELINED 4 /* the client asked again before the answer: which answer is whose is not certain */
+
+/* By thread. Nothing is removed by others, and the thread removes its own where its call or its life ends. */
+struct tls_call {
+	u64 thread_start_ns; /* addresses of tasks are reused */
+	u64 stack;
+	u64 session;         /* address of the library's SSL */
+	u64 buffer;
+	u64 length_at;       /* where the function writes how much it was; 0: it returns that */
+	u64 began_ns;
+	u64 socket;          /* that was sent to meanwhile, with the seen_ns of its entry; 0: none */
+	u64 seen_ns;
+	u32 writes;
+	u32 sockets;         /* how many there were, 2 at most */
+};
+BPF_HASH(tls_calls, u64, struct tls_call, 4096);
+
+struct tls_session_key {
+	u64 session;
+	u64 start_boot_ns; /* of the process */
+	u32 pid;
+	u32 pad;
+};
+struct tls_session {
+	u64 born_ns; /* with the address its identity */
+	u64 socket;
+	u64 seen_ns;
+	u64 listed;  /* by number modulo 64: the request was handed on, and so is its answer */
+	u64 said[2]; /* bytes that the program has got, and that it has written */
+	u64 body_until; /* of these, in the direction of the requests: where the body of the newest one ends, as its head says */
+	u32 asked;
+	u32 answered;
+	u8 asker;    /* SPEAKER_* */
+	u8 method;   /* METHOD_* of the newest request */
+	u8 state;    /* SESSION_* */
+	u8 pad[5];
+};
+/* Not all programs free what they made, and processes are killed: the one that was used longest ago gives way. */
+BPF_TABLE("lru_hash", struct tls_session_key, struct tls_session, tls_sessions, 16384);
+
+static __always_inline struct tls_call *tls_call_of(u64 task)
+{
+	struct tls_call *call = tls_calls.lookup(&task);
+
+	return call && call->thread_start_ns == thread_start(task) ? call : 0;
+}
+
+/* Plaintext of processes that are not watched is not looked at. */
+static __always_inline int is_watched(u64 task)
+{
+#if defined(SCOPE_NETNS) || defined(SCOPE_BY_PROCESS)
+	struct process_id owner = {};
+
+	if (!netns_in_scope(netns_of_task(task)))
+		return 0;
+	identify(&owner, (void *)task);
+	return process_in_scope(&owner);
+#else
+	return 1;
+#endif
+}
+
+static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, int tells_length)
+{
+	u64 task = plain(bpf_get_current_task());
+	struct tls_call call = {};
+
+	if (!is_watched(task)) {
+		tls_calls.delete(&task);
+		return;
+	}
+	call.thread_start_ns = thread_start(task);
+	call.stack = plain(PT_REGS_SP(ctx));
+	call.session = plain(PT_REGS_PARM1(ctx));
+	call.buffer = plain(PT_REGS_PARM2(ctx));
+	call.length_at = tells_length ? plain(PT_REGS_PARM4(ctx)) : 0;
+	call.began_ns = bpf_ktime_get_ns();
+	call.writes = writes;
+	if (tls_calls.update(&task, &call))
+		count_loss(TLS_CALLS_WITHOUT_ROOM, 1);
+}
+
+int tls_write(struct pt_regs *ctx)
+{
+	begin_tls_call(ctx, 1, 0);
+	return 0;
+}
+
+int tls_write_ex(struct pt_regs *ctx)
+{
+	begin_tls_call(ctx, 1, 1);
+	return 0;
+}
+
+int tls_read(struct pt_regs *ctx)
+{
+	begin_tls_call(ctx, 0, 0);
+	return 0;
+}
+
+int tls_read_ex(struct pt_regs *ctx)
+{
+	begin_tls_call(ctx, 0, 1);
+	return 0;
+}
+
+static __always_inline void name_session(struct tls_session_key *key, u64 task, u64 session)
+{
+	void *leader = 0;
+
+	key->session = session;
+	READ(leader, task, OFFSET_task_struct_group_leader);
+	READ(key->start_boot_ns, leader, OFFSET_task_struct_start_boottime);
+	READ(key->pid, task, OFFSET_task_struct_tgid);
+}
+
+/*
+ * Where a request ends that lies here with its head, and its body behind that, by its Content-Length; 0 if the head does not end
+ * here. Without a branch in the loop, because the verifier follows every branch. There is more room than `bytes`.
+ */
+static __always_inline u64 request_ends(u8 *text, u64 bytes)
+{
+	u64 at, end = 0, field = 0, length = 0, number;
+
+#pragma clang loop unroll(disable)
+	for (at = 0; at < CAPTURED_REQUEST_BYTES; at++) {
+		u64 first = *(u64 *)(text + at), second = *(u64 *)(text + at + 8), ends, found, open;
+
+		ends = (first & 0xffffffff) ^ 0x0a0d0a0d;
+		first = ((first | 0x2020202020202000) ^ 0x746e65746e6f630a) | ((second | 0x0020202020202000) ^ 0x3a6874676e656c2d);
+		HIDE(ends);
+		HIDE(first);
+		open = is_set(end) ^ 1; /* it has not ended before this */
+		ends = (is_set(ends) ^ 1) & open & ((at + 3 - bytes) >> 63);
+		found = (is_set(first) ^ 1) & open;
+		HIDE(ends);
+		HIDE(found);
+		end += ends * (at + 4);
+		field += found * (at + 16 - field);
+	}
+	if (!end || end > bytes)
+		return 0;
+	if (!field)
+		return end;
+	HIDE(field);
+#pragma clang loop unroll(disable)
+	for (number = 0; number < CONTENT_LENGTH_DIGITS; number++) {
+		u8 digit = text[(field & (2 * CAPTURED_REQUEST_BYTES - 1)) + number];
+
+		if (digit == ' ' && !length)
+			continue;
+		if ((u8)(digit - '0') > 9)
+			break;
+		length = length * 10 + digit - '0';
+	}
+	return end + length;
+}
+
+/* What is known of a record before it is made. */
+struct tls_words {
+	u64 task;
+	u64 time_ns;
+	u64 buffer;
+	u64 bytes;   /* of the call */
+	u32 number;
+	u8 kind;     /* PLAINTEXT_* */
+	u8 writes;
+	u8 listed;   /* or else only the end of the request is looked for */
+};
+
+/* Complete and hand on the record, with `room` bytes behind it, a power of two. */
+static __always_inline int tell_plaintext(struct tls_words *words, struct tls_session_key *key, struct tls_session *session, u32 room)
+{
+	u32 spare = room == CAPTURED_REQUEST_BYTES ? SPARE_BYTES : 0;
+	struct spilled_head *head = spilled.ringbuf_reserve(sizeof(*head) + sizeof(struct http_head) + room + spare);
+	struct http_head *record = (void *)(head + 1);
+	struct socket_entry *entry;
+	u64 last = words->bytes - 1, socket = session->socket;
+	int done;
+
+	if (!head) {
+		count_loss(LOST_HTTP_EVENTS, 1);
+		return 0;
+	}
+	head->buffer = LOST_HTTP_EVENTS;
+	__builtin_memset(record, 0, sizeof(*record));
+	record->time_ns = words->time_ns;
+	record->netns = netns_of_task(words->task);
+	record->number = words->number;
+	record->kind = words->kind;
+	record->egress = words->writes;
+	record->payload_bytes = words->bytes;
+	record->owner_certainty = OWNER_EXACT;
+	((u64 *)record->prefix)[0] = key->session;
+	((u64 *)record->prefix)[1] = session->born_ns;
+	identify(&record->owner, (void *)words->task);
+	entry = socket ? sockets.lookup(&socket) : 0;
+	if (entry && entry->seen_ns == session->seen_ns) { /* it is still open */
+		record->socket = socket;
+		record->seen_ns = entry->seen_ns;
+		read_both_ends(record, socket);
+	}
+	if (last > room - 1)
+		last = room - 1;
+	record->captured_bytes = words->bytes ? last + 1 : 0;
+	asm volatile("%0 &= %1\n%0 += 1" : "+r"(last) : "r"((u64)room - 1));
+	done = !words->bytes || !read_user(record + 1, last, (void *)words->buffer);
+	if (!done)
+		count_loss(LOST_HTTP_EVENTS, 1);
+	else if (spare)
+		session->body_until = session->said[words->writes & 1] + request_ends((u8 *)(record + 1), last);
+	if (!done || !words->listed) {
+		spilled.ringbuf_discard(head, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	spilled.ringbuf_submit(head, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+static __always_inline void take_request_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words,
+						u32 method, u64 now_ns)
+{
+	u32 waiting = session->asked - session->answered;
+	u8 asker = words->writes ? SPEAKER_LOCAL : SPEAKER_REMOTE;
+	u64 interval_ns = control(REQUEST_INTERVAL_NS);
+
+	if (session->asker && session->asker != asker)
+		return;
+	if ((s64)(session->said[words->writes & 1] - session->body_until) < 0 || (waiting && session->method != METHOD_BARE))
+		return; /* it is a body, or may be one */
+	if (waiting)
+		session->state |= SESSION_PIPELINED;
+	words->kind = session->state & SESSION_PIPELINED ? PLAINTEXT_PIPELINED : PLAINTEXT_REQUEST;
+	words->number = session->asked;
+	words->listed = may_pass(DUE_REQUESTS, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE);
+	session->asker = asker;
+	session->method = method;
+	session->asked++;
+	session->listed &= ~bits_of(words->number, 1);
+	if (!words->listed)
+		count_unlisted(1);
+	if (tell_plaintext(words, key, session, CAPTURED_REQUEST_BYTES))
+		session->listed |= bits_of(words->number, 1);
+}
+
+static __always_inline void take_answer_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words,
+					       u32 status)
+{
+	u8 hundreds = status, answerer = words->writes ? SPEAKER_REMOTE : SPEAKER_LOCAL;
+
+	if (session->asked == session->answered || session->asker != answerer || hundreds < '1' || hundreds > '5')
+		return;
+	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
+		return;
+	if (hundreds == '1' || (session->method == METHOD_CONNECT && hundreds == '2'))
+		session->state |= SESSION_SILENT;
+	words->number = session->answered++;
+	words->kind = PLAINTEXT_RESPONSE;
+	words->listed = 1;
+	if (session->listed & bits_of(words->number, 1))
+		tell_plaintext(words, key, session, PLAINTEXT_ANSWER_BYTES);
+}
+
+/* What a call says about its session's socket. A session that has moved to another one begins anew. */
+static __always_inline void join_session(struct tls_session *session, struct tls_call *call)
+{
+	if (!call->sockets || session->state & SESSION_UNCLEAR)
+		return;
+	if (call->sockets > 1) {
+		session->socket = session->seen_ns = 0;
+		session->state |= SESSION_UNCLEAR;
+		return;
+	}
+	if (session->socket && (session->socket != call->socket || session->seen_ns != call->seen_ns)) {
+		session->born_ns = call->began_ns;
+		session->asked = session->answered = 0;
+		session->asker = session->state = 0;
+		session->body_until = 0;
+	}
+	session->socket = call->socket;
+	session->seen_ns = call->seen_ns;
+}
+
+static __always_inline void look_inside(struct tls_call *call, struct tls_session_key *key, struct tls_session *session,
+					struct tls_words *words)
+{
+	u64 start[HEAD_BYTES / 8] = {}, now_ns;
+
+	if (session->state & SESSION_SILENT || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
+		return;
+	if (start[0] == PREFACE_1 && start[1] == PREFACE_2) {
+		session->state |= SESSION_SILENT;
+		count_loss(TLS_HTTP2_SESSIONS, 1);
+		return;
+	}
+	now_ns = bpf_ktime_get_ns();
+	words->time_ns = words->writes ? call->began_ns : now_ns;
+	if ((start[0] & FIRST_SEVEN) == HTTP_1_)
+		take_answer_inside(key, session, words, (start[1] >> 8) & 0xffffff); /* three digits */
+	else if (begins_request(start))
+		take_request_inside(key, session, words, method_of((u32)start[0]), now_ns);
+}
+
+static __always_inline void take_plaintext(u64 task, struct tls_call *call, u64 bytes)
+{
+	struct tls_words words = {.task = task, .buffer = call->buffer, .bytes = bytes, .writes = call->writes};
+	struct tls_session_key key = {};
+	struct tls_session *session;
+
+	name_session(&key, task, call->session);
+	session = tls_sessions.lookup(&key);
+	if (!session) {
+		struct tls_session fresh = {.born_ns = call->began_ns};
+
+		tls_sessions.update(&key, &fresh);
+		session = tls_sessions.lookup(&key);
+		if (!session)
+			return;
+	}
+	join_session(session, call);
+	look_inside(call, &key, session, &words);
+	session->said[words.writes & 1] += bytes;
+}
+
+/* Where one of these functions executes `ret`. */
+int tls_returned(struct pt_regs *ctx)
+{
+	u64 task = plain(bpf_get_current_task()), bytes = 0;
+	struct tls_call *open = tls_call_of(task), call;
+	s64 above;
+	s32 returned = plain(PT_REGS_RC(ctx));
+
+	if (!open)
+		return 0;
+	above = plain(PT_REGS_SP(ctx)) - open->stack;
+	if (above < 0) /* a function that was called within this call, of which only the end was seen */
+		return 0;
+	call = *open;
+	tls_calls.delete(&task);
+	if (above > MOST_PROLOGUE_BYTES || returned <= 0) /* of a call around one that never returned, or without success */
+		return 0;
+	bytes = returned;
+	if (call.length_at && read_user(&bytes, sizeof(bytes), (void *)call.length_at))
+		return 0;
+	if (bytes - 1 < MOST_CALL_BYTES)
+		take_plaintext(task, &call, bytes);
+	return 0;
+}
+
+/* SSL_free(3), SSL_clear(3), SSL_set_bio(3): what was known of the session no longer holds. */
+int tls_forgotten(struct pt_regs *ctx)
+{
+	u64 task = plain(bpf_get_current_task());
+	struct tls_words words = {.task = task, .kind = PLAINTEXT_ENDED, .listed = 1};
+	struct tls_session_key key = {};
+	struct tls_session *session;
+
+	name_session(&key, task, plain(PT_REGS_PARM1(ctx)));
+	session = tls_sessions.lookup(&key);
+	if (!session)
+		return 0;
+	words.time_ns = bpf_ktime_get_ns();
+	words.number = session->asked;
+	if (session->listed && session->asked != session->answered)
+		tell_plaintext(&words, &key, session, PLAINTEXT_ANSWER_BYTES);
+	tls_sessions.delete(&key);
+	return 0;
+}
+
+/* Call this where a thread ends. */
+static __always_inline void tls_thread_ended(void *thread)
+{
+	u64 task = (u64)thread;
+
+	tls_calls.delete(&task);
+}
+
+/* Call this for TCP payload that leaves: whether a thread sends it within a call of a TLS library. */
+static __always_inline void note_tls_socket(struct __sk_buff *skb, u32 payload_at)
+{
+	u64 task = plain(bpf_get_current_task()), key;
+	struct tls_call *call = tls_call_of(task);
+	struct socket_entry *entry;
+	u32 held = 0;
+	u8 record[3] = {};
+
+	if (!call || bpf_skb_load_bytes(skb, payload_at, record, sizeof(record)))
+		return;
+	if ((u8)(record[0] - 20) >= TLS_RECORD_KINDS || record[1] != 3 || record[2] > 4)
+		return;
+	key = (u64)packet_socket(skb);
+	READ(held, key, OFFSET_sock_sk_lock_owned);
+	if (!held) /* by an interrupt, in which any socket's packets may leave */
+		return;
+	entry = sockets.lookup(&key);
+	if (!entry || (call->socket == key && call->seen_ns == entry->seen_ns))
+		return;
+	call->socket = key;
+	call->seen_ns = entry->seen_ns;
+	if (call->sockets < 2)
+		call->sockets++;
+}
+#endif

@@ -1,0 +1,135 @@
+"""Uprobes where TLS libraries take plaintext and give it, also where a program has such a library in itself (node).
+
+A call is seen to end by probes on the instructions that return from its function, which `instructions` finds; a
+library of which it cannot take a function apart for certain is not watched at all. Besides what processes have mapped,
+the files that programs started later will map are watched, if they are where distributions put them.
+"""
+
+import mmap
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from nettop.errors import CannotRunError
+from nettop.kernel import syscalls
+from nettop.kernel.abi import ProcessKey
+from nettop.kernel.elf import function_codes
+from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_RETURNED
+from nettop.kernel.instructions import UnknownInstructionError, places
+from nettop.kernel.libraries import Library
+from nettop.kernel.library_probes import LibraryProbes
+from nettop.model.rows import NotDecryptedReason
+
+MAX_LIBRARIES = 32  # a host has one or two, and those of its containers' images
+_MAX_RETURNS = 4  # of a function: compilers make one, or a few
+FILES = MAX_LIBRARIES * (len(PLAINTEXT_CALLS) * (1 + _MAX_RETURNS) + len(PLAINTEXT_FORGOTTEN))  # descriptors
+_NEEDED = ("SSL_write", "SSL_read", "SSL_free")
+_FUNCTIONS = tuple(hook.target for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN))
+_ELSEWHERE = (  # where programs that are started later will find them
+    "/usr/lib*/libssl.so.*",
+    "/usr/lib/*-linux-gnu/libssl.so.*",
+    "/usr/local/lib*/libssl.so.*",
+    "/lib/libssl.so.*",
+    "/usr/bin/node",
+    "/usr/local/bin/node",
+)
+_MOST_ELSEWHERE = 16
+_AS_CODE = mmap.PROT_READ | mmap.PROT_EXEC
+
+
+class Undecrypted(NamedTuple):
+    """A process that speaks TLS, of which nothing is decrypted, and why."""
+
+    process: ProcessKey
+    comm: bytes
+    reason: NotDecryptedReason
+
+
+class PlaintextProbes(LibraryProbes):
+    """`load` gives a program's descriptor by its name."""
+
+    def __init__(self, load: Callable[[str], int]) -> None:
+        super().__init__(MAX_LIBRARIES)
+        self._load = load
+
+    def attach(self, libraries: Iterable[Library]) -> str:
+        """See LibraryProbes. Raises CannotRunError if none of them can be watched."""
+        if platform.machine() != "x86_64":
+            raise CannotRunError("What is said inside TLS can be watched on x86-64 only.", "Run it without --decrypt.")
+        problem = super().attach(libraries)
+        if not self.covered:
+            raise CannotRunError(
+                f"No TLS library can be watched: {problem or 'there is none that nettop knows'}.",
+                "Run it without --decrypt; 'nettop doctor' says what this kernel allows.",
+            )
+        return problem
+
+    def undecrypted(
+        self, processes: Iterable[tuple[ProcessKey, bytes]], libraries: Iterable[Library]
+    ) -> tuple[Undecrypted, ...]:
+        """Those of these processes that have none of the libraries that are watched."""
+        covered: set[int] = set()
+        reasons: dict[int, NotDecryptedReason] = {}
+        for library in libraries:
+            pids = [mapping.pid for mapping in library.mapped]
+            if self.is_covered(library):
+                covered.update(pids)
+            elif not library.executable:
+                reasons.update(dict.fromkeys(pids, self.reason(library)))
+        return tuple(
+            Undecrypted(process, comm, reasons.get(process.pid, "other-library"))
+            for process, comm in processes
+            if process.pid not in covered
+        )
+
+    def _attach_to(self, file: Path) -> list[int]:
+        links: list[int] = []
+        try:
+            # a call whose end is not seen would be taken for one that goes on: ends first
+            wanted = sorted(_probes(file), key=lambda each: each[0] != PLAINTEXT_RETURNED.program)
+            for program, at in wanted:
+                links.append(syscalls.link_uprobe(self._load(program), file, at, False))
+        except OSError:
+            for link in links:
+                os.close(link)
+            raise
+        return links
+
+
+def _probes(file: Path) -> Iterator[tuple[str, int]]:
+    """Programs and where in the file they go. Raises CannotRunError."""
+    functions = function_codes(file, _FUNCTIONS)
+    if not all(function in functions for function in _NEEDED):
+        raise CannotRunError("it has none of the functions", "")
+    for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN):
+        if hook.target not in functions:
+            continue
+        begin, code = functions[hook.target]
+        try:
+            found = places(code)
+        except UnknownInstructionError as error:
+            raise CannotRunError(f"its {hook.target} {error}", "") from None
+        yield hook.program, begin + found.entry
+        if hook in PLAINTEXT_CALLS:
+            if not 0 < len(found.returns) <= _MAX_RETURNS:
+                raise CannotRunError(f"its {hook.target} returns in {len(found.returns)} places", "")
+            yield from ((PLAINTEXT_RETURNED.program, begin + at) for at in found.returns)
+
+
+@contextmanager
+def mapped_here() -> Iterator[None]:
+    """Have libraries mapped that programs started later will use, so that they are found as those of processes are."""
+    with suppress(OSError):
+        kept = []
+        files = sorted({path.resolve() for pattern in _ELSEWHERE for path in Path("/").glob(pattern[1:])})
+        for file in files[:_MOST_ELSEWHERE]:
+            with suppress(OSError, ValueError), file.open("rb") as opened:
+                kept.append(mmap.mmap(opened.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, _AS_CODE))
+        try:
+            yield
+        finally:
+            for each in kept:
+                each.close()

@@ -1,0 +1,197 @@
+"""Requests of HTTP/1 that were read inside TLS, each paired with its response by session and number."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nettop.kernel import abi
+from nettop.kernel.abi import HttpHead, ProcessKey
+from nettop.model.rows import ConnectionRequests, End, RequestLatency, RequestSide
+from nettop.protocols.http1 import RequestHead, parse_request, parse_response
+from nettop.tracking.places import SocketKey
+from nettop.tracking.request_rows import ERRORS, MAX_TIMED, MAX_WAITING, Known, RequestRows, remote_of
+
+_FAILURES, _OF_SERVER = 400, 500  # status codes, RFC 9110 section 15
+_BARE = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))  # what follows such a head is the next one
+
+Said = Callable[[RequestHead], dict[str, Any]]
+"""The fields of a row that a head tells."""
+
+
+class _Session(NamedTuple):
+    process: ProcessKey
+    identity: bytes
+
+
+class _Sums(Struct, gc=False):
+    """Of a connection: `count` are those up to the newest that was told, `told` how many were."""
+
+    side: RequestSide
+    count: int = 0
+    told: int = 0
+    failed: int = 0
+    refused: int = 0
+    broken: int = 0
+    slowest_ms: float | None = None
+
+
+class PlaintextTracker:
+    """Takes heads in order of time; `ended` at the end of a connection, `process_ended` at that of a process."""
+
+    def __init__(self, rows: RequestRows, said: Said, query: bool) -> None:
+        self._rows = rows
+        self._said = said
+        self._query = query
+        self._waiting: OrderedDict[_Session, dict[int, Known]] = OrderedDict()
+        self._on: dict[SocketKey, _Session] = {}  # of those that wait
+        self._number = 0
+        self._sums: OrderedDict[SocketKey, _Sums] = OrderedDict()
+        self.evicted = 0
+
+    def head(self, head: HttpHead) -> None:
+        """A request, its response, or the end of a session in which requests wait."""
+        session = _Session(ProcessKey(head.owner_pid, head.owner_start_boot_ns), head.prefix)
+        if head.kind == abi.PLAINTEXT_RESPONSE:
+            self._answered(session, head)
+        elif head.kind == abi.PLAINTEXT_ENDED:
+            if not any(known.socket[0] for known in self._waiting.get(session, {}).values()):
+                self._fail(self._take_all(session), "normal", head.time_ns)  # else the connection's end says how
+        else:
+            self._asked(session, head)
+
+    def ended(self, socket: SocketKey, how: End, time_ns: int) -> None:
+        """A connection is over: what waits on it has failed."""
+        session = self._on.get(socket)
+        if session is not None:
+            self._fail(self._take_all(session), how, time_ns)
+
+    def process_ended(self, process: ProcessKey) -> None:
+        """What waits where no connection is known: a response may have come."""
+        for session in [each for each in self._waiting if each.process == process]:
+            if any(not known.socket[0] for known in self._waiting[session].values()):
+                self._give_up(self._take_all(session))
+
+    def on(self, socket: SocketKey) -> ConnectionRequests | None:
+        """All requests inside the TLS of a connection until now; None: it has none."""
+        sums = self._sums.get(socket)
+        if sums is None:
+            return None
+        latency_ms = RequestLatency(p50=self._rows.median_ms(socket), max=sums.slowest_ms)
+        return ConnectionRequests(
+            side=sums.side,
+            count=sums.count,
+            failed=sums.failed,
+            failed_4xx=sums.refused,
+            failed_5xx=sums.broken,
+            latency_ms=latency_ms,
+            unlisted=sums.count - sums.told,
+            retried=self._rows.retried(socket),
+            partial=True,  # what comes too fast is counted as unlisted only once another one is told
+        )
+
+    def forget(self, socket: SocketKey) -> None:
+        """After the last row of a connection."""
+        self._sums.pop(socket, None)
+
+    def lost(self) -> None:
+        """Records were lost: whatever waits may have been answered."""
+        for session in list(self._waiting):
+            self._give_up(self._take_all(session))
+
+    def _asked(self, session: _Session, head: HttpHead) -> None:
+        parsed = parse_request(head.payload, self._query)
+        if parsed is None:
+            return
+        known = self._rows.make(
+            head, head.number, parsed.version or "http/1.1", parsed.method, decrypted=True, **self._said(parsed)
+        )
+        self._count(known, head)
+        if head.kind == abi.PLAINTEXT_PIPELINED or _is_pipelined(head, parsed):
+            # several answers may share a call, of which the first is seen: which one is whose is not certain
+            self._give_up([*self._take_all(session), known])
+            return
+        self._rows.look_for_retry(known)
+        self._rows.changed(known)
+        self._waiting.setdefault(session, {})[head.number] = known
+        self._number += 1
+        if head.socket:
+            before = self._on.get(known.socket)
+            if before not in (None, session):  # the same connection, by another object of the library
+                self._give_up(self._take_all(before))
+            self._on[known.socket] = session
+        if self._number > MAX_WAITING:
+            oldest = self._take_all(next(iter(self._waiting)))
+            self._give_up(oldest)
+            self.evicted += len(oldest)
+
+    def _answered(self, session: _Session, head: HttpHead) -> None:
+        parsed = parse_response(head.payload)
+        waiting = self._waiting.get(session, {})
+        known = waiting.get(head.number)
+        if parsed is None or known is None:
+            return
+        if head.socket and not known.socket[0]:  # it has become known since
+            known.socket = head.socket, head.seen_ns
+            known.row = replace(known.row, local_port=head.local_port or None, remote=remote_of(head))
+            self._count(known, head)
+        self._forget(session, head.number)
+        latency_ms = self._rows.answered_ms(known, head)
+        length = 0 if known.row.method == "HEAD" or parsed.status in (204, 304) else parsed.content_length
+        received = None if parsed.end is None or length is None else parsed.end + length
+        sums = self._sums.get(known.socket)
+        if sums is not None:
+            sums.failed += parsed.status >= _FAILURES
+            sums.refused += _FAILURES <= parsed.status < _OF_SERVER
+            sums.broken += parsed.status >= _OF_SERVER
+            sums.slowest_ms = max(sums.slowest_ms or 0, latency_ms)
+        known.row = replace(known.row, status=parsed.status, latency_ms=latency_ms, response_bytes=received)
+        self._rows.changed(known)
+
+    def _count(self, known: Known, head: HttpHead) -> None:
+        """On its connection, as soon as that is known."""
+        if not known.socket[0]:
+            return
+        sums = self._sums.get(known.socket)
+        if sums is None:
+            sums = self._sums[known.socket] = _Sums(known.row.side)
+            if len(self._sums) > MAX_TIMED:
+                self._sums.popitem(last=False)
+        sums.count = max(sums.count, head.number + 1)
+        sums.told += 1
+
+    def _forget(self, session: _Session, number: int) -> None:
+        waiting = self._waiting[session]
+        known = waiting.pop(number)
+        self._number -= 1
+        if not waiting:
+            del self._waiting[session]
+            self._on.pop(known.socket, None)
+
+    def _take_all(self, session: _Session) -> list[Known]:
+        waiting = list(self._waiting.pop(session, {}).values())
+        self._number -= len(waiting)
+        for known in waiting:
+            self._on.pop(known.socket, None)
+        return waiting
+
+    def _give_up(self, waiting: Iterable[Known]) -> None:
+        for known in waiting:
+            self._rows.give_up(known)
+
+    def _fail(self, waiting: Iterable[Known], how: End, time_ns: int) -> None:
+        for known in waiting:
+            known.row = replace(known.row, error=ERRORS.get(how, "closed"))
+            if (sums := self._sums.get(known.socket)) is not None:
+                sums.failed += 1
+            self._rows.retries.failed(known.row, known.owned, time_ns)
+            self._rows.changed(known)
+
+
+def _is_pipelined(head: HttpHead, parsed: RequestHead) -> bool:
+    """Whether more than one request was said at once, of which the kernel side counts the first."""
+    if parsed.end is None or (parsed.content_length is None and parsed.method not in _BARE):
+        return False
+    return head.payload_bytes > parsed.end + (parsed.content_length or 0)
