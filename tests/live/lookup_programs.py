@@ -6,7 +6,6 @@ Each look-up is a line: the thread, the name, the result as nettop calls it, the
 import ctypes
 import json
 import socket
-import struct
 import sys
 import threading
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.live.programs import say
+from tests.live.programs import forbid_new_calls, say
 
 EAI = {socket.EAI_NONAME: "EAI_NONAME", socket.EAI_AGAIN: "EAI_AGAIN", socket.EAI_FAIL: "EAI_FAIL", -5: "EAI_NODATA"}
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
 
 
 def look_up(name: str, family: int = 0) -> dict[str, Any]:
@@ -68,22 +66,7 @@ def old_hosts(name: str) -> None:
 
 def sandboxed(name: str, times: int) -> None:
     """Look up in a process whose seccomp filter kills it for any system call that Linux 6.0 does not have."""
-    kill, allow, newest = 0x8000_0000, 0x7FFF_0000, 450
-    program = b"".join(
-        struct.pack("<HBBI", *each)
-        for each in (
-            (0x20, 0, 0, 0),  # load seccomp_data.nr
-            (0x15, 2, 0, 335),  # uretprobe(2)
-            (0x35, 1, 0, newest),
-            (0x06, 0, 0, allow),
-            (0x06, 0, 0, kill),
-        )
-    )
-    code = ctypes.create_string_buffer(program)
-    fprog = ctypes.create_string_buffer(struct.pack("<H6xQ", len(program) // 8, ctypes.addressof(code)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
-    assert libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), fprog) == 0
+    forbid_new_calls()
     say([look_up(name) for _ in range(times)])
 
 

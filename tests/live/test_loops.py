@@ -1,6 +1,7 @@
 """Loops of the kernel programs as Linux 5.10 takes them, whatever kernel this is and whatever is in scope."""
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,13 @@ def back_edges(code: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES.keys())
-@pytest.mark.parametrize("requests", [True, False], ids=["requests", "no requests"])
-def test_loops_end_with_jumps(scope: Scope, requests: bool) -> None:
-    compiled = compiled_programs(defines(scope, requests=requests))
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"requests": False}, {"lookups": "with-returns", "decrypt": True}],
+    ids=["requests", "no requests", "all that is opt-in"],
+)
+def test_loops_end_with_jumps(scope: Scope, more: dict[str, Any]) -> None:
+    compiled = compiled_programs(defines(scope, **more))
     assert {
         name: found for name, program in compiled.programs.items() if (found := back_edges(program.instructions))
     } == {}

@@ -1,0 +1,171 @@
+"""Programs that speak HTTP/1 inside TLS: each function runs in a process of its own, started by lab.Namespace.play().
+
+The path of each request says the port of its connection's client: `/PORT/NUMBER`.
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import ssl
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.live.programs import forbid_new_calls, hear, say
+from tests.live.tls_programs import VERSIONS
+
+COOKIE, CREDENTIALS, BODY = "session=nettop-must-not-keep-1", "Bearer nettop-must-not-keep-2", "nettop-must-not-keep-3"
+HEADERS = {"Host": "shop.nettop.test", "Cookie": COOKIE, "Authorization": CREDENTIALS}
+
+
+def context(version: str = "TLS 1.3") -> ssl.SSLContext:
+    """Of a client that trusts everybody."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    made.minimum_version = made.maximum_version = VERSIONS[version]
+    return made
+
+
+def connected(address: str, port: int, version: str) -> http.client.HTTPSConnection:
+    """A connection whose handshake is complete."""
+    made = http.client.HTTPSConnection(address, port, context=context(version), timeout=60)
+    made.connect()
+    return made
+
+
+def ask(connection: http.client.HTTPSConnection, number: int) -> int:
+    """One request; the status."""
+    send(connection, number)
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def send(connection: http.client.HTTPSConnection, number: int) -> None:
+    """One request, of which every third has a body."""
+    path = f"/{connection.sock.getsockname()[1]}/{number}"
+    body = f"GET /not-a-head HTTP/1.1\r\n{BODY}" if number % 3 == 0 else None
+    connection.request("POST" if body else "GET", path, body, HEADERS)
+
+
+def one_thread(*, address: str, port: int, connections: int, requests: int, version: str = "TLS 1.3") -> None:
+    """So many connections at a time, all by one thread, of which each asks before any of them reads its answer."""
+    made = [connected(address, port, version) for _ in range(connections)]
+    for number in range(requests):
+        for connection in made:
+            send(connection, number)
+        for connection in reversed(made):
+            connection.getresponse().read()
+    for connection in made:
+        connection.close()
+    say("done")
+
+
+def one_after_the_other(address: str, port: int, connections: int, requests: int) -> None:
+    """Each connection has the memory of the one before, and threads of its own."""
+    for _ in range(connections):
+        connection = connected(address, port, "TLS 1.3")
+        for number in range(requests):
+            threads = [threading.Thread(target=ask, args=(connection, number))]
+            for thread in threads:
+                thread.start()
+                thread.join()
+        connection.close()
+    say("done")
+
+
+def threads(address: str, port: int, connections: int, requests: int) -> None:
+    """Each connection by a thread of its own, all at the same time."""
+    begin = threading.Barrier(connections)
+
+    def talk() -> None:
+        connection = connected(address, port, "TLS 1.3")
+        begin.wait()
+        for number in range(requests):
+            ask(connection, number)
+        connection.close()
+
+    running = [threading.Thread(target=talk) for _ in range(connections)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    say("done")
+
+
+def through_memory(address: str, port: int, connections: int, requests: int) -> None:
+    """By asyncio, which has the library encrypt into memory, and sends that itself."""
+
+    async def talk() -> None:
+        reader, writer = await asyncio.open_connection(address, port, ssl=context())
+        own = writer.get_extra_info("sockname")[1]
+        for number in range(requests):
+            writer.write(f"GET /{own}/{number} HTTP/1.1\r\nHost: shop.nettop.test\r\n\r\n".encode())
+            await writer.drain()
+            await reader.readuntil(b"ok\n")
+        writer.close()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*[talk() for _ in range(connections)])
+
+    asyncio.run(all_of_them())
+    say("done")
+
+
+def sandboxed(address: str, port: int, requests: int) -> None:
+    """In a process whose seccomp filter kills it for any system call that is newer."""
+    connection = connected(address, port, "TLS 1.3")
+    forbid_new_calls()
+    say([ask(connection, number) for number in range(requests)])
+
+
+def for_ever(address: str, port: int) -> None:
+    """Requests on one connection until it hears something; then how many were answered."""
+    connection = connected(address, port, "TLS 1.3")
+    stopped = threading.Event()
+
+    def listen() -> None:
+        hear()
+        stopped.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    say("connected")
+    number = 0
+    while not stopped.is_set():
+        assert ask(connection, number) == 200
+        number += 1
+    say(number)
+
+
+def silent_server(address: str, port: int, certificate: str) -> None:
+    """Takes a request and never answers; hangs up once it hears something."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    with socket.create_server((address, port)) as listener:
+        say("listening")
+        tcp, _ = listener.accept()
+        with made.wrap_socket(tcp, server_side=True) as tls:
+            tls.recv(1 << 14)
+            say("asked")
+            hear()
+
+
+def pipelined(address: str, port: int) -> None:
+    """Two requests at once, and one when both are answered."""
+    with context().wrap_socket(socket.create_connection((address, port))) as tls:
+        own = tls.getsockname()[1]
+        one, two, three = (f"GET /{own}/{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for number in range(3))
+        tls.sendall(one + two)
+        received = b""
+        while received.count(b"ok\n") < 2:
+            received += tls.recv(1 << 14)
+        tls.sendall(three)
+        tls.recv(1 << 14)
+    say("done")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -1,0 +1,374 @@
+"""Requests inside TLS (--decrypt) by real programs: what was asked, by whom, what came of it, on which connection."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from nettop.model.rows import Request
+from nettop.model.snapshot import Snapshot
+from tests.live import https_programs
+from tests.live.lab import Namespace, Program, Watch, namespace, nettop
+from tests.live.lab import certificate as lab_certificate
+from tests.live.nginx import nginx
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
+
+ADDRESS, NAME, PORT = "127.0.0.1", "shop.nettop.test", 8443
+_ports = count(8500)
+
+
+@dataclass
+class Lab:
+    inside: Namespace
+    watch: Watch
+    folder: Path
+    certificate: Path
+
+    @property
+    def url(self) -> str:
+        return f"https://{ADDRESS}:{PORT}"
+
+    def answered(self, program: Program, number: int) -> tuple[Snapshot, list[Request]]:
+        """Wait until so many requests of a program have been answered, and as many at nginx."""
+
+        def over(snapshot: Snapshot) -> bool:
+            return len([row for row in of(snapshot, program) if row.status is not None]) >= number
+
+        self.watch.until(over, f"{number} requests of pid {program.pid}")
+        snapshot = self.watch.up_to_now()
+        return snapshot, of(snapshot, program)
+
+
+def of(snapshot: Snapshot, program: Program) -> list[Request]:
+    return [row for row in snapshot.requests if row.pid == program.pid]
+
+
+def joins(snapshot: Snapshot, rows: list[Request]) -> Counter[str]:
+    """How many rows are on the connection that their path says, on another one, on none that is known."""
+    connections = {row.id: row for row in snapshot.connections}
+    outcomes: Counter[str] = Counter()
+    for row in rows:
+        connection = connections.get(row.connection_id or 0)
+        if connection is None:
+            outcomes["unknown"] += 1
+            continue
+        end = connection.local if row.side == "client" else connection.remote
+        assert row.path is not None
+        assert end is not None
+        outcomes["right" if row.path.split("/")[1] == str(end.port) else "wrong"] += 1
+    return outcomes
+
+
+@contextmanager
+def serve(inside: Namespace, folder: Path, certificate: Path) -> Iterator[None]:
+    """By nginx, which says in its log who asked for what."""
+    folder.mkdir()
+    server = nginx(
+        inside, folder, PORT, told="$pid $remote_port $request_method $uri $status",
+        http=f"""server {{
+            listen {ADDRESS}:{PORT} ssl; listen {ADDRESS}:{PORT + 1} ssl http2; ssl_protocols TLSv1.2 TLSv1.3;
+            ssl_certificate {certificate}; ssl_certificate_key {certificate};
+            location /missing {{ return 404; }}
+            location / {{ return 200 "ok\\n"; }}
+        }}""",
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        server.stop(signal.SIGTERM)  # its workers too
+
+
+@pytest.fixture(scope="module")
+def certificate(directory: Path) -> Path:
+    return lab_certificate(directory / "certificate.pem", NAME)
+
+
+@pytest.fixture(scope="module")
+def lab(directory: Path, certificate: Path) -> Iterator[Lab]:
+    folder = directory / "nginx"
+    with (
+        namespace(directory) as inside,
+        serve(inside, folder, certificate),
+        Watch(directory, "--netns", inside.name, "--decrypt") as watch,
+    ):
+        yield Lab(inside, watch, folder, certificate)
+        watch.stop()
+
+
+def test_curl_and_nginx(lab: Lab) -> None:
+    """Rows of both ends, as each of them saw it."""
+    program = lab.inside.start("curl", "-sk", "--http1.1", f"{lab.url}/cart?token=1", f"{lab.url}/missing")
+    program.end()
+    snapshot, rows = lab.answered(program, 2)
+    assert [(row.comm, row.side, row.method, row.host, row.path, row.status, row.protocol) for row in rows] == [
+        ("curl", "client", "GET", ADDRESS, "/cart", 200, "http/1.1"),
+        ("curl", "client", "GET", ADDRESS, "/missing", 404, "http/1.1"),
+    ]
+    assert all(row.decrypted and row.error is None and row.latency_ms is not None for row in rows)
+    (connection,) = [row for row in snapshot.connections if row.id == rows[0].connection_id]
+    assert (connection.pid, connection.remote.port) == (program.pid, PORT)
+    assert connection.requests is not None
+    assert (connection.requests.count, connection.requests.failed_4xx) == (2, 1)
+    assert {row.connection_id for row in rows} == {connection.id}
+    served = [
+        row
+        for row in snapshot.requests
+        if row.side == "server" and row.remote and row.remote.port == rows[0].local_port
+    ]
+    assert [(row.comm, row.path, row.status) for row in served] == [("nginx", "/cart", 200), ("nginx", "/missing", 404)]
+
+
+@pytest.mark.parametrize("version", ["TLS 1.2", "TLS 1.3"])
+def test_many_connections_of_one_thread(lab: Lab, version: str) -> None:
+    """Their calls interleave: none may be taken for another's."""
+    connections, requests = 40, 9
+    program = lab.inside.play(
+        https_programs.one_thread,
+        address=ADDRESS,
+        port=PORT,
+        connections=connections,
+        requests=requests,
+        version=version,
+    )
+    check_each(lab, program, connections * requests)
+
+
+def test_connections_one_after_the_other(lab: Lab) -> None:
+    """Each has the address in memory of the one before, and often the file descriptor."""
+    program = lab.inside.play(
+        https_programs.one_after_the_other, address=ADDRESS, port=PORT, connections=60, requests=3
+    )
+    check_each(lab, program, 180)
+
+
+def test_many_threads(lab: Lab) -> None:
+    program = lab.inside.play(https_programs.threads, address=ADDRESS, port=PORT, connections=16, requests=20)
+    check_each(lab, program, 320)
+
+
+def check_each(lab: Lab, program: Program, number: int) -> None:
+    """Every request of the client, and every one that nginx logged, has its row, on the right connection."""
+    assert program.hear() == "done"
+    program.end()
+    snapshot, rows = lab.answered(program, number)
+    assert joins(snapshot, rows) == {"right": number}
+    assert all((row.status, row.error, row.decrypted) == (200, None, True) for row in rows)
+    assert len({(row.connection_id, row.path) for row in rows}) == number
+    paths = {row.path for row in rows}
+    logged = [line.split() for line in (lab.folder / "access.log").read_text().splitlines()]
+    workers = {int(pid) for pid, *_ in logged}
+    served = [row for row in snapshot.requests if row.pid in workers and row.path in paths]
+    assert joins(snapshot, served) == {"right": number}
+    assert Counter((str(row.pid), row.method, row.path, str(row.status)) for row in served) == Counter(
+        (pid, method, path, status) for pid, _, method, path, status in logged if path in paths
+    )
+
+
+def test_what_is_encrypted_into_memory_has_no_connection_rather_than_a_wrong_one(lab: Lab) -> None:
+    program = lab.inside.play(https_programs.through_memory, address=ADDRESS, port=PORT, connections=12, requests=10)
+    assert program.hear() == "done"
+    program.end()
+    snapshot, rows = lab.answered(program, 120)
+    assert joins(snapshot, rows) == {"unknown": 120}
+    assert {(row.status, row.error, row.remote, row.local_port) for row in rows} == {(200, None, None, None)}
+    paths = {row.path for row in rows}
+    served = [row for row in snapshot.requests if row.side == "server" and row.path in paths]
+    assert joins(snapshot, served) == {"right": 120}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_node_which_has_the_library_in_itself(lab: Lab) -> None:
+    script = str(Path(__file__).with_name("https_client.js"))
+    program = lab.inside.start("node", script, ADDRESS, str(PORT), "8", "10")
+    assert program.hear() == "done"
+    program.end()
+    _, rows = lab.answered(program, 80)
+    assert Counter((row.path, row.status, row.side, row.host) for row in rows) == {
+        (f"/node/{number}", 200, "client", f"{ADDRESS}"): 8 for number in range(10)
+    }
+
+
+def test_which_answer_is_whose_is_not_guessed(lab: Lab) -> None:
+    program = lab.inside.play(https_programs.pipelined, address=ADDRESS, port=PORT)
+    assert program.hear() == "done"
+    program.end()
+    snapshot = lab.watch.until(lambda each: len(of(each, program)) >= 2, "its requests")
+    snapshot = lab.watch.up_to_now()
+    first, *_, last = sorted(of(snapshot, program), key=lambda row: row.path or "")
+    assert (first.path or "").endswith("/0")
+    assert (first.status, first.error) == (None, "unknown")
+    assert (last.status, last.error) in ((200, None), (None, "unknown"))
+
+
+def test_a_request_that_waits_and_one_whose_server_hangs_up(lab: Lab) -> None:
+    port = next(_ports)
+    server = lab.inside.play(https_programs.silent_server, address=ADDRESS, port=port, certificate=str(lab.certificate))
+    assert server.hear() == "listening"
+    program = lab.inside.start("curl", "-sk", "--http1.1", f"https://{ADDRESS}:{port}/waits")
+    assert server.hear() == "asked"
+    snapshot = lab.watch.until(lambda each: bool(of(each, program)) and bool(of(each, server)), "a request that waits")
+    for end in (program, server):
+        (row,) = of(snapshot, end)
+        assert (row.path, row.status, row.error) == ("/waits", None, None)
+    server.say("hang up")
+    server.end()
+    snapshot = lab.watch.until(
+        lambda each: all(row.error for end in (program, server) for row in of(each, end)), "what came of it"
+    )
+    for end in (program, server):
+        (row,) = of(snapshot, end)
+        assert (row.status, row.error) in ((None, "closed"), (None, "reset"))
+
+
+def test_no_secret_is_kept(lab: Lab) -> None:
+    program = lab.inside.play(https_programs.one_thread, address=ADDRESS, port=PORT, connections=1, requests=4)
+    assert program.hear() == "done"
+    program.end()
+    lab.answered(program, 4)
+    recorded = lab.watch.recording.read_bytes()
+    assert b"/3" in recorded
+    assert b"must-not-keep" not in recorded
+
+
+def test_a_sandboxed_program_lives_on(lab: Lab) -> None:
+    program = lab.inside.play(https_programs.sandboxed, address=ADDRESS, port=PORT, requests=50)
+    assert program.hear() == [200] * 50
+    program.end()
+    _, rows = lab.answered(program, 50)
+    assert {row.status for row in rows} == {200}
+
+
+# What is covered
+
+
+def test_coverage(lab: Lab) -> None:
+    snapshot = lab.watch.until(lambda each: each.decrypt_coverage is not None, "the coverage")
+    assert snapshot.decrypt_coverage is not None
+    assert snapshot.decrypt_coverage.libraries >= 1
+    assert snapshot.hooks["plaintext"] == "uprobe SSL_write, SSL_read"
+
+
+def test_sessions_of_http2_are_counted_and_nothing_is_guessed(lab: Lab) -> None:
+    def sessions(snapshot: Snapshot) -> int:
+        return 0 if snapshot.decrypt_coverage is None else snapshot.decrypt_coverage.http2_sessions
+
+    before = sessions(lab.watch.up_to_now())
+    program = lab.inside.start("curl", "-sk", "--http2", f"https://{ADDRESS}:{PORT + 1}/cart")
+    program.end()
+    snapshot = lab.watch.until(lambda each: sessions(each) >= before + 2, "both ends of its session")
+    assert sessions(snapshot) == before + 2
+    assert not of(snapshot, program)
+
+
+@pytest.mark.parametrize(("copied", "reason"), [(True, "later"), (False, "other-library")])
+def test_a_process_that_is_not_covered_is_named(lab: Lab, directory: Path, copied: bool, reason: str) -> None:
+    port = next(_ports)
+    server = lab.inside.play(https_programs.silent_server, address=ADDRESS, port=port, certificate=str(lab.certificate))
+    assert server.hear() == "listening"
+    url = f"https://{ADDRESS}:{port}/waits"
+    if copied:
+        folder = directory / "copy"
+        folder.mkdir()
+        shutil.copy(library(), folder / "libssl.so.3")
+        program = lab.inside.start("env", f"LD_LIBRARY_PATH={folder}", "curl", "-sk", "--http1.1", url)
+    elif shutil.which("wget") is None or b"gnutls" not in linked_with("wget"):
+        pytest.skip("needs wget with GnuTLS")
+    else:
+        program = lab.inside.start("wget", "-q", "-t", "1", "--no-check-certificate", "-O", "-", url)
+    assert server.hear() == "asked"
+
+    def said(snapshot: Snapshot) -> bool:
+        coverage = snapshot.decrypt_coverage
+        return coverage is not None and any(each.pid == program.pid for each in coverage.not_covered or ())
+
+    snapshot = lab.watch.until(said, "the process to be named")
+    assert snapshot.decrypt_coverage is not None
+    (named,) = [each for each in snapshot.decrypt_coverage.not_covered or () if each.pid == program.pid]
+    assert (named.comm, named.reason) == ("curl" if copied else "wget", reason)
+    assert not of(snapshot, program)
+    assert not any(each.pid == server.pid for each in snapshot.decrypt_coverage.not_covered or ())
+    server.say("hang up")
+
+
+def library() -> Path:
+    """OpenSSL's, as Python has it mapped."""
+    import _ssl  # noqa: F401, PLC0415 - has it mapped
+
+    line = next(line for line in Path("/proc/self/maps").read_text().splitlines() if "libssl.so.3" in line)
+    return Path(line.split()[-1])
+
+
+def linked_with(program: str) -> bytes:
+    return subprocess.run(["ldd", shutil.which(program) or ""], check=True, capture_output=True).stdout
+
+
+# Where else they are told
+
+
+def test_only_the_scope(lab: Lab, directory: Path) -> None:
+    """The probes are in the library that all processes share; what others say is not even looked at."""
+    with namespace(directory) as outside, serve(outside, directory / "elsewhere", lab.certificate):
+        program = outside.start("curl", "-sk", "--http1.1", f"{lab.url}/elsewhere")
+        program.end()
+        inside = lab.inside.start("curl", "-sk", "--http1.1", f"{lab.url}/inside")
+        inside.end()
+        snapshot, _ = lab.answered(inside, 1)
+    assert not of(snapshot, program)
+    assert b"/elsewhere" not in lab.watch.recording.read_bytes()
+
+
+def test_a_process_in_scope(directory: Path, certificate: Path) -> None:
+    folder = directory / "by-comm"
+    with (
+        namespace(directory) as inside,
+        serve(inside, folder, certificate),
+        Watch(directory, "--netns", inside.name, "--comm", "curl", "--decrypt", quiet=False) as watch,
+    ):
+        lab = Lab(inside, watch, folder, certificate)
+        program = inside.start("curl", "-sk", "--http1.1", f"{lab.url}/inside")
+        program.end()
+        snapshot, rows = lab.answered(program, 1)
+        assert [row.path for row in rows] == ["/inside"]
+        assert {row.pid for row in snapshot.requests} == {program.pid}
+        watch.stop()
+
+
+def test_together_with_look_ups(directory: Path, certificate: Path) -> None:
+    folder = directory / "both"
+    with (
+        namespace(directory) as inside,
+        serve(inside, folder, certificate),
+        Watch(directory, "--netns", inside.name, "--lookups", "--decrypt") as watch,
+    ):
+        lab = Lab(inside, watch, folder, certificate)
+        program = inside.start("curl", "-sk", "--http1.1", f"https://localhost:{PORT}/both")
+        program.end()
+        _, rows = lab.answered(program, 1)
+        assert [(row.host, row.path, row.status) for row in rows] == [("localhost", "/both", 200)]
+        asking = inside.start("getent", "ahosts", "localhost")  # curl knows that name by itself
+        asking.end()
+        watch.until(lambda each: any(row.pid == asking.pid for row in each.lookups), "the look-up")
+        watch.stop()
+
+
+def test_doctor_says_whether_it_works_here() -> None:
+    report = json.loads(nettop("doctor", "--json").stdout)
+    (check,) = [each for each in report["checks"] if "--decrypt" in each["need"]]
+    assert (check["status"], check["mechanism"]) == ("ok", "uprobe SSL_write, SSL_read")
+
+
+def test_it_takes_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTOP_REQUESTS_ENABLED", "false")
+    refused = nettop("snapshot", "--decrypt", "--for", "1")
+    assert refused.returncode == 2
+    assert "requests" in refused.stderr
