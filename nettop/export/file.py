@@ -117,7 +117,8 @@ class OutputFile:
                 _where_to_write(error) or "Give a path in a directory that you can write to.",
             ) from error
         try:
-            os.fchmod(fd, 0o600)  # whatever the umask is
+            if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:  # the umask leaves less, or the file system has no modes
+                os.fchmod(fd, 0o600)
             give_to_invoking_user(fd)
         except OSError as error:  # FAT stores neither owner nor mode
             os.close(fd)

@@ -30,13 +30,14 @@ class Held(NamedTuple):
 def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> Held:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
-    `writable`: directories, which need not exist, below which files may be made and written. `readable`: what may be
-    read beside the system's and nettop's own files, and /proc; an int is a directory's descriptor. Needs no_new_privs
-    (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
+    `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
+    descriptor. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = landlock_version()
     if version:
-        _restrict_files(version, {_existing(path) for path in writable}, {*readable, *_SYSTEM, *_code()})
+        _restrict_files(version, {path for path in writable if not _is_root(path)}, {*readable, *_SYSTEM, *_code()})
+    os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
     return Held(version, _filter_calls())
 
 
@@ -106,9 +107,9 @@ def _allow(ruleset: int, place: Path | int, allowed: int) -> None:
         os.close(opened)
 
 
-def _existing(path: Path) -> Path:
-    """The path, or what of it is there: the rest may be made."""
-    return next((each for each in (path, *path.parents) if os.access(each, os.F_OK)), Path("/nonexistent"))
+def _is_root(path: Path) -> bool:
+    """Where it was started in `/`, everything would lie below."""
+    return path.resolve() == Path("/")
 
 
 def _code() -> Iterator[Path]:
@@ -151,22 +152,31 @@ class _Refused(NamedTuple):
 
 
 _ALWAYS = (
-    # sockets; those of socketpair() lead nowhere, and Python's event loop needs them
-    "socket", "connect", "bind", "listen", "accept", "accept4",
+    # sockets; those of socketpair() lead nowhere without an address, and Python's event loop needs them
+    "socket", "connect", "bind", "listen", "accept", "accept4", "sendmsg", "sendmmsg",
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
     "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open",
-    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp",
+    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp", "setpriority",
+    "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity", "migrate_pages",
+    "move_pages", "process_madvise", "process_mrelease",
+    # what Landlock does not know of files
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes", "utimensat",
+    "futimesat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+    "removexattrat", "file_setattr",
     # the shape of the machine
     "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
     "pivot_root", "chroot", "unshare", "setns", "init_module", "finit_module", "delete_module", "kexec_load",
     "kexec_file_load", "reboot", "swapon", "swapoff", "add_key", "request_key", "keyctl", "perf_event_open",
     "userfaultfd", "personality", "acct", "quotactl", "syslog", "open_by_handle_at",
 )  # fmt: skip
-# Of enum bpf_cmd all but reading and changing elements, running a program (the pass over the sockets) and an iterator
-_BPF_REFUSED = (0, 5, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20, 28, 29, 30, 31, 32, 34, 35)
-_BPF_UNKNOWN_FROM = 36
+# enum bpf_cmd: to look up, change, remove and go through elements, to run a program (the pass over the sockets) and an
+# iterator, and what is told of nettop's own programs and maps
+_BPF_ALLOWED = {1, 2, 3, 4, 10, 15, 21, 24, 33}
+_BPF_UNKNOWN_FROM = max(_BPF_ALLOWED) + 1
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/uapi/asm-generic/fcntl.h
+_OWNER_ONLY = 0o077
 
 
 def _refused() -> Iterator[_Refused]:
@@ -177,7 +187,11 @@ def _refused() -> Iterator[_Refused]:
         yield _Refused(call, ((0, _NE, os.getpid(), 0),))
     for request in (_TIOCSTI, _TIOCLINUX):  # to type into the terminal, where a shell reads later
         yield _Refused("ioctl", ((1, _MASKED_EQ, _LOW, request),))
-    for command in _BPF_REFUSED:
+    yield _Refused("sendto", ((4, _NE, 0, 0),))  # to an address
+    yield _Refused("prlimit64", ((2, _NE, 0, 0),))  # to set one, whosever it is
+    for command in (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX):
+        yield _Refused("fcntl", ((1, _MASKED_EQ, _LOW, command),))
+    for command in sorted(set(range(_BPF_UNKNOWN_FROM)) - _BPF_ALLOWED):
         yield _Refused("bpf", ((0, _EQ, command, 0),))
     yield _Refused("bpf", ((0, _GE, _BPF_UNKNOWN_FROM, 0),))
 

@@ -27,13 +27,17 @@ NEEDS_LANDLOCK = pytest.mark.skipif(not landlock_version(), reason="this kernel 
 
 # What somebody would do who got to run code in nettop. Each returns only where the kernel let it.
 TRIALS = """if True:
-    import ctypes, fcntl, json, os, signal, socket, subprocess, sys, termios, threading
+    import ctypes, fcntl, json, os, resource, signal, socket, subprocess, sys, termios, threading
     from pathlib import Path
     from nettop.kernel import syscalls
     from nettop.kernel.scope import Scope
     from nettop.sources.live import LiveSource
     port, other, allowed, elsewhere = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
     libc = ctypes.CDLL(None, use_errno=True)
+    where = str(elsewhere.parent / "listens")
+    listens = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listens.bind(where)
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     older = socket.socket()  # as a library might have left one
 
     def call(name, *arguments):
@@ -57,6 +61,8 @@ TRIALS = """if True:
         "connect": lambda: older.connect(("127.0.0.1", port)),
         "bind": lambda: older.bind(("127.0.0.1", 0)),
         "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close(),
+        "to an address": lambda: pair[0].sendto(b"x", where),
+        "message to an address": lambda: pair[0].sendmsg([b"x"], [], 0, where),
         "io_uring": lambda: call("syscall", 425, 1, ctypes.create_string_buffer(120)),
         "exec": lambda: subprocess.run(["true"]),
         "exec here": lambda: os.execv(elsewhere, ["nothing"]),
@@ -66,6 +72,15 @@ TRIALS = """if True:
         "type": lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x"),
         "trace": lambda: call("ptrace", 16, other, None, None),
         "bpf": lambda: syscalls.create_map("another", syscalls.MapShape(2, 4, 4, 1, 0)),
+        "ids of the kernel's types": lambda: syscalls._bpf(23, bytes(128)),
+        "limits": lambda: resource.prlimit(other, resource.RLIMIT_CPU, (1000, 1000)),
+        "priority": lambda: os.setpriority(os.PRIO_PROCESS, other, 1),
+        "mode": lambda: elsewhere.chmod(0o4777),
+        "mode by descriptor": lambda: os.fchmod(os.open(os.__file__, os.O_RDONLY), 0o644),
+        "owner": lambda: os.chown(elsewhere, -1, -1),
+        "times": lambda: os.utime(elsewhere, (1, 1)),
+        "attribute": lambda: os.setxattr(elsewhere, "user.nettop", b"x"),
+        "signals of a file": lambda: fcntl.fcntl(1, 8, other),
         "unshare": lambda: call("unshare", 0x10000000),
         "write elsewhere": lambda: (elsewhere.parent / "made").write_text("x"),
         "change elsewhere": lambda: elsewhere.open("r+").close(),
@@ -91,7 +106,7 @@ TRIALS = """if True:
 
     source = LiveSource(Scope(), 1.0)
     source.give_up_privileges(allowed)
-    source.shut_in([allowed])
+    source.shut_in([allowed, Path("/"), Path("/nonexistent/place")])
     source.finish()
     thread = threading.Thread(target=attempt)
     thread.start()
