@@ -301,7 +301,11 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_system_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
-    error = refused(UsageError, tmp_path / "out")
+    before = os.umask(0o777)
+    try:
+        error = refused(UsageError, tmp_path / "out")
+    finally:
+        os.umask(before)
     assert error.message == f"{tmp_path / 'out'} cannot be protected from other users: Operation not permitted."
     assert list(tmp_path.iterdir()) == []
 
