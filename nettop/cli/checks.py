@@ -11,7 +11,7 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
-from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp, landlock_version
+from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp
 from nettop.kernel.compiled_cache import compile_and_keep
 from nettop.kernel.hooks import HOOKS, Hook
 from nettop.kernel.limits import require_room
@@ -115,7 +115,7 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
 def _cage() -> Check:
     need, mechanism = "what nettop does not need once it has attached", "Landlock, seccomp"
     held = []
-    if version := landlock_version():
+    if version := syscalls.landlock_version():
         also = "".join(
             f", {what}" for what, since in (("TCP", TCP_SINCE), ("signals", SCOPED_SINCE)) if version >= since
         )

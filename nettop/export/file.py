@@ -93,9 +93,7 @@ class OutputFile:
         except FileNotFoundError:
             return
         except OSError as error:  # such as a name that is too long
-            raise UsageError(
-                f"{self._path} cannot be written: {_why(error, self._path.parent)}.", "Give another path."
-            ) from error
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
                 f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows no links."

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import os
 import stat
-import struct
 import sys
 import sysconfig
 import tempfile
@@ -19,33 +18,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-
-class Held(NamedTuple):
-    """What holds: the version of Landlock's ABI, 0 where there is none, and whether the filter of system calls does."""
-
-    landlock: int
-    seccomp: bool
+from nettop.kernel import syscalls
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> Held:
+def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
     `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
     descriptor. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
-    version = landlock_version()
+    version = syscalls.landlock_version()
     if version:
         _restrict_files(version, {path for path in writable if not _is_root(path)}, {*readable, *_SYSTEM, *_code()})
     os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
-    return Held(version, _filter_calls())
+    _filter_calls()
 
 
 # Landlock
 
-# The same numbers on every architecture; include/uapi/linux/landlock.h
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_PATH_BENEATH, _GIVE_VERSION = 1, 1
+# include/uapi/linux/landlock.h
 _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 7, 1 << 8
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _READ = _READ_FILE | _READ_DIR
@@ -71,24 +63,16 @@ _SYSTEM = tuple(
 _TERMINALS = (Path("/dev/tty"), Path("/dev/pts"))
 
 
-def landlock_version() -> int:
-    """The version of the kernel's ABI; 0 where Landlock is not compiled in or not switched on."""
-    version = _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _GIVE_VERSION)
-    return max(int(version), 0)
-
-
 def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int]) -> None:
     rights = next(number for since, number in _FILE_RIGHTS if version >= since)
     handled = (1 << rights) - 1
     of_tcp, scoped = _BOTH * (version >= TCP_SINCE), _BOTH * (version >= SCOPED_SINCE)
-    size = 24 if scoped else 16 if of_tcp else 8  # of struct landlock_ruleset_attr as that version has it
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, of_tcp, scoped), 24)
-    ruleset = _check(_libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0))
+    ruleset = syscalls.landlock_ruleset(handled, of_tcp, scoped)
     try:
         for paths, allowed in ((readable, _READ), (writable, _WRITE), (_TERMINALS, _TERMINAL)):
             for path in paths:
                 _allow(ruleset, path, allowed & handled)
-        _check(_libc().syscall(_RESTRICT_SELF, ruleset, 0))
+        syscalls.landlock_restrict(ruleset)
     finally:
         os.close(ruleset)
 
@@ -101,8 +85,7 @@ def _allow(ruleset: int, place: Path | int, allowed: int) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(opened).st_mode):
             allowed &= _NO_DIRECTORY
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, opened))  # packed in C too
-        _check(_libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
+        syscalls.landlock_allow(ruleset, opened, allowed)
     finally:
         os.close(opened)
 
@@ -205,9 +188,9 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls() -> bool:
+def _filter_calls() -> None:
     if not has_seccomp():
-        return False
+        return
     library = ctypes.CDLL(_LIBRARY)
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = (ctypes.c_uint32,)
@@ -229,20 +212,9 @@ def _filter_calls() -> bool:
         _succeed(library.seccomp_load(context))
     finally:
         library.seccomp_release(context)
-    return True
 
 
 def _succeed(result: int) -> None:
     """Of libseccomp, which returns a negative errno."""
     if result < 0:
         raise OSError(-result, os.strerror(-result))
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from nettop.kernel import abi, syscalls
 from nettop.kernel.btf import Btf, BtfError
@@ -19,13 +18,6 @@ _MOST_HTTP_BYTES = 1024  # of a head, and of the headers before it a tenth of th
 _MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
 Decoder = Callable[[bytes], abi.KernelRecord]
-
-
-class Place(NamedTuple):
-    """What programs are attached to."""
-
-    cgroup_fd: int
-    maps: Mapping[str, int]  # descriptors by name
 
 
 @dataclass(frozen=True)
@@ -45,8 +37,8 @@ class Kind:
         del btf, target
         return None
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        """Attach the program; returns the link's descriptor. Raises OSError."""
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        """Attach the program, if need be to the cgroup; returns the link's descriptor. Raises OSError."""
         raise NotImplementedError
 
 
@@ -63,8 +55,8 @@ class _RawTracepoint(Kind):
             raise BtfError(f"This kernel's {target} has fewer arguments.", "Run a later kernel.")
         return btf.raw_tracepoint(target)
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return syscalls.link_raw_tracepoint(program_fd)
 
 
@@ -77,8 +69,8 @@ class _Iterator(Kind):
     def btf_type(self, btf: Btf, target: str) -> int:
         return btf.function(f"bpf_iter_{target}")
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return syscalls.link_iterator(program_fd)
 
 
@@ -92,9 +84,9 @@ class OnCgroup(Kind):
         """See Kind."""
         return self.attach_types[target]
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
         """See Kind."""
-        return syscalls.link_cgroup(program_fd, place.cgroup_fd, self.attach_types[target])
+        return syscalls.link_cgroup(program_fd, cgroup_fd, self.attach_types[target])
 
 
 @dataclass(frozen=True)
@@ -117,8 +109,8 @@ class _Uprobe(Kind):
         del target
         return 0
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del cgroup_fd
         file, _, function = target.rpartition(":")
         return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
 
@@ -131,8 +123,8 @@ class _OnRequest(Kind):
         del target
         return 0
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return os.dup(program_fd)
 
 

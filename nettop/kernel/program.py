@@ -28,7 +28,6 @@ from nettop.kernel.hooks import (
     Decoder,
     Hook,
     OnCgroup,
-    Place,
 )
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import Scope
@@ -190,7 +189,7 @@ class KernelProgram:
         try:
             if hook.kind is ON_REQUEST:
                 self._asked_sockets = AskedSockets(program_fd, self._maps["asked_sockets"], self._maps["sockets"])
-            self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
+            self._links[hook.need] = hook.kind.link(program_fd, hook.target, cgroup_fd)
         except OSError as error:
             reason = f"attaching: {error.strerror}"
             if error.errno == errno.EPERM and isinstance(hook.kind, OnCgroup):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from nettop import __version__
 from nettop.kernel import abi, cgroups
 from nettop.kernel.abi import RawRecord, SocketRecord
-from nettop.kernel.cage import Held, shut_in
+from nettop.kernel.cage import shut_in
 from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import HOOKS, HTTP_EVENTS
 from nettop.kernel.place import has_host_pids
@@ -132,10 +132,10 @@ class LiveSource:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
         give_up_privileges(self._program.losses, written_to, self._containers.directories)
 
-    def shut_in(self, writable: Iterable[Path]) -> Held:
+    def shut_in(self, writable: Iterable[Path]) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
-        return shut_in(writable, (*directories, *self._containers.directories, self._proc))
+        shut_in(writable, (*directories, *self._containers.directories, self._proc))
 
     @property
     def pace(self) -> str:

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from msgspec.structs import replace
 from nettop.export.json import snapshot_json
 from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
-from nettop.kernel.hooks import HOOKS, ON_REQUEST, Hook, OnCgroup, Place
+from nettop.kernel.hooks import HOOKS, ON_REQUEST, Hook, OnCgroup
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start, Tick
 from nettop.model.kinds import KINDS
@@ -232,7 +233,7 @@ def refusing_cgroup(name: str, kind: OnCgroup, *targets: str) -> Iterator[Path]:
         for target in targets:
             program = syscalls.load_program("refuse", kind.program_type, kind.attach_type(target), 0, REFUSE)
             stack.callback(os.close, program)
-            stack.callback(os.close, kind.link(program, target, Place(descriptor, {})))
+            stack.callback(os.close, kind.link(program, target, descriptor))
         yield path
 
 
@@ -484,6 +485,21 @@ def process_of(snapshot: Snapshot, program: Program | int) -> Process:
     pid = program if isinstance(program, int) else program.pid
     (process,) = [row for row in snapshot.processes if row.pid == pid]
     return process
+
+
+@dataclass
+class Lab:
+    """One namespace, and a nettop that watches it."""
+
+    inside: Namespace
+    watch: Watch
+
+
+@contextmanager
+def watched_namespace(directory: Path) -> Iterator[Lab]:
+    """Both for a while."""
+    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
+        yield Lab(inside, watch)
 
 
 # Running nettop to its end

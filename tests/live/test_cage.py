@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nettop.kernel.cage import has_seccomp, landlock_version
+from nettop.kernel.cage import has_seccomp
+from nettop.kernel.syscalls import landlock_version
 from tests.live import programs
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, nettop, snapshot_running, wait_until
 from tests.live.terminal import Terminal

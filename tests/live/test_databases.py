@@ -4,7 +4,6 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from nettop.model.snapshot import Snapshot
 from tests.captured import conversation
 from tests.live import database_programs
 from tests.live.lab import (
-    Namespace,
+    Lab,
     Program,
     Said,
     Watch,
@@ -28,6 +27,7 @@ from tests.live.lab import (
     scripted,
     steps,
     wait_until,
+    watched_namespace,
 )
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
 
@@ -35,16 +35,10 @@ LOOPBACK = "127.0.0.1"
 POSTGRESQL, MYSQL, REDIS, MEMCACHED = 5432, 3306, 6379, 11211
 
 
-@dataclass
-class Lab:
-    inside: Namespace
-    watch: Watch
-
-
 @pytest.fixture(scope="module")
 def lab(directory: Path) -> Iterator[Lab]:
-    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
-        yield Lab(inside, watch)
+    with watched_namespace(directory) as made:
+        yield made
 
 
 Outline = Sequence[tuple[str, str | None]]  # commands and errors
