@@ -222,13 +222,73 @@ struct dns_packet {
 	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u8 pad[2];
+	__u32 lookup_thread;     /* of a query that a look-up sends: identity of that, as in struct lookup_record */
+	__u64 lookup_ns;         /* 0: none that is known */
 	__u16 via_port;          /* of a query: where the packet goes, if the connection tracker knows of it; else 0 */
+	__u8 pad[6];
 	__u8 client_address[ADDRESS_BYTES];
 	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
 	__u8 via_address[ADDRESS_BYTES];
 };
-_Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
+_Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
+
+/* The functions of a C library that look names up. */
+#define LOOKUP_GETADDRINFO 1
+#define LOOKUP_GETHOSTBYNAME 2
+#define LOOKUP_GETHOSTBYNAME2 3
+#define LOOKUP_GETHOSTBYNAME_R 4
+#define LOOKUP_GETHOSTBYNAME2_R 5
+
+/* How a look-up has ended, as far as is known. */
+#define LOOKUP_OPEN 0
+#define LOOKUP_RETURNED 1
+#define LOOKUP_ABANDONED 2 /* its thread has ended, or left the function without returning (longjmp(3)) */
+#define LOOKUP_UNSEEN 3    /* returns are not looked at on this kernel */
+
+#define LOOKUP_NAME_BYTES 256 /* of a domain name 253, RFC 1035 section 2.3.4, and NUL */
+#define LOOKUP_ADDRESSES 16
+#define LOOKUP_ADDRESSES_BYTES 256
+#define LOOKUP_FAILED 4294967295 /* result of a function that does not say why */
+#define LOOKUP_NO_ROOM 4294967294 /* its caller's buffer was too small: it will ask again */
+
+/*
+ * A look-up. `time_ns` is when it began, so that among records in order of time it comes before the queries that it sends;
+ * with `thread` it is its identity.
+ */
+struct lookup_record {
+	__u64 time_ns;
+	struct process_id owner;
+	__u64 lasted_ns;
+	__u32 thread;
+	__u32 netns;
+	__u32 result;   /* of getaddrinfo what it returned (EAI_*, negative), of the others h_errno, netdb.h; 0: found */
+	__u32 queries;  /* DNS messages that its thread has sent meanwhile */
+	__u8 function;  /* LOOKUP_GETADDRINFO and so on */
+	__u8 end;       /* LOOKUP_OPEN and so on */
+	__u8 found;     /* how many of `addresses` there are */
+	__u8 found_more; /* 1: more than those */
+	__u8 listed;    /* 1: a query of it was handed on, which has its identity */
+	__u8 pad[3];
+	char name[LOOKUP_NAME_BYTES];
+	__u8 addresses[LOOKUP_ADDRESSES_BYTES]; /* LOOKUP_ADDRESSES; IPv4 as IPv4-mapped IPv6 */
+};
+_Static_assert(sizeof(struct lookup_record) == 584, "lookup_record");
+
+#define OPEN_LOOKUP_HEAD_BYTES 40 /* in front of the record in a value of the map `open_lookups`: the kernel side's own */
+
+#define LIBRARY_NAME_BYTES 32
+
+/* What the iterator over mappings writes: a process has code of a file mapped that is called as C libraries are. */
+struct library_record {
+	__u64 inode;
+	__u64 begins; /* where in the process, and where that ends */
+	__u64 ends;
+	struct process_id owner;
+	__u32 device; /* super_block.s_dev */
+	__u32 file_system; /* super_block.s_magic */
+	char name[LIBRARY_NAME_BYTES];
+};
+_Static_assert(sizeof(struct library_record) == 96, "library_record");
 
 /* What a record in http_events tells. */
 #define HTTP_REQUEST 1
@@ -474,9 +534,12 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define PACKETS_WITHOUT_HOST 14 /* received from addresses that packet_sources had no room for */
 #define HANDSHAKES_LEFT_OUT 15  /* of TLS, that came too fast to be handed on */
 /* Of HTTP, that are counted only: for each CPU (modulo so many) in a cache line of its own, or each request would wait for it. */
-#define REQUESTS_UNLISTED 16 /* and on to LOSS_COUNTERS */
+#define REQUESTS_UNLISTED 16 /* and on to LOST_LOOKUP_EVENTS */
 #define REQUESTS_UNLISTED_APART 8
 #define REQUESTS_UNLISTED_CPUS 16
-#define LOSS_COUNTERS 144
+#define LOST_LOOKUP_EVENTS 144
+#define LOOKUPS_UNLISTED 145     /* that came too fast to be handed on */
+#define LOOKUPS_WITHOUT_ROOM 146 /* too many at the same time */
+#define LOSS_COUNTERS 147
 
 #endif

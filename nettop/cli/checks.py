@@ -9,11 +9,11 @@ import msgspec
 
 from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
-from nettop.kernel import compiler, program, syscalls
+from nettop.kernel import compiler, program, syscalls, uretprobes
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
 from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp
-from nettop.kernel.compiled_cache import compile_and_keep
-from nettop.kernel.hooks import HOOKS, Hook
+from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
+from nettop.kernel.hooks import HOOKS, LOOKUPS, LOOKUPS_MECHANISM, Hook
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
@@ -259,3 +259,26 @@ def _hooks() -> Iterator[Check]:
     finally:
         kernel.close()
         os.close(cgroup)
+    yield _lookups()
+
+
+def _lookups() -> Check:
+    """What only the option --lookups needs."""
+    need = f"{LOOKUPS[0].words} (--lookups)"
+    returns = uretprobes.are_harmless()
+    watched: program.Lookups = "with-returns" if returns else "without-returns"
+    try:
+        kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), lookups=watched)))
+        try:
+            kernel.load_lookups()
+            kernel.attach_lookups(returns)
+            libraries = kernel.libraries_covered
+        finally:
+            kernel.close()
+    except NettopError as error:
+        detail = f"{error.message} Everything else works without it"
+        return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="absent", detail=detail)
+    detail = f"can be attached, to {libraries} librar{'y' if libraries == 1 else 'ies'}"
+    if not returns:
+        detail += ", but not to what comes of them: on this kernel that may kill sandboxed programs"
+    return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="ok", detail=detail)

@@ -61,6 +61,12 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
     )
     for attribute in ("filter", "interval", "dns_ports"):
         add_setting(parser, attribute)
+    parser.add_argument(
+        "--lookups",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)",
+    )
     add_debug(parser)
 
 

@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nettop {__version__}")
     add_watching(parser)
     add_setting(parser, "theme")
-    parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[], unit=[], container=[])
+    parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[], unit=[], container=[], lookups=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands (without one: the live screen)")
     for command in COMMANDS:
         command.add_to(commands)

@@ -27,6 +27,12 @@ DATABASE_REQUEST, DATABASE_ANSWER = 10, 11
 DATABASE_KINDS, DATABASE_POSTGRESQL, DATABASE_MYSQL, DATABASE_REDIS, DATABASE_MEMCACHED = 7, 1, 2, 3, 4
 DATABASE_PARTIAL, DATABASE_LISTED, DATABASE_OVERLAPS, DATABASE_FOLLOWED, DATABASE_BEGINS = 8, 16, 32, 64, 128
 HTTP2_SPOKEN, HTTP2_PARTIAL, HTTP2_JOINED, HTTP2_LEFT_OUT, HTTP2_ASKS = 1, 2, 4, 8, 16
+LOOKUP_GETADDRINFO, LOOKUP_GETHOSTBYNAME, LOOKUP_GETHOSTBYNAME2 = 1, 2, 3
+LOOKUP_GETHOSTBYNAME_R, LOOKUP_GETHOSTBYNAME2_R = 4, 5
+LOOKUP_OPEN, LOOKUP_RETURNED, LOOKUP_ABANDONED, LOOKUP_UNSEEN = 0, 1, 2, 3
+LOOKUP_NAME_BYTES, LOOKUP_ADDRESSES, LOOKUP_ADDRESSES_BYTES = 256, 16, 256
+LOOKUP_FAILED, LOOKUP_NO_ROOM = 0xFFFF_FFFF, 0xFFFF_FFFE
+OPEN_LOOKUP_HEAD_BYTES, LIBRARY_NAME_BYTES = 40, 32
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
 SOCKETS_ASKED = 16
@@ -39,10 +45,12 @@ U64 = Annotated[int, "Q"]
 U32 = Annotated[int, "I"]
 U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
+Bytes256 = Annotated[bytes, "256s"]
+Bytes32 = Annotated[bytes, "32s"]
 Bytes16 = Annotated[bytes, "16s"]
 Bytes6 = Annotated[bytes, "6s"]
 Bytes4 = Annotated[bytes, "4s"]
-Bytes2 = Annotated[bytes, "2s"]
+Bytes3 = Annotated[bytes, "3s"]
 
 
 def codes(record: type[Struct]) -> dict[str, str]:
@@ -220,8 +228,10 @@ class DnsPacket(Struct, frozen=True, gc=False):
     kind: U8
     protocol: U8
     ip_version: U8
-    pad: ClassVar[Bytes2]
+    lookup_thread: U32
+    lookup_ns: U64
     via_port: U16
+    pad: ClassVar[Bytes6]
     client_address: Bytes16
     server_address: Bytes16
     via_address: Bytes16
@@ -273,6 +283,44 @@ class ProcessEvent(Struct, frozen=True, gc=False):
     kind: U32
     arguments_bytes: U32
     arguments: bytes  # follow
+
+
+class LookupRecord(Struct, frozen=True, gc=False):
+    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) as it stands in `open_lookups`."""
+
+    time_ns: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    lasted_ns: U64
+    thread: U32
+    netns: U32
+    result: U32
+    queries: U32
+    function: U8
+    end: U8
+    found: U8
+    found_more: U8
+    listed: U8
+    pad: ClassVar[Bytes3]
+    name: Bytes256
+    addresses: Bytes256
+
+
+class LibraryRecord(Struct, frozen=True, gc=False):
+    """`struct library_record`: a process has the code of a C library mapped."""
+
+    inode: U64
+    begins: U64
+    ends: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    device: U32
+    file_system: U32
+    name: Bytes32
 
 
 class UnlistedKey(Struct, frozen=True, gc=False):
@@ -409,7 +457,13 @@ SPILLED_HEAD = layout(SpilledHead)
 UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
 PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
 
-KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent
+LOOKUP_RECORD = layout(LookupRecord)
+OPEN_LOOKUP = struct.Struct(
+    f"@{OPEN_LOOKUP_HEAD_BYTES}x{LOOKUP_RECORD.format[1:]}"
+)  # a value of the map `open_lookups`
+LIBRARY_RECORD = layout(LibraryRecord)
+
+KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent | LookupRecord
 
 
 class RawRecord(Struct, frozen=True, gc=False):
@@ -467,13 +521,29 @@ def decode_process(raw: bytes) -> ProcessEvent:
     return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + fields[-1]]))
 
 
+def decode_lookup(raw: bytes) -> LookupRecord:
+    """One record of lookup_events."""
+    return LookupRecord(*LOOKUP_RECORD.unpack_from(raw))
+
+
+def decode_open_lookup(raw: bytes) -> LookupRecord:
+    """One value of the map `open_lookups`."""
+    return LookupRecord(*OPEN_LOOKUP.unpack(raw))
+
+
+def decode_libraries(raw: bytes) -> list[LibraryRecord]:
+    """What the iterator over mappings wrote."""
+    return list(itertools.starmap(LibraryRecord, LIBRARY_RECORD.iter_unpack(raw)))
+
+
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS, LOST_HTTP_EVENTS = 0, 1, 2, 3, 4
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 5, 6, 7
 DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 8, 9, 10, 11
 DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, HANDSHAKES_LEFT_OUT = 12, 13, 14, 15
 REQUESTS_UNLISTED, REQUESTS_UNLISTED_APART, REQUESTS_UNLISTED_CPUS = 16, 8, 16
-LOSS_COUNTERS = 144
+LOST_LOOKUP_EVENTS, LOOKUPS_UNLISTED, LOOKUPS_WITHOUT_ROOM = 144, 145, 146
+LOSS_COUNTERS = 147
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

@@ -14,7 +14,7 @@ from nettop.errors import CannotRunError
 from nettop.kernel import reasons, syscalls
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiled import CompiledPrograms, unlinked
-from nettop.kernel.hooks import HOOKS
+from nettop.kernel.hooks import HOOKS, LIBRARIES
 from nettop.kernel.perf_buffers import BCC_PACKAGE, library_file
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
@@ -27,6 +27,7 @@ _SOURCES = (
     "turns.c",
     "connect.c",
     "tcp.c",
+    "lookups.c",
     "dns.c",
     "requests.c",
     "bodies.c",
@@ -37,6 +38,7 @@ _SOURCES = (
     "process.c",
     "sources.c",
     "passes.c",
+    "libraries.c",
 )
 _COMPILER = "libbcc.so.0"
 # Where clang and BCC would look for what to compile besides what they are given.
@@ -173,6 +175,18 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         },
         {},
     ),
+    (  # for bpf/lookups.c, which is only compiled where it is asked for
+        {
+            "task_struct": ("pid", "nsproxy"),
+            "nsproxy": ("net_ns",),
+            "vm_area_struct": ("vm_start", "vm_end", "vm_flags", "vm_file"),
+            "file": ("f_path.dentry",),
+            "dentry": ("d_name.name",),
+            "inode": ("i_ino", "i_sb"),
+            "super_block": ("s_dev", "s_magic"),
+        },
+        {},
+    ),
 )
 # Enumerators whose number is not the same everywhere, by their enum; some kernels lack them.
 _ENUMERATORS = {"cgroup_subsys_id": ("pids_cgrp_id",)}  # CONFIG_CGROUP_PIDS
@@ -196,7 +210,7 @@ def ingredients() -> Iterator[str]:
         yield str(file.relative_to(directory))
         yield file.read_text()
     yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _ENUMERATORS, _FUNCTIONS))
-    yield repr([(hook.mechanism, hook.program, hook.since) for hook in HOOKS])
+    yield repr([(hook.mechanism, hook.program, hook.since) for hook in (*HOOKS, LIBRARIES)])
 
 
 def compile_apart(defines: tuple[str, ...]) -> CompiledPrograms:
@@ -332,7 +346,7 @@ def joined_source(directory: Path) -> str:
 
 
 def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
-    for hook in HOOKS:
+    for hook in (*HOOKS, LIBRARIES):
         try:
             type_id = hook.kind.btf_type(btf, hook.target)
         except BtfError:

@@ -181,6 +181,9 @@ PROCESS_EVENTS = Buffer(
 )
 
 
+LOOKUP_EVENTS = Buffer("lookup_events", abi.LOST_LOOKUP_EVENTS, abi.decode_lookup, 512 * _KB, abi.LOOKUP_RECORD.size)
+
+
 @dataclass(frozen=True)
 class Continuation:
     """A program that others continue in (bpf_tail_call), so that the verifier follows it once and not in each of them.
@@ -275,4 +278,23 @@ HOOKS = (
     CGROUPS,
 )
 # fmt: on
+LIBRARIES = Hook(
+    "libraries",
+    "C libraries that are mapped later than nettop can watch their look-ups",
+    "bpf_iter__task_vma",
+    ITERATOR,
+    "task_vma",
+    since="5.12",
+)  # fmt: skip
+"""Only with look-ups (`--lookups`), as what follows: these are attached to each library (kernel/lookups.py)."""
+LOOKUPS = tuple(
+    Hook("lookups", "names that programs look up in their C library",
+         f"lookup_{function}", UPROBE, function, (LOOKUP_EVENTS,))
+    for function in ("getaddrinfo", "gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r")
+)  # fmt: skip
+LOOKUPS_MECHANISM = "uprobe getaddrinfo, gethostbyname"
+LOOKUPS_RETURNED = Hook(
+    "lookups", "what comes of look-ups", "lookup_returned", URETPROBE, "getaddrinfo", (LOOKUP_EVENTS,)
+)
+OPT_IN_BUFFERS = (LOOKUP_EVENTS,)
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

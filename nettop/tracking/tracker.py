@@ -13,6 +13,7 @@ from nettop.kernel.abi import (
     HolderRecord,
     HttpHead,
     KernelRecord,
+    LookupRecord,
     ProcessEvent,
     ProcessKey,
     SocketRecord,
@@ -28,6 +29,7 @@ from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed, PayloadTold, how_it_ended, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.listeners import ListenerTracker, ObservedListener
+from nettop.tracking.lookups import LookupTracker
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
@@ -67,7 +69,8 @@ class Tracker:
         self._services = ask.services or Services()
         self._is_member = ask.is_member
         self._names = NameTable()
-        self._dns = DnsTracker(clock, self._names)
+        self._lookups = LookupTracker(clock, self._names)
+        self._dns = DnsTracker(clock, self._names, self._lookups)
         self._listeners = ListenerTracker(clock)
         self._requests = RequestTracker(clock, privacy)
         self._tls = TlsTracker()
@@ -104,6 +107,7 @@ class Tracker:
             **self._requests.evicted,
             "handshakes": handshakes,
             "names": self._names.evicted,
+            **({"lookups_open": self._lookups.evicted} if self._lookups.evicted else {}),
         }
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
@@ -119,6 +123,9 @@ class Tracker:
                 return []
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
+        if isinstance(record, LookupRecord):
+            self._lookups.ended(record)
+            return []
         if isinstance(record, ProcessEvent):
             if record.kind == abi.CGROUP_MADE:
                 self._services.made(record)
@@ -226,6 +233,13 @@ class Tracker:
             and self._tracker_of(record).is_new(record)
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
+
+    def lookups(self, still_open: Sequence[LookupRecord], time_ns: int) -> list[AnyEvent]:
+        """What is new of look-ups in C libraries; `still_open` are those that have not ended by time_ns."""
+        events: list[AnyEvent] = []
+        for event, owned in self._lookups.tick(time_ns, still_open):
+            events.extend(self._told_of(event, owned, event.lookup.netns))
+        return events
 
     def heads_lost(self) -> None:
         """Before tick(): records of HTTP were lost."""

@@ -40,6 +40,7 @@ from nettop.view.panes import (
     PaneKind,
     Title,
     column_beside,
+    is_off,
     next_column,
     pane_of,
     shown,
@@ -50,6 +51,7 @@ from nettop.view.selection import Selection
 
 _MATCHLESS = "nothing matches the filter"
 _NOTHING_NEW = "nothing began after the mark"
+_NOT_ASKED_FOR = "{} are not watched: start nettop with {}"
 
 
 @dataclass(frozen=True)
@@ -201,14 +203,20 @@ class MainScreen(Filtering, Searching, Drilling):
             total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
             shown, shown_rows[kind] = counted(len(rows), total), len(rows)
             said = pane.drill.said(rows, self.state.filter)
+            off = is_off(pane.kind, snapshot)
             if pane.display:
                 without = _NOTHING_NEW if only_new else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                if off:
+                    without = _NOT_ASKED_FOR.format(pane.kind.title, pane.kind.option)
                 empty = _MATCHLESS if candidates else without
                 lined = pane.drill.show((pane.selection, rows), listed, context, self.state.sorts, (empty, said))
                 shown = lined.title(total)
             who = one_process(rows[0].comm, rows[0].pid) if "pid" in said else ""
-            titles[kind] = with_mark(self._title(pane, shown, who), pane.kind, context.mark, only_new)
-            pane.title.say(titles[kind].whole)
+            title = with_mark(self._title(pane, shown, who), pane.kind, context.mark, only_new)
+            pane.title.say(title.whole)
+            self._tabs[kind].display = not off or kind == self.active
+            if self._tabs[kind].display:
+                titles[kind] = title
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
         self._stack.share([self._panes[name] for name in self._displayed])

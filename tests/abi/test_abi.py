@@ -29,6 +29,8 @@ SUBJECTS = (
     Subject("socket_record", abi.SocketRecord, lambda raw: abi.decode_sockets(raw)[0]),
     Subject("holder_record", abi.HolderRecord, lambda raw: abi.decode_holders(raw)[0]),
     Subject("dns_packet", abi.DnsPacket, abi.decode_dns),
+    Subject("lookup_record", abi.LookupRecord, abi.decode_lookup),
+    Subject("library_record", abi.LibraryRecord, lambda raw: abi.decode_libraries(raw)[0]),
     Subject("http_head", abi.HttpHead, abi.decode_http),
     Subject("process_event", abi.ProcessEvent, abi.decode_process),
     Subject("unlisted_key", abi.UnlistedKey, lambda raw: abi.UnlistedKey(*abi.UNLISTED_KEY.unpack(raw))),
@@ -82,7 +84,7 @@ def c_fields(structure: Any, prefix: str = "", base: int = 0) -> Iterator[Field]
 
 def value(raw: bytes, field: Field) -> bytes | int:
     part = raw[field.offset : field.offset + field.size]
-    return part if field.size == 16 else int.from_bytes(part, sys.byteorder)
+    return part if field.size > 8 else int.from_bytes(part, sys.byteorder)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -16,6 +16,7 @@ _ABSENT = "absent "  # how a line of the report begins (nettop/cli/checks.py)
 _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
     "core": (*_PYTEST, "tests/kernels/core.py"),
+    "lookups": (*_PYTEST, "tests/kernels/lookups.py"),
     "machine": (*_PYTEST, "tests/kernels/machine.py"),
     "screen": (*_PYTEST, "tests/kernels/screen.py"),
 }

@@ -363,7 +363,17 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
                 remote=rows.RemoteEndpoint(address="10.0.0.9", port=51_022)),
         request(3, "chromium", method="PROPFIND", path=None, status=None, latency_ms=None, response_bytes=None),
     )  # fmt: skip
-    told: dict[str, Any] = {"listeners": listeners, "hosts": hosts, "udp": udp, "requests": requests}
+    lookups = (
+        lookup(1, "curl", name="www.example.com"),
+        lookup(2, "chromium", name="no-such-name", result="EAI_NONAME", latency_ms=97.0, addresses=(), queries=6),
+        lookup(3, "unbound", name="silent.example.net", status="pending", result=None, latency_ms=None, addresses=(),
+               function="gethostbyname_r"),
+        lookup(4, "バックアップ", name="日本語の名前.example", queries=0, latency_ms=1.2, more_addresses=True),
+        lookup(5, "deploy🚀", name=None, status="unknown", result=None, latency_ms=None, addresses=(), queries=None),
+    )  # fmt: skip
+    told: dict[str, Any] = {
+        "listeners": listeners, "hosts": hosts, "udp": udp, "requests": requests, "lookups": lookups,
+    }  # fmt: skip
     return snapshot(dns, connections, processes, seconds, **{**told, **changes})
 
 
@@ -373,6 +383,11 @@ def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:
     return builders.remote_host(
         **{"address": address, "name": None, "name_source": None, "connections": 0, **who, **changes}
     )
+
+
+def lookup(number: int, comm: str, **changes: Any) -> rows.Lookup:
+    """A look-up of this process."""
+    return builders.lookup(**{"id": number, "asked_at": builders.at(number), **_of(comm), **changes})
 
 
 def flow(number: int, comm: str, address: str | None, port: int, **changes: Any) -> rows.UdpFlow:
