@@ -16,12 +16,14 @@ from threading import Thread
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.asked_sockets import AskedSockets
+from nettop.kernel.blocks import Blocks, is_compiled_in
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import (
     BUFFERS,
     CGROUP_SKB,
     CGROUPS,
     CONTINUATIONS,
+    CUT_HOOKS,
     HOOKS,
     ON_REQUEST,
     Continuation,
@@ -111,6 +113,7 @@ class KernelProgram:
         self._links: dict[str, int] = {}  # by need
         self._program_fds: dict[str, int] = {}
         self._asked_sockets: AskedSockets | None = None
+        self._blocks: Blocks | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -153,11 +156,22 @@ class KernelProgram:
         for hook in self.hooks:
             if hook.kind is CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
+        if is_compiled_in(self._maps):
+            self._blocks = Blocks(self._maps, self._links)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """Those that this kernel has."""
-        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
+        """Those that this kernel has; those of --allow-cut only if they are compiled in.
+
+        These first: to what comes after them in connect() the kernel says whether a program before has refused it.
+        """
+        cut = tuple(hook for hook in CUT_HOOKS if hook.program in self._compiled.programs)
+        return (*cut, *(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types))
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """What --allow-cut can do, if it is compiled in and attached."""
+        return self._blocks
 
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
@@ -468,7 +482,9 @@ def _megabytes(size: int) -> int:
     return -(-size // _MB)
 
 
-def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True) -> tuple[str, ...]:
+def defines(
+    scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True, cut: bool = False
+) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     ports = {"DNS": dns_ports, **{protocol.name.upper(): protocol.ports for protocol in ORDERED}}
@@ -477,6 +493,7 @@ def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool =
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
         *(("-DREQUESTS",) if requests else ()),
+        *(("-DCUT",) if cut else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 
