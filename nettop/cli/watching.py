@@ -34,6 +34,13 @@ from nettop.tracking.request_rows import Privacy
 _READ_TIMEOUT_S = 1.0
 
 
+class Files(NamedTuple):
+    """Where files are written: in a directory, and maybe in other places."""
+
+    written_to: Path | None
+    places: Collection[Path] = ()
+
+
 class Prepared(NamedTuple):
     """What a watching command starts with."""
 
@@ -132,30 +139,30 @@ def watching(
     """The live source of a command that writes, closed on exit."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, list_everything))
+    return closing(live(settings, scope, Files(written_to), list_everything))
 
 
 def live(
     settings: Settings,
     scope: Scope,
-    written_to: Path | None,
+    files: Files,
     list_everything: bool = False,
-    places: Collection[Path] = (),
-) -> Source:
+    allow_cut: bool = False,
+) -> LiveSource:
     """A source of this machine's events that dropped its privileges after attaching and shut itself in.
 
-    `written_to` is the directory for files, `places` are where else there may be some.
+    With `allow_cut` it has a cutter.
     """
     require_room()
     if limit := confinement():
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if list_everything else None
-    looked_at = LookedAt(settings.dns_ports, _privacy(settings))
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings), allow_cut)
     source = LiveSource(scope, settings.interval, recorded, looked_at, list_everything)
     try:
-        source.give_up_privileges(written_to)
-        source.shut_in((*places, *(() if written_to is None else (written_to,))))
+        source.give_up_privileges(files.written_to)
+        source.shut_in((*files.places, *(() if files.written_to is None else (files.written_to,))))
     except BaseException:
         source.close()
         raise

@@ -9,6 +9,7 @@ for system calls (Documentation/userspace-api/seccomp_filter.rst), Landlock for 
 import ctypes
 import errno
 import os
+import signal
 import stat
 import struct
 import sys
@@ -27,17 +28,18 @@ class Held(NamedTuple):
     seccomp: bool
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> Held:
+def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = (), signals: bool = False) -> Held:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories, which need not exist, below which files may be made and written. `readable`: what may be
-    read beside the system's and nettop's own files, and /proc; an int is a directory's descriptor. Needs no_new_privs
+    read beside the system's and nettop's own files, and /proc; an int is a directory's descriptor. With `signals` other
+    processes may be sent SIGTERM and SIGKILL, by pidfd_send_signal(2) and in no other way. Needs no_new_privs
     (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = landlock_version()
     if version:
-        _restrict_files(version, {_existing(path) for path in writable}, {*readable, *_SYSTEM, *_code()})
-    return Held(version, _filter_calls())
+        _restrict_files(version, {_existing(path) for path in writable}, {*readable, *_SYSTEM, *_code()}, signals)
+    return Held(version, _filter_calls(signals))
 
 
 # Landlock
@@ -54,7 +56,7 @@ _NO_DIRECTORY = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 # By the version that brought them, how many kinds of access there are to files; to TCP, 2; of reach, 2
 _FILE_RIGHTS = ((5, 16), (3, 15), (2, 14), (1, 13))
 TCP_SINCE, SCOPED_SINCE = 4, 6
-_BOTH = 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
+_ABSTRACT_SOCKETS, _BOTH = 1, 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
 
 # What Python and the libraries read when they need it: modules, locales, time zones, terminals; and what nettop does.
 _SYSTEM = tuple(
@@ -76,10 +78,13 @@ def landlock_version() -> int:
     return max(int(version), 0)
 
 
-def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int]) -> None:
+def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int], signals: bool) -> None:
     rights = next(number for since, number in _FILE_RIGHTS if version >= since)
     handled = (1 << rights) - 1
-    of_tcp, scoped = _BOTH * (version >= TCP_SINCE), _BOTH * (version >= SCOPED_SINCE)
+    of_tcp, scoped = (
+        _BOTH * (version >= TCP_SINCE),
+        (_ABSTRACT_SOCKETS if signals else _BOTH) * (version >= SCOPED_SINCE),
+    )
     size = 24 if scoped else 16 if of_tcp else 8  # of struct landlock_ruleset_attr as that version has it
     attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, of_tcp, scoped), 24)
     ruleset = _check(_libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0))
@@ -129,7 +134,7 @@ def places_of_the_user(home: Path) -> tuple[Path, ...]:
 _LIBRARY = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # SCMP_ACT_*, seccomp.h of libseccomp
 _TSYNC = 4  # SCMP_FLTATR_CTL_TSYNC: for all threads
-_NE, _EQ, _GE, _MASKED_EQ = 1, 4, 5, 7  # SCMP_CMP_*
+_NE, _LT, _EQ, _GE, _GT, _MASKED_EQ = 1, 2, 4, 5, 6, 7  # SCMP_CMP_*
 _LOW = 0xFFFF_FFFF
 _CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x0001_0000, 0x5412, 0x541C
 
@@ -157,8 +162,8 @@ _ALWAYS = (
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
-    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open",
-    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp",
+    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "tkill",
+    "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp",
     # the shape of the machine
     "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
     "pivot_root", "chroot", "unshare", "setns", "init_module", "finit_module", "delete_module", "kexec_load",
@@ -170,8 +175,16 @@ _BPF_REFUSED = (0, 5, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20, 28, 29, 30
 _BPF_UNKNOWN_FROM = 36
 
 
-def _refused() -> Iterator[_Refused]:
+def _refused(signals: bool) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
+    if signals:
+        # one comparison a rule: older versions of libseccomp take no two of the same argument
+        yield _Refused("pidfd_send_signal", ((1, _LT, signal.SIGKILL, 0),))
+        yield _Refused("pidfd_send_signal", ((1, _GT, signal.SIGTERM, 0),))
+        for number in range(signal.SIGKILL + 1, signal.SIGTERM):
+            yield _Refused("pidfd_send_signal", ((1, _EQ, number, 0),))
+    else:
+        yield from map(_Refused, ("pidfd_open", "pidfd_send_signal"))
     yield _Refused("clone", ((0, _MASKED_EQ, _CLONE_THREAD, 0),))  # a process, and no thread
     yield _Refused("clone3", error=errno.ENOSYS)  # its flags lie in memory: glibc then takes clone()
     for call in ("kill", "tgkill"):
@@ -190,7 +203,7 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls() -> bool:
+def _filter_calls(signals: bool) -> bool:
     if not has_seccomp():
         return False
     library = ctypes.CDLL(_LIBRARY)
@@ -204,7 +217,7 @@ def _filter_calls() -> bool:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused():
+        for name, comparisons, error in _refused(signals):
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue
