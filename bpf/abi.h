@@ -492,6 +492,43 @@ struct source_packets {
 };
 _Static_assert(sizeof(struct source_packets) == 40, "source_packets");
 
+/* --allow-cut: key and value of the map `blocks`, which nettop writes. The unused fields of a key are 0. */
+#define BLOCK_PROCESS 1 /* number: pid (tgid), id: task_struct.start_boottime of the group leader */
+#define BLOCK_CGROUP 2  /* id: of the cgroup (cgroup2); whoever is in one below it is in it too */
+#define BLOCK_REMOTE 3  /* number: inode number of the network namespace, address: IPv4 as IPv4-mapped IPv6 */
+struct block_key {
+	__u64 id;
+	__u32 kind;
+	__u32 number;
+	__u8 address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct block_key) == 32, "block_key");
+
+struct block {
+	__u64 until_ns;
+	__u64 refused; /* connections and datagrams */
+};
+_Static_assert(sizeof(struct block) == 16, "block");
+
+/* The only element of the array `armed`: which kinds of keys there are, and of cgroups at which depths. */
+#define BLOCKS_PROCESS 1
+#define BLOCKS_CGROUP 2
+#define BLOCKS_REMOTE 4
+#define BLOCKS_LEVEL 8   /* shifted to the left by the depth of a cgroup; that of the root is 0 */
+#define CGROUP_LEVELS 12 /* the deepest that can be blocked; systemd's own are at 6 and less */
+
+/* The only element of the array `closing`: which connection to end, by address and seen_ns, and what came of it. */
+struct closing {
+	__u64 socket;
+	__u64 seen_ns;
+	__u64 verdict;
+};
+_Static_assert(sizeof(struct closing) == 24, "closing");
+#define CLOSING_NOT_FOUND 0
+#define CLOSING_DONE 1
+#define CLOSING_REFUSED 2
+#define CLOSING_SUBFLOW 3 /* of a connection of Multipath TCP */
+
 /*
  * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.
  * What lies behind the record is noise.

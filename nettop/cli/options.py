@@ -88,6 +88,15 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
     )
 
 
+def add_allow_cut(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-cut, which is the screen's."""
+    parser.add_argument(
+        "--allow-cut",
+        action="store_true",
+        help="let the key x close connections, block them for a while, and end processes (see docs/security.md)",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add -o and --force."""
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write to PATH instead of standard output")

@@ -35,6 +35,13 @@ from nettop.tracking.request_rows import Privacy
 _READ_TIMEOUT_S = 1.0
 
 
+class Files(NamedTuple):
+    """Where files are written: in a directory, and maybe in other places."""
+
+    written_to: Path | None
+    places: Collection[Path] = ()
+
+
 class Prepared(NamedTuple):
     """What a watching command starts with."""
 
@@ -44,10 +51,14 @@ class Prepared(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the command line asks of a watch besides the settings: a row for everything, look-ups in C libraries too."""
+    """What the command line asks of a watch besides the settings.
+
+    A row for everything, look-ups in C libraries too, a cutter for the source.
+    """
 
     everything: bool = False
     lookups: bool = False
+    may_cut: bool = False
 
 
 def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
@@ -145,30 +156,26 @@ def watching(
     """The live source of a command that writes, closed on exit."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, Asked(list_everything, options.lookups)))
+    return closing(live(settings, scope, Files(written_to), Asked(list_everything, options.lookups)))
 
 
 def live(
     settings: Settings,
     scope: Scope,
-    written_to: Path | None,
+    files: Files,
     asked: Asked = Asked(),  # noqa: B008
-    places: Collection[Path] = (),
-) -> Source:
-    """A source of this machine's events that dropped its privileges after attaching and shut itself in.
-
-    `written_to` is the directory for files, `places` are where else there may be some.
-    """
+) -> LiveSource:
+    """A source of this machine's events that dropped its privileges after attaching and shut itself in."""
     require_room(LOOKUP_FILES if asked.lookups else 0)
     if limit := confinement():
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if asked.everything else None
-    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups)
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.may_cut)
     source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
     try:
-        source.give_up_privileges(written_to)
-        source.shut_in((*places, *(() if written_to is None else (written_to,))))
+        source.give_up_privileges(files.written_to)
+        source.shut_in((*files.places, *(() if files.written_to is None else (files.written_to,))))
     except BaseException:
         source.close()
         raise

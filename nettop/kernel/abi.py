@@ -38,6 +38,9 @@ SOCKET_RECORD_HEAD_BYTES = 272
 SOCKETS_ASKED = 16
 CGROUP_NAME_BYTES = 128
 IN_UNIT, IN_CONTAINER = 1, 2
+BLOCK_PROCESS, BLOCK_CGROUP, BLOCK_REMOTE = 1, 2, 3
+BLOCKS_PROCESS, BLOCKS_CGROUP, BLOCKS_REMOTE, BLOCKS_LEVEL, CGROUP_LEVELS = 1, 2, 4, 8, 12
+CLOSING_NOT_FOUND, CLOSING_DONE, CLOSING_REFUSED, CLOSING_SUBFLOW = 0, 1, 2, 3
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -434,6 +437,30 @@ class SourcePackets(Struct, frozen=True, gc=False):
     interface: Bytes16
 
 
+class BlockKey(Struct, frozen=True, gc=False):
+    """`struct block_key`: what is blocked, by --allow-cut."""
+
+    id: U64
+    kind: U32
+    number: U32
+    address: Bytes16
+
+
+class Block(Struct, frozen=True, gc=False):
+    """`struct block`: until when, and how often something was refused."""
+
+    until_ns: U64
+    refused: U64
+
+
+class Closing(Struct, frozen=True, gc=False):
+    """`struct closing`: a connection that is to be ended, and what came of it."""
+
+    socket: U64
+    seen_ns: U64
+    verdict: U64
+
+
 class SpilledHead(Struct, frozen=True, gc=False):
     """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
 
@@ -456,6 +483,7 @@ STRAY_KEY = layout(StrayKey)
 SPILLED_HEAD = layout(SpilledHead)
 UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
 PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
+BLOCK_KEY, BLOCK, CLOSING = layout(BlockKey), layout(Block), layout(Closing)
 
 LOOKUP_RECORD = layout(LookupRecord)
 OPEN_LOOKUP = struct.Struct(

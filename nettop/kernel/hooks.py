@@ -144,7 +144,12 @@ CGROUP_SOCK = OnCgroup(
 CGROUP_SOCK_ADDR = OnCgroup(
     "cgroup_sock_addr",
     syscalls.CGROUP_SOCK_ADDR,
-    {"connect4": syscalls.CGROUP_INET4_CONNECT, "connect6": syscalls.CGROUP_INET6_CONNECT},
+    {
+        "connect4": syscalls.CGROUP_INET4_CONNECT,
+        "connect6": syscalls.CGROUP_INET6_CONNECT,
+        "sendmsg4": syscalls.CGROUP_UDP4_SENDMSG,
+        "sendmsg6": syscalls.CGROUP_UDP6_SENDMSG,
+    },
 )
 UPROBE = _Uprobe("uprobe", syscalls.KPROBE, at_return=False)
 ON_REQUEST = _OnRequest("raw_tracepoint", syscalls.RAW_TRACEPOINT)
@@ -285,7 +290,7 @@ LIBRARIES = Hook(
     ITERATOR,
     "task_vma",
     since="5.12",
-)  # fmt: skip
+)
 """Only with look-ups (`--lookups`), as what follows: these are attached to each library (kernel/lookups.py)."""
 LOOKUPS = tuple(
     Hook("lookups", "names that programs look up in their C library",
@@ -297,4 +302,17 @@ LOOKUPS_RETURNED = Hook(
     "lookups", "what comes of look-ups", "lookup_returned", URETPROBE, "getaddrinfo", (LOOKUP_EVENTS,)
 )
 OPT_IN_BUFFERS = (LOOKUP_EVENTS,)
+
+CLOSING = Hook(
+    "closing", "ending a TCP connection that is open (--allow-cut)", "bpf_iter__tcp", ITERATOR, "tcp", since="6.5"
+)
+# Those of --allow-cut, which alone are compiled and loaded with it (bpf/blocks.c).
+CUT_HOOKS = (
+    *(
+        Hook(f"blocks_{target}", f"refusing what {target} is about (--allow-cut)", f"block_{target}", CGROUP_SOCK_ADDR,
+             target)
+        for target in ("connect4", "connect6", "sendmsg4", "sendmsg6")
+    ),
+    CLOSING,
+)  # fmt: skip
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -8,7 +8,7 @@ from nettop.errors import CannotRunError
 from nettop.kernel.program import open_cgroup2
 
 _PROC_PID_INIT_INO = 0xEFFFFFFC  # include/linux/proc_ns.h: the host's namespace of process ids
-_ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
+ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
 
 
 def has_host_pids() -> bool:
@@ -27,7 +27,7 @@ def confinement() -> str | None:
     limits = []
     cgroup = open_cgroup2()
     try:
-        if os.fstat(cgroup).st_ino != _ROOT_CGROUP_INODE:
+        if os.fstat(cgroup).st_ino != ROOT_CGROUP_INODE:
             limits.append("only its own DNS and UDP traffic is visible (--cgroupns=host shows the host's)")
     finally:
         os.close(cgroup)

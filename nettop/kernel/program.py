@@ -17,12 +17,14 @@ from typing import Literal
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.asked_sockets import AskedSockets
+from nettop.kernel.blocks import Blocks, is_compiled_in
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import (
     BUFFERS,
     CGROUP_SKB,
     CGROUPS,
     CONTINUATIONS,
+    CUT_HOOKS,
     HOOKS,
     LIBRARIES,
     LOOKUPS,
@@ -124,6 +126,7 @@ class KernelProgram:
         self._program_fds: dict[str, int] = {}
         self._asked_sockets: AskedSockets | None = None
         self._lookups: LookupProbes | None = None
+        self._blocks: Blocks | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -166,11 +169,22 @@ class KernelProgram:
         for hook in self.hooks:
             if hook.kind is CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
+        if is_compiled_in(self._maps):
+            self._blocks = Blocks(self._maps, self._links)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """Those that this kernel has."""
-        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
+        """Those that this kernel has; those of --allow-cut only if they are compiled in.
+
+        These first: to what comes after them in connect() the kernel says whether a program before has refused it.
+        """
+        cut = tuple(hook for hook in CUT_HOOKS if hook.program in self._compiled.programs)
+        return (*cut, *(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types))
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """What --allow-cut can do, if it is compiled in and attached."""
+        return self._blocks
 
     def load_lookups(self) -> None:
         """Load the programs of look-ups, which attach() does with all others. Raises RefusedError."""
@@ -540,7 +554,11 @@ def _megabytes(size: int) -> int:
 
 
 def defines(
-    scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True, lookups: Lookups = "off"
+    scope: Scope,
+    dns_ports: Sequence[int] = DNS_PORTS,
+    requests: bool = True,
+    lookups: Lookups = "off",
+    cut: bool = False,
 ) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
@@ -552,6 +570,7 @@ def defines(
         *(("-DREQUESTS",) if requests else ()),
         *(("-DLOOKUPS",) if lookups != "off" else ()),
         *(("-DLOOKUPS_WITHOUT_RETURNS",) if lookups == "without-returns" else ()),
+        *(("-DCUT",) if cut else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

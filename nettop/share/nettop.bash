@@ -13,7 +13,7 @@ _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --parti
 _shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
-_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --theme)
+_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --theme --allow-cut)
 
 _shtab_nettop_snapshot___pid_COMPGEN=_nettop_pid
 _shtab_nettop_snapshot___comm_COMPGEN=_nettop_comm
@@ -87,6 +87,7 @@ _shtab_nettop___help_nargs=0
 _shtab_nettop___version_nargs=0
 _shtab_nettop___lookups_nargs=0
 _shtab_nettop___debug_nargs=0
+_shtab_nettop___allow_cut_nargs=0
 
 
 # Custom Preamble

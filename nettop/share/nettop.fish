@@ -69,6 +69,7 @@ complete -c nettop -n _shtab_nettop_using -l dns-ports -x -d 'ports of DNS serve
 complete -c nettop -n _shtab_nettop_using -l lookups -d 'watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)'
 complete -c nettop -n _shtab_nettop_using -l debug -d 'show details of failures'
 complete -c nettop -n _shtab_nettop_using -l theme -xka "textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light" -d 'the colours of the screen (default textual-dark)'
+complete -c nettop -n _shtab_nettop_using -l allow-cut -d 'let the key x close connections, block them for a while, and end processes (see docs/security.md)'
 complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a snapshot -d 'Watch for a while, then write one snapshot. Signals such as SIGINT end the watch early.'
 complete -c nettop -n '_shtab_nettop_using snapshot' -s h -l help -d 'show this help message and exit'
 complete -c nettop -n '_shtab_nettop_using snapshot' -l pid -xka "(ls /proc | grep -x '[0-9]*' | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -d 'only this process'

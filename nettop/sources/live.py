@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from nettop import __version__
 from nettop.kernel import abi, cgroups, uretprobes
-from nettop.kernel.abi import RawRecord, SocketRecord
+from nettop.kernel.abi import ProcessKey, RawRecord, SocketRecord
+from nettop.kernel.blocks import Blocks
 from nettop.kernel.cage import shut_in
 from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import HOOKS, HTTP_EVENTS, LOOKUP_EVENTS, LOOKUPS_MECHANISM
 from nettop.kernel.lookups import Coverage
 from nettop.kernel.place import has_host_pids
-from nettop.kernel.privileges import give_up_privileges
+from nettop.kernel.privileges import KILL, give_up_privileges
 from nettop.kernel.program import KernelProgram, Lookups, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
@@ -25,6 +26,7 @@ from nettop.model.events import AnyEvent, End, LookupsCovered, LossesChanged, St
 from nettop.model.kinds import LOOKUPS, REQUESTS
 from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
+from nettop.sources.cutting import Cutter, Found, powers, ssh_clients
 from nettop.sources.netns_names import NetnsNames
 from nettop.text import comm_text, printable, printable_text
 from nettop.tracking.clock import Clock
@@ -48,12 +50,13 @@ RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass th
 class LookedAt(NamedTuple):
     """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP.
 
-    And whether look-ups in C libraries are watched.
+    And what is done only if asked for: `lookups` in C libraries are watched; with `may_cut` the source has a cutter.
     """
 
     dns_ports: tuple[int, ...] = rows.DNS_PORTS
     requests: Privacy | None = Privacy()
     lookups: bool = False
+    may_cut: bool = False
 
 
 class LiveSource:
@@ -67,10 +70,10 @@ class LiveSource:
         looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
     ) -> None:
-        dns_ports, privacy, lookups = looked_at
+        dns_ports, privacy, lookups, may_cut = looked_at
         self._returns_seen = lookups and uretprobes.are_harmless()
         watched: Lookups = "off" if not lookups else "with-returns" if self._returns_seen else "without-returns"
-        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched))
+        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched, may_cut))
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
@@ -93,6 +96,7 @@ class LiveSource:
         self._containers = RuntimeFiles()
         ask = Host(describe, procfs.UserNames(), _services(self._containers), self._program.is_member)
         self._tracker = Tracker(self._clock, scope, ask, hooks, privacy)
+        self.cutter = None if self._program.blocks is None else self._make_cutter(self._program.blocks)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
@@ -119,6 +123,18 @@ class LiveSource:
         )
         self._told_start = False
         self._next_batch_ns = 0
+
+    def _make_cutter(self, blocks: Blocks) -> Cutter:
+        def is_alive(key: ProcessKey) -> bool:
+            return procfs.describe(self._proc, key) is not None
+
+        found = Found(
+            process=lambda one: self._tracker.process_of(one.pid, one.start_time),
+            connection=self._tracker.socket_of,
+            ssh_clients=lambda: set(ssh_clients(self._tracker.open_connections())),
+            is_alive=is_alive if has_host_pids() and procfs.shows_pids(self._proc) else None,
+        )
+        return Cutter(blocks, self._clock, found, powers(allowed=True, closes=blocks.can_close))
 
     def read(self, timeout_s: float) -> Iterator[AnyEvent]:
         """See Source. Ticks come at every interval."""
@@ -149,12 +165,14 @@ class LiveSource:
 
     def give_up_privileges(self, written_to: Path | None) -> None:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
-        give_up_privileges(self._program.losses, written_to, self._containers.directories)
+        kept = () if self.cutter is None else (KILL,)
+        give_up_privileges(self._program.losses, written_to, self._containers.directories, kept)
 
     def shut_in(self, writable: Iterable[Path]) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
-        shut_in(writable, (*directories, *self._containers.directories, self._proc))
+        readable: tuple[Path | int, ...] = (*directories, *self._containers.directories, self._proc)
+        shut_in(writable, readable, signals=self.cutter is not None)
 
     @property
     def pace(self) -> str:

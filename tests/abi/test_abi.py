@@ -42,6 +42,9 @@ SUBJECTS = (
     Subject("udp_flow", abi.UdpFlow, lambda raw: abi.UdpFlow(*abi.UDP_FLOW.unpack(raw))),
     Subject("packet_source", abi.PacketSource, lambda raw: abi.PacketSource(*abi.PACKET_SOURCE.unpack(raw))),
     Subject("source_packets", abi.SourcePackets, lambda raw: abi.SourcePackets(*abi.SOURCE_PACKETS.unpack(raw))),
+    Subject("block_key", abi.BlockKey, lambda raw: abi.BlockKey(*abi.BLOCK_KEY.unpack(raw))),
+    Subject("block", abi.Block, lambda raw: abi.Block(*abi.BLOCK.unpack(raw))),
+    Subject("closing", abi.Closing, lambda raw: abi.Closing(*abi.CLOSING.unpack(raw))),
     Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
 )
 ASKED = "asked_sockets"

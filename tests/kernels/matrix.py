@@ -17,7 +17,7 @@ from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.userland import Userland, provide_userland
 
-STEPS = ("doctor", "core", "lookups", "machine", "screen")
+STEPS = ("doctor", "core", "lookups", "machine", "screen", "cutting")
 _GUESTS = 2  # at a time, by default
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
 

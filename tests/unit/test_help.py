@@ -16,7 +16,7 @@ OUTPUT = {"-o", "--output", "--force"}
 FORMAT = {"--format", "--table", "--group", "--sort", "--top"}
 HELP = {"-h", "--help"}
 OPTIONS = {
-    "": HELP | WATCHING | {"--version", "--theme"},
+    "": HELP | WATCHING | {"--version", "--theme", "--allow-cut"},
     "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
     "stream": HELP | WATCHING | OUTPUT | {"--for"},
     "replay": HELP
