@@ -18,6 +18,7 @@ import pytest
 
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import SOCK_DESTROY
+from nettop.kernel.hooks import CONTINUATIONS
 from tests.live import programs
 from tests.live.cgroups import enter, forest
 from tests.live.lab import (
@@ -182,7 +183,7 @@ def test_one_connection_is_closed_and_the_other_is_not(quiet: Namespace) -> None
 def test_a_connection_of_another_namespace_is_left_to_a_command_that_works(quiet: Namespace) -> None:
     """Without the option: what the card says is run as it stands there."""
     with cutting(quiet) as terminal:
-        assert len(kernel_ids(terminal.pid)["prog"]) == hook_programs() + 2  # and what they continue in
+        assert len(kernel_ids(terminal.pid)["prog"]) == hook_programs() + len(CONTINUATIONS)
         assert "CUT ON" not in terminal.text
         servers, client = lost(quiet)
         choose(terminal, f"pid:{client.pid} port:{FIRST}")

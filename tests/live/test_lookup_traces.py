@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nettop.kernel.elf import function_offset
-from tests.live.lab import PATIENCE_S, Watch, existing_ids, namespace, wait_until
+from tests.live.lab import Namespace, Program, Watch, existing_ids, namespace, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
@@ -29,10 +29,16 @@ def first_bytes(pid: int) -> bytes:
     raise AssertionError("it has no libc")
 
 
+def waiting(inside: Namespace) -> Program:
+    """A program that is up, with its libraries, and does nothing."""
+    program = inside.start("sh", "-c", "echo 1; read line")
+    assert program.hear() == 1
+    return program
+
+
 def test_nothing_is_left_after_kill_9(directory: Path) -> None:
     with namespace(directory) as inside:
-        program = inside.start("sleep", str(10 * PATIENCE_S))
-        wait_until(lambda: b"libc.so.6" in Path(f"/proc/{program.pid}/maps").read_bytes(), "libc")
+        program = waiting(inside)
         untouched = first_bytes(program.pid)
         before = existing_ids()
         with Watch(directory, "--netns", inside.name, "--lookups") as watch:
@@ -46,8 +52,7 @@ def test_nothing_is_left_after_kill_9(directory: Path) -> None:
 
 def test_without_the_option_nothing_of_it_is_there(directory: Path) -> None:
     with namespace(directory) as inside, Watch(directory, "--netns", inside.name) as watch:
-        program = inside.start("sleep", str(10 * PATIENCE_S))
-        wait_until(lambda: b"libc.so.6" in Path(f"/proc/{program.pid}/maps").read_bytes(), "libc")
+        program = waiting(inside)
         assert first_bytes(program.pid)[0] != INT3
         snapshot = watch.up_to_now()
         assert snapshot.lookup_coverage is None
