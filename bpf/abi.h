@@ -205,6 +205,14 @@ _Static_assert(sizeof(struct holder_record) == 48, "holder_record");
 #define DNS_REFUSED 1        /* ICMP said to a connected UDP socket that nobody serves at server_address */
 #define DNS_ANSWER_DROPPED 2 /* the socket had no room for the answer with this txid that was told just before */
 
+/* Of a DNS query that a look-up sends: identity of that, as in struct lookup_record. */
+struct dns_lookup {
+	__u64 time_ns; /* 0: none that is known */
+	__u32 thread;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dns_lookup) == 16, "dns_lookup");
+
 /* Head of a record in dns_events. After a DNS_MESSAGE the packet follows from its IP header on, captured_bytes of payload. */
 struct dns_packet {
 	__u64 time_ns;
@@ -222,15 +230,21 @@ struct dns_packet {
 	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u32 lookup_thread;     /* of a query that a look-up sends: identity of that, as in struct lookup_record */
-	__u64 lookup_ns;         /* 0: none that is known */
+	__u8 has_lookup;         /* 1: struct dns_lookup follows; only with --lookups, or else every record would be larger */
+	__u8 pad;
 	__u16 via_port;          /* of a query: where the packet goes, if the connection tracker knows of it; else 0 */
-	__u8 pad[6];
 	__u8 client_address[ADDRESS_BYTES];
 	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
 	__u8 via_address[ADDRESS_BYTES];
+#ifdef LOOKUPS
+	struct dns_lookup lookup;
+#endif
 };
+#ifdef LOOKUPS
 _Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
+#else
+_Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
+#endif
 
 /* The functions of a C library that look names up. */
 #define LOOKUP_GETADDRINFO 1
@@ -252,8 +266,8 @@ _Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
 #define LOOKUP_NO_ROOM 4294967294 /* its caller's buffer was too small: it will ask again */
 
 /*
- * A look-up. `time_ns` is when it began, so that among records in order of time it comes before the queries that it sends;
- * with `thread` it is its identity.
+ * A look-up that has ended, or (LOOKUP_OPEN) one whose first query follows. `time_ns` is when it began, so that among records in
+ * order of time it comes before the queries that it sends; with `thread` it is its identity.
  */
 struct lookup_record {
 	__u64 time_ns;

@@ -210,6 +210,14 @@ class HolderRecord(Struct, frozen=True, gc=False):
     holder_comm: Bytes16
 
 
+class DnsLookup(Struct, frozen=True, gc=False):
+    """`struct dns_lookup`: the look-up that sent a query; LookupRecord has the same two."""
+
+    time_ns: U64
+    thread: U32
+    pad: ClassVar[U32]
+
+
 class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
 
@@ -231,14 +239,14 @@ class DnsPacket(Struct, frozen=True, gc=False):
     kind: U8
     protocol: U8
     ip_version: U8
-    lookup_thread: U32
-    lookup_ns: U64
+    has_lookup: U8
+    pad: ClassVar[U8]
     via_port: U16
-    pad: ClassVar[Bytes6]
     client_address: Bytes16
     server_address: Bytes16
     via_address: Bytes16
     payload: bytes  # follows, as far as it was captured
+    lookup: DnsLookup | None = None  # before it, with --lookups
 
 
 class HttpHead(Struct, frozen=True, gc=False):
@@ -289,7 +297,7 @@ class ProcessEvent(Struct, frozen=True, gc=False):
 
 
 class LookupRecord(Struct, frozen=True, gc=False):
-    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) as it stands in `open_lookups`."""
+    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) goes on: see bpf/abi.h."""
 
     time_ns: U64
     owner_start_boot_ns: U64
@@ -471,7 +479,10 @@ SOCKET_RECORD = layout(SocketRecord)
 HOLDER_RECORD = layout(HolderRecord)
 _SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
 DNS_PACKET = layout(DnsPacket)
-_CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
+DNS_LOOKUP = layout(DnsLookup)
+_CAPTURED_BYTES, _PAYLOAD_OFFSET, _HAS_LOOKUP = map(
+    DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset", "has_lookup")
+)
 HTTP_HEAD = layout(HttpHead)
 _HEAD_CAPTURED_BYTES, _HEAD_PAYLOAD_OFFSET = map(HttpHead.__struct_fields__.index, ("captured_bytes", "payload_offset"))
 PROCESS_EVENT = layout(ProcessEvent)
@@ -532,7 +543,11 @@ def decode_dns(raw: bytes) -> DnsPacket:
     fields = DNS_PACKET.unpack_from(raw)
     captured_bytes, payload_offset = fields[_CAPTURED_BYTES], fields[_PAYLOAD_OFFSET]
     start = DNS_PACKET.size + payload_offset
-    return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
+    lookup = None
+    if fields[_HAS_LOOKUP]:
+        start += DNS_LOOKUP.size
+        lookup = DnsLookup(*DNS_LOOKUP.unpack_from(raw, DNS_PACKET.size))
+    return DnsPacket(*(*fields, raw[start : start + captured_bytes], lookup))
 
 
 def decode_http(raw: bytes) -> HttpHead:

@@ -17,6 +17,8 @@ _KB, _MB = 1 << 10, 1 << 20
 _MOST_HTTP_BYTES = 1024  # of a head, and of the headers before it a tenth of that
 _MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
+_DNS_HEAD_BYTES = abi.DNS_PACKET.size + abi.DNS_LOOKUP.size
+
 Decoder = Callable[[bytes], abi.KernelRecord]
 
 
@@ -173,7 +175,7 @@ class Buffer:
 
 TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
 UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 512 * _KB, abi.SOCKET_RECORD_HEAD_BYTES)
-DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
+DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, _DNS_HEAD_BYTES + _MOST_DNS_BYTES)
 HTTP_EVENTS = Buffer(
     "http_events", abi.LOST_HTTP_EVENTS, abi.decode_http, 512 * _KB, abi.HTTP_HEAD.size + _MOST_HTTP_BYTES
 )

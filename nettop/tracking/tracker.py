@@ -137,7 +137,7 @@ class Tracker:
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
         if isinstance(record, LookupRecord):
-            self._lookups.ended(record)
+            self._lookups.record(record)
             return []
         if isinstance(record, ProcessEvent):
             if record.kind == abi.CGROUP_MADE:

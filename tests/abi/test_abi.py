@@ -28,7 +28,8 @@ SUBJECTS = (
     Subject("socket_record", abi.SocketRecord, abi.decode_socket),
     Subject("socket_record", abi.SocketRecord, lambda raw: abi.decode_sockets(raw)[0]),
     Subject("holder_record", abi.HolderRecord, lambda raw: abi.decode_holders(raw)[0]),
-    Subject("dns_packet", abi.DnsPacket, abi.decode_dns),
+    Subject("dns_packet", abi.DnsPacket, lambda raw: abi.decode_dns(raw + bytes(abi.DNS_LOOKUP.size))),
+    Subject("dns_lookup", abi.DnsLookup, lambda raw: abi.DnsLookup(*abi.DNS_LOOKUP.unpack(raw))),
     Subject("lookup_record", abi.LookupRecord, abi.decode_lookup),
     Subject("library_record", abi.LibraryRecord, lambda raw: abi.decode_libraries(raw)[0]),
     Subject("http_head", abi.HttpHead, abi.decode_http),
@@ -49,7 +50,7 @@ SUBJECTS = (
 )
 ASKED = "asked_sockets"
 STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))
-FOLLOWS = {"payload", "arguments"}  # what is behind the record
+FOLLOWS = {"payload", "arguments", "lookup"}  # what is behind the record
 IN_THE_TYPES = {
     "COMM_BYTES",
     "ADDRESS_BYTES",

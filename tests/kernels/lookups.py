@@ -38,9 +38,8 @@ def test_look_ups(tmp_path: Path) -> None:
     said = [(row.name, row.result, sorted(row.addresses)) for row in rows]
     assert said == [("db.test", *(("OK", ADDRESSES) if returns else (None, [])))] * 3
     for row in rows:
-        sent = [query for query in snapshot.dns if query.lookup_id == row.id]
-        assert {query.qname for query in sent} == {"db.test"}
-        assert len(sent) == 2
+        sent = [query.qname for query in snapshot.dns if query.lookup_id == row.id]
+        assert sent == (["db.test"] * 2 if returns else [])
     coverage = snapshot.lookup_coverage
     assert coverage is not None
     assert (coverage.libraries >= 1, coverage.results) == (True, returns)
