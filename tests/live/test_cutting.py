@@ -19,7 +19,7 @@ import pytest
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import SOCK_DESTROY
 from nettop.kernel.hooks import CONTINUATIONS
-from tests.live import programs
+from tests.live import lookup_programs, programs
 from tests.live.cgroups import enter, forest
 from tests.live.lab import (
     NETTOP,
@@ -38,6 +38,7 @@ from tests.live.test_screen import choose
 pytestmark = pytest.mark.live
 
 ADDRESS, PORT, FIRST, SECOND = "127.0.0.1", 9, 7001, 7002
+CAP_KILL = 1 << 5
 EVERYTHING = {f"{how} {ADDRESS}" for how in ("tcp", "udp", "sendto")}
 
 
@@ -111,6 +112,31 @@ def test_a_process_is_blocked_until_it_is_let_go(quiet: Namespace) -> None:
         assert terminal.ends() == 0
     for program in (blocked, beside):
         program.stop()
+
+
+def test_beside_look_ups_from_within_the_same_cage(quiet: Namespace) -> None:
+    """Both options at once: each does its part, and nothing but CAP_KILL is held."""
+    with cutting(quiet, "--allow-cut", "--lookups") as terminal:
+        terminal.until_said("CUT ON", "look-ups in")
+        blocked = attempter(quiet)
+        order(terminal, f"pid:{blocked.pid}", "block process 10", "Blocked for 10 min", "BLOCKS")
+        assert refused(blocked) == EVERYTHING
+        program = quiet.play(lookup_programs.one, name="localhost", family=2)
+        assert program.hear()["result"] == "OK"
+        program.end()
+        terminal.press("\x1b")
+        terminal.until(lambda: f"filter pid:{blocked.pid}" not in terminal.text, "the filter to be cleared")
+        choose(terminal, f"pid:{program.pid}")
+        terminal.press("8")
+        terminal.until_said(f"8 Look-ups 1 · {Path(sys.executable).name}[{program.pid}]", "localhost")
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{terminal.pid}/status").read_text().splitlines())
+        assert (status["Seccomp"], int(status["CapEff"], 16), status["NoNewPrivs"]) == ("2", CAP_KILL, "1")
+        mine = kernel_ids(terminal.pid)
+        terminal.send(signal.SIGKILL)
+        terminal.process.wait(PATIENCE_S)
+        wait_until(lambda: not mine["prog"] & existing_ids()["prog"], "the kernel to forget the programs")
+        assert refused(blocked) == set()
+    blocked.stop()
 
 
 def test_a_remote_is_blocked_in_one_namespace_and_free_when_nettop_is_killed(
@@ -269,7 +295,6 @@ TRIALS = """if True:
                         if name.startswith("Cap")}
     print(json.dumps(outcomes), flush=True)
     """
-CAP_KILL = 1 << 5
 
 
 def test_what_it_refuses_to_do(quiet: Namespace, tmp_path: Path) -> None:
