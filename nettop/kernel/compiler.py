@@ -29,6 +29,7 @@ _SOURCES = (
     "tcp.c",
     "dns.c",
     "requests.c",
+    "answers.c",
     "bodies.c",
     "http2.c",
     "databases.c",
