@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.lab import Lab, Said, connections_of, played, watched_namespace
-from tests.live.test_bodies import LENGTH, answered, asked, requests_of
+from tests.live.test_bodies import LENGTH, NEXT, answered, asked, requests_of
 
 _ports = count(8700)
 
@@ -19,10 +19,6 @@ BODY = b"HTTP/1.1 500 Not a head\r\n\r\n" * 3
 _, FINAL = answered(404, LENGTH % len(BODY))
 _, OTHER = answered(503, LENGTH % 0)
 _, GET = asked(b"GET")
-NEXT: Said = [
-    (True, b"GET /next HTTP/1.1\r\nHost: yes\r\n\r\n"),
-    (False, b"HTTP/1.1 202 Yes\r\nContent-Length: 0\r\n\r\n"),
-]
 Outline = list[tuple[str, int | None]]
 ASKED: Outline = [("/asked", 404)]
 
@@ -47,7 +43,8 @@ CASES: dict[str, tuple[Said, Outline]] = {
     "a short piece": ([(True, GET), *split(10, HINTS, FINAL, BODY)], ASKED),
     "bare line ends": ([(True, GET), (False, HINTS.replace(b"\r", b"") + FINAL + BODY)], ASKED),
     "the answer to the first of two": (
-        [(True, GET * 2), (False, HINTS + FINAL + b"x" * len(BODY)), (False, OTHER)], [("/asked", 404), ("/asked", 503)],
+        [(True, GET * 2), (False, HINTS + FINAL + b"x" * len(BODY)), (False, OTHER)],
+        [("/asked", 404), ("/asked", 503)],
     ),
     "answers to both of two": ([(True, GET * 2), (False, HINTS + OTHER + FINAL)], [("/asked", 503), ("/asked", 404)]),
     "between two answers": ([(True, GET * 2), (False, OTHER + HINTS + FINAL)], [("/asked", 503), ("/asked", 404)]),
@@ -101,7 +98,8 @@ HEADS: dict[str, tuple[Said, list[tuple[str, str, int]]]] = {
     ),
     "bare line ends, with a body": (
         [
-            (True, b"POST /bare HTTP/1.1\nContent-Length:%d\n\n" % (2 * len(GET))), (True, GET), (False, OTHER), (True, GET),
+            (True, b"POST /bare HTTP/1.1\nContent-Length:%d\n\n" % (2 * len(GET))), (True, GET), (False, OTHER),
+            (True, GET),
         ],
         [("POST", "/bare", 503)],
     ),
