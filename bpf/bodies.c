@@ -13,6 +13,7 @@
 #define CHUNK_LINE_BYTES 8       /* seven digits and a line's end: a longer one is not read */
 #define SPACES_PASSED 3          /* and tabs, before a length */
 #define LONGEST_BODY (1ull << 30) /* sequence numbers tell what lies before another by half of their 4 GB */
+#define NO_LENGTH (~0ull)          /* none is said: of an answer, which then ends with the connection */
 #define FIELD_BEFORE 6           /* characters of a field are looked at before what it is found by, a line's end among them */
 
 #define LOWER EACH(0x20ull)
@@ -84,6 +85,10 @@ static __always_inline void read_fields(struct __sk_buff *skb, struct head_room 
 {
 	u32 number;
 
+	room->body = 0;
+	room->length = room->goes_on == GOES_ON_ANSWERS ? NO_LENGTH : 0;
+	if (!room->end || !room->fields)
+		return;
 	if (room->told > FIELDS_TOLD)
 		room->body = BODY_UNKNOWN;
 #pragma clang loop unroll(full)
@@ -160,33 +165,37 @@ static __always_inline void walk_chunks(struct __sk_buff *skb, struct turn_slot 
 			break;
 	}
 	AS_STORED();
+	walk->at = chunks->next - walk->begin;
 	if (walk->more || walk->ended) /* behind the last one, or the way is lost */
 		slot->unfinished &= ~(1 << room->head.egress);
 }
 
-/* The body behind a head that ends in this segment. */
+/* The chunks behind a head that ends in this segment. */
+static __always_inline void pass_over_chunks(u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct unfinished *chunks = make_unfinished(key, slot, room);
+
+	if (!chunks)
+		return;
+	chunks->next = room->walk.begin + room->end;
+	chunks->kind = HTTP_CHUNKS;
+	slot->unfinished |= 1 << room->head.egress;
+	room->goes_on = GOES_ON_CHUNKS;
+}
+
+/* The body behind a head of a request. */
 static __always_inline void pass_over_body(u64 key, struct turn_slot *slot, struct exchange *exchange, struct head_room *room)
 {
 	struct http_head *head = &room->head;
-	struct unfinished *chunks;
-	u32 begin;
 
 	if (room->body & BODY_UNKNOWN || room->length >= LONGEST_BODY)
 		return;
 	if (room->expects && room->end + room->length > head->payload_bytes) /* the client may not send it at all */
 		return;
-	begin = room->walk.begin + room->end;
-	if (!(room->body & BODY_CHUNKED)) {
-		exchange->heads[head->egress & 1] = begin + room->length - 1;
-		return;
-	}
-	chunks = make_unfinished(key, slot, room);
-	if (!chunks)
-		return;
-	chunks->next = begin;
-	chunks->kind = HTTP_CHUNKS;
-	slot->unfinished |= 1 << head->egress;
-	room->goes_on = GOES_ON_CHUNKS;
+	if (room->body & BODY_CHUNKED)
+		pass_over_chunks(key, slot, room);
+	else
+		exchange->heads[head->egress & 1] = room->walk.begin + room->end + room->length - 1;
 }
 
 /*
@@ -212,15 +221,14 @@ static __always_inline void scan_requests(struct __sk_buff *skb, struct head_roo
 	room->requests = room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d && room->tail >> 16 != 0x0a0a);
 }
 
-/* Where the heads of a segment end, and how many there are. */
+/* Where the heads of a segment end, how many there are, and what the first says of a body. */
 static __always_inline void look_through(struct __sk_buff *skb, struct head_room *room)
 {
 	if (!room->goes_on || room->goes_on == GOES_ON_CHUNKS)
 		return;
-	if (room->goes_on == GOES_ON_ANSWERS)
-		walk_heads(skb, room);
-	else
-		scan_requests(skb, room);
+	scan_requests(skb, room);
+	AS_STORED();
+	read_fields(skb, room);
 }
 
 /* A head, before it is looked through. Returns whether it counts. */
@@ -242,6 +250,7 @@ static __always_inline int begin_request(u64 key, struct turn_slot *slot, struct
 		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
 		exchange->heads_known = 3;
 	}
+	exchange->without_bodies = (waiting && exchange->without_bodies) || (u32)room->start[0] == HEAD_WORD;
 	exchange->method = method;
 	exchange->certain |= method != METHOD_UNUSUAL;
 	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
@@ -263,10 +272,8 @@ static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct t
 	u64 bits;
 	int listed;
 
-	room->body = room->length = 0;
-	if (room->end && method != METHOD_CONNECT && room->fields)
-		read_fields(skb, room);
-	AS_STORED();
+	if (method == METHOD_CONNECT)
+		room->body = 0;
 	if (room->body)
 		pass_over_body(key, slot, exchange, room);
 	AS_STORED();
@@ -278,6 +285,8 @@ static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct t
 		exchange->method = METHOD_BODY; /* behind this segment */
 	if (method < METHOD_BARE || !room->end || room->body)
 		requests = 1;
+	if (requests > 1 && (u32)room->behind[0] == HEAD_WORD)
+		exchange->without_bodies = 1;
 	if (requests > 1)
 		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
 	bits = bits_of(number, requests);
@@ -347,85 +356,6 @@ static __always_inline int pass_empty_line(struct __sk_buff *skb, struct head_ro
 	room->head.payload_offset = room->walk.payload_offset += 2;
 	room->head.payload_bytes = room->walk.bytes -= 2;
 	return !bpf_skb_load_bytes(skb, room->head.payload_offset, room->start, HEAD_BYTES) && begins_request(room->start);
-}
-
-/* What is known of a segment before it is looked through; see room->goes_on for what is to be done with it. */
-static __always_inline void begin_segment(struct __sk_buff *skb, u64 key, struct head_room *room)
-{
-	struct turn_slot *slot = slot_of(room);
-	struct exchange *exchange = slot ? exchange_at(slot, key) : 0;
-	u8 goes_on = room->goes_on;
-
-	if (!exchange) {
-		room->goes_on = 0;
-		return;
-	}
-	if (goes_on == GOES_ON_CHUNKS)
-		return;
-	if (goes_on == GOES_ON_ANSWERS) {
-		begin_walk_of_answers(slot, room);
-		return;
-	}
-	room->goes_on = 0;
-	if (goes_on == GOES_ON_EMPTY && !pass_empty_line(skb, room))
-		return;
-	if (begin_request(key, slot, exchange, room))
-		room->goes_on = GOES_ON_REQUEST;
-}
-
-/* What has come of that. */
-static __always_inline void end_segment(struct __sk_buff *skb, u64 key, struct head_room *room)
-{
-	struct turn_slot *slot = slot_of(room);
-	struct exchange *exchange = slot ? exchange_at(slot, key) : 0;
-
-	if (!exchange)
-		return;
-	if (room->goes_on == GOES_ON_ANSWERS)
-		take_answers(skb, key, slot, exchange, room);
-	else if (room->goes_on == GOES_ON_REQUEST)
-		end_request(skb, key, slot, exchange, room);
-	AS_STORED();
-	if (room->goes_on == GOES_ON_CHUNKS)
-		walk_chunks(skb, slot, room);
-}
-
-/*
- * What the packet programs leave to this one. Each thing is done at one place for all that need it, because the verifier would
- * follow it at each; and so that it need not know for which, what was looked up is looked up again.
- */
-static __always_inline void continue_request(struct __sk_buff *skb)
-{
-	struct head_room *room = taken_room();
-	u64 key = (u64)packet_socket(skb);
-
-	if (!room)
-		return;
-	if (room->goes_on == GOES_ON_FIRST)
-		room->stops = 0;
-	else
-		begin_segment(skb, key, room);
-	AS_STORED();
-	look_through(skb, room);
-	AS_STORED();
-	if (room->goes_on == GOES_ON_FIRST) {
-		take_first_head(skb, key, room);
-		give_room_back();
-		return;
-	}
-	end_segment(skb, key, room);
-	AS_STORED();
-	if (room->upgrades) {
-		room->walk.in_scope = may_list_heads_of(key);
-		continuations.call(skb, FRAMES);
-	}
-	end_head(skb, key, room);
-}
-
-int requests(struct __sk_buff *skb)
-{
-	continue_request(skb);
-	return 1;
 }
 
 #endif

@@ -111,12 +111,14 @@ static __always_inline int begins_request(u64 *words)
 #define GOES_ON_ANSWERS 4 /* answers to several requests, or one behind informational ones, */
 #define GOES_ON_EMPTY 5   /* a request behind an empty line */
 
+#define HEAD_WORD 0x44414548
+
 /* By its first four bytes, in their order in memory. */
 static __always_inline int method_of(u32 first)
 {
 	switch (first) {
 	case 0x20544547: /* GET */
-	case 0x44414548: /* HEAD */
+	case HEAD_WORD:
 	case 0x454c4544: /* DELETE */
 	case 0x4954504f: /* OPTIONS */
 	case 0x43415254: /* TRACE */
@@ -158,15 +160,16 @@ struct exchange {
 	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
 	u8 http2;     /* HTTP2_*: http2.c */
 	u8 database;  /* DATABASE_*: databases.c */
-	u8 pad;
+	u8 without_bodies; /* of what waits a HEAD may be one */
 };
 #define http2_unlisted heads[0] /* of HTTP/2, which has no use for that: requests that were not handed on */
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
 BPF_F_TABLE("array", int, struct exchange, exchanges, 1 << TURN_SLOTS_BITS, PAGE_ALIGNED);
 
 #define HTTP_CHUNKS 255 /* of a body: nothing of it is handed on, nor */
-#define HTTP_INTERIM 254 /* of the head of an informational answer */
-/* What was sent of a head that goes on in the next segment, or where the next chunk of a body begins. */
+#define HTTP_INTERIM 254 /* of the head of an informational answer, nor */
+#define HTTP_ANSWERS 253 /* of what comes before the next answer, where several are awaited */
+/* What was sent of a head that goes on in the next segment, or where the next chunk of a body, or the next answer, begins. */
 struct unfinished {
 	u32 begin;
 	u32 next;     /* where it goes on */
@@ -174,7 +177,7 @@ struct unfinished {
 	u32 number;   /* of the request whose rest is handed on */
 	u16 room;     /* how much of it */
 	u8 bytes;     /* of `text`: it is not yet known what it is */
-	u8 kind;      /* HTTP_REST, TLS_REST, HTTP_CHUNKS or HTTP_INTERIM */
+	u8 kind;      /* HTTP_REST, TLS_REST, or one of the three above */
 	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
 };
 /* By the socket's address, with 1 added for what it sends. */
@@ -201,7 +204,6 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 #define SCANNED_BYTES 512
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
 #define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
-#define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
 #define FIELDS_TOLD 4  /* that may tell of a body: these are two at most, or others that look like them */
 #define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
 #define FRAMES_BYTES 4096
@@ -245,10 +247,10 @@ struct head_room {
 	u64 fields;    /* not 0: some may tell of a body, */
 	u64 told;      /* so many, whose places are in `found` */
 	u64 length;    /* of the body */
-	u32 failures;  /* with 4xx and, in the upper half, with 5xx: of answers in what was looked at */
-	u64 found[FIELDS_TOLD]; /* see scan_part() and count_part() */
-	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state */
-	u32 waiting;   /* that it knows, but does not know what is in a map. */
+	u32 failures;  /* 1 if an answer has 4xx and, in the upper half, if it has 5xx */
+	u64 found[FIELDS_TOLD]; /* see scan_part() */
+	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state that
+			* it knows, but does not know what is in a map. */
 	u8 method;
 	u8 listed;
 	u8 begins_turn; /* the segment does */
@@ -864,7 +866,7 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 		room->goes_on = GOES_ON_CHUNKS;
 		return 0;
 	}
-	if (known && known->kind == HTTP_INTERIM && known->born == slot->born && known->next == head->seq) {
+	if (known && (known->kind == HTTP_INTERIM || known->kind == HTTP_ANSWERS) && known->born == slot->born) {
 		room->goes_on = GOES_ON_ANSWERS;
 		return 0;
 	}
@@ -1143,7 +1145,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = room->walk.at = 0;
 	room->goes_on = goes_on;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;
