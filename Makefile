@@ -18,11 +18,11 @@ RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptogra
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx gcc musl-tools nodejs \
 	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh
-MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
+MATRIX_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
-BESIDE := tests/live/truth $(addprefix tests/live/test_,bodies.py databases.py http2.py quic.py requests.py)
+BESIDE := tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py databases.py http2.py quic.py requests.py)
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
@@ -45,9 +45,9 @@ test: lint ## Set up and run every check; without root, skip tests that need it
 	wait $$others || status=$$?; echo "Those that ran beside:"; cat $(VENV)/others.log; exit $$status
 
 .PHONY: matrix
-matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on, in virtual machines; CASES="5.10 newest" selects
+matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on and on arm64, in virtual machines; CASES="5.10 newest", QUICK=1
 	$(call packages,$(MATRIX_PACKAGES))
-	$(BIN)/python -m tests.kernels.matrix $(CASES)
+	$(BIN)/python -m tests.kernels.matrix $(if $(QUICK),--quick) $(CASES)
 
 .PHONY: truth
 truth: $(VENV)/.test ## Show how accurate nettop is, next to tcplife, nethogs and gethostlatency

@@ -15,7 +15,7 @@ from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp
 from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
 from nettop.kernel.hooks import CLOSING, HOOKS, LOOKUPS, LOOKUPS_MECHANISM, Hook
 from nettop.kernel.limits import require_room
-from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
+from nettop.kernel.place import confinement, require_linux, require_readable_kernel, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.model.cutting import Powers
@@ -90,6 +90,7 @@ def _checks() -> Iterator[Check]:
     basics = [
         _check("a Linux kernel", "uname", _kernel),
         *_capabilities(),
+        _check("leave to read the kernel's memory", "kernel_lockdown", _lockdown),
         _check("a way to drop privileges", "libcap-ng", _libcap_ng),
         _check("limits on open files and memory", "resource limits", _room),
         _check("a supported processor", "bpf(2)", _architecture),
@@ -224,6 +225,11 @@ def _capabilities() -> Iterator[Check]:
 def _kernel() -> str:
     require_linux()
     return "found"
+
+
+def _lockdown() -> str:
+    require_readable_kernel()
+    return "not locked down for confidentiality"
 
 
 def _libcap_ng() -> str:

@@ -32,6 +32,7 @@ _SOURCES = (
     "dns.c",
     "requests.c",
     "bodies.c",
+    "answers.c",
     "http2.c",
     "databases.c",
     "quic.c",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from nettop.errors import CannotRunError
 from nettop.invoker import invoking_user
-from nettop.kernel.place import require_linux, where_to_get_privileges
+from nettop.kernel.place import require_linux, require_readable_kernel, where_to_get_privileges
 
 
 class Capability(NamedTuple):
@@ -56,6 +56,7 @@ def require_privileges() -> None:
             f"nettop is not allowed to watch the network here: it lacks {', '.join(missing)}.",
             where_to_get_privileges(),
         )
+    require_readable_kernel()
 
 
 def give_up_privileges(

@@ -28,6 +28,7 @@ from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
 from nettop.sources.cutting import Cutter, Found, powers, ssh_clients
 from nettop.sources.netns_names import NetnsNames
+from nettop.sources.owner_search import OwnerSearch
 from nettop.text import comm_text, printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
@@ -44,7 +45,7 @@ BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs 
 FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 MAX_NOT_COVERED = 16  # libraries by name: more are counted
-RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
+COVERAGE_EVERY_S = 10.0  # how often to look which libraries are mapped
 
 
 class LookedAt(NamedTuple):
@@ -101,14 +102,13 @@ class LiveSource:
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
-        self._without_owner: set[tuple[int, int]] = set()
         self._unlisted_requests = self._paced_ns = 0
         self._unseen_ends = 0
         self._heads_lost = 0
         self.finished = False
         now_ns = self._clock.kernel_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
-        self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)  # attach() has just looked
+        self._owner_search = OwnerSearch(self._interval_ns, now_ns)
         self._start = Start(
             time=self._clock.wall(now_ns),
             nettop=__version__,
@@ -245,10 +245,11 @@ class LiveSource:
         self._program.begin_counting()
         pass_ns = self._clock.kernel_ns()
         records = self._program.sockets(everything=complete)
-        if self._should_scan(records, pass_ns):
+        if self._owner_search.is_due(records, pass_ns):
             records = self._scanned(records)
         perf_records = self._perf_records(hold_back)
-        ended = {record.ended_socket for record in perf_records}
+        ended = {ended for record in perf_records if (ended := record.ended_socket)}
+        self._owner_search.ended(ended)
         records = [record for record in records if (record.socket, record.seen_ns) not in ended]
         ghosts = self._tracker.ghosts(records)
         for socket in ghosts:
@@ -283,7 +284,7 @@ class LiveSource:
         if self._next_coverage_ns is None:
             return
         if now_ns >= self._next_coverage_ns:
-            self._next_coverage_ns = now_ns + int(RESCAN_S * 1e9)
+            self._next_coverage_ns = now_ns + int(COVERAGE_EVERY_S * 1e9)
             coverage = _coverage_row(
                 self._program.lookup_coverage(), self._program.libraries_covered, self._returns_seen
             )
@@ -344,6 +345,7 @@ class LiveSource:
         """The records, with what a scan of the open files changed: all that has another owner now."""
         self._program.scan_files()
         later = self._program.sockets()
+        self._owner_search.scanned(later)
         found = {record.socket for record in later}
         return [record for record in records if record.socket not in found] + later
 
@@ -353,23 +355,6 @@ class LiveSource:
         if not before.perf_buffer:
             return any(_of_sockets(losses).values()) or any(missed.values())
         return _of_sockets(losses) != _of_sockets(before) or missed != missed_before
-
-    def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
-        """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
-        due = now_ns >= self._next_rescan_ns
-        if due:
-            # Those that are gone with them, or a busy server's would add up; the living come again with a change.
-            self._without_owner.clear()
-            self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)
-        fresh = False
-        for record in records:
-            key = (record.socket, record.seen_ns)
-            if record.owner_certainty != abi.OWNER_UNKNOWN:
-                self._without_owner.discard(key)
-            elif key not in self._without_owner:
-                self._without_owner.add(key)
-                fresh = True
-        return fresh or due
 
 
 def _services(containers: RuntimeFiles) -> Services:

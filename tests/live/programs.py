@@ -657,6 +657,24 @@ def tcp_stay(address: str, port: int, up: int, down: int) -> None:
             say("sent")
 
 
+def visit_cpus(server: str, port: int, rounds: int) -> None:
+    """On each CPU in turn a query to the server's port 53 and a connection; names and bytes count the visits."""
+    cpus = sorted(os.sched_getaffinity(0))
+    say(cpus)
+    for number, cpu in enumerate(cpus * rounds):
+        os.sched_setaffinity(0, {cpu})
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect((server, DNS_PORT))
+            label = f"cpu-{number}".encode()
+            header = struct.pack(">6H", number + 1, 0x0100, 1, 0, 0, 0)
+            udp.send(header + bytes([len(label)]) + label + b"\x04test\0" + struct.pack(">HH", 1, 1))
+            udp.recv(4096)
+        with socket.create_connection((server, port), timeout=20) as tcp:
+            tcp.sendall((number + 1).to_bytes(8) + bytes(number))
+            tcp.shutdown(socket.SHUT_WR)
+            _receive(tcp, number + 1)
+
+
 def tcp_many(address: str, port: int, connections: int) -> None:
     """Connections of which the n-th sends n bytes, again as often as told, and all stay until told otherwise."""
     opened = [socket.create_connection((address, port), timeout=20) for _ in range(connections)]
