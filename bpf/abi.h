@@ -205,6 +205,14 @@ _Static_assert(sizeof(struct holder_record) == 48, "holder_record");
 #define DNS_REFUSED 1        /* ICMP said to a connected UDP socket that nobody serves at server_address */
 #define DNS_ANSWER_DROPPED 2 /* the socket had no room for the answer with this txid that was told just before */
 
+/* Of a DNS query that a look-up sends: identity of that, as in struct lookup_record. */
+struct dns_lookup {
+	__u64 time_ns; /* 0: none that is known */
+	__u32 thread;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dns_lookup) == 16, "dns_lookup");
+
 /* Head of a record in dns_events. After a DNS_MESSAGE the packet follows from its IP header on, captured_bytes of payload. */
 struct dns_packet {
 	__u64 time_ns;
@@ -222,13 +230,79 @@ struct dns_packet {
 	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u8 pad[2];
+	__u8 has_lookup;         /* 1: struct dns_lookup follows; only with --lookups, or else every record would be larger */
+	__u8 pad;
 	__u16 via_port;          /* of a query: where the packet goes, if the connection tracker knows of it; else 0 */
 	__u8 client_address[ADDRESS_BYTES];
 	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
 	__u8 via_address[ADDRESS_BYTES];
+#ifdef LOOKUPS
+	struct dns_lookup lookup;
+#endif
 };
+#ifdef LOOKUPS
+_Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
+#else
 _Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
+#endif
+
+/* The functions of a C library that look names up. */
+#define LOOKUP_GETADDRINFO 1
+#define LOOKUP_GETHOSTBYNAME 2
+#define LOOKUP_GETHOSTBYNAME2 3
+#define LOOKUP_GETHOSTBYNAME_R 4
+#define LOOKUP_GETHOSTBYNAME2_R 5
+
+/* How a look-up has ended, as far as is known. */
+#define LOOKUP_OPEN 0
+#define LOOKUP_RETURNED 1
+#define LOOKUP_ABANDONED 2 /* its thread has ended, or left the function without returning (longjmp(3)) */
+#define LOOKUP_UNSEEN 3    /* returns are not looked at on this kernel */
+
+#define LOOKUP_NAME_BYTES 256 /* of a domain name 253, RFC 1035 section 2.3.4, and NUL */
+#define LOOKUP_ADDRESSES 16
+#define LOOKUP_ADDRESSES_BYTES 256
+#define LOOKUP_FAILED 4294967295 /* result of a function that does not say why */
+#define LOOKUP_NO_ROOM 4294967294 /* its caller's buffer was too small: it will ask again */
+
+/*
+ * A look-up that has ended, or (LOOKUP_OPEN) one whose first query follows. `time_ns` is when it began, so that among records in
+ * order of time it comes before the queries that it sends; with `thread` it is its identity.
+ */
+struct lookup_record {
+	__u64 time_ns;
+	struct process_id owner;
+	__u64 lasted_ns;
+	__u32 thread;
+	__u32 netns;
+	__u32 result;   /* of getaddrinfo what it returned (EAI_*, negative), of the others h_errno, netdb.h; 0: found */
+	__u32 queries;  /* DNS messages that its thread has sent meanwhile */
+	__u8 function;  /* LOOKUP_GETADDRINFO and so on */
+	__u8 end;       /* LOOKUP_OPEN and so on */
+	__u8 found;     /* how many of `addresses` there are */
+	__u8 found_more; /* 1: more than those */
+	__u8 listed;    /* 1: a query of it was handed on, which has its identity */
+	__u8 pad[3];
+	char name[LOOKUP_NAME_BYTES];
+	__u8 addresses[LOOKUP_ADDRESSES_BYTES]; /* LOOKUP_ADDRESSES; IPv4 as IPv4-mapped IPv6 */
+};
+_Static_assert(sizeof(struct lookup_record) == 584, "lookup_record");
+
+#define OPEN_LOOKUP_HEAD_BYTES 40 /* in front of the record in a value of the map `open_lookups`: the kernel side's own */
+
+#define LIBRARY_NAME_BYTES 32
+
+/* What the iterator over mappings writes: a process has code of a file mapped that is called as C libraries are. */
+struct library_record {
+	__u64 inode;
+	__u64 begins; /* where in the process, and where that ends */
+	__u64 ends;
+	struct process_id owner;
+	__u32 device; /* super_block.s_dev */
+	__u32 file_system; /* super_block.s_magic */
+	char name[LIBRARY_NAME_BYTES];
+};
+_Static_assert(sizeof(struct library_record) == 96, "library_record");
 
 /* What a record in http_events tells. */
 #define HTTP_REQUEST 1
@@ -432,6 +506,43 @@ struct source_packets {
 };
 _Static_assert(sizeof(struct source_packets) == 40, "source_packets");
 
+/* --allow-cut: key and value of the map `blocks`, which nettop writes. The unused fields of a key are 0. */
+#define BLOCK_PROCESS 1 /* number: pid (tgid), id: task_struct.start_boottime of the group leader */
+#define BLOCK_CGROUP 2  /* id: of the cgroup (cgroup2); whoever is in one below it is in it too */
+#define BLOCK_REMOTE 3  /* number: inode number of the network namespace, address: IPv4 as IPv4-mapped IPv6 */
+struct block_key {
+	__u64 id;
+	__u32 kind;
+	__u32 number;
+	__u8 address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct block_key) == 32, "block_key");
+
+struct block {
+	__u64 until_ns;
+	__u64 refused; /* connections and datagrams */
+};
+_Static_assert(sizeof(struct block) == 16, "block");
+
+/* The only element of the array `armed`: which kinds of keys there are, and of cgroups at which depths. */
+#define BLOCKS_PROCESS 1
+#define BLOCKS_CGROUP 2
+#define BLOCKS_REMOTE 4
+#define BLOCKS_LEVEL 8   /* shifted to the left by the depth of a cgroup; that of the root is 0 */
+#define CGROUP_LEVELS 12 /* the deepest that can be blocked; systemd's own are at 6 and less */
+
+/* The only element of the array `closing`: which connection to end, by address and seen_ns, and what came of it. */
+struct closing {
+	__u64 socket;
+	__u64 seen_ns;
+	__u64 verdict;
+};
+_Static_assert(sizeof(struct closing) == 24, "closing");
+#define CLOSING_NOT_FOUND 0
+#define CLOSING_DONE 1
+#define CLOSING_REFUSED 2
+#define CLOSING_SUBFLOW 3 /* of a connection of Multipath TCP */
+
 /*
  * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.
  * What lies behind the record is noise.
@@ -474,9 +585,12 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define PACKETS_WITHOUT_HOST 14 /* received from addresses that packet_sources had no room for */
 #define HANDSHAKES_LEFT_OUT 15  /* of TLS, that came too fast to be handed on */
 /* Of HTTP, that are counted only: for each CPU (modulo so many) in a cache line of its own, or each request would wait for it. */
-#define REQUESTS_UNLISTED 16 /* and on to LOSS_COUNTERS */
+#define REQUESTS_UNLISTED 16 /* and on to LOST_LOOKUP_EVENTS */
 #define REQUESTS_UNLISTED_APART 8
 #define REQUESTS_UNLISTED_CPUS 16
-#define LOSS_COUNTERS 144
+#define LOST_LOOKUP_EVENTS 144
+#define LOOKUPS_UNLISTED 145     /* that came too fast to be handed on */
+#define LOOKUPS_WITHOUT_ROOM 146 /* too many at the same time */
+#define LOSS_COUNTERS 147
 
 #endif

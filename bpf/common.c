@@ -40,6 +40,7 @@
 static int (*read_kernel)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
 static int (*read_kernel_string)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_kernel_str;
 static int (*read_user)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_user;
+static int (*read_user_string)(void *to, __u32 bytes, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
 
 #define READ(destination, base, offset) read_kernel(&(destination), sizeof(destination), (char *)(base) + (offset))
 /*
@@ -89,6 +90,9 @@ BPF_PERF_OUTPUT(dns_events);
 BPF_PERF_OUTPUT(process_events);
 #ifdef REQUESTS
 BPF_PERF_OUTPUT(http_events);
+#endif
+#ifdef LOOKUPS
+BPF_PERF_OUTPUT(lookup_events);
 #endif
 
 #ifdef SCOPE_NETNS

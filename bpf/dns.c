@@ -552,16 +552,28 @@ static __always_inline void report_message(struct __sk_buff *skb, void *sk, stru
 	event->time_ns = bpf_ktime_get_ns();
 	FORGET(protocol, event->time_ns);
 	event->query = egress;
+#ifdef LOOKUPS
+	event->has_lookup = 1;
+#endif
 	event->protocol = protocol;
 	event->ip_version = packet->version;
 	event->payload_offset = offset;
 	event->payload_bytes = length - offset;
 	event->socket_cookie = bpf_get_socket_cookie(skb);
 	read_server(skb, event, ports, egress);
-	if (!IS_DNS_PORT(event->server_port) || too_many(skb, udp, event, offset, arrival, egress))
+	if (!IS_DNS_PORT(event->server_port))
+		return;
+#ifdef LOOKUPS
+	if (egress)
+		find_lookup(sk, event);
+#endif
+	if (too_many(skb, udp, event, offset, arrival, egress))
 		return;
 	if (egress && !identify_asker(sk, udp, event))
 		return;
+#ifdef LOOKUPS
+	keep_lookup(skb, event);
+#endif
 	read_address(skb, event, event->client_address, !egress);
 	if (event->protocol == IPPROTO_TCP) {
 		bpf_skb_load_bytes(skb, packet->l4_offset + 4, &event->tcp_seq, 4);

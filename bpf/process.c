@@ -57,6 +57,9 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 	} event = {};
 	int live = 0;
 
+#ifdef LOOKUPS
+	lookup_thread_ended(ctx, task);
+#endif
 	READ(signal, task, OFFSET_task_struct_signal);
 	READ(live, signal, OFFSET_signal_struct_live);
 	if (live)

@@ -21,7 +21,8 @@
 #define DUE_ANSWERS 13 /* and what its server does */
 #define DUE_INITIALS_RECEIVED 14 /* packets that begin connections of QUIC, */
 #define DUE_INITIALS_SENT 15 /* and those of this host's own clients: strangers choose how many the others are */
-#define DUE_KINDS 16
+#define DUE_LOOKUPS 16 /* in C libraries */
+#define DUE_KINDS 17
 
 /* When the next one of each kind is due at the rate that is listed; ahead of the clock by what came faster. */
 BPF_ARRAY(due_ns, u64, DUE_KINDS);

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nettop.kernel import abi
-from nettop.kernel.abi import DnsPacket, HttpHead, ProcessEvent, ProcessKey, SocketRecord
+from nettop.kernel.abi import DnsPacket, HttpHead, LookupRecord, ProcessEvent, ProcessKey, SocketRecord
 from nettop.model import events, rows
 from nettop.tracking.clock import Clock
 
@@ -254,12 +254,45 @@ def dns_packet(payload: bytes, seconds: float = 1.0, **changes: Any) -> DnsPacke
         "ip_version": 4,
         "client_address": packed(CLIENT_ADDRESS),
         "server_address": packed("192.0.2.53"),
+        "has_lookup": 0,
         "via_port": 0,
         "via_address": bytes(16),
         "payload": payload,
+        "lookup": None,
     }
     assert changes.keys() <= fields.keys()
     return DnsPacket(**(fields | changes))
+
+
+def lookup_record(name: str = "www.example.com", seconds: float = 1.0, *found: str, **changes: Any) -> LookupRecord:
+    """A look-up of curl by getaddrinfo() that began so many seconds after BASE and took 20 ms, and what it found."""
+    addresses = b"".join(packed(address) if ":" in address else mapped(address) for address in found)
+    fields: dict[str, Any] = {
+        "time_ns": ns(seconds),
+        "owner_start_boot_ns": CURL.start_boot_ns,
+        "owner_pid": CURL.pid,
+        "owner_uid": 1000,
+        "owner_comm": comm("curl"),
+        "lasted_ns": 20_000_000,
+        "thread": CURL.pid,
+        "netns": NETNS,
+        "result": 0,
+        "queries": 0,
+        "function": abi.LOOKUP_GETADDRINFO,
+        "end": abi.LOOKUP_RETURNED,
+        "found": len(found),
+        "found_more": 0,
+        "listed": 0,
+        "name": name.encode().ljust(abi.LOOKUP_NAME_BYTES, b"\0"),
+        "addresses": addresses.ljust(abi.LOOKUP_ADDRESSES_BYTES, b"\0"),
+    }
+    assert changes.keys() <= fields.keys()
+    return LookupRecord(**(fields | changes))
+
+
+def mapped(address: str) -> bytes:
+    """An IPv4 address as IPv4-mapped IPv6."""
+    return bytes(10) + b"\xff\xff" + socket.inet_pton(socket.AF_INET, address)
 
 
 def http_head(payload: bytes, seconds: float = 1.0, **changes: Any) -> HttpHead:
@@ -394,6 +427,26 @@ def request(**changes: Any) -> rows.Request:
     return rows.Request(**fields | changes)
 
 
+def lookup(**changes: Any) -> rows.Lookup:
+    """A look-up of curl that found the server's address in 20 ms, by two DNS queries."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "asked_at": at(1),
+        "pid": CURL.pid,
+        "process_start_time": CLOCK.wall_of_boot(CURL.start_boot_ns),
+        "comm": "curl",
+        "netns": NETNS,
+        "function": "getaddrinfo",
+        "name": "www.example.com",
+        "status": "returned",
+        "result": "OK",
+        "latency_ms": 20.0,
+        "addresses": (SERVER_ADDRESS,),
+        "queries": 2,
+    }
+    return rows.Lookup(**fields | changes)
+
+
 def listener(**changes: Any) -> rows.Listener:
     """nginx listening on every IPv4 address, port 80."""
     start_time = CLOCK.wall_of_boot(NGINX.start_boot_ns)
@@ -518,7 +571,8 @@ def told(
     | rows.ProcessIdentity
     | rows.HostPackets
     | rows.Listener
-    | rows.Request,
+    | rows.Request
+    | rows.Lookup,
     seconds: float = 1.0,
 ) -> events.AnyEvent:
     """The event that tells of a row."""
@@ -529,6 +583,8 @@ def told(
             return events.DnsChanged(time=at(seconds), dns=row)
         case rows.Request():
             return events.RequestChanged(time=at(seconds), request=row)
+        case rows.Lookup():
+            return events.LookupChanged(time=at(seconds), lookup=row)
         case rows.Listener():
             return events.ListenerChanged(time=at(seconds), listener=row)
         case rows.UdpFlow():
@@ -559,6 +615,7 @@ def a_recording() -> list[events.AnyEvent]:
         told(udp_socket(tx_bytes=33, rx_bytes=64), 2.9),
         told(listener(accepted=3, open=1, drops=2), 2.9),
         told(request(), 2.9),
+        told(lookup(), 2.9),
         events.LossesChanged(time=at(2.9), losses=rows.Losses(perf_buffer={"tcp_events": 3}, dns_unparsed=1)),
         tick(3),
         told(

@@ -2,23 +2,25 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, Protocol
 
 import msgspec
 
 from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
-from nettop.kernel import compiler, program, syscalls
+from nettop.kernel import compiler, program, syscalls, uretprobes
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
 from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp
-from nettop.kernel.compiled_cache import compile_and_keep
-from nettop.kernel.hooks import HOOKS, Hook
+from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
+from nettop.kernel.hooks import CLOSING, HOOKS, LOOKUPS, LOOKUPS_MECHANISM, Hook
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, require_readable_kernel, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
+from nettop.model.cutting import Powers
 from nettop.model.rows import Row
+from nettop.sources.cutting import TOOLS, powers
 
 _NEEDS_LINUX = "needs Linux {} or later; everything else works without it"
 _NEEDS_OPTION = "needs a kernel with {}; everything else works without it"
@@ -99,6 +101,8 @@ def _checks() -> Iterator[Check]:
     ]
     yield from basics
     yield _cage()
+    yield closing(compiler.kernel_functions())
+    yield commands(powers(allowed=False, closes=False))
     if any(check.status != "ok" for check in basics):
         for hook in HOOKS:
             yield Check(need=hook.words, mechanism=hook.mechanism, status="skipped")
@@ -126,6 +130,31 @@ def _cage() -> Check:
     if held:
         return Check(need=need, mechanism=mechanism, status="ok", detail=f"refused to it: {'; '.join(held)}")
     return Check(need=need, mechanism=mechanism, status="absent", detail=_NEEDS_CAGE)
+
+
+def closing(functions: Mapping[str, int]) -> Check:
+    """Whether the key x can close a connection where these functions of the kernel may be called."""
+    can = compiler.SOCK_DESTROY in functions
+    return Check(
+        need="closing open TCP connections, with --allow-cut",
+        mechanism=compiler.SOCK_DESTROY,
+        status="ok" if can else "absent",
+        detail="the kernel lets a program end them" if can else _NEEDS_LINUX.format(CLOSING.since),
+    )
+
+
+def commands(here: Powers) -> Check:
+    """Which commands the key x can show."""
+    ss = {True: "", False: "; the kernel does not let ss -K close", None: "; whether ss -K may close is not known"}
+    without_ss = "ss" not in here.tools
+    systemd = "" if here.has_systemd or "systemctl" not in here.tools else "; systemd does not run here"
+    return Check(
+        need="commands that cut off by hand (key x)",
+        mechanism=", ".join(TOOLS),
+        status="ok" if here.tools else "absent",
+        detail=f"found: {', '.join(each for each in TOOLS if each in here.tools) or 'none'}"
+        f"{'' if without_ss else ss[here.destroys]}{systemd}",
+    )
 
 
 def _absent(hook: Hook) -> Check:
@@ -265,3 +294,26 @@ def _hooks() -> Iterator[Check]:
     finally:
         kernel.close()
         os.close(cgroup)
+    yield _lookups()
+
+
+def _lookups() -> Check:
+    """What only the option --lookups needs."""
+    need = f"{LOOKUPS[0].words} (--lookups)"
+    returns = uretprobes.are_harmless()
+    watched: program.Lookups = "with-returns" if returns else "without-returns"
+    try:
+        kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), lookups=watched)))
+        try:
+            kernel.load_lookups()
+            kernel.attach_lookups(returns)
+            libraries = kernel.libraries_covered
+        finally:
+            kernel.close()
+    except NettopError as error:
+        detail = f"{error.message} Everything else works without it"
+        return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="absent", detail=detail)
+    detail = f"can be attached, to {libraries} librar{'y' if libraries == 1 else 'ies'}"
+    if not returns:
+        detail += ", but not to what comes of them: on this kernel that may kill sandboxed programs"
+    return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="ok", detail=detail)

@@ -25,6 +25,7 @@ GROUPS = {
     "hosts": ("scope", "network"),
     "udp": ("host", "process"),
     "requests": ("host", "path", "method", "protocol", "status", "process", "unit", "remote"),
+    "lookups": ("name", "result", "process", "unit"),
 }  # those of the screen, by table; written out so that --help and JSON do not load them
 MAX_TOP = 1_000_000
 

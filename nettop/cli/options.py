@@ -61,6 +61,12 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
     )
     for attribute in ("filter", "interval", "dns_ports"):
         add_setting(parser, attribute)
+    parser.add_argument(
+        "--lookups",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)",
+    )
     add_debug(parser)
 
 
@@ -79,6 +85,15 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
         default=argparse.SUPPRESS,  # absent unless given: a default here would override the option before the command
         metavar=_METAVARS[attribute],
         help=f"{declared.help}{f' (default {default})' if default else ''}",
+    )
+
+
+def add_allow_cut(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-cut, which is the screen's."""
+    parser.add_argument(
+        "--allow-cut",
+        action="store_true",
+        help="let the key x close connections, block them for a while, and end processes (see docs/security.md)",
     )
 
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from nettop import __version__
 from nettop.cli import config, diagnose, doctor, replay, screen, snapshot, stream
-from nettop.cli.options import add_setting, add_watching, filter_help
+from nettop.cli.options import add_allow_cut, add_setting, add_watching, filter_help
 from nettop.errors import UsageError
 from nettop.view.keys import in_columns
 
@@ -30,7 +30,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nettop {__version__}")
     add_watching(parser)
     add_setting(parser, "theme")
-    parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[], unit=[], container=[])
+    add_allow_cut(parser)
+    parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[], unit=[], container=[], lookups=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands (without one: the live screen)")
     for command in COMMANDS:
         command.add_to(commands)

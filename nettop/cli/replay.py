@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
             f"{SCOPE_OPTIONS} choose what to watch; they do not apply to a recording.",
             "Use --filter, for example --filter pid:42.",
         )
+    if options.lookups:
+        raise UsageError("--lookups chooses what to watch; it does not apply to a recording.", "Leave it out.")
     if not options.snapshot:
         refuse_without_snapshot(options)
     settings = settings_of(options)

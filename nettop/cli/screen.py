@@ -4,13 +4,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from nettop.cli.watching import history_of, live, prepare
+from nettop.cli.watching import Asked, Files, history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
 from nettop.kernel.cage import places_of_the_user
 from nettop.model.filter import Filter
 from nettop.settings.remembered import state_path
 from nettop.settings.resolve import look
+from nettop.sources.cutting import powers
 
 if TYPE_CHECKING:
     from nettop.view.look import Look
@@ -24,8 +25,10 @@ def run(options: argparse.Namespace) -> int:
     require_terminal()
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     places = (*places_of_the_user(wanted.home), state_path().parent)
-    source = live(settings, scope, wanted.path(wanted.export_directory), places=places)
-    return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
+    here = powers(allowed=False, closes=False)
+    files = Files(wanted.path(wanted.export_directory), places)
+    source = live(settings, scope, files, Asked(lookups=options.lookups, may_cut=options.allow_cut))
+    return show(Collector(source, history_of(settings), source.cutter or here), "LIVE", chosen, wanted)
 
 
 def show(feed: Feed, mode: str, chosen: Filter, wanted: "Look") -> int:

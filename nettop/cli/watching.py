@@ -16,12 +16,13 @@ from nettop.errors import UsageError
 from nettop.export.file import OutputFile
 from nettop.export.standard_streams import StandardOutput
 from nettop.kernel.limits import require_room
+from nettop.kernel.lookups import FILES as LOOKUP_FILES
 from nettop.kernel.place import confinement, has_host_pids
 from nettop.kernel.privileges import require_privileges
 from nettop.kernel.scope import Scope, comm_running, netns_inode, running_pid
 from nettop.model import events
 from nettop.model.filter import Filter
-from nettop.model.kinds import KINDS
+from nettop.model.kinds import KINDS, LOOKUPS
 from nettop.model.rows import COMM_CHARACTERS
 from nettop.model.store import SECONDS, History
 from nettop.settings.declared import Settings
@@ -34,6 +35,13 @@ from nettop.tracking.request_rows import Privacy
 _READ_TIMEOUT_S = 1.0
 
 
+class Files(NamedTuple):
+    """Where files are written: in a directory, and maybe in other places."""
+
+    written_to: Path | None
+    places: Collection[Path] = ()
+
+
 class Prepared(NamedTuple):
     """What a watching command starts with."""
 
@@ -42,13 +50,29 @@ class Prepared(NamedTuple):
     chosen: Filter
 
 
+class Asked(NamedTuple):
+    """What the command line asks of a watch besides the settings.
+
+    A row for everything, look-ups in C libraries too, a cutter for the source.
+    """
+
+    everything: bool = False
+    lookups: bool = False
+    may_cut: bool = False
+
+
 def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
     """Check all that can be refused before the kernel is involved. Raises NettopError.
 
     `told`: as in chosen_filter().
     """
     settings, scope = settings_of(options), _scope_of(options)
-    chosen = chosen_filter(settings, told)
+    if options.lookups and not has_host_pids():
+        raise UsageError(
+            "--lookups finds C libraries by the host's process ids, but this container has its own.",
+            "Start the container with --pid=host.",
+        )
+    chosen = chosen_filter(settings, told, options.lookups)
     require_privileges()
     return Prepared(settings, scope, chosen)
 
@@ -106,15 +130,15 @@ def history_of(settings: Settings) -> History:
     return {name: getattr(settings, f"history_{name}") for name in (SECONDS, *(kind.name for kind in KINDS))}
 
 
-def chosen_filter(settings: Settings, told: bool = False) -> Filter:
+def chosen_filter(settings: Settings, told: bool = False, lookups: bool = False) -> Filter:
     """The filter; prints a note about each term that does not apply to every kind of row. Raises FilterError.
 
-    `told`: it is to choose among what a stream tells.
+    `told`: it is to choose among what a stream tells. `lookups`: there are rows of these.
     """
     chosen = Filter(settings.filter)
     ignored: dict[str, list[str]] = {}
     for name, terms in chosen.left_out(told).items():
-        for term in terms:
+        for term in terms if name != LOOKUPS.name or lookups else ():
             ignored.setdefault(term, []).append(name)
     for term, names in ignored.items():
         note(f"the filter term '{term}' does not apply to {_listed(names)} and is ignored for them.")
@@ -132,30 +156,26 @@ def watching(
     """The live source of a command that writes, closed on exit."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, list_everything))
+    return closing(live(settings, scope, Files(written_to), Asked(list_everything, options.lookups)))
 
 
 def live(
     settings: Settings,
     scope: Scope,
-    written_to: Path | None,
-    list_everything: bool = False,
-    places: Collection[Path] = (),
-) -> Source:
-    """A source of this machine's events that dropped its privileges after attaching and shut itself in.
-
-    `written_to` is the directory for files, `places` are where else there may be some.
-    """
-    require_room()
+    files: Files,
+    asked: Asked = Asked(),  # noqa: B008
+) -> LiveSource:
+    """A source of this machine's events that dropped its privileges after attaching and shut itself in."""
+    require_room(LOOKUP_FILES if asked.lookups else 0)
     if limit := confinement():
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
-    recorded = settings.filter.strip() or None if list_everything else None
-    looked_at = LookedAt(settings.dns_ports, _privacy(settings))
-    source = LiveSource(scope, settings.interval, recorded, looked_at, list_everything)
+    recorded = settings.filter.strip() or None if asked.everything else None
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.may_cut)
+    source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
     try:
-        source.give_up_privileges(written_to)
-        source.shut_in((*places, *(() if written_to is None else (written_to,))))
+        source.give_up_privileges(files.written_to)
+        source.shut_in((*files.places, *(() if files.written_to is None else (files.written_to,))))
     except BaseException:
         source.close()
         raise

@@ -27,11 +27,20 @@ DATABASE_REQUEST, DATABASE_ANSWER = 10, 11
 DATABASE_KINDS, DATABASE_POSTGRESQL, DATABASE_MYSQL, DATABASE_REDIS, DATABASE_MEMCACHED = 7, 1, 2, 3, 4
 DATABASE_PARTIAL, DATABASE_LISTED, DATABASE_OVERLAPS, DATABASE_FOLLOWED, DATABASE_BEGINS = 8, 16, 32, 64, 128
 HTTP2_SPOKEN, HTTP2_PARTIAL, HTTP2_JOINED, HTTP2_LEFT_OUT, HTTP2_ASKS = 1, 2, 4, 8, 16
+LOOKUP_GETADDRINFO, LOOKUP_GETHOSTBYNAME, LOOKUP_GETHOSTBYNAME2 = 1, 2, 3
+LOOKUP_GETHOSTBYNAME_R, LOOKUP_GETHOSTBYNAME2_R = 4, 5
+LOOKUP_OPEN, LOOKUP_RETURNED, LOOKUP_ABANDONED, LOOKUP_UNSEEN = 0, 1, 2, 3
+LOOKUP_NAME_BYTES, LOOKUP_ADDRESSES, LOOKUP_ADDRESSES_BYTES = 256, 16, 256
+LOOKUP_FAILED, LOOKUP_NO_ROOM = 0xFFFF_FFFF, 0xFFFF_FFFE
+OPEN_LOOKUP_HEAD_BYTES, LIBRARY_NAME_BYTES = 40, 32
 EXEC_ARGUMENT_BYTES = 512
 SOCKET_RECORD_HEAD_BYTES = 272
 SOCKETS_ASKED = 16
 CGROUP_NAME_BYTES = 128
 IN_UNIT, IN_CONTAINER = 1, 2
+BLOCK_PROCESS, BLOCK_CGROUP, BLOCK_REMOTE = 1, 2, 3
+BLOCKS_PROCESS, BLOCKS_CGROUP, BLOCKS_REMOTE, BLOCKS_LEVEL, CGROUP_LEVELS = 1, 2, 4, 8, 12
+CLOSING_NOT_FOUND, CLOSING_DONE, CLOSING_REFUSED, CLOSING_SUBFLOW = 0, 1, 2, 3
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -39,10 +48,12 @@ U64 = Annotated[int, "Q"]
 U32 = Annotated[int, "I"]
 U16 = Annotated[int, "H"]
 U8 = Annotated[int, "B"]
+Bytes256 = Annotated[bytes, "256s"]
+Bytes32 = Annotated[bytes, "32s"]
 Bytes16 = Annotated[bytes, "16s"]
 Bytes6 = Annotated[bytes, "6s"]
 Bytes4 = Annotated[bytes, "4s"]
-Bytes2 = Annotated[bytes, "2s"]
+Bytes3 = Annotated[bytes, "3s"]
 
 
 def codes(record: type[Struct]) -> dict[str, str]:
@@ -199,6 +210,14 @@ class HolderRecord(Struct, frozen=True, gc=False):
     holder_comm: Bytes16
 
 
+class DnsLookup(Struct, frozen=True, gc=False):
+    """`struct dns_lookup`: the look-up that sent a query; LookupRecord has the same two."""
+
+    time_ns: U64
+    thread: U32
+    pad: ClassVar[U32]
+
+
 class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
 
@@ -220,12 +239,14 @@ class DnsPacket(Struct, frozen=True, gc=False):
     kind: U8
     protocol: U8
     ip_version: U8
-    pad: ClassVar[Bytes2]
+    has_lookup: U8
+    pad: ClassVar[U8]
     via_port: U16
     client_address: Bytes16
     server_address: Bytes16
     via_address: Bytes16
     payload: bytes  # follows, as far as it was captured
+    lookup: DnsLookup | None = None  # before it, with --lookups
 
 
 class HttpHead(Struct, frozen=True, gc=False):
@@ -273,6 +294,44 @@ class ProcessEvent(Struct, frozen=True, gc=False):
     kind: U32
     arguments_bytes: U32
     arguments: bytes  # follow
+
+
+class LookupRecord(Struct, frozen=True, gc=False):
+    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) goes on: see bpf/abi.h."""
+
+    time_ns: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    lasted_ns: U64
+    thread: U32
+    netns: U32
+    result: U32
+    queries: U32
+    function: U8
+    end: U8
+    found: U8
+    found_more: U8
+    listed: U8
+    pad: ClassVar[Bytes3]
+    name: Bytes256
+    addresses: Bytes256
+
+
+class LibraryRecord(Struct, frozen=True, gc=False):
+    """`struct library_record`: a process has the code of a C library mapped."""
+
+    inode: U64
+    begins: U64
+    ends: U64
+    owner_start_boot_ns: U64
+    owner_pid: U32
+    owner_uid: U32
+    owner_comm: Bytes16
+    device: U32
+    file_system: U32
+    name: Bytes32
 
 
 class UnlistedKey(Struct, frozen=True, gc=False):
@@ -386,6 +445,30 @@ class SourcePackets(Struct, frozen=True, gc=False):
     interface: Bytes16
 
 
+class BlockKey(Struct, frozen=True, gc=False):
+    """`struct block_key`: what is blocked, by --allow-cut."""
+
+    id: U64
+    kind: U32
+    number: U32
+    address: Bytes16
+
+
+class Block(Struct, frozen=True, gc=False):
+    """`struct block`: until when, and how often something was refused."""
+
+    until_ns: U64
+    refused: U64
+
+
+class Closing(Struct, frozen=True, gc=False):
+    """`struct closing`: a connection that is to be ended, and what came of it."""
+
+    socket: U64
+    seen_ns: U64
+    verdict: U64
+
+
 class SpilledHead(Struct, frozen=True, gc=False):
     """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
 
@@ -396,7 +479,10 @@ SOCKET_RECORD = layout(SocketRecord)
 HOLDER_RECORD = layout(HolderRecord)
 _SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
 DNS_PACKET = layout(DnsPacket)
-_CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
+DNS_LOOKUP = layout(DnsLookup)
+_CAPTURED_BYTES, _PAYLOAD_OFFSET, _HAS_LOOKUP = map(
+    DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset", "has_lookup")
+)
 HTTP_HEAD = layout(HttpHead)
 _HEAD_CAPTURED_BYTES, _HEAD_PAYLOAD_OFFSET = map(HttpHead.__struct_fields__.index, ("captured_bytes", "payload_offset"))
 PROCESS_EVENT = layout(ProcessEvent)
@@ -408,8 +494,15 @@ STRAY_KEY = layout(StrayKey)
 SPILLED_HEAD = layout(SpilledHead)
 UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
 PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
+BLOCK_KEY, BLOCK, CLOSING = layout(BlockKey), layout(Block), layout(Closing)
 
-KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent
+LOOKUP_RECORD = layout(LookupRecord)
+OPEN_LOOKUP = struct.Struct(
+    f"@{OPEN_LOOKUP_HEAD_BYTES}x{LOOKUP_RECORD.format[1:]}"
+)  # a value of the map `open_lookups`
+LIBRARY_RECORD = layout(LibraryRecord)
+
+KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent | LookupRecord
 
 
 class RawRecord(Struct, frozen=True, gc=False):
@@ -450,7 +543,11 @@ def decode_dns(raw: bytes) -> DnsPacket:
     fields = DNS_PACKET.unpack_from(raw)
     captured_bytes, payload_offset = fields[_CAPTURED_BYTES], fields[_PAYLOAD_OFFSET]
     start = DNS_PACKET.size + payload_offset
-    return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
+    lookup = None
+    if fields[_HAS_LOOKUP]:
+        start += DNS_LOOKUP.size
+        lookup = DnsLookup(*DNS_LOOKUP.unpack_from(raw, DNS_PACKET.size))
+    return DnsPacket(*(*fields, raw[start : start + captured_bytes], lookup))
 
 
 def decode_http(raw: bytes) -> HttpHead:
@@ -467,13 +564,29 @@ def decode_process(raw: bytes) -> ProcessEvent:
     return ProcessEvent(*(*fields, raw[PROCESS_EVENT.size : PROCESS_EVENT.size + fields[-1]]))
 
 
+def decode_lookup(raw: bytes) -> LookupRecord:
+    """One record of lookup_events."""
+    return LookupRecord(*LOOKUP_RECORD.unpack_from(raw))
+
+
+def decode_open_lookup(raw: bytes) -> LookupRecord:
+    """One value of the map `open_lookups`."""
+    return LookupRecord(*OPEN_LOOKUP.unpack(raw))
+
+
+def decode_libraries(raw: bytes) -> list[LibraryRecord]:
+    """What the iterator over mappings wrote."""
+    return list(itertools.starmap(LibraryRecord, LIBRARY_RECORD.iter_unpack(raw)))
+
+
 # Index into the array `losses`, and the mark of a buffer's records in `spilled`.
 LOST_TCP_EVENTS, LOST_UDP_EVENTS, LOST_DNS_EVENTS, LOST_PROCESS_EVENTS, LOST_HTTP_EVENTS = 0, 1, 2, 3, 4
 SOCKETS_MAP_FULL, UDP_UNATTRIBUTED_BYTES, OLDER_WITHOUT_ROOM = 5, 6, 7
 DNS_UNASKED, DNS_REPEATS, DNS_LEFT_OUT, DNS_QUESTIONS_PUSHED_OUT = 8, 9, 10, 11
 DROPS_WITHOUT_ROOM, TURNS_WITHOUT_ROOM, PACKETS_WITHOUT_HOST, HANDSHAKES_LEFT_OUT = 12, 13, 14, 15
 REQUESTS_UNLISTED, REQUESTS_UNLISTED_APART, REQUESTS_UNLISTED_CPUS = 16, 8, 16
-LOSS_COUNTERS = 144
+LOST_LOOKUP_EVENTS, LOOKUPS_UNLISTED, LOOKUPS_WITHOUT_ROOM = 144, 145, 146
+LOSS_COUNTERS = 147
 
 # Index into the array `controls`.
 PASS, GENERATION, QUERY_INTERVAL_NS, END_INTERVAL_NS, LISTED_AT_ONCE = 0, 1, 2, 3, 4

@@ -9,6 +9,7 @@ for system calls (Documentation/userspace-api/seccomp_filter.rst), Landlock for 
 import ctypes
 import errno
 import os
+import signal
 import stat
 import sys
 import sysconfig
@@ -21,18 +22,20 @@ from typing import NamedTuple
 from nettop.kernel import syscalls
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> None:
+def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = (), signals: bool = False) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
     `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
-    descriptor. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    descriptor. With `signals` other processes may be sent SIGTERM and SIGKILL, by pidfd_send_signal(2) and in no other
+    way. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = syscalls.landlock_version()
     if version:
-        _restrict_files(version, {path for path in writable if not _is_root(path)}, {*readable, *_SYSTEM, *_code()})
+        files = {path for path in writable if not _is_root(path)}
+        _restrict_files(version, files, {*readable, *_SYSTEM, *_code()}, signals)
     os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
-    _filter_calls()
+    _filter_calls(signals)
 
 
 # Landlock
@@ -47,7 +50,7 @@ _NO_DIRECTORY = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 # By the version that brought them, how many kinds of access there are to files; to TCP, 2; of reach, 2
 _FILE_RIGHTS = ((5, 16), (3, 15), (2, 14), (1, 13))
 TCP_SINCE, SCOPED_SINCE = 4, 6
-_BOTH = 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
+_ABSTRACT_SOCKETS, _BOTH = 1, 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
 
 # What Python and the libraries read when they need it: modules, locales, time zones, terminals; and what nettop does.
 _SYSTEM = tuple(
@@ -63,10 +66,11 @@ _SYSTEM = tuple(
 _TERMINALS = (Path("/dev/tty"), Path("/dev/pts"))
 
 
-def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int]) -> None:
+def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int], signals: bool) -> None:
     rights = next(number for since, number in _FILE_RIGHTS if version >= since)
     handled = (1 << rights) - 1
-    of_tcp, scoped = _BOTH * (version >= TCP_SINCE), _BOTH * (version >= SCOPED_SINCE)
+    of_tcp = _BOTH * (version >= TCP_SINCE)
+    scoped = (_ABSTRACT_SOCKETS if signals else _BOTH) * (version >= SCOPED_SINCE)
     ruleset = syscalls.landlock_ruleset(handled, of_tcp, scoped)
     try:
         for paths, allowed in ((readable, _READ), (writable, _WRITE), (_TERMINALS, _TERMINAL)):
@@ -114,7 +118,7 @@ def places_of_the_user(home: Path) -> tuple[Path, ...]:
 _LIBRARY = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # SCMP_ACT_*, seccomp.h of libseccomp
 _TSYNC = 4  # SCMP_FLTATR_CTL_TSYNC: for all threads
-_NE, _EQ, _GE, _MASKED_EQ = 1, 4, 5, 7  # SCMP_CMP_*
+_NE, _LT, _EQ, _GE, _GT, _MASKED_EQ = 1, 2, 4, 5, 6, 7  # SCMP_CMP_*
 _LOW = 0xFFFF_FFFF
 _CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x0001_0000, 0x5412, 0x541C
 
@@ -142,10 +146,9 @@ _ALWAYS = (
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
-    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open",
-    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp", "setpriority",
-    "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity", "migrate_pages",
-    "move_pages", "process_madvise", "process_mrelease",
+    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "tkill",
+    "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp", "setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam",
+    "sched_setattr", "sched_setaffinity", "migrate_pages", "move_pages", "process_madvise", "process_mrelease",
     # what Landlock does not know of files
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes", "utimensat",
     "futimesat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
@@ -164,8 +167,16 @@ _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/ua
 _OWNER_ONLY = 0o077
 
 
-def _refused() -> Iterator[_Refused]:
+def _refused(signals: bool) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
+    if signals:
+        # one comparison a rule: older versions of libseccomp take no two of the same argument
+        yield _Refused("pidfd_send_signal", ((1, _LT, signal.SIGKILL, 0),))
+        yield _Refused("pidfd_send_signal", ((1, _GT, signal.SIGTERM, 0),))
+        for number in range(signal.SIGKILL + 1, signal.SIGTERM):
+            yield _Refused("pidfd_send_signal", ((1, _EQ, number, 0),))
+    else:
+        yield from map(_Refused, ("pidfd_open", "pidfd_send_signal"))
     yield _Refused("clone", ((0, _MASKED_EQ, _CLONE_THREAD, 0),))  # a process, and no thread
     yield _Refused("clone3", error=errno.ENOSYS)  # its flags lie in memory: glibc then takes clone()
     for call in ("kill", "tgkill"):
@@ -188,7 +199,7 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls() -> None:
+def _filter_calls(signals: bool) -> None:
     if not has_seccomp():
         return
     library = ctypes.CDLL(_LIBRARY)
@@ -202,7 +213,7 @@ def _filter_calls() -> None:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused():
+        for name, comparisons, error in _refused(signals):
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue

@@ -17,6 +17,8 @@ _KB, _MB = 1 << 10, 1 << 20
 _MOST_HTTP_BYTES = 1024  # of a head, and of the headers before it a tenth of that
 _MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
+_DNS_HEAD_BYTES = abi.DNS_PACKET.size + abi.DNS_LOOKUP.size
+
 Decoder = Callable[[bytes], abi.KernelRecord]
 
 
@@ -144,7 +146,12 @@ CGROUP_SOCK = OnCgroup(
 CGROUP_SOCK_ADDR = OnCgroup(
     "cgroup_sock_addr",
     syscalls.CGROUP_SOCK_ADDR,
-    {"connect4": syscalls.CGROUP_INET4_CONNECT, "connect6": syscalls.CGROUP_INET6_CONNECT},
+    {
+        "connect4": syscalls.CGROUP_INET4_CONNECT,
+        "connect6": syscalls.CGROUP_INET6_CONNECT,
+        "sendmsg4": syscalls.CGROUP_UDP4_SENDMSG,
+        "sendmsg6": syscalls.CGROUP_UDP6_SENDMSG,
+    },
 )
 UPROBE = _Uprobe("uprobe", syscalls.KPROBE, at_return=False)
 ON_REQUEST = _OnRequest("raw_tracepoint", syscalls.RAW_TRACEPOINT)
@@ -168,7 +175,7 @@ class Buffer:
 
 TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
 UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 512 * _KB, abi.SOCKET_RECORD_HEAD_BYTES)
-DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
+DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, _DNS_HEAD_BYTES + _MOST_DNS_BYTES)
 HTTP_EVENTS = Buffer(
     "http_events", abi.LOST_HTTP_EVENTS, abi.decode_http, 512 * _KB, abi.HTTP_HEAD.size + _MOST_HTTP_BYTES
 )
@@ -179,6 +186,9 @@ PROCESS_EVENTS = Buffer(
     256 * _KB,
     abi.PROCESS_EVENT.size + abi.EXEC_ARGUMENT_BYTES,
 )
+
+
+LOOKUP_EVENTS = Buffer("lookup_events", abi.LOST_LOOKUP_EVENTS, abi.decode_lookup, 512 * _KB, abi.LOOKUP_RECORD.size)
 
 
 @dataclass(frozen=True)
@@ -275,4 +285,36 @@ HOOKS = (
     CGROUPS,
 )
 # fmt: on
+LIBRARIES = Hook(
+    "libraries",
+    "C libraries that are mapped later than nettop can watch their look-ups",
+    "bpf_iter__task_vma",
+    ITERATOR,
+    "task_vma",
+    since="5.12",
+)
+"""Only with look-ups (`--lookups`), as what follows: these are attached to each library (kernel/lookups.py)."""
+LOOKUPS = tuple(
+    Hook("lookups", "names that programs look up in their C library",
+         f"lookup_{function}", UPROBE, function, (LOOKUP_EVENTS,))
+    for function in ("getaddrinfo", "gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r")
+)  # fmt: skip
+LOOKUPS_MECHANISM = "uprobe getaddrinfo, gethostbyname"
+LOOKUPS_RETURNED = Hook(
+    "lookups", "what comes of look-ups", "lookup_returned", URETPROBE, "getaddrinfo", (LOOKUP_EVENTS,)
+)
+OPT_IN_BUFFERS = (LOOKUP_EVENTS,)
+
+CLOSING = Hook(
+    "closing", "ending a TCP connection that is open (--allow-cut)", "bpf_iter__tcp", ITERATOR, "tcp", since="6.5"
+)
+# Those of --allow-cut, which alone are compiled and loaded with it (bpf/blocks.c).
+CUT_HOOKS = (
+    *(
+        Hook(f"blocks_{target}", f"refusing what {target} is about (--allow-cut)", f"block_{target}", CGROUP_SOCK_ADDR,
+             target)
+        for target in ("connect4", "connect6", "sendmsg4", "sendmsg6")
+    ),
+    CLOSING,
+)  # fmt: skip
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -11,7 +11,7 @@ from nettop.kernel import syscalls
 from nettop.kernel.program import open_cgroup2
 
 _PROC_PID_INIT_INO = 0xEFFFFFFC  # include/linux/proc_ns.h: the host's namespace of process ids
-_ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
+ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT, include/uapi/linux/bpf.h
 # bpf_probe_read_kernel(stack, 8, NULL); return 0;
 _READS_KERNEL_MEMORY = b"".join(
@@ -44,7 +44,7 @@ def confinement() -> str | None:
     limits = []
     cgroup = open_cgroup2()
     try:
-        if os.fstat(cgroup).st_ino != _ROOT_CGROUP_INODE:
+        if os.fstat(cgroup).st_ino != ROOT_CGROUP_INODE:
             limits.append("only its own DNS and UDP traffic is visible (--cgroupns=host shows the host's)")
     finally:
         os.close(cgroup)

@@ -12,23 +12,32 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.asked_sockets import AskedSockets
+from nettop.kernel.blocks import Blocks, is_compiled_in
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import (
     BUFFERS,
     CGROUP_SKB,
     CGROUPS,
     CONTINUATIONS,
+    CUT_HOOKS,
     HOOKS,
+    LIBRARIES,
+    LOOKUPS,
+    LOOKUPS_RETURNED,
     ON_REQUEST,
+    OPT_IN_BUFFERS,
     Continuation,
     Decoder,
     Hook,
     OnCgroup,
 )
+from nettop.kernel.libraries import Library, by_file, in_proc
+from nettop.kernel.lookups import Coverage, LookupProbes
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
@@ -46,6 +55,7 @@ _LOADING_AT_ONCE = 4  # programs
 _NUMBER_BYTES = 8  # of what the programs count
 _ELEMENT_BYTES = 64  # that the kernel adds to an element of a hash
 
+_BUFFERS = (*BUFFERS, *OPT_IN_BUFFERS)
 _HASHES = (syscalls.HASH, syscalls.LRU_HASH)
 
 # So many queries a second, and ends of connections, become rows of their own, and so many more at a time; what comes on
@@ -58,6 +68,10 @@ _SECOND_NS = 1_000_000_000
 
 # Beyond 2, which Debian and Ubuntu set, their kernels take nothing but CAP_SYS_ADMIN for perf_event_open(2).
 _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_paranoid"), 2
+
+
+Lookups = Literal["off", "with-returns", "without-returns"]
+"""Whether look-ups in C libraries are watched, and what comes of them."""
 
 
 class RefusedError(CannotRunError):
@@ -87,6 +101,7 @@ class Losses:
     packets_without_host: int = 0
     requests_unlisted: int = 0
     handshakes_left_out: int = 0
+    lookups_unlisted: int = 0
 
 
 class KernelProgram:
@@ -110,6 +125,8 @@ class KernelProgram:
         self._links: dict[str, int] = {}  # by need
         self._program_fds: dict[str, int] = {}
         self._asked_sockets: AskedSockets | None = None
+        self._lookups: LookupProbes | None = None
+        self._blocks: Blocks | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -152,19 +169,69 @@ class KernelProgram:
         for hook in self.hooks:
             if hook.kind is CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
+        if is_compiled_in(self._maps):
+            self._blocks = Blocks(self._maps, self._links)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """Those that this kernel has."""
-        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
+        """Those that this kernel has; those of --allow-cut only if they are compiled in.
+
+        These first: to what comes after them in connect() the kernel says whether a program before has refused it.
+        """
+        cut = tuple(hook for hook in CUT_HOOKS if hook.program in self._compiled.programs)
+        return (*cut, *(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types))
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """What --allow-cut can do, if it is compiled in and attached."""
+        return self._blocks
+
+    def load_lookups(self) -> None:
+        """Load the programs of look-ups, which attach() does with all others. Raises RefusedError."""
+        for hook in self._of_lookups():
+            self.load(hook)
+
+    def attach_lookups(self, with_returns: bool) -> None:
+        """Watch look-ups in the C libraries that are mapped now. Raises CannotRunError if there is none to watch."""
+        if self._has_libraries:
+            self.attach_hook(LIBRARIES, -1)
+        self._lookups = LookupProbes(self._program_fds.__getitem__, with_returns)
+        self._lookups.attach(self._libraries())
+
+    @property
+    def _has_libraries(self) -> bool:
+        return LIBRARIES.target in self._compiled.attach_types
+
+    def _libraries(self) -> list[Library]:
+        if not self._has_libraries:
+            return in_proc()
+        return by_file(abi.decode_libraries(syscalls.run_iterator(self._links[LIBRARIES.need])))
+
+    @property
+    def libraries_covered(self) -> int:
+        """How many libraries' look-ups are watched."""
+        return 0 if self._lookups is None else self._lookups.covered
+
+    def lookup_coverage(self) -> Coverage | None:
+        """Of the C libraries that are mapped now; None where nobody can tell."""
+        if self._lookups is None or not self._has_libraries:
+            return None
+        return self._lookups.coverage(self._libraries())
+
+    def open_lookups(self) -> list[abi.LookupRecord]:
+        """The look-ups that have begun and not ended."""
+        if self._lookups is None:
+            return []
+        found = syscalls.elements(self._maps["open_lookups"], _NUMBER_BYTES, abi.OPEN_LOOKUP.size)
+        return [record for raw in found.values() if (record := abi.decode_open_lookup(raw)).time_ns]
 
     def open_buffers(self) -> None:
         """Make the perf buffers. Raises CannotRunError, above all where so much memory may not be locked."""
         cpus = len(syscalls.online_cpus())
         opening = "ring buffer spilled"
         try:
-            self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
-            for buffer in BUFFERS:
+            self._buffers.open_spilled(self._maps["spilled"], {buffer.number: buffer.decode for buffer in _BUFFERS})
+            for buffer in _BUFFERS:
                 if buffer.name not in self._maps:  # what fills it is not compiled in
                     continue
                 opening = f"perf buffer {buffer.name}"
@@ -322,10 +389,11 @@ class KernelProgram:
         """The counters as they stand."""
         counts = {index: syscalls.lookup_u64(self._maps["losses"], index) for index in range(abi.REQUESTS_UNLISTED)}
         return Losses(
-            perf_buffer={buffer.name: counts[buffer.number] for buffer in BUFFERS},
+            perf_buffer={**{buffer.name: counts[buffer.number] for buffer in BUFFERS}, **self._lost_of_lookups()},
             map_full={
                 "sockets": counts[abi.SOCKETS_MAP_FULL] + (self._older_without_room or 0),
                 "turns": counts[abi.TURNS_WITHOUT_ROOM],
+                **({"lookups": self._counter(abi.LOOKUPS_WITHOUT_ROOM)} if self._lookups is not None else {}),
             },
             missed_runs={
                 hook.program: syscalls.missed_runs(self._program_fds[hook.program])
@@ -341,15 +409,27 @@ class KernelProgram:
             packets_without_host=counts[abi.PACKETS_WITHOUT_HOST],
             handshakes_left_out=counts[abi.HANDSHAKES_LEFT_OUT],
             requests_unlisted=self.requests_unlisted(),
+            lookups_unlisted=self._counter(abi.LOOKUPS_UNLISTED),
         )
+
+    def _lost_of_lookups(self) -> dict[str, int]:
+        if self._lookups is None:
+            return {}
+        return {buffer.name: self._counter(buffer.number) for buffer in OPT_IN_BUFFERS}
+
+    def _counter(self, which: int) -> int:
+        return syscalls.lookup_u64(self._maps["losses"], which)
 
     def requests_unlisted(self) -> int:
         """The one of them that says whether there is a flood of requests."""
-        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOSS_COUNTERS, abi.REQUESTS_UNLISTED_APART)
-        return sum(syscalls.lookup_u64(self._maps["losses"], index) for index in by_cpu)
+        by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOST_LOOKUP_EVENTS, abi.REQUESTS_UNLISTED_APART)
+        return sum(map(self._counter, by_cpu))
 
     def close(self) -> None:
         """Detach everything at once, and give back what it took."""
+        if self._lookups is not None:
+            self._lookups.close()
+            self._lookups = None
         if self._asked_sockets is not None:
             self._asked_sockets.close()
             self._asked_sockets = None
@@ -362,7 +442,7 @@ class KernelProgram:
 
     def _load_all(self) -> None:
         """Several at a time: half of a start is the verifier's, and it takes a CPU for each program."""
-        waiting: list[Hook | Continuation] = [*self.hooks, *self._continuations()]
+        waiting: list[Hook | Continuation] = [*self.hooks, *self._continuations(), *self._of_lookups()]
         waiting.sort(key=lambda hook: len(self._compiled.programs[hook.program].instructions))
         failures: list[Exception] = []
 
@@ -388,6 +468,12 @@ class KernelProgram:
     def _continuations(self) -> list[Continuation]:
         """Those that are compiled in."""
         return [each for each in CONTINUATIONS if each.program in self._compiled.programs]
+
+    def _of_lookups(self) -> list[Hook]:
+        """The programs of look-ups, if those are compiled in."""
+        if LOOKUPS[0].program not in self._compiled.programs:
+            return []
+        return [*LOOKUPS, LOOKUPS_RETURNED, *((LIBRARIES,) if self._has_libraries else ())]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
@@ -467,7 +553,13 @@ def _megabytes(size: int) -> int:
     return -(-size // _MB)
 
 
-def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True) -> tuple[str, ...]:
+def defines(
+    scope: Scope,
+    dns_ports: Sequence[int] = DNS_PORTS,
+    requests: bool = True,
+    lookups: Lookups = "off",
+    cut: bool = False,
+) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
     ports = {"DNS": dns_ports, **{protocol.name.upper(): protocol.ports for protocol in ORDERED}}
@@ -476,6 +568,9 @@ def defines(scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool =
         f"-DSCOPE_ENTRIES={Scope.MAX_ENTRIES}",
         f"-DSCOPE_CGROUP_NAMES={Scope.MAX_NAMES}",
         *(("-DREQUESTS",) if requests else ()),
+        *(("-DLOOKUPS",) if lookups != "off" else ()),
+        *(("-DLOOKUPS_WITHOUT_RETURNS",) if lookups == "without-returns" else ()),
+        *(("-DCUT",) if cut else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

@@ -59,6 +59,18 @@ class DnsChanged(Event, frozen=True, gc=False, kw_only=True, tag="dns"):
     dns: rows.DnsQuery
 
 
+class LookupChanged(Event, frozen=True, gc=False, kw_only=True, tag="lookup"):
+    """A look-up has returned, was abandoned, or still waits: as the next tick found it."""
+
+    lookup: rows.Lookup
+
+
+class LookupsCovered(Event, frozen=True, gc=False, kw_only=True, tag="lookups_covered"):
+    """Whose look-ups are seen: at the beginning of a watch with look-ups, and when that has changed."""
+
+    coverage: rows.LookupCoverage
+
+
 class RequestChanged(Event, frozen=True, gc=False, kw_only=True, tag="request"):
     """A request was sent or came in, was answered, or failed: as the next tick found it."""
 
@@ -125,6 +137,8 @@ AnyEvent = (
     | ListenerChanged
     | DnsChanged
     | RequestChanged
+    | LookupChanged
+    | LookupsCovered
     | UdpChanged
     | OtherChanged
     | HostPacketsCounted

@@ -30,6 +30,7 @@ from nettop.model.rows import (
     Endpoint,
     HostPackets,
     Listener,
+    Lookup,
     Process,
     ProcessIdentity,
     RemoteHost,
@@ -38,7 +39,7 @@ from nettop.model.rows import (
 )
 from nettop.model.snapshot import Snapshot
 
-AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener | Request
+AnyRow = ProcessIdentity | Connection | DnsQuery | RemoteHost | UdpFlow | Listener | Request | Lookup
 RowT = TypeVar("RowT", bound=AnyRow)
 TextTest = Callable[[str | None], bool]  # of one of its texts
 BARE = ""  # stands among the keys of the filter for a word without one
@@ -86,6 +87,7 @@ class Kind(Generic[RowT]):
             row.
         numbered: whether keys are numbers that rise with every new row.
         stacked: whether its pane is among those that one sees first, unless the setting `panes` says otherwise.
+        option: what has to be given on the command line for there to be such rows. Its pane is in the way otherwise.
 
     """
 
@@ -116,6 +118,7 @@ class Kind(Generic[RowT]):
     unlisted: Callable[[rows.Unlisted], int] | None = None
     numbered: bool = False
     stacked: bool = True
+    option: str = ""
 
     def __deepcopy__(self, _memo: object) -> Self:
         """Itself: a kind is what it is by identity."""
@@ -402,6 +405,30 @@ def _grpc_said(row: Request) -> tuple[str, ...]:
     return () if row.grpc_status is None else (str(row.grpc_status),)
 
 
+def _lookup_hosts(row: Lookup) -> Iterable[str | None]:
+    return row.name, *row.addresses
+
+
+def _lookup_word(test: TextTest) -> Test:
+    return lambda row: test(row.comm) or any(map(test, _lookup_hosts(row)))
+
+
+def _lookup_at(place: Place) -> Test:
+    if place.port is not None:
+        return lambda _: False  # it has none
+    if place.network:
+        return lambda row: any(map(place.test, row.addresses))
+    return lambda row: any(map(place.test, _lookup_hosts(row)))
+
+
+def _lookup_said(row: Lookup) -> tuple[str, ...]:
+    return (row.outcome.lower(), "failed") if row.failed else (row.outcome.lower(),)
+
+
+def _returned_at(row: Lookup) -> datetime | None:
+    return None if row.latency_ms is None else row.asked_at + timedelta(milliseconds=row.latency_ms)
+
+
 def _responded_at(row: Request) -> datetime | None:
     return None if row.latency_ms is None else row.asked_at + timedelta(milliseconds=row.latency_ms)
 
@@ -455,6 +482,7 @@ def waited_ms(row: Connection, now: datetime) -> float | None:
 
 # What outlives ordinary rows
 
+NO_SUCH_NAME = ("EAI_NONAME", "EAI_NODATA", "HOST_NOT_FOUND", "NO_DATA", "FAILED")  # of look-ups; the last may be
 SLOW_MS = 1_000.0  # far more than a far end or a chain of resolvers takes; TCP sends the first SYN again after it
 
 
@@ -468,6 +496,13 @@ def _query_outlives(row: DnsQuery) -> bool:
 def _request_outlives(row: Request) -> bool:
     """A failure or a slow response, or what may still become so."""
     return row.pending or row.failed or (row.latency_ms is not None and row.latency_ms >= SLOW_MS)
+
+
+def _lookup_outlives(row: Lookup) -> bool:
+    """As of a query: not each name that there is none of."""
+    if row.status == "pending" or (row.latency_ms is not None and row.latency_ms >= SLOW_MS):
+        return True
+    return row.failed and row.result not in NO_SUCH_NAME
 
 
 def _connection_outlives(row: Connection) -> bool:
@@ -803,7 +838,46 @@ REQUESTS: Kind[Request] = Kind(
     },
 )
 
-KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP, REQUESTS)
+LOOKUPS: Kind[Lookup] = Kind(
+    name="lookups",
+    label="look-ups",
+    plural="look-ups",
+    empty="no look-up yet",
+    row=Lookup,
+    event=events.LookupChanged,
+    told="lookup",
+    key=attrgetter("id"),
+    numbered=True,
+    began=attrgetter("asked_at"),
+    over_at=attrgetter("asked_at"),
+    failed=attrgetter("failed"),
+    outlives=_lookup_outlives,
+    final=lambda row: row.status in ("returned", "abandoned"),
+    sort="time",
+    history=10_000,  # about 7 MB, as many as queries
+    history_help="look-ups that are kept, some 0.7 KB each",
+    stacked=False,
+    option="--lookups",
+    tests={
+        **_OWNED,
+        BARE: _lookup_word,
+        "host": _lookup_at,
+        "lookup": lambda test: lambda row: any(map(test, _lookup_said(row))),
+        "latency": compared(attrgetter("latency_ms")),
+        "failed": lambda _: attrgetter("failed"),
+    },
+    timed={
+        "since": happening(attrgetter("asked_at"), _returned_at),
+        "new": beginning(attrgetter("asked_at")),
+    },
+    said={
+        **_OWNERS,
+        "lookup": _lookup_said,
+        "host": lambda row: dict.fromkeys(_lookup_hosts(row)),
+    },
+)
+
+KINDS: tuple[Kind[Any], ...] = (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP, REQUESTS, LOOKUPS)
 """In the order of the screen and of the settings."""
 
 KIND_OF_EVENT: Mapping[type[events.Event], Kind[Any]] = {kind.event: kind for kind in KINDS}

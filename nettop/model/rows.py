@@ -61,6 +61,10 @@ RequestError = Literal["reset", "closed", "timeout", "unknown", "cancelled", "se
 Reasons = dict[str, Count]  # number of packets by the kernel's name of the reason
 Sending = Literal["nothing", "busy", "rwnd-limited", "sndbuf-limited"]
 WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
+LookupFunction = Literal["getaddrinfo", "gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r"]
+LookupStatus = Literal["pending", "returned", "abandoned", "unknown"]
+NotCoveredReason = Literal["later", "unreadable", "file-system", "too-many", "refused"]
+LOOKED_UP = "OK"  # the result of a look-up that found something
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
 AddressScope = Literal["loopback", "host", "link", "private", "public"]
@@ -406,8 +410,9 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     socket used the same id for another question, or records were lost: whether an answer came is not known.
     `attempts` counts how often it was sent, `answers_dropped` the answers that came and found no room in the socket.
     `answers_cut` are the records of the answer that are not among `answers`, because those are bounded to some 16 KB
-    or the message ended before them. `unparsed` holds the message (hexadecimal, at most 512 bytes) that could not be
-    parsed to its end: the query, or the answer if there is a qname.
+    or the message ended before them. `lookup_id` is the row of the look-up that sent it, which only a watch with
+    `--lookups` knows: None if it is none, or nobody knows. `unparsed` holds the message (hexadecimal, at most 512
+    bytes) that could not be parsed to its end: the query, or the answer if there is a qname.
     """
 
     id: Count
@@ -433,6 +438,7 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
     unparsed: str | None = None
     answers_dropped: Count = 0
     via: Endpoint | None = None
+    lookup_id: Count | None = None
 
     @property
     def failed(self) -> bool:
@@ -443,6 +449,74 @@ class DnsQuery(Row, frozen=True, gc=False, kw_only=True):
 def failed_with(status: DnsStatus, rcode: str | None) -> bool:
     """Whether this is the outcome of a query that failed."""
     return status in ("timeout", "refused") or rcode not in (None, "NOERROR")
+
+
+class Lookup(Row, frozen=True, gc=False, kw_only=True):
+    """One name that a program looked up by a function of its C library, as a watch with `--lookups` sees it.
+
+    `name` is what the program asked for, before a search list came in; None where it could not be read. Numeric
+    addresses are not among them. `result` is "OK", an EAI_* of getaddrinfo(3), or an error of gethostbyname(3) by its
+    name in netdb.h ("FAILED" where the function does not say which, "ERANGE": its caller had too little room and asks
+    again). A look-up is "abandoned" if its thread ended or left it without waiting (longjmp), "unknown" if nettop does
+    not see what comes of it: its record was lost, or this kernel cannot show how functions return without harm.
+    `addresses` are the first 16; `more_addresses` says that there are more. `queries` are the DNS messages that its
+    thread has sent, also those without rows: where there is none, a hosts file, a cache or another service answered.
+    """
+
+    id: Count
+    asked_at: Time
+    pid: Pid | None
+    process_start_time: Time | None
+    comm: str | None
+    netns: Count
+    function: LookupFunction | None = None
+    name: str | None = None
+    status: LookupStatus = "pending"
+    result: str | None = None
+    latency_ms: Milliseconds | None = None
+    addresses: tuple[str, ...] = ()
+    more_addresses: bool = False
+    queries: Count | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing was found."""
+        return self.result not in (None, LOOKED_UP, "ERANGE")
+
+    @property
+    def outcome(self) -> str:
+        """The result, or what is known instead."""
+        return self.result or self.status
+
+
+class UncoveredLibrary(Row, frozen=True, gc=False, kw_only=True):
+    """A C library whose look-ups are not seen, with the first of the processes that have it mapped, by their number.
+
+    `reason` is "later" (it was mapped when nettop had given up its privileges), "unreadable" (its file cannot be
+    opened, or is none of a 64-bit C library), "file-system" (opening it might wait for ever: FUSE), "too-many" or
+    "refused" (by the kernel).
+    """
+
+    name: str
+    reason: NotCoveredReason
+    pid: Pid
+    comm: str
+    processes: Count
+
+
+class LookupCoverage(Row, frozen=True, gc=False, kw_only=True):
+    """Whose look-ups a watch with `--lookups` sees: those of every process with one of so many C libraries.
+
+    Programs that look names up by themselves (Go, c-ares, Java) or are linked statically are in neither number.
+    `not_covered` are the libraries that most processes have, 16 at most, `not_covered_cut` how many more there are;
+    both are None where the kernel does not tell (before Linux 5.12). `results` is false where nettop sees what is
+    looked up, but not what comes of it.
+    """
+
+    libraries: Count
+    not_covered: tuple[UncoveredLibrary, ...] | None = None
+    not_covered_cut: Count | None = None
+    results: bool = True
 
 
 class Request(Row, frozen=True, gc=False, kw_only=True):

@@ -13,6 +13,8 @@ from nettop.model.rows import (
     Host,
     Kept,
     Listener,
+    Lookup,
+    LookupCoverage,
     Losses,
     Process,
     RemoteHost,
@@ -40,7 +42,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     recorded, and how many were not is not known. `strays` are not filtered. `kept` says of each kind of rows how far
     back they go. `timeline` are the last hour's seconds, of everything; a filter leaves out only processes. `mark` is
     set where the screen had one: totals of processes and hosts count from then on, but for percentiles and maxima, and
-    what has an id above that in `mark_ids` was first seen after it.
+    what has an id above that in `mark_ids` was first seen after it. `lookup_coverage` is None unless look-ups in C
+    libraries were watched.
     """
 
     schema: Literal["nettop.snapshot/1"] = SNAPSHOT_SCHEMA
@@ -64,6 +67,8 @@ class Snapshot(Row, frozen=True, gc=False, kw_only=True):
     udp: tuple[UdpFlow, ...] = ()
     listeners: tuple[Listener, ...] = ()
     requests: tuple[Request, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+    lookup_coverage: LookupCoverage | None = None
     kept: dict[str, Kept] = field(default_factory=dict)
     timeline: tuple[SecondSums, ...] = ()
     mark: Time | None = None

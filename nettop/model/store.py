@@ -272,6 +272,7 @@ class Store:
         self._now: datetime | None = None
         self._last_tick: datetime | None = None
         self._losses = rows.Losses()
+        self._lookup_coverage: rows.LookupCoverage | None = None
         forget: dict[Kind[Any], Callable[[Any, Any], None]] = {
             DNS: self._forget_query,
             CONNECTIONS: self._forget_connection,
@@ -319,6 +320,7 @@ class Store:
             events.Unlisted: self._take_unlisted,
             events.Dropped: self._take_dropped,
             events.LossesChanged: self._take_losses,
+            events.LookupsCovered: self._take_lookup_coverage,
             events.Tick: self._tick,
             events.Start: self._take_start,
         }
@@ -367,6 +369,7 @@ class Store:
                 other_unattributed_bytes=_bounded(self._unattributed["other"]),
             ),
             **self._rows(),
+            lookup_coverage=self._lookup_coverage,
             strays=self._strays.rows,
             kept=self._kept(),
             timeline=self._timeline.rows(),
@@ -525,6 +528,9 @@ class Store:
 
     def _take_losses(self, event: events.LossesChanged) -> None:
         self._losses = event.losses
+
+    def _take_lookup_coverage(self, event: events.LookupsCovered) -> None:
+        self._lookup_coverage = event.coverage
 
     def _take_start(self, event: events.Start) -> None:
         self._start = event

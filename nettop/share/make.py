@@ -54,6 +54,7 @@ _KEY_GROUPS = {
     "While typing a filter": keys.FILTER_KEYS,
     "While searching": keys.SEARCH_KEYS,
     "While typing a path": keys.PATH_KEYS,
+    "On the card of x": keys.CUT_KEYS,
     "In a menu": keys.CHOICE_KEYS,
     "While choosing columns": keys.COLUMNS_KEYS,
     "In the help": keys.HELP_KEYS,

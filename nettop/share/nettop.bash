@@ -7,13 +7,13 @@
 
 _shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
 
-_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --format --table --group --sort --top -o --output --force)
-_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
+_shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for --format --table --group --sort --top -o --output --force)
+_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for -o --output --force)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --group --sort --top -o --output --force --debug)
-_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --json)
+_shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
-_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --theme)
+_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --debug --theme --allow-cut)
 
 _shtab_nettop_snapshot___pid_COMPGEN=_nettop_pid
 _shtab_nettop_snapshot___comm_COMPGEN=_nettop_comm
@@ -41,23 +41,25 @@ _shtab_nettop___netns_COMPGEN=_nettop_netns
 _shtab_nettop___filter_COMPGEN=_nettop_filter_words
 
 _shtab_nettop_snapshot___format_choices=(json table csv)
-_shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp requests)
-_shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote)
-_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99)
+_shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp requests lookups)
+_shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote result)
+_shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes queries function addresses count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99 without_query)
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 _shtab_nettop_replay___format_choices=(json table csv)
-_shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp requests)
-_shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote)
-_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups queries each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99)
+_shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp requests lookups)
+_shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote result)
+_shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes queries function addresses count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99 without_query)
 _shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
 _shtab_nettop_snapshot__h_nargs=0
 _shtab_nettop_snapshot___help_nargs=0
+_shtab_nettop_snapshot___lookups_nargs=0
 _shtab_nettop_snapshot___debug_nargs=0
 _shtab_nettop_snapshot___force_nargs=0
 _shtab_nettop_stream__h_nargs=0
 _shtab_nettop_stream___help_nargs=0
+_shtab_nettop_stream___lookups_nargs=0
 _shtab_nettop_stream___debug_nargs=0
 _shtab_nettop_stream___force_nargs=0
 _shtab_nettop_replay__h_nargs=0
@@ -69,6 +71,7 @@ _shtab_nettop_replay___force_nargs=0
 _shtab_nettop_replay___debug_nargs=0
 _shtab_nettop_diagnose__h_nargs=0
 _shtab_nettop_diagnose___help_nargs=0
+_shtab_nettop_diagnose___lookups_nargs=0
 _shtab_nettop_diagnose___debug_nargs=0
 _shtab_nettop_diagnose___json_nargs=0
 _shtab_nettop_doctor__h_nargs=0
@@ -82,7 +85,9 @@ _shtab_nettop_pos_0_nargs=A...
 _shtab_nettop__h_nargs=0
 _shtab_nettop___help_nargs=0
 _shtab_nettop___version_nargs=0
+_shtab_nettop___lookups_nargs=0
 _shtab_nettop___debug_nargs=0
+_shtab_nettop___allow_cut_nargs=0
 
 
 # Custom Preamble
@@ -96,7 +101,7 @@ _nettop_netns() {
   compgen -W "$(ls /run/netns 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -- "$1"
 }
 _nettop_filter_words() {
-  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: side: method: path: status: grpc: protocol: error: latency: tls: sni: since: between: drop: scope: netns: failed new" -- "$1"
+  compgen -W "pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: side: method: path: status: grpc: protocol: error: latency: lookup: tls: sni: since: between: drop: scope: netns: failed new" -- "$1"
 }
 # End Custom Preamble
 

@@ -10,29 +10,33 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from nettop import __version__
-from nettop.kernel import abi, cgroups
-from nettop.kernel.abi import RawRecord, SocketRecord
+from nettop.kernel import abi, cgroups, uretprobes
+from nettop.kernel.abi import ProcessKey, RawRecord, SocketRecord
+from nettop.kernel.blocks import Blocks
 from nettop.kernel.cage import shut_in
 from nettop.kernel.compiled_cache import compiled_programs
-from nettop.kernel.hooks import HOOKS, HTTP_EVENTS
+from nettop.kernel.hooks import HOOKS, HTTP_EVENTS, LOOKUP_EVENTS, LOOKUPS_MECHANISM
+from nettop.kernel.lookups import Coverage
 from nettop.kernel.place import has_host_pids
-from nettop.kernel.privileges import give_up_privileges
-from nettop.kernel.program import KernelProgram, Losses, defines, open_cgroup2
+from nettop.kernel.privileges import KILL, give_up_privileges
+from nettop.kernel.program import KernelProgram, Lookups, Losses, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
-from nettop.model.events import AnyEvent, End, LossesChanged, Start, Tick
-from nettop.model.kinds import REQUESTS
+from nettop.model.events import AnyEvent, End, LookupsCovered, LossesChanged, Start, Tick
+from nettop.model.kinds import LOOKUPS, REQUESTS
 from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
+from nettop.sources.cutting import Cutter, Found, powers, ssh_clients
 from nettop.sources.netns_names import NetnsNames
 from nettop.sources.owner_search import OwnerSearch
-from nettop.text import printable, printable_text
+from nettop.text import comm_text, printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
 from nettop.tracking.request_rows import Privacy
 from nettop.tracking.services import Services
 from nettop.tracking.sources import PacketSources
-from nettop.tracking.tracker import Lookups, Tracker
+from nettop.tracking.tracker import Lookups as Host
+from nettop.tracking.tracker import Tracker
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
@@ -40,13 +44,20 @@ COLLECT_EVERY = 256  # records worked on, some 5 ms, until the buffers are read 
 BATCH_NS = 250_000_000  # least time between two rounds of work: a record costs half as much among many as among few
 FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
+MAX_NOT_COVERED = 16  # libraries by name: more are counted
+COVERAGE_EVERY_S = 10.0  # how often to look which libraries are mapped
 
 
 class LookedAt(NamedTuple):
-    """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP."""
+    """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP.
+
+    And what is done only if asked for: `lookups` in C libraries are watched; with `may_cut` the source has a cutter.
+    """
 
     dns_ports: tuple[int, ...] = rows.DNS_PORTS
     requests: Privacy | None = Privacy()
+    lookups: bool = False
+    may_cut: bool = False
 
 
 class LiveSource:
@@ -60,14 +71,23 @@ class LiveSource:
         looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
     ) -> None:
-        dns_ports, privacy = looked_at
-        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None))
+        dns_ports, privacy, lookups, may_cut = looked_at
+        self._returns_seen = lookups and uretprobes.are_harmless()
+        watched: Lookups = "off" if not lookups else "with-returns" if self._returns_seen else "without-returns"
+        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched, may_cut))
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
             self._program.attach(cgroup)
+            if lookups:
+                self._program.attach_lookups(self._returns_seen)
+        except BaseException:
+            self._program.close()
+            raise
         finally:
             os.close(cgroup)
+        self._coverage: rows.LookupCoverage | None = None
+        self._next_coverage_ns = 0 if lookups else None
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
@@ -75,8 +95,9 @@ class LiveSource:
         describe = partial(procfs.describe, self._proc) if has_host_pids() and procfs.shows_pids(self._proc) else None
         hooks = [hook.need for hook in self._program.hooks]
         self._containers = RuntimeFiles()
-        ask = Lookups(describe, procfs.UserNames(), _services(self._containers), self._program.is_member)
+        ask = Host(describe, procfs.UserNames(), _services(self._containers), self._program.is_member)
         self._tracker = Tracker(self._clock, scope, ask, hooks, privacy)
+        self.cutter = None if self._program.blocks is None else self._make_cutter(self._program.blocks)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
@@ -93,12 +114,27 @@ class LiveSource:
             nettop=__version__,
             host=procfs.this_host(),
             scope=_as_row(scope, dns_ports),
-            hooks={hook.need: hook.mechanism for hook in self._program.hooks},
+            hooks={
+                **{hook.need: hook.mechanism for hook in self._program.hooks},
+                **({LOOKUPS.name: LOOKUPS_MECHANISM} if lookups else {}),
+            },
             interval_s=interval_s,
             filter=filter_text,
         )
         self._told_start = False
         self._next_batch_ns = 0
+
+    def _make_cutter(self, blocks: Blocks) -> Cutter:
+        def is_alive(key: ProcessKey) -> bool:
+            return procfs.describe(self._proc, key) is not None
+
+        found = Found(
+            process=lambda one: self._tracker.process_of(one.pid, one.start_time),
+            connection=self._tracker.socket_of,
+            ssh_clients=lambda: set(ssh_clients(self._tracker.open_connections())),
+            is_alive=is_alive if has_host_pids() and procfs.shows_pids(self._proc) else None,
+        )
+        return Cutter(blocks, self._clock, found, powers(allowed=True, closes=blocks.can_close))
 
     def read(self, timeout_s: float) -> Iterator[AnyEvent]:
         """See Source. Ticks come at every interval."""
@@ -129,12 +165,14 @@ class LiveSource:
 
     def give_up_privileges(self, written_to: Path | None) -> None:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
-        give_up_privileges(self._program.losses, written_to, self._containers.directories)
+        kept = () if self.cutter is None else (KILL,)
+        give_up_privileges(self._program.losses, written_to, self._containers.directories, kept)
 
     def shut_in(self, writable: Iterable[Path]) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
-        shut_in(writable, (*directories, *self._containers.directories, self._proc))
+        readable: tuple[Path | int, ...] = (*directories, *self._containers.directories, self._proc)
+        shut_in(writable, readable, signals=self.cutter is not None)
 
     @property
     def pace(self) -> str:
@@ -231,6 +269,7 @@ class LiveSource:
         if losses.perf_buffer[HTTP_EVENTS.name] != self._heads_lost:
             self._heads_lost = losses.perf_buffer[HTTP_EVENTS.name]
             self._tracker.heads_lost()
+        yield from self._lookups(pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)
         yield from self._tracker.dropped(self._program.drops(), self._program.strays(), self._program.reason, pass_ns)
         yield from self._tracker.tick(pass_ns, complete, losses.map_full["sockets"] > 0, rates, is_last=not hold_back)
@@ -240,6 +279,19 @@ class LiveSource:
             self._losses = all_losses
             yield LossesChanged(time=now, losses=all_losses)
         yield Tick(time=now, rates=rates)
+
+    def _lookups(self, now_ns: int) -> Iterator[AnyEvent]:
+        if self._next_coverage_ns is None:
+            return
+        if now_ns >= self._next_coverage_ns:
+            self._next_coverage_ns = now_ns + int(COVERAGE_EVERY_S * 1e9)
+            coverage = _coverage_row(
+                self._program.lookup_coverage(), self._program.libraries_covered, self._returns_seen
+            )
+            if coverage != self._coverage:
+                self._coverage = coverage
+                yield LookupsCovered(time=self._clock.wall(now_ns), coverage=coverage)
+        yield from self._tracker.lookups(self._program.open_lookups() if self._returns_seen else (), now_ns)
 
     def _pace_requests(self, now_ns: int) -> None:
         """Have fewer listed where many times more come: their rows cost more than all that counts them."""
@@ -273,7 +325,10 @@ class LiveSource:
             udp_unattributed_bytes=losses.udp_unattributed_bytes,
             packets_without_host=losses.packets_without_host + self._sources.unlisted,
             handshakes_left_out=losses.handshakes_left_out,
-            unlisted={REQUESTS.name: losses.requests_unlisted},
+            unlisted={
+                REQUESTS.name: losses.requests_unlisted,
+                **({} if self._next_coverage_ns is None else {LOOKUPS.name: losses.lookups_unlisted}),
+            },
         )
 
     def _handed_on(self, records: list[SocketRecord], pass_ns: int) -> Generator[AnyEvent, None, list[SocketRecord]]:
@@ -321,6 +376,23 @@ def _as_row(scope: Scope, dns_ports: tuple[int, ...]) -> rows.Scope:
     )
 
 
+def _coverage_row(found: Coverage | None, covered: int, results: bool) -> rows.LookupCoverage:
+    if found is None:
+        return rows.LookupCoverage(libraries=covered, results=results)
+    first = tuple(
+        rows.UncoveredLibrary(
+            name=printable(each.library.name),
+            reason=each.reason,
+            pid=each.library.mapped[0].pid,
+            comm=comm_text(each.library.mapped[0].comm),
+            processes=len({mapping.pid for mapping in each.library.mapped}),
+        )
+        for each in found.not_covered[:MAX_NOT_COVERED]
+    )
+    cut = len(found.not_covered) - len(first)
+    return rows.LookupCoverage(libraries=found.libraries, not_covered=first, not_covered_cut=cut, results=results)
+
+
 def _missed_ends(losses: Losses) -> dict[str, int]:
     """Of the programs that tell of sockets; the others only count."""
     return {program: missed for program, missed in losses.missed_runs.items() if program in _TELLING}
@@ -328,7 +400,8 @@ def _missed_ends(losses: Losses) -> dict[str, int]:
 
 def _of_sockets(losses: Losses) -> dict[str, int]:
     """Records that were lost, but for those that tell of no socket's end."""
-    return {name: lost for name, lost in losses.perf_buffer.items() if name != HTTP_EVENTS.name}
+    others = HTTP_EVENTS.name, LOOKUP_EVENTS.name
+    return {name: lost for name, lost in losses.perf_buffer.items() if name not in others}
 
 
 def _before_any_bytes(record: SocketRecord) -> SocketRecord:

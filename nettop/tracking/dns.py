@@ -16,6 +16,7 @@ from nettop.tracking.clock import Clock, milliseconds
 from nettop.tracking.dns_message import HEADER_BYTES, NOT_A_MESSAGE, DnsMessage, parse, questions
 from nettop.tracking.dns_queries import LATE_ANSWERS, TIMEOUT, Query, QueryKey, WaitingQueries, with_status
 from nettop.tracking.dns_stream import DnsStream, StreamMessage
+from nettop.tracking.lookups import LookupTracker
 from nettop.tracking.names import NameTable
 
 MAX_STREAMS = 4096  # directions of DNS-over-TCP connections; resolvers hold a few at a time
@@ -38,9 +39,10 @@ class LeftOut(NamedTuple):
 class DnsTracker:
     """Takes packets in order of time; each call returns the events they make."""
 
-    def __init__(self, clock: Clock, names: NameTable) -> None:
+    def __init__(self, clock: Clock, names: NameTable, lookups: LookupTracker | None = None) -> None:
         self._clock = clock
         self._names = names
+        self._lookups = lookups or LookupTracker(clock, names)
         self._waiting = WaitingQueries()
         self._streams: OrderedDict[tuple[int, int], DnsStream] = OrderedDict()
         self._stream_bytes = 0
@@ -266,6 +268,7 @@ class DnsTracker:
             qname=qname,
             qtype=qtype,
             via=_via(packet),
+            lookup_id=self._lookups.sent(packet, qname) if known_owner else None,
         )
 
     def _await(self, key: QueryKey, query: Query) -> list[DnsChanged]:

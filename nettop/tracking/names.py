@@ -1,7 +1,7 @@
 """Names of addresses, from the DNS answers that were seen."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Literal, NamedTuple, TypeVar
 
 from nettop.model.rows import Answer
@@ -38,10 +38,14 @@ class NameTable:
 
     def learn(self, process: Hashable, netns: int, qname: str, answers: tuple[Answer, ...]) -> None:
         """Remember the addresses that answers give for qname, CNAMEs followed; other records are not taken on trust."""
-        for address in addresses_of(qname, answers):
-            self._put(self._own, (process, address), qname)
-            self._keep_other((netns, address), qname)
-            self._put(self._any, (netns, address), qname)
+        self.learn_addresses(process, netns, qname, addresses_of(qname, answers))
+
+    def learn_addresses(self, process: Hashable, netns: int, name: str, addresses: Iterable[str]) -> None:
+        """Remember what a name was looked up to be."""
+        for address in addresses:
+            self._put(self._own, (process, address), name)
+            self._keep_other((netns, address), name)
+            self._put(self._any, (netns, address), name)
 
     def forget(self, process: Hashable, netns: int, qname: str, answers: tuple[Answer, ...]) -> None:
         """Take back what was learned last from answers that did not arrive."""

@@ -1,6 +1,7 @@
 """Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from nettop.kernel.abi import (
     HolderRecord,
     HttpHead,
     KernelRecord,
+    LookupRecord,
     ProcessEvent,
     ProcessKey,
     SocketRecord,
@@ -21,13 +23,14 @@ from nettop.kernel.abi import (
 from nettop.kernel.scope import Scope
 from nettop.model import events as told
 from nettop.model.events import AnyEvent, Unlisted
-from nettop.model.rows import Dropped
+from nettop.model.rows import Connection, Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
 from nettop.tracking.connections import ConnectionTracker, Observed, PayloadTold, how_it_ended, is_over
 from nettop.tracking.dns import DnsTracker, LeftOut
 from nettop.tracking.listeners import ListenerTracker, ObservedListener
+from nettop.tracking.lookups import LookupTracker
 from nettop.tracking.names import NameTable
 from nettop.tracking.owners import Owned
 from nettop.tracking.processes import Described, ProcessTracker, Sighting
@@ -67,7 +70,8 @@ class Tracker:
         self._services = ask.services or Services()
         self._is_member = ask.is_member
         self._names = NameTable()
-        self._dns = DnsTracker(clock, self._names)
+        self._lookups = LookupTracker(clock, self._names)
+        self._dns = DnsTracker(clock, self._names, self._lookups)
         self._listeners = ListenerTracker(clock)
         self._requests = RequestTracker(clock, privacy)
         self._tls = TlsTracker()
@@ -104,7 +108,20 @@ class Tracker:
             **self._requests.evicted,
             "handshakes": handshakes,
             "names": self._names.evicted,
+            **({"lookups_open": self._lookups.evicted} if self._lookups.evicted else {}),
         }
+
+    def process_of(self, pid: int, start_time: datetime) -> ProcessKey | None:
+        """The living process that a row is about."""
+        return self._processes.key_of(pid, start_time)
+
+    def socket_of(self, connection: int) -> tuple[int, int] | None:
+        """Kernel address and seen_ns of the connection with this id, while it is open."""
+        return self._connections.socket_of(connection)
+
+    def open_connections(self) -> Iterator[Connection]:
+        """As they were told last."""
+        return self._connections.rows()
 
     def record(self, record: KernelRecord) -> list[AnyEvent]:
         """One record of a perf buffer."""
@@ -119,6 +136,9 @@ class Tracker:
                 return []
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
+        if isinstance(record, LookupRecord):
+            self._lookups.record(record)
+            return []
         if isinstance(record, ProcessEvent):
             if record.kind == abi.CGROUP_MADE:
                 self._services.made(record)
@@ -226,6 +246,13 @@ class Tracker:
             and self._tracker_of(record).is_new(record)
             and self._processes.has_ended(ProcessKey(record.owner_pid, record.owner_start_boot_ns))
         ]
+
+    def lookups(self, still_open: Sequence[LookupRecord], time_ns: int) -> list[AnyEvent]:
+        """What is new of look-ups in C libraries; `still_open` are those that have not ended by time_ns."""
+        events: list[AnyEvent] = []
+        for event, owned in self._lookups.tick(time_ns, still_open):
+            events.extend(self._told_of(event, owned, event.lookup.netns))
+        return events
 
     def heads_lost(self) -> None:
         """Before tick(): records of HTTP were lost."""

@@ -11,11 +11,13 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from nettop.model.cutting import Cuts
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
+from nettop.tui.block_line import BlockLine
 from nettop.tui.drilling import Drill, Drilling, counted
 from nettop.tui.filter_bar import FilterBar, Filtering
 from nettop.tui.finding_line import FindingLine
@@ -40,6 +42,7 @@ from nettop.view.panes import (
     PaneKind,
     Title,
     column_beside,
+    is_off,
     next_column,
     pane_of,
     shown,
@@ -50,6 +53,7 @@ from nettop.view.selection import Selection
 
 _MATCHLESS = "nothing matches the filter"
 _NOTHING_NEW = "nothing began after the mark"
+_NOT_ASKED_FOR = "{} are not watched: start nettop with {}"
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class MainScreen(Filtering, Searching, Drilling):
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         # found by name they would not be while the screen comes and goes, and it is drawn then too
         self._bar, self._finding, self._filter_bar = StatusBar(), FindingLine(), FilterBar()
+        self._blocks = BlockLine()
         self._stack = PaneStack(id="panes")
         self._stacked = stacked
         self._displayed: Sequence[str] = stacked  # below one another, where the terminal is tall enough
@@ -169,6 +174,7 @@ class MainScreen(Filtering, Searching, Drilling):
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         yield self._bar
+        yield self._blocks
         yield self._finding
         with Vertical(id="tabs"):
             yield from self._tabs.values()
@@ -201,14 +207,20 @@ class MainScreen(Filtering, Searching, Drilling):
             total = len(candidates) + snapshot.filtered_out.get(kind, 0)  # with what a recording leaves out
             shown, shown_rows[kind] = counted(len(rows), total), len(rows)
             said = pane.drill.said(rows, self.state.filter)
+            off = is_off(pane.kind, snapshot)
             if pane.display:
                 without = _NOTHING_NEW if only_new else RECORDED_WITHOUT if snapshot.filter else pane.kind.empty
+                if off:
+                    without = _NOT_ASKED_FOR.format(pane.kind.title, pane.kind.option)
                 empty = _MATCHLESS if candidates else without
                 lined = pane.drill.show((pane.selection, rows), listed, context, self.state.sorts, (empty, said))
                 shown = lined.title(total)
             who = one_process(rows[0].comm, rows[0].pid) if "pid" in said else ""
-            titles[kind] = with_mark(self._title(pane, shown, who), pane.kind, context.mark, only_new)
-            pane.title.say(titles[kind].whole)
+            title = with_mark(self._title(pane, shown, who), pane.kind, context.mark, only_new)
+            pane.title.say(title.whole)
+            self._tabs[kind].display = not off or kind == self.active
+            if self._tabs[kind].display:
+                titles[kind] = title
         for kind, text in tabs(titles, self.active, self.size.width).items():
             self._tabs[kind].say(text)
         self._stack.share([self._panes[name] for name in self._displayed])
@@ -218,6 +230,10 @@ class MainScreen(Filtering, Searching, Drilling):
     def tell(self, found: Sequence[Finding]) -> None:
         """Say what is wrong."""
         self._finding.show(found)
+
+    def tell_cuts(self, cuts: Cuts) -> None:
+        """Say what is blocked."""
+        self._blocks.show(cuts)
 
     def prove(self, finding: Finding) -> None:
         """Show the rows that prove a finding, in their pane."""

@@ -10,13 +10,27 @@ from itertools import cycle
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind, waited_ms
+from nettop.model.kinds import (
+    CONNECTIONS,
+    DNS,
+    HOSTS,
+    LISTENERS,
+    LOOKUPS,
+    NO_SUCH_NAME,
+    PROCESSES,
+    REQUESTS,
+    UDP,
+    AnyRow,
+    Kind,
+    waited_ms,
+)
 from nettop.model.mark import Mark
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import (
     Connection,
     DnsQuery,
     Listener,
+    Lookup,
     Process,
     RemoteEndpoint,
     RemoteHost,
@@ -762,6 +776,41 @@ def _size(value: int | None) -> str:
     return _DASH if value is None else human.size(value)
 
 
+# Look-ups
+
+
+def lookup_result(row: Lookup, _context: Context | None = None) -> str:
+    """What came of it, or what is known instead; `!` marks a failure."""
+    return f"{FAILURE}{row.outcome}" if row.failed else row.outcome
+
+
+def lookup_addresses(row: Lookup, _context: Context | None = None) -> str:
+    """Those that it found."""
+    return " ".join((*row.addresses, "...") if row.more_addresses else row.addresses)
+
+
+LOOKUP_COLUMNS: tuple[Column[Lookup], ...] = (
+    Column(
+        "time", "TIME", "when it began", 8, 3, lambda r, _: human.clock(r.asked_at), "asked_at", descending=True,
+    ),
+    Column("pid", "PID", "process that asked", 7, 2, lambda r, _: _number(r.pid), "pid", "right", anchor=True),
+    Column("comm", "COMM", "its name", 15, 1, lambda r, _: r.comm or _DASH, "comm", anchor=True),
+    _who_column(lambda r: who(r.comm, r.pid)),
+    _service_column(8),
+    Column("name", "NAME", "name asked for, without what a search list appends", 18, 1,
+           lambda r, _: r.name or "(unknown)", lambda r, _: _text_order(r.name), grow=3, anchor=True),
+    Column("result", "RESULT", "what came of it, or state; ! marks a failure", 16, 1, lookup_result, lookup_result,
+           doubtful=lambda r: r.result in NO_SUCH_NAME),
+    Column("latency", "LATENCY", "from the call of the function to its return", 7, 2,
+           lambda r, _: human.duration(r.latency_ms), "latency_ms", "right", descending=True),
+    Column("queries", "SENT", "DNS messages that it sent; -: a hosts file, a cache or another service answered", 4, 3,
+           lambda r, _: "?" if r.queries is None else _nonzero(r.queries), "queries", "right", descending=True),
+    Column("function", "FUNCTION", "function of the C library", 11, 6, lambda r, _: r.function or _DASH, "function"),
+    Column("addresses", "ADDRESSES", "what it found", 16, 5, lookup_addresses,
+           lambda r, _: _in_order(r.addresses[0]) if r.addresses else None, grow=3),
+)  # fmt: skip
+
+
 COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     DNS: DNS_COLUMNS,
     CONNECTIONS: CONNECTION_COLUMNS,
@@ -770,5 +819,6 @@ COLUMNS: Mapping[Kind[Any], tuple[Column[Any], ...]] = {
     UDP: UDP_COLUMNS,
     LISTENERS: LISTENER_COLUMNS,
     REQUESTS: REQUEST_COLUMNS,
+    LOOKUPS: LOOKUP_COLUMNS,
 }
 """Those of each kind of rows."""

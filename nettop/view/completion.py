@@ -13,6 +13,7 @@ from nettop.model.filter.keys import FLAGS, KEYS, SPOKEN, TOO_SHORT, WRITTEN_KEY
 from nettop.model.filter.values import plain
 from nettop.model.kinds import KINDS, Kind
 from nettop.model.snapshot import Snapshot
+from nettop.view.panes import is_off
 
 _MORE_THAN_A_KEY = 3  # letters
 MAX_CHOICES = 40  # more than a line has room for, and than anybody reads
@@ -190,7 +191,7 @@ def hint(expression: str, completion: Completion, seen: Seen) -> Hint:
     if error is None:
         if chosen.text and rows and not seen.shown:
             left = _nothing(chosen, what, seen)
-        return Hint(" · ".join((left, *_elsewhere(chosen), "enter keeps it")), None)
+        return Hint(" · ".join((left, *_elsewhere(chosen, seen.snapshot), "enter keeps it")), None)
     meanwhile = f"Until then: {left}{f' by {chosen.text}' if chosen.text else ''}."
     begins, ends = error.word
     if completion.choices and begins <= completion.start and completion.end <= ends:
@@ -208,10 +209,10 @@ def _nothing(chosen: Filter, what: str, seen: Seen) -> str:
     return f"none of {what} has all of this"
 
 
-def _elsewhere(chosen: Filter) -> Iterator[str]:
+def _elsewhere(chosen: Filter, snapshot: Snapshot) -> Iterator[str]:
     """Terms that do not apply to all rows."""
     for term, kinds in chosen.terms().items():
-        without = [kind.label for kind in KINDS if kind not in kinds]
+        without = [kind.label for kind in KINDS if kind not in kinds and not is_off(kind, snapshot)]
         if without:
             only = len(kinds) <= len(without)
             labels = ", ".join(kind.label for kind in kinds) if only else ", ".join(without)

@@ -7,7 +7,19 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, IN_SNAPSHOT, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
+from nettop.model.kinds import (
+    CONNECTIONS,
+    DNS,
+    HOSTS,
+    IN_SNAPSHOT,
+    LISTENERS,
+    LOOKUPS,
+    PROCESSES,
+    REQUESTS,
+    UDP,
+    AnyRow,
+    Kind,
+)
 from nettop.model.rows import (
     DECIDES,
     Connection,
@@ -16,6 +28,7 @@ from nettop.model.rows import (
     End,
     Endpoint,
     Listener,
+    Lookup,
     OtherTotals,
     Process,
     Reasons,
@@ -32,7 +45,17 @@ from nettop.model.rows import (
 from nettop.model.snapshot import Snapshot, sent_by
 from nettop.view import format as human
 from nettop.view import services
-from nettop.view.columns import Context, endpoint, in_state_ms, least_age_ms, local, request_status, wait_ms, who
+from nettop.view.columns import (
+    Context,
+    endpoint,
+    in_state_ms,
+    least_age_ms,
+    local,
+    lookup_addresses,
+    request_status,
+    wait_ms,
+    who,
+)
 from nettop.view.panes import pane_of
 from nettop.view.words import ENDS
 
@@ -97,7 +120,7 @@ def _process(row: Process, snapshot: Snapshot, _context: Context) -> Detail:
             kind: owned
             for kind in IN_SNAPSHOT
             if kind not in (PROCESSES, HOSTS)
-            and ((owned := _owned(kind, row, snapshot)) or kind not in (LISTENERS, REQUESTS))
+            and ((owned := _owned(kind, row, snapshot)) or kind not in (LISTENERS, REQUESTS, LOOKUPS))
         },
     )
 
@@ -405,7 +428,67 @@ def _query(row: DnsQuery, snapshot: Snapshot, context: Context) -> Detail:
     if row.unparsed is not None:
         facts.append(("unparsed", row.unparsed))
     led_to = tuple(connection for connection in snapshot.connections if _leads_to(row, connection))
-    return Detail(f"DNS query {row.id}", tuple(facts), {CONNECTIONS: led_to})
+    related: dict[Kind[Any], tuple[AnyRow, ...]] = {CONNECTIONS: led_to}
+    if row.lookup_id is not None:
+        related = {LOOKUPS: tuple(each for each in snapshot.lookups if each.id == row.lookup_id), **related}
+    return Detail(f"DNS query {row.id}", tuple(facts), related)
+
+
+def _lookup(row: Lookup, snapshot: Snapshot, context: Context) -> Detail:
+    facts = (
+        ("process", _owner_text(row.pid, row.comm)),
+        *_service(row, context),
+        ("name", row.name or "unknown"),
+        ("result", _lookup_result(row)),
+        ("latency", human.duration(row.latency_ms)),
+        ("addresses", lookup_addresses(row) or "none"),
+        ("DNS sent", _wire(row)),
+        ("function", row.function or "unknown"),
+        ("asked", human.timestamp(row.asked_at)),
+        ("netns", str(row.netns)),
+    )
+    sent = tuple(query for query in snapshot.dns if query.lookup_id == row.id)
+    led_to = tuple(connection for connection in snapshot.connections if _carries(connection, row))
+    return Detail(f"Look-up {row.id}", facts, {DNS: sent, CONNECTIONS: led_to})
+
+
+_LOOKUP_STATUS = {
+    "pending": "pending: the function has not returned",
+    "abandoned": "abandoned: its thread has ended, or left the function without waiting",
+    "unknown": "unknown: what came of it was not seen",
+}
+_RESULTS = {
+    "EAI_NONAME": "there is no such name",
+    "EAI_NODATA": "the name has no such address",
+    "EAI_AGAIN": "no server answered, or one failed: it may work later",
+    "EAI_FAIL": "a server refused to answer",
+    "HOST_NOT_FOUND": "there is no such name",
+    "NO_DATA": "the name has no such address",
+    "TRY_AGAIN": "no server answered, or one failed: it may work later",
+    "NO_RECOVERY": "a server refused to answer",
+    "FAILED": "the function does not say why",
+    "ERANGE": "its caller had too little room for the answer, and will ask again",
+}
+
+
+def _lookup_result(row: Lookup) -> str:
+    if row.result is None:
+        return _LOOKUP_STATUS.get(row.status, row.status)
+    return f"{row.result}: {_RESULTS[row.result]}" if row.result in _RESULTS else row.result
+
+
+def _wire(row: Lookup) -> str:
+    if row.queries is None:
+        return "unknown"
+    return human.count(row.queries) if row.queries else "none: a hosts file, a cache or another service answered"
+
+
+def _carries(connection: Connection, row: Lookup) -> bool:
+    """Whether the process connected to what it had looked up."""
+    same_process = (connection.pid, connection.process_start_time) == (row.pid, row.process_start_time)
+    if not same_process or connection.netns != row.netns or connection.remote.address not in row.addresses:
+        return False
+    return connection.opened_at is not None and connection.opened_at >= row.asked_at
 
 
 def _listener(row: Listener, snapshot: Snapshot, context: Context) -> Detail:
@@ -693,4 +776,5 @@ _DETAILS: Mapping[Kind[Any], Callable[[Any, Snapshot, Context], Detail]] = {
     UDP: _udp,
     LISTENERS: _listener,
     REQUESTS: _request,
+    LOOKUPS: _lookup,
 }

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 from nettop.model.rows import DnsQuery, Request, ended_badly, failed_with
 from nettop.view import format as human
 from nettop.view import group as of
@@ -435,6 +435,26 @@ _REQUESTS: tuple[GroupColumn, ...] = (
 )  # fmt: skip
 
 
+# Look-ups
+
+
+@measure
+def _calls_failed(group: Group[Any]) -> _Failed:
+    return _Failed(sum(row.failed for row in group.rows), len(group.rows))
+
+
+_CALLS: tuple[GroupColumn, ...] = (
+    _numbers(("count", "COUNT", "look-ups"), 1, of.count),
+    _per_second(("rate", "/s", "look-ups per second, of the last 10 s"), 2, of.per_second("asked_at")),
+    _failures("look-ups that found nothing", "asked_at", _calls_failed),
+    _numbers(("without_query", "LOCAL", "of these, answered without a DNS query"), 4,
+             measure(lambda g: sum(row.queries == 0 for row in g.rows))),
+    *_spread("latency", ("P50", "MAX"), "the times that they took", 3, of.spread("latency_ms")),
+    _oldest("how long ago the first of them began", of.earliest("asked_at")),
+    _WHO,
+)  # fmt: skip
+
+
 GROUP_COLUMNS: Mapping[Kind[Any], tuple[GroupColumn, ...]] = {
     DNS: _DNS,
     CONNECTIONS: _CONNECTIONS,
@@ -443,5 +463,6 @@ GROUP_COLUMNS: Mapping[Kind[Any], tuple[GroupColumn, ...]] = {
     HOSTS: _HOSTS,
     UDP: _UDP,
     REQUESTS: _REQUESTS,
+    LOOKUPS: _CALLS,
 }
 """Of groups of each kind, but for what the groups are called."""

@@ -16,8 +16,8 @@ from functools import cached_property, lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
-from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, Process, RemoteHost, Request, UdpFlow
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.rows import OWN_NAMES, Connection, DnsQuery, Lookup, Process, RemoteHost, Request, UdpFlow
 from nettop.model.snapshot import Snapshot
 from nettop.view.columns import FAILURE, Context, dns_result, dns_server, request_status
 from nettop.view.domains import registered_domain
@@ -193,9 +193,14 @@ def _domain(_seen: _Seen) -> Keying[DnsQuery]:
     return Keying(lambda rows: [row.qname and registered_domain(row.qname) for row in rows], _key_itself)
 
 
-def _lookup(seen: _Seen) -> Keying[DnsQuery]:
+def _read(seen: _Seen) -> Lookups:
     lookups = seen.memory.lookups
-    lookups.read(seen.snapshot.dns)
+    lookups.read(seen.snapshot.dns, {row.id: row.name for row in seen.snapshot.lookups if row.name is not None})
+    return lookups
+
+
+def _lookup(seen: _Seen) -> Keying[DnsQuery]:
+    lookups = _read(seen)
     return Keying(
         lambda rows: [lookups.of(row).number for row in rows],
         lambda group: lookups.of(group.rows[0]).name or _UNKNOWN,
@@ -205,8 +210,7 @@ def _lookup(seen: _Seen) -> Keying[DnsQuery]:
 
 
 def _looked_up(seen: _Seen) -> Keying[DnsQuery]:
-    lookups = seen.memory.lookups
-    lookups.read(seen.snapshot.dns)
+    lookups = _read(seen)
     return Keying(
         lambda rows: [lookups.of(row).name for row in rows],
         lambda group: str(group.key) or _UNKNOWN,
@@ -337,6 +341,13 @@ def _request_outcome(group: Group[Request]) -> str:
     return request_status(group.rows[0]).removeprefix(FAILURE)
 
 
+# Look-ups in C libraries
+
+
+def _name_asked(_seen: _Seen) -> Keying[Lookup]:
+    return Keying(lambda rows: [row.name and row.name.lower() for row in rows], _key_itself)
+
+
 _NAME_CELLS = 26  # names are what these groups are about: what else a narrow terminal has room for comes after
 
 GROUPINGS: tuple[Grouping, ...] = (
@@ -372,6 +383,10 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping(REQUESTS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
     Grouping(REQUESTS, "unit", "UNIT", "units", _unit),
     Grouping(REQUESTS, "remote", "REMOTE", "hosts", _remote_host, cells=_NAME_CELLS),
+    Grouping(LOOKUPS, "name", "NAME", "names", _name_asked, cells=_NAME_CELLS),
+    Grouping(LOOKUPS, "result", "RESULT", "results", _by("outcome", _key_itself)),
+    Grouping(LOOKUPS, _PROCESS, "PROCESS", "processes", _BY_PROCESS),
+    Grouping(LOOKUPS, "unit", "UNIT", "units", _unit),
 )
 """All there are; those of a kind in the order in which one goes through them."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
-from nettop.model.rows import DNS_PORTS, Losses, Scope
+from nettop.model.rows import DNS_PORTS, LookupCoverage, Losses, Scope
 from nettop.model.snapshot import Snapshot
 from nettop.text import cell_width, cut, printable_head
 from nettop.view import format as human
@@ -142,6 +142,9 @@ def _noticed(
     only = ", ".join(scoped(snapshot.scope))
     if only:
         parts.append(Part(f" only {_cut(only, _SCOPE_CHARACTERS)} ", "label", 2))
+    if snapshot.lookup_coverage is not None:
+        covered = coverage(snapshot.lookup_coverage)
+        parts.append(Part(f" {covered} ", "doubtful" if snapshot.lookup_coverage.not_covered else "label", 3))
     reach = ", ".join(_reach(snapshot))
     if reach:
         parts.append(Part(f" kept: {reach} ", "quiet", 4))
@@ -182,6 +185,18 @@ def remarks(lost: Losses) -> list[str]:
         "TLS handshakes left out": lost.handshakes_left_out,
     }
     return [*_counted(counts), *([f"{human.size(unattributed)} unattributed"] if unattributed else [])]
+
+
+def coverage(lookups: LookupCoverage) -> str:
+    """Whose look-ups are seen: `look-ups in 2 of 3 C libraries, not java[812]`."""
+    number, others = lookups.libraries, lookups.not_covered or ()
+    whole = number + len(others) + (lookups.not_covered_cut or 0)
+    of = f"{number} of {whole}" if whole > number else str(number)
+    said = f"look-ups in {of} C librar{'y' if whole == 1 else 'ies'}"
+    if others:
+        more = whole - number - 1
+        said += f", not {others[0].comm}[{others[0].pid}]{f' and {more} more' if more else ''}"
+    return said if lookups.results else f"{said}, without results"
 
 
 def _counted(counts: dict[str, int]) -> list[str]:

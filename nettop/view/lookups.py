@@ -15,13 +15,15 @@ where they do not hold, queries stay apart. A query belongs to a look-up of the 
   (`db.shop.svc.cluster.local`, then `db.svc.cluster.local`).
 
 Of several look-ups that could have it, it belongs to the one that asked from the same socket last, else to the latest.
-The name looked up is what all names of a look-up begin with.
+A query that says of which look-up it is (`lookup_id`: a watch with `--lookups` knows) belongs to that one, without a
+rule. The name looked up is what all names of a look-up begin with.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
+from types import MappingProxyType
 
 from nettop.model.rows import DnsQuery
 
@@ -158,6 +160,7 @@ class Lookups:
         self._searching: dict[
             _Owner, datetime
         ] = {}  # who may go through a search list: when a query brought no records
+        self._told: dict[int, Lookup] = {}  # by the id that their queries say
         self._seen = 0
         self.decided_anew = 0  # how often queries were given another name than before, or were forgotten
 
@@ -165,15 +168,34 @@ class Lookups:
         """The look-up of a query that was among the rows read last."""
         return self._of[query.id]
 
-    def read(self, rows: Sequence[DnsQuery]) -> None:
-        """Take the queries of a snapshot: all of them, in the order in which they were asked."""
+    def read(self, rows: Sequence[DnsQuery], names: Mapping[int, str] = MappingProxyType({})) -> None:
+        """Take the queries of a snapshot: all of them, in the order in which they were asked.
+
+        `names` are what look-ups that are told asked for, by their ids.
+        """
         known = self._of
         for row in rows:
             if row.id not in known:
-                self._sort_in(row, rows)
+                if row.lookup_id is None:
+                    self._sort_in(row, rows)
+                else:
+                    self._take(row, row.lookup_id, names.get(row.lookup_id))
         if len(known) > 2 * len(rows) + _SWEEP_EVERY:
             self._of = {row.id: known[row.id] for row in rows}
+            self._told = {row.lookup_id: known[row.id] for row in rows if row.lookup_id is not None}
             self.decided_anew += 1
+
+    def _take(self, query: DnsQuery, told: int, name: str | None) -> None:
+        lookup = self._told.get(told)
+        if lookup is None:
+            lookup = self._told[told] = Lookup(query)
+        else:
+            before = lookup.name
+            lookup.add(query)
+            self.decided_anew += name is None and lookup.name != before
+        if name is not None:
+            lookup.name = name.lower()
+        self._of[query.id] = lookup
 
     def _sort_in(self, query: DnsQuery, rows: Sequence[DnsQuery]) -> None:
         owner = query.pid, query.process_start_time, query.netns

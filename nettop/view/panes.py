@@ -62,6 +62,11 @@ PANES: tuple[PaneKind[Any], ...] = tuple(map(_pane, KINDS))
 STACKED = tuple(kind.name for kind in KINDS if kind.stacked)
 
 
+def is_off(kind: Kind[Any], snapshot: Snapshot) -> bool:
+    """Whether rows of this kind were not asked for on the command line, and there are none."""
+    return bool(kind.option) and kind.name not in snapshot.hooks and not kind.rows_of(snapshot)
+
+
 def pane_of(row: AnyRow) -> PaneKind[Any]:
     """The pane that shows such rows."""
     return next(pane for pane in PANES if isinstance(row, pane.kind.row))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from nettop.model.kinds import CONNECTIONS, DNS, REQUESTS, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, LOOKUPS, REQUESTS, UDP, AnyRow, Kind
 
 NOTHING: frozenset[str] = frozenset()
 _WHO = attrgetter("pid", "comm")
@@ -18,6 +18,7 @@ _MARKED: Mapping[Kind[Any], Callable[[Sequence[Any]], bool]] = {
     DNS: lambda _rows: False,
     UDP: lambda rows: any(map(attrgetter("closed"), rows)),
     REQUESTS: lambda _rows: False,
+    LOOKUPS: lambda _rows: False,
 }
 
 

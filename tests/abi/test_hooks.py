@@ -7,7 +7,16 @@ import pytest
 
 from nettop.kernel.compiled import CompiledPrograms, Program
 from nettop.kernel.compiler import compile_apart
-from nettop.kernel.hooks import BUFFERS, CONTINUATIONS, HOOKS, Hook
+from nettop.kernel.hooks import (
+    BUFFERS,
+    CONTINUATIONS,
+    HOOKS,
+    LIBRARIES,
+    LOOKUPS,
+    LOOKUPS_RETURNED,
+    OPT_IN_BUFFERS,
+    Hook,
+)
 from nettop.kernel.program import defines
 from nettop.kernel.scope import Scope
 from nettop.kernel.syscalls import PERF_EVENT_ARRAY
@@ -22,6 +31,14 @@ def compiled() -> CompiledPrograms:
 
 def test_every_program_has_its_hook(compiled: CompiledPrograms) -> None:
     assert sorted(compiled.programs) == sorted(hook.program for hook in (*HOOKS, *CONTINUATIONS))
+
+
+def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None:
+    with_lookups = compile_apart(defines(Scope(), lookups="with-returns"))
+    more = {hook.program for hook in (*LOOKUPS, LOOKUPS_RETURNED, LIBRARIES)}
+    assert with_lookups.programs.keys() - compiled.programs.keys() == more
+    added = {name for name in with_lookups.maps if name not in compiled.maps}
+    assert added == {"open_lookups", "no_lookup", *(buffer.name for buffer in OPT_IN_BUFFERS)}
 
 
 def test_every_need_is_served_once() -> None:

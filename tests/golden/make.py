@@ -23,6 +23,7 @@ from tests.builders import (
     at,
     host_packets,
     identity,
+    lookup,
     other_socket,
     told,
 )
@@ -64,10 +65,17 @@ def recording() -> list[events.AnyEvent]:
         drops={"NO_SOCKET": 3},
         icmp_sent={"port-unreachable": 3},
     )
+    coverage = rows.LookupCoverage(
+        libraries=1,
+        not_covered=(rows.UncoveredLibrary(name="libc.so.6", reason="later", pid=812, comm="java", processes=1),),
+        not_covered_cut=0,
+    )
     return [
         *before,
         told(other_socket(tx_bytes=84, rx_bytes=168), 3.5),
         told(host_packets(), 3.5),
+        told(lookup(id=2, status="pending", result=None, latency_ms=None, addresses=(), queries=1), 3.5),
+        events.LookupsCovered(time=at(3.6), coverage=coverage),
         events.Unlisted(time=at(3.6), unlisted=unlisted),
         events.Dropped(time=at(3.6), dropped=of_curl),
         events.Dropped(time=at(3.6), dropped=of_nobody),

@@ -13,12 +13,23 @@ from hypothesis import strategies as st
 from nettop.errors import NettopError, UsageError
 from nettop.export.json import event_json, snapshot_json
 from nettop.model.filter import Filter, FilterError
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 from nettop.model.store import replayed
 from nettop.settings.resolve import resolve
 from nettop.sources.input_file import RecordingError
 from nettop.sources.recording import read_events, read_snapshot
-from tests.builders import BASE, a_recording, answered, connection, listener, process, remote_host, request, udp_socket
+from tests.builders import (
+    BASE,
+    a_recording,
+    answered,
+    connection,
+    listener,
+    lookup,
+    process,
+    remote_host,
+    request,
+    udp_socket,
+)
 from tests.hostile.strings import HOSTILE, unprintable
 
 RECORDING = b"".join(map(event_json, a_recording()))
@@ -171,7 +182,7 @@ words = st.sampled_from(
 
 ROWS: dict[Kind[Any], Any] = {
     DNS: answered(), CONNECTIONS: connection(), PROCESSES: process(), HOSTS: remote_host(), UDP: udp_socket(),
-    LISTENERS: listener(), REQUESTS: request(),
+    LISTENERS: listener(), REQUESTS: request(), LOOKUPS: lookup(),
 }  # fmt: skip
 
 

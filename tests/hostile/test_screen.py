@@ -66,16 +66,17 @@ def hostile_rows(number: int, evil: str) -> tuple[Any, ...]:
     request = builders.request(
         id=number, method=evil, host=evil, path=evil, trace_id=evil, connection_id=number, remote=remote, **who
     )
-    return asked, connection, builders.process(**who, **paths), listener, host, flow, request
+    lookup = builders.lookup(id=number, name=evil, result=evil, addresses=(evil,), **who)
+    return asked, connection, builders.process(**who, **paths), listener, host, flow, request, lookup
 
 
 def hostile_snapshot(texts: tuple[str, ...] = STRINGS) -> Snapshot:
     """Everything in it is hostile, with nothing made printable on the way."""
     made = (hostile_rows(*each) for each in enumerate(texts, 1))
-    dns, connections, processes, listeners, hosts, udp, requests = zip(*made, strict=True)
+    dns, connections, processes, listeners, hosts, udp, requests, lookups = zip(*made, strict=True)
     everything = "".join(SHORT)
     return snapshot(
-        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp, requests=requests,
+        dns, connections, processes, listeners=listeners, hosts=hosts, udp=udp, requests=requests, lookups=lookups,
         scope=rows.Scope(comm=texts), filter=everything, hooks={everything: everything},
         host=rows.Host(name=everything, kernel=everything, arch=everything, boot_id=everything),
         losses=rows.Losses(perf_buffer={everything: 1}, evicted={everything: 1}),
@@ -102,7 +103,7 @@ def test_panes(size: tuple[int, int]) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         seen.look(pilot)
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in range(4):
                 await pilot.press("pagedown")
@@ -135,7 +136,7 @@ def test_details() -> None:
     seen = Seen()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in range(3):
                 await pilot.press("enter")
@@ -258,7 +259,7 @@ def test_a_row_is_copied_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         driver = pilot.app._driver
         assert driver is not None
         monkeypatch.setattr(driver, "write", copied.append)
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "home")
             for _ in texts:
                 await pilot.press("y", "down")
@@ -313,7 +314,7 @@ def test_the_largest_numbers_and_the_first_and_last_dates_are_shown(
     time.tzset()
 
     async def steps(pilot: Pilot[None]) -> None:
-        for pane in "1234567":
+        for pane in "12345678":
             await pilot.press(pane, "enter")
             await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
             await pilot.press("escape", "s", "S", "f", "escape", "c", "escape")

@@ -17,8 +17,19 @@ _ABSENT = "absent "  # how a line of the report begins (nettop/cli/checks.py)
 _SHORT = "dns_over or opened_and_accepted or refused or older_than or owner_of or units_and_containers"
 _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
-    **{name: (*_PYTEST, f"tests/kernels/{name}.py") for name in ("core", "machine", "screen", "cpus", "refused")},
+    **{
+        name: (*_PYTEST, f"tests/kernels/{name}.py")
+        for name in ("core", "lookups", "machine", "screen", "cpus", "refused")
+    },
     "short": (*_PYTEST, "tests/kernels/core.py", "-k", _SHORT),
+    # but for tests that need programs of util-linux
+    "cutting": (
+        *_PYTEST,
+        "tests/live/test_blocks_pass.py",
+        "tests/live/test_cutting.py",
+        "-k",
+        "not anybody and not command",
+    ),
 }
 
 

@@ -560,8 +560,9 @@ def kernel_ids(pid: int) -> dict[str, set[int]]:
 
 
 def attached(pid: int) -> bool:
-    """Whether a nettop holds all its links."""
-    return len(kernel_ids(pid)["link"]) == hook_links()
+    """Whether a nettop holds all its links, and its probes: with them it needs no more privileges."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return len(kernel_ids(pid)["link"]) >= hook_links() and "NoNewPrivs:\t1" in status
 
 
 def existing_ids() -> dict[str, set[int]]:

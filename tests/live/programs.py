@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -471,6 +472,20 @@ def tcp_leak(address: str, port: int) -> None:
         hear()
 
 
+def tcp_lose(address: str, ports: list[int], comm: str = "loser") -> None:
+    """A connection to each port, and says its own; then which of them breaks first, and how."""
+    rename(comm)
+    connections = [socket.create_connection((address, port), timeout=20) for port in ports]
+    say([connection.getsockname()[1] for connection in connections])
+    broken, _, _ = select.select(connections, [], [])
+    try:
+        broken[0].recv(1)
+        say([connections.index(broken[0]), None])
+    except OSError as error:
+        say([connections.index(broken[0]), errno.errorcode[error.errno or 0]])
+    hear()
+
+
 def tcp_leave(address: str, port: int) -> None:
     """Connect and, once told, close; says when it has."""
     with socket.create_connection((address, port), timeout=20) as tcp:
@@ -522,6 +537,30 @@ def fail_to_connect(addresses: list[str], port: int, comm: str = "unlucky", prot
         sockets.append(tcp)
     say(errors)
     sys.stdin.readline()
+
+
+def attempt(addresses: list[str], port: int, comm: str = "attempter") -> None:
+    """For each line that it hears: connect by TCP, connect by UDP and send without, to each address; how each went.
+
+    A port where nobody listens refuses, which says that the attempt was made.
+    """
+    rename(comm)
+    say("ready")
+    while hear():
+        outcomes = {}
+        for address in addresses:
+            for how, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM), ("sendto", socket.SOCK_DGRAM)):
+                with socket.socket(family_of(address), kind) as made:
+                    try:
+                        if how == "sendto":
+                            made.sendto(b"x", (address, port))
+                        else:
+                            made.connect((address, port))
+                    except OSError as error:
+                        outcomes[f"{how} {address}"] = errno.errorcode[error.errno or 0]
+                    else:
+                        outcomes[f"{how} {address}"] = "done"
+        say(outcomes)
 
 
 def connect_again(attempts: list[list[Any]], listen: bool = False) -> None:

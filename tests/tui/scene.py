@@ -8,8 +8,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from nettop.collector import Feed, Jump, Playing
+from nettop.collector import Cutting, Feed, Jump, Playing
 from nettop.model import rows
+from nettop.model.cutting import Cuts, Order, Powers, Protected
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
@@ -20,12 +21,39 @@ from tests import builders
 Play = Callable[[Pilot[None]], Awaitable[None]]
 
 
+CUTTING = Powers(
+    allowed=True,
+    closes=True,
+    netns=builders.NETNS,
+    protected=Protected(frozenset((1, 900)), frozenset(("198.51.100.6",))),
+    tools=frozenset(("ss", "kill")),
+    destroys=True,
+)
+"""Nobody may touch nginx, nor whoever is at 198.51.100.6."""
+
+
+class FakeCutting:
+    """A Cutting that remembers what it was told, and says what a test puts in."""
+
+    def __init__(self, powers: Powers, state: Cuts = Cuts()) -> None:  # noqa: B008
+        self.powers = powers
+        self.state = state
+        self.told: list[Order | int | None] = []
+
+    def order(self, order: Order) -> None:
+        self.told.append(order)
+
+    def lift(self, number: int | None) -> None:
+        self.told.append(number)
+
+
 class FakeFeed:
     """A Feed that has what a test puts in, and remembers what it was told."""
 
     playing: Playing | None = None
 
-    def __init__(self, latest: Snapshot | None = None) -> None:
+    def __init__(self, latest: Snapshot | None = None, cutting: "FakeCutting | None" = None) -> None:
+        self.cutting: Cutting | None = cutting
         self.latest = latest
         self.error: BaseException | None = None
         self.finished = False
@@ -363,7 +391,17 @@ def busy(seconds: float = 60.0, **changes: Any) -> Snapshot:
                 remote=rows.RemoteEndpoint(address="10.0.0.9", port=51_022)),
         request(3, "chromium", method="PROPFIND", path=None, status=None, latency_ms=None, response_bytes=None),
     )  # fmt: skip
-    told: dict[str, Any] = {"listeners": listeners, "hosts": hosts, "udp": udp, "requests": requests}
+    lookups = (
+        lookup(1, "curl", name="www.example.com"),
+        lookup(2, "chromium", name="no-such-name", result="EAI_NONAME", latency_ms=97.0, addresses=(), queries=6),
+        lookup(3, "unbound", name="silent.example.net", status="pending", result=None, latency_ms=None, addresses=(),
+               function="gethostbyname_r"),
+        lookup(4, "バックアップ", name="日本語の名前.example", queries=0, latency_ms=1.2, more_addresses=True),
+        lookup(5, "deploy🚀", name=None, status="unknown", result=None, latency_ms=None, addresses=(), queries=None),
+    )  # fmt: skip
+    told: dict[str, Any] = {
+        "listeners": listeners, "hosts": hosts, "udp": udp, "requests": requests, "lookups": lookups,
+    }  # fmt: skip
     return snapshot(dns, connections, processes, seconds, **{**told, **changes})
 
 
@@ -373,6 +411,11 @@ def host(address: str, comm: str | None, **changes: Any) -> rows.RemoteHost:
     return builders.remote_host(
         **{"address": address, "name": None, "name_source": None, "connections": 0, **who, **changes}
     )
+
+
+def lookup(number: int, comm: str, **changes: Any) -> rows.Lookup:
+    """A look-up of this process."""
+    return builders.lookup(**{"id": number, "asked_at": builders.at(number), **_of(comm), **changes})
 
 
 def flow(number: int, comm: str, address: str | None, port: int, **changes: Any) -> rows.UdpFlow:

@@ -115,7 +115,7 @@ def test_every_choice_can_be_understood_and_finds_what_it_says(kind: Kind[Any]) 
         ("", "all 10 connections · enter keeps it"),
         ("comm:curl", "3 of 10 connections · enter keeps it"),
         ("comm:curl dns:failed", "3 of 10 connections · dns:failed chooses DNS only · enter keeps it"),
-        ("port:443", "9 of 10 connections · port:443 does not choose processes, hosts · enter keeps it"),
+        ("port:443", "9 of 10 connections · port:443 does not choose processes, hosts, look-ups · enter keeps it"),
         ("comm:zzz", "none of 10 connections has comm:zzz · enter keeps it"),
         ("comm:curl comm:nginx", "none of 10 connections has all of this · enter keeps it"),
         ("state:clo", "Not complete: tab takes the first of these. Until then: all 10 connections."),

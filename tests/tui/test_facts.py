@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from nettop.model import rows
-from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, REQUESTS, UDP, AnyRow
+from nettop.model.kinds import CONNECTIONS, DNS, LISTENERS, LOOKUPS, REQUESTS, UDP, AnyRow
 from nettop.model.owners import Owners
 from nettop.view.columns import Context
 from nettop.view.facts import Detail, detail
 from nettop.view.panes import newest
 from tests import builders
-from tests.tui.scene import busy, closed, connection, process, query, request, snapshot
+from tests.tui.scene import busy, closed, connection, lookup, process, query, request, snapshot
 
 NOW = Context(builders.at(60))
 ID = "0123456789abcdef" * 4
@@ -83,6 +83,7 @@ def test_a_process() -> None:
         "dns": [1, 2, 9],
         "udp": [],
         "requests": [1],
+        "lookups": [1],
     }
 
 
@@ -391,6 +392,41 @@ def test_the_other_side_of_a_request_says_where_its_time_went() -> None:
     )
     assert detail(served, seen, NOW).related[REQUESTS] == (asked,)
     assert REQUESTS not in detail(later, seen, NOW).related
+
+
+def test_a_look_up_has_its_queries_and_what_it_led_to() -> None:
+    sent = [query(number, "curl", "www.example.com", lookup_id=4) for number in (1, 2)]
+    other = query(3, "curl", "www.example.com", lookup_id=5)
+    address = connection(1, "curl", None).remote.address
+    asked_for = lookup(4, "curl", name="www", asked_at=builders.at(0.5), addresses=(address,))
+    led_to = connection(1, "curl", "www.example.com", opened_at=builders.at(0.6))
+    earlier = connection(2, "curl", "www.example.com", opened_at=builders.at(0.4))
+    others = connection(3, "nginx", "www.example.com", opened_at=builders.at(0.6))
+    seen = snapshot([*sent, other], (led_to, earlier, others), lookups=(asked_for,))
+    shown = detail(asked_for, seen, NOW)
+    assert shown.related == {DNS: tuple(sent), CONNECTIONS: (led_to,)}
+    assert facts(shown) | {
+        "name": "www", "result": "OK", "latency": "20ms", "addresses": address, "DNS sent": "2",
+    } == facts(shown)  # fmt: skip
+    assert detail(sent[0], seen, NOW).related[LOOKUPS] == (asked_for,)
+    assert LOOKUPS not in detail(query(9, "curl", "www.example.com"), seen, NOW).related
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"result": "EAI_NONAME"}, {"result": "EAI_NONAME: there is no such name"}),
+        ({"result": "EAI_104"}, {"result": "EAI_104"}),
+        ({"result": None, "status": "pending"}, {"result": "pending: the function has not returned"}),
+        ({"queries": 0}, {"DNS sent": "none: a hosts file, a cache or another service answered"}),
+        ({"queries": None}, {"DNS sent": "unknown"}),
+        ({"addresses": (), "name": None}, {"addresses": "none", "name": "unknown"}),
+        ({"more_addresses": True}, {"addresses": f"{builders.SERVER_ADDRESS} ..."}),
+    ],
+)
+def test_what_came_of_a_look_up_in_words(changes: dict[str, Any], said: dict[str, str]) -> None:
+    shown = facts(detail(lookup(1, "curl", **changes), snapshot(), NOW))
+    assert said.items() <= shown.items()
 
 
 @pytest.mark.parametrize(

@@ -748,3 +748,25 @@ def test_the_rows_that_prove_a_leak_begin_with_the_oldest() -> None:
         assert ids(pilot) == [1, 2, 3, 4, 5, 6, 7]
 
     play(steps, FakeFeed(snapshot(connections=leaks, seconds=300)), size=(80, 24))
+
+
+def test_a_pane_that_nobody_asked_for_says_how_to_and_has_no_tab() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        tab = the_app(pilot)._main._tabs["lookups"]
+        await until(pilot, lambda: not tab.display)
+        await pilot.press("8")
+        await until(pilot, lambda: "Look-ups are not watched: start nettop with --lookups" in text(pilot))
+        assert tab.display
+        await pilot.press("1")
+        await until(pilot, lambda: not tab.display)
+
+    play(steps, FakeFeed(snapshot()))
+
+
+def test_a_pane_that_somebody_asked_for_waits_for_its_rows() -> None:
+    async def steps(pilot: Pilot[None]) -> None:
+        assert the_app(pilot)._main._tabs["lookups"].display
+        await pilot.press("8")
+        await until(pilot, lambda: "no look-up yet" in text(pilot))
+
+    play(steps, FakeFeed(snapshot(hooks={"lookups": "uprobe getaddrinfo, gethostbyname"})))

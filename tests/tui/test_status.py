@@ -271,3 +271,34 @@ def test_what_has_no_room_on_the_second_line_ends_in_an_ellipsis(width: int) -> 
     assert width < 80 or "filter host:yyy" in said
     assert "since" in whole
     assert whole.count("…") == 1  # of the recorded filter
+
+
+class TestCoverageOfLookups:
+    """Whose look-ups are seen, once somebody asked for them."""
+
+    JAVA = rows.UncoveredLibrary(name="libc.so.6", reason="later", pid=812, comm="java", processes=3)
+    NGINX = rows.UncoveredLibrary(name="ld-musl-x86_64.so.1", reason="too-many", pid=900, comm="nginx", processes=1)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"libraries": 1, "not_covered": (), "not_covered_cut": 0}, "look-ups in 1 C library"),
+            ({"libraries": 3}, "look-ups in 3 C libraries"),  # nobody knows what came later
+            (
+                {"libraries": 2, "not_covered": (JAVA,), "not_covered_cut": 0},
+                "look-ups in 2 of 3 C libraries, not java[812]",
+            ),
+            (
+                {"libraries": 1, "not_covered": (JAVA, NGINX), "not_covered_cut": 4},
+                "look-ups in 1 of 7 C libraries, not java[812] and 5 more",
+            ),
+            ({"libraries": 1, "results": False}, "look-ups in 1 C library, without results"),
+        ],
+    )
+    def test_it_is_said(self, changes: dict[str, Any], said: str) -> None:
+        seen = snapshot(lookup_coverage=rows.LookupCoverage(**changes))
+        style = "doubtful" if changes.get("not_covered") else "label"
+        assert (f" {said} ", style) in notices(seen, status(), WIDE)
+
+    def test_nothing_is_said_of_what_nobody_asked_for(self) -> None:
+        assert "look-ups" not in second(snapshot())

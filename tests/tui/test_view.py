@@ -281,8 +281,8 @@ def test_a_click_on_a_title_sorts_and_again_turns_round() -> None:
 
 
 def test_newest_ids() -> None:
-    assert newest_ids(snapshot()) == {"dns": 0, "connections": 0, "udp": 0, "listeners": 0, "requests": 0}
-    assert newest_ids(busy()) == {"dns": 9, "connections": 10, "udp": 4, "listeners": 3, "requests": 3}
+    assert newest_ids(snapshot()) == {"dns": 0, "connections": 0, "udp": 0, "listeners": 0, "requests": 0, "lookups": 0}
+    assert newest_ids(busy()) == {"dns": 9, "connections": 10, "udp": 4, "listeners": 3, "requests": 3, "lookups": 5}
 
 
 class TestTraffic:

@@ -217,7 +217,7 @@ def test_replay_of_a_filtered_recording_says_so(capfd: pytest.CaptureFixture[str
     code, output, _ = outcome(capfd, "replay", path, "--snapshot", "--filter", "pid:1 | pid:2")
     assert (code, json.loads(output)["filter"]) == (0, "dns:failed (pid:1 | pid:2)")
     not_applied = json.loads(output)["filter_not_applied"]
-    others = ("processes", "connections", "hosts", "udp", "listeners", "requests")
+    others = ("processes", "connections", "hosts", "udp", "listeners", "requests", "lookups")
     assert not_applied == {name: ["dns:failed"] for name in others}
 
 

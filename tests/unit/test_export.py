@@ -218,7 +218,7 @@ def test_an_event_comes_back_as_it_was(event: events.AnyEvent) -> None:
 def test_an_event_names_its_type() -> None:
     kinds = [json.loads(event_json(event))["type"] for event in a_recording()]
     assert list(dict.fromkeys(kinds)) == [
-        "start", "process", "dns", "connection", "tick", "udp", "listener", "request", "losses", "end",
+        "start", "process", "dns", "connection", "tick", "udp", "listener", "request", "lookup", "losses", "end",
     ]  # fmt: skip
 
 

@@ -9,7 +9,19 @@ from msgspec.structs import replace
 
 from nettop.model.events import ConnectionChanged
 from nettop.model.filter import FILTER_KEYS, Filter, FilterError
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
+from nettop.model.kinds import (
+    CONNECTIONS,
+    DNS,
+    HOSTS,
+    KINDS,
+    LISTENERS,
+    LOOKUPS,
+    PROCESSES,
+    REQUESTS,
+    UDP,
+    AnyRow,
+    Kind,
+)
 from nettop.model.rows import (
     Answer,
     Connection,
@@ -32,6 +44,7 @@ from tests.builders import (
     connection,
     dns_query,
     listener,
+    lookup,
     process,
     remote_host,
     request,
@@ -306,23 +319,32 @@ def test_listeners(expression: str, row: Listener, passed: bool) -> None:
     [
         ("", {}),
         ("pid:1 comm:a netns:1 word", {}),
-        ("port:53", {"processes": ("port:53",), "hosts": ("port:53",)}),
+        ("port:53", dict.fromkeys(("processes", "hosts", "lookups"), ("port:53",))),
         ("host:a", {"processes": ("host:a",)}),
         ("user:ada unit:a container:b pod:c image:d netns:e", {}),
         (
             "-state:closed",
-            dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests"), ("-state:closed",)),
+            dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests", "lookups"), ("-state:closed",)),
         ),
-        ("listen:443", dict.fromkeys(("processes", "connections", "dns", "hosts", "udp", "requests"), ("listen:443",))),
-        ("end:refused", dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests"), ("end:refused",))),
+        (
+            "listen:443",
+            dict.fromkeys(("processes", "connections", "dns", "hosts", "udp", "requests", "lookups"), ("listen:443",)),
+        ),
+        (
+            "end:refused",
+            dict.fromkeys(("processes", "dns", "hosts", "udp", "listeners", "requests", "lookups"), ("end:refused",)),
+        ),
         (
             "scope:public",
-            dict.fromkeys(("processes", "connections", "dns", "udp", "listeners", "requests"), ("scope:public",)),
+            dict.fromkeys(
+                ("processes", "connections", "dns", "udp", "listeners", "requests", "lookups"), ("scope:public",)
+            ),
         ),
         (
             'dns:failed | type:"A" pid:1',
             dict.fromkeys(
-                ("processes", "connections", "hosts", "udp", "listeners", "requests"), ("dns:failed", 'type:"A"')
+                ("processes", "connections", "hosts", "udp", "listeners", "requests", "lookups"),
+                ("dns:failed", 'type:"A"'),
             ),
         ),
     ],
@@ -462,7 +484,7 @@ def test_a_filtered_snapshot() -> None:
     nobody = Filter(" comm:wget port:443 ").apply(snapshot)
     assert (nobody.processes, nobody.connections, nobody.dns) == ((), (), ())
     assert nobody.filter == "comm:wget port:443"
-    assert nobody.filter_not_applied == {"processes": ("port:443",), "hosts": ("port:443",)}
+    assert nobody.filter_not_applied == dict.fromkeys(("processes", "hosts", "lookups"), ("port:443",))
     assert Filter("comm:curl").apply(snapshot).processes == snapshot.processes
     everything = Filter("").apply(snapshot)
     assert (everything.filter, everything.connections) == (None, snapshot.connections)
@@ -604,6 +626,7 @@ ROWS: dict[Kind[Any], Any] = {
     UDP: udp_socket(),
     HOSTS: remote_host(),
     REQUESTS: request(),
+    LOOKUPS: lookup(),
 }
 
 
@@ -657,8 +680,8 @@ def test_every_key_has_a_meaning_for_the_help() -> None:
     assert list(FILTER_KEYS) == [
         "pid", "comm", "user", "unit", "container", "pod", "image", "port", "host", "listen", "dir", "state", "age",
         "end", "close-wait", "wait", "answer", "rtt", "connect", "rtx", "rate", "bytes", "dns", "type", "side",
-        "method", "path", "status", "grpc", "protocol", "error", "latency", "tls", "sni", "since", "between", "drop",
-        "scope", "netns",
+        "method", "path", "status", "grpc", "protocol", "error", "latency", "lookup", "tls", "sni", "since", "between",
+        "drop", "scope", "netns",
     ]  # fmt: skip
     assert all(FILTER_KEYS.values())
 
@@ -778,12 +801,20 @@ def test_a_term_that_does_not_apply_is_left_out_next_to_others_and_as_an_alterna
 def test_a_filter_upon_a_filter_names_both() -> None:
     once = Filter("dns:failed").apply(replayed(a_recording()).snapshot())
     assert once.filter == "dns:failed"
-    assert set(once.filter_not_applied) == {"processes", "connections", "hosts", "udp", "listeners", "requests"}
+    assert set(once.filter_not_applied) == {
+        "processes",
+        "connections",
+        "hosts",
+        "udp",
+        "listeners",
+        "requests",
+        "lookups",
+    }
     assert Filter("").apply(once) == once
     assert Filter("dns:failed").apply(once).filter == "dns:failed"
     twice = Filter("pid:1 port:5").apply(once)
     assert twice.filter == "dns:failed pid:1 port:5"
-    without_ports = dict.fromkeys(("processes", "hosts"), ("dns:failed", "port:5"))
+    without_ports = dict.fromkeys(("processes", "hosts", "lookups"), ("dns:failed", "port:5"))
     assert twice.filter_not_applied == {
         **without_ports,
         **dict.fromkeys(("connections", "udp", "listeners", "requests"), ("dns:failed",)),

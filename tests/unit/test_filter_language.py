@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nettop.model import events
 from nettop.model.filter import Filter, FilterError, both, exactly, understood
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, AnyRow, Kind
 from nettop.model.rows import Connection, DnsTotals, Endpoint, RemoteEndpoint, TcpTotals
 from nettop.model.store import replayed
 from nettop.model.stream_filter import StreamFilter
@@ -284,12 +284,12 @@ def test_what_one_asks_of_others(kind: Kind[Any], expression: str, row: AnyRow, 
     ("expression", "kinds"),
     [
         ("dir:in", (CONNECTIONS,)),
-        ("latency:>1s", (DNS, REQUESTS)),
-        ("failed", (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, REQUESTS)),
-        ("new", (DNS, CONNECTIONS, PROCESSES, LISTENERS, REQUESTS)),
+        ("latency:>1s", (DNS, REQUESTS, LOOKUPS)),
+        ("failed", (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, REQUESTS, LOOKUPS)),
+        ("new", (DNS, CONNECTIONS, PROCESSES, LISTENERS, REQUESTS, LOOKUPS)),
         ("age:>1s", (CONNECTIONS, PROCESSES, LISTENERS)),
         ("rate:>1", (CONNECTIONS, PROCESSES, HOSTS)),
-        ("close_wait", (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP, REQUESTS)),  # which may be a name
+        ("close_wait", (DNS, CONNECTIONS, PROCESSES, LISTENERS, HOSTS, UDP, REQUESTS, LOOKUPS)),  # which may be a name
     ],
 )
 def test_about_which_rows_a_term_says_something(expression: str, kinds: tuple[Kind[Any], ...]) -> None:
@@ -382,7 +382,7 @@ def test_a_snapshot_says_how_much_was_left_out() -> None:
     once = Filter("comm:nobody").apply(whole)
     assert once.filtered_out == {
         name: len(getattr(whole, name))
-        for name in ("processes", "connections", "dns", "hosts", "udp", "listeners", "requests")
+        for name in ("processes", "connections", "dns", "hosts", "udp", "listeners", "requests", "lookups")
         if getattr(whole, name)
     }  # fmt: skip
     one = Filter("dir:in or dir:out").apply(whole)

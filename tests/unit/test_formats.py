@@ -436,9 +436,9 @@ def test_without_a_table_each_that_has_the_group_is_written(capfd: pytest.Captur
     _, output, _ = outcome(capfd, *replay, "table", "--group", "Process", "--sort", "oldest")
     heads = [line for line in output.splitlines() if " by process: " in line]
     assert [head.partition(":")[0] for head in heads] == [
-        f"{title} by process" for title in ("DNS", "Connections", "Listeners", "UDP", "Requests")
+        f"{title} by process" for title in ("DNS", "Connections", "Listeners", "UDP", "Requests", "Look-ups")
     ]
-    assert [head.endswith(", by OLDEST") for head in heads] == [True, True, False, False, True]
+    assert [head.endswith(", by OLDEST") for head in heads] == [True, True, False, False, True, True]
     _, output, _ = outcome(capfd, *replay, "csv", "--group", "user")
     assert {row["group"] for row in read(output.encode())} >= {"ada", "www-data"}
 

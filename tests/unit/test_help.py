@@ -10,12 +10,13 @@ from nettop.cli.parser import make_parser
 from nettop.model.filter import FILTER_KEYS
 from nettop.view.keys import MAIN_KEYS, TABLE_KEYS
 
-WATCHING = {"--pid", "--comm", "--netns", "--unit", "--container", "--filter", "--interval", "--dns-ports", "--debug"}
+SCOPE = {"--pid", "--comm", "--netns", "--unit", "--container"}
+WATCHING = SCOPE | {"--filter", "--interval", "--dns-ports", "--lookups", "--debug"}
 OUTPUT = {"-o", "--output", "--force"}
 FORMAT = {"--format", "--table", "--group", "--sort", "--top"}
 HELP = {"-h", "--help"}
 OPTIONS = {
-    "": HELP | WATCHING | {"--version", "--theme"},
+    "": HELP | WATCHING | {"--version", "--theme", "--allow-cut"},
     "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
     "stream": HELP | WATCHING | OUTPUT | {"--for"},
     "replay": HELP

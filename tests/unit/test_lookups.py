@@ -207,6 +207,24 @@ def test_what_was_asked_before_does_not_belong_to_what_came_later() -> None:
     assert len(folded(asked(5, "x"), asked(4.9, "x", "AAAA"))) == 2  # as in a recording whose rows are in no order
 
 
+def test_what_a_query_says_of_its_look_up_overrules_every_rule() -> None:
+    """A watch with --lookups knows which look-up sent it."""
+    rows = numbered(
+        [
+            asked(1, "db.shop.svc.cluster.local", result="NXDOMAIN", lookup_id=7),
+            asked(1, "db.shop.svc.cluster.local", result="NXDOMAIN", lookup_id=8),  # another thread, at the same time
+            asked(9, "db.svc.cluster.local", lookup_id=7),
+            asked(9.1, "db.svc.cluster.local", "AAAA"),  # of a program that asks without its library
+        ]
+    )
+    lookups = Lookups()
+    lookups.read(rows, {7: "DB"})
+    assert [lookups.of(row).number for row in rows] == [1, 2, 1, 4]
+    assert [lookups.of(row).name for row in rows] == [
+        "db", "db.shop.svc.cluster.local", "db", "db.svc.cluster.local",
+    ]  # fmt: skip
+
+
 def test_a_recording_may_say_anything() -> None:
     endless = asked(1, "x", latency_ms=1e15)
     assert answered_at(endless) is None

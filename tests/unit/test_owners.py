@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nettop.model.filter import Filter
-from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, HOSTS, KINDS, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 from nettop.model.owners import NOBODY, Owners
 from nettop.model.rows import Holder, ProcessIdentity
 from nettop.model.stream_filter import StreamFilter
@@ -32,6 +32,7 @@ ROWS: dict[Kind[Any], Any] = {
     PROCESSES: OWNER,
     LISTENERS: builders.listener(**ITS),
     REQUESTS: builders.request(**ITS),
+    LOOKUPS: builders.lookup(**ITS),
     UDP: builders.udp_socket(**ITS),
     HOSTS: builders.remote_host(pids=(OWNER.pid,), netns=OWNER.netns),
 }

@@ -71,7 +71,9 @@ def test_a_snapshot_of_nothing() -> None:
     assert (snapshot.started_at, snapshot.captured_at, snapshot.elapsed_s) == (BASE, BASE, 0.0)
     assert (snapshot.processes, snapshot.connections, snapshot.dns) == ((), (), ())
     assert snapshot.losses == Losses(
-        evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
+        evicted=dict.fromkeys(
+            ("dns", "connections", "processes", "hosts", "udp", "listeners", "requests", "lookups"), 0
+        ),
         unlisted={"dns": 0, "connections": 0, "requests": 0},
     )
 
@@ -103,7 +105,9 @@ def test_a_whole_recording() -> None:
     assert snapshot.losses == Losses(
         perf_buffer={"tcp_events": 3},
         dns_unparsed=1,
-        evicted=dict.fromkeys(("dns", "connections", "processes", "hosts", "udp", "listeners", "requests"), 0),
+        evicted=dict.fromkeys(
+            ("dns", "connections", "processes", "hosts", "udp", "listeners", "requests", "lookups"), 0
+        ),
         unlisted={"dns": 0, "connections": 0, "requests": 0},
     )
 
@@ -356,7 +360,7 @@ def test_closed_connections_are_bounded_and_counted_and_their_bytes_stay() -> No
         subject.apply(told(connection(id=number, state="closed", end="normal", tx_bytes=10)))
     snapshot = subject.snapshot()
     assert [row.id for row in snapshot.connections] == [1, 3, 4]
-    empty = dict.fromkeys(("dns", "processes", "hosts", "udp", "listeners", "requests"), 0)
+    empty = dict.fromkeys(("dns", "processes", "hosts", "udp", "listeners", "requests", "lookups"), 0)
     assert snapshot.losses.evicted == {**empty, "connections": 1}
     assert curl(subject).tcp == TcpTotals(tx_bytes=30, active=1, opened=4)
 
@@ -559,6 +563,7 @@ def test_the_oldest_queries_make_room_and_are_counted() -> None:
         "udp": 0,
         "listeners": 0,
         "requests": 0,
+        "lookups": 0,
     }
     assert curl(subject).dns.queries == 3
 
@@ -611,6 +616,7 @@ def test_statuses_of_evicted_queries_are_bounded_and_counted(monkeypatch: pytest
         "udp": 0,
         "listeners": 0,
         "requests": 0,
+        "lookups": 0,
         "dns_statuses": 2,
     }
     assert (curl(subject).dns.queries, curl(subject).dns.answered) == (7, 5)
@@ -638,7 +644,7 @@ def test_sums_stay_within_what_can_be_written() -> None:
 
 def test_a_filtered_recording_says_what_its_filter_does_not_choose() -> None:
     not_applied = replayed([start(filter="dns:failed comm:curl")]).snapshot().filter_not_applied
-    others = ("processes", "connections", "hosts", "udp", "listeners", "requests")
+    others = ("processes", "connections", "hosts", "udp", "listeners", "requests", "lookups")
     assert not_applied == dict.fromkeys(others, ("dns:failed",))
     assert replayed([start(filter="of-a-newer-nettop:1")]).snapshot().filter_not_applied == {}
 
@@ -688,6 +694,7 @@ def test_exited_processes_are_bounded_and_counted() -> None:
         "udp": 0,
         "listeners": 0,
         "requests": 0,
+        "lookups": 0,
     }
 
 

@@ -158,7 +158,12 @@ KEYS: dict[str, FilterKey] = {
     "error": FilterKey(
         values.text_test, "42P01", "code of the error with which a database or cache answered; error:* for any"
     ),
-    "latency": FilterKey(values.time, ">100ms", "time from a DNS query or request to its answer", _TIMES),
+    "latency": FilterKey(values.time, ">100ms", "time from a DNS query, look-up or request to its answer", _TIMES),
+    "lookup": FilterKey(
+        values.text_test, "eai_again",
+        "what came of a look-up in a C library: ok, eai_noname, host_not_found, pending, abandoned, failed, ...",
+        ("failed", "pending", "abandoned", "ok", "eai_*"),
+    ),
     "tls": FilterKey(values.text_test, "1.2", "version, cipher, ALPN or alert of a TLS handshake; tls:quic, tls:*"),
     "sni": FilterKey(values.text_test, "*.example.com", "server that a handshake of TLS or QUIC asks for"),
     "since": FilterKey(

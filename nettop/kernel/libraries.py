@@ -1,0 +1,117 @@
+"""The C libraries that processes have mapped, each once, however many processes and containers share it."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from nettop.kernel.abi import LibraryRecord
+
+_NAME = re.compile(rb"(libc\.so(\.6)?|libc-2\.\d+\.so|ld-musl-[\w-]+\.so\.1)(?: \(deleted\))?")
+_MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(/.*)")  # proc(5), maps
+_FUSE = 0x65735546  # FUSE_SUPER_MAGIC, include/uapi/linux/magic.h
+_MINOR_BITS = 20  # of the kernel's dev_t
+_OPENED = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Mapping(NamedTuple):
+    """Where a process has a library."""
+
+    pid: int
+    comm: bytes
+    begins: int
+    ends: int
+
+
+class Library(NamedTuple):
+    """A file, by device and inode, and who has it mapped."""
+
+    device: int
+    inode: int
+    name: bytes
+    is_foreign: bool  # its file system is a program's, which may keep whoever opens a file there waiting
+    mapped: tuple[Mapping, ...]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Its identity."""
+        return self.device, self.inode
+
+
+def by_file(records: Iterable[LibraryRecord]) -> list[Library]:
+    """Those that the kernel's iterator over mappings tells; what is only named like a C library is left out."""
+    found: dict[tuple[int, int], Library] = {}
+    for record in records:
+        name = record.name.split(b"\0", 1)[0]
+        if not _NAME.fullmatch(name):
+            continue
+        mapping = Mapping(record.owner_pid, record.owner_comm, record.begins, record.ends)
+        key = record.device, record.inode
+        known = found.get(key) or Library(*key, name, record.file_system == _FUSE, ())
+        found[key] = known._replace(mapped=(*known.mapped, mapping))
+    return list(found.values())
+
+
+def in_proc(proc: Path = Path("/proc")) -> list[Library]:
+    """The same from /proc, for kernels without that iterator (before Linux 5.12); it takes privileges."""
+    programs = set(_file_systems_of_programs(proc))
+    found: dict[tuple[int, int], Library] = {}
+    for directory in proc.iterdir():
+        if not directory.name.isdecimal():
+            continue
+        with suppress(OSError):
+            for device, inode, name, mapping in _mapped(directory):
+                known = found.get((device, inode)) or Library(device, inode, name, device in programs, ())
+                found[device, inode] = known._replace(mapped=(*known.mapped, mapping))
+    return list(found.values())
+
+
+def _mapped(process: Path) -> Iterator[tuple[int, int, bytes, Mapping]]:
+    for line in (process / "maps").read_bytes().splitlines():
+        match = _MAPPING.fullmatch(line)
+        if match is None:
+            continue
+        begins, ends, major, minor, inode, path = match.groups()
+        name = path.rpartition(b"/")[2]
+        if _NAME.fullmatch(name):
+            pid = int(process.name)
+            comm = (process / "comm").read_bytes().rstrip(b"\n")
+            device = int(major, 16) << _MINOR_BITS | int(minor, 16)
+            yield device, int(inode), name, Mapping(pid, comm, int(begins, 16), int(ends, 16))
+
+
+def _file_systems_of_programs(proc: Path) -> Iterator[int]:
+    with suppress(OSError):
+        for line in (proc / "self" / "mountinfo").read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            if after.startswith("fuse"):
+                major, _, minor = before.split(" ")[2].partition(":")
+                yield int(major) << _MINOR_BITS | int(minor)
+
+
+def opened(library: Library) -> int | None:
+    """A descriptor of its file, also of one that is in a container or was deleted; None if it cannot be opened."""
+    if library.is_foreign:
+        return None
+    for mapping in library.mapped:
+        with suppress(OSError):
+            return os.open(f"/proc/{mapping.pid}/map_files/{mapping.begins:x}-{mapping.ends:x}", _OPENED)
+    own = _own_path(library)
+    if own is not None:  # map_files takes CAP_SYS_ADMIN
+        with suppress(OSError):
+            return os.open(own, _OPENED)
+    return None
+
+
+def _own_path(library: Library) -> bytes | None:
+    """Where nettop itself has this library, if it does."""
+    for line in Path("/proc/self/maps").read_bytes().splitlines():
+        match = _MAPPING.fullmatch(line)
+        if match is not None and _NAME.fullmatch(match[6].rpartition(b"/")[2]):
+            status = Path(os.fsdecode(match[6])).stat()
+            device = os.major(status.st_dev) << _MINOR_BITS | os.minor(status.st_dev)
+            if (device, status.st_ino) == library.key:
+                return match[6]
+    return None

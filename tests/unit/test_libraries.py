@@ -1,0 +1,123 @@
+"""Which C libraries processes have mapped, by the kernel's iterator and /proc; whether returns can be watched."""
+
+import errno
+import os
+import platform
+import signal
+from pathlib import Path
+
+import pytest
+
+from nettop.kernel import lookups, uretprobes
+from nettop.kernel.abi import LibraryRecord
+from nettop.kernel.libraries import Library, Mapping, by_file, in_proc, opened
+from nettop.kernel.lookups import LookupProbes
+
+FUSE = 0x65735546
+MAPS = """\
+55d0c0a00000-55d0c0a02000 r-xp 00002000 fe:01 1201 /usr/bin/cat
+7f0000000000-7f0000020000 r--p 00000000 fe:01 77 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000020000-7f0000180000 r-xp 00020000 fe:01 77 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000200000-7f0000210000 r-xp 00000000 fe:01 78 /usr/lib/x86_64-linux-gnu/libcrypto.so.3
+7f0000300000-7f0000310000 r-xp 00000000 00:2f 79 /lib/ld-musl-x86_64.so.1 (deleted)
+7f0000400000-7f0000410000 r-xp 00000000 00:30 80 /home/ada/fuse/libc.so.6
+"""
+MOUNTS = """\
+21 1 254:1 / / rw - ext4 /dev/root rw
+44 21 0:48 / /home/ada/fuse rw - fuse.sshfs ada@host: rw
+"""
+
+
+def record(inode: int, pid: int, name: bytes = b"libc.so.6", **changes: int) -> LibraryRecord:
+    fields = {"begins": 0x1000, "ends": 0x2000, "device": 1, "file_system": 0xEF53, **changes}
+    return LibraryRecord(
+        inode=inode, owner_pid=pid, owner_start_boot_ns=0, owner_uid=0, owner_comm=b"cat".ljust(16, b"\0"),
+        name=name.ljust(32, b"\0"), **fields,
+    )  # fmt: skip
+
+
+def test_a_file_is_one_library_however_many_have_it_mapped() -> None:
+    found = by_file([record(77, 1), record(77, 2), record(78, 2, b"ld-musl-x86_64.so.1"), record(77, 3, device=2)])
+    assert [(each.key, each.name, [mapping.pid for mapping in each.mapped]) for each in found] == [
+        ((1, 77), b"libc.so.6", [1, 2]),
+        ((1, 78), b"ld-musl-x86_64.so.1", [2]),
+        ((2, 77), b"libc.so.6", [3]),
+    ]
+
+
+@pytest.mark.parametrize("name", [b"libc.so.6", b"libc-2.31.so", b"libc.so", b"ld-musl-aarch64.so.1"])
+def test_what_c_libraries_are_called(name: bytes) -> None:
+    assert [each.name for each in by_file([record(1, 1, name)])] == [name]
+
+
+@pytest.mark.parametrize("name", [b"libcap.so.2", b"libc.so.60", b"libc-client.so", b"libc++.so.1", b""])
+def test_what_others_are_called(name: bytes) -> None:
+    assert by_file([record(1, 1, name)]) == []
+
+
+def test_in_proc(tmp_path: Path) -> None:
+    for name, text in {"12/maps": MAPS, "12/comm": "cat\n", "self/mountinfo": MOUNTS, "13/comm": "gone\n"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = {each.inode: each for each in in_proc(tmp_path)}
+    assert found.keys() == {77, 79, 80}
+    assert found[77].mapped == (Mapping(12, b"cat", 0x7F0000020000, 0x7F0000180000),)
+    assert found[77].device == 0xFE << 20 | 1
+    assert found[79].name == b"ld-musl-x86_64.so.1 (deleted)"
+    assert [each.is_foreign for each in found.values()] == [False, False, True]
+
+
+def test_a_file_of_a_program_is_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it may never return"))
+    (library,) = by_file([record(1, 1, file_system=FUSE)])
+    assert opened(library) is None
+
+
+def test_coverage_names_what_is_missing_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "opened", lambda library: None if library.inode == 2 else 0)
+    monkeypatch.setattr(os, "close", lambda _: None)
+    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: None)
+    probes = LookupProbes(lambda _: 0, with_returns=True)
+    found = by_file([record(1, 10), record(2, 11), record(2, 12)])
+    probes.attach(found)
+    later = [*found, Library(1, 3, b"libc.so.6", False, (Mapping(13, b"java", 0, 0),))]
+    coverage = probes.coverage(later)
+    assert (coverage.libraries, probes.covered) == (1, 1)
+    assert [(each.library.inode, each.reason) for each in coverage.not_covered] == [(2, "unreadable"), (3, "later")]
+
+
+def test_more_libraries_than_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "opened", lambda _: 0)
+    monkeypatch.setattr(os, "close", lambda _: None)
+    monkeypatch.setattr(LookupProbes, "_attach_to", lambda _self, _file: None)
+    probes = LookupProbes(lambda _: 0, with_returns=True)
+    found = by_file([record(number, number) for number in range(1, lookups.MAX_LIBRARIES + 3)])
+    probes.attach(found)
+    coverage = probes.coverage(found)
+    assert coverage.libraries == lookups.MAX_LIBRARIES
+    assert [each.reason for each in coverage.not_covered] == ["too-many", "too-many"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "filtered", "harmless"),
+    [
+        (errno.ENOSYS, errno.EPERM, True),  # before Linux 6.11
+        (-signal.SIGILL, -signal.SIGILL, True),  # since 6.14
+        (-signal.SIGILL, errno.EPERM, False),  # in between: a filter is asked
+        (-signal.SIGILL, 0, False),  # filters cannot be tried
+        (errno.EPERM, errno.EPERM, False),  # nettop itself is in a sandbox
+    ],
+)
+def test_whether_returns_are_harmless(
+    monkeypatch: pytest.MonkeyPatch, plain: int, filtered: int, harmless: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    outcomes = {False: plain, True: filtered}
+    monkeypatch.setattr(uretprobes, "_outcome", lambda *, filtered: outcomes[filtered])
+    assert uretprobes.are_harmless() is harmless
+
+
+def test_returns_on_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(uretprobes, "_outcome", lambda **_: pytest.fail("there is no such call"))
+    assert uretprobes.are_harmless()
