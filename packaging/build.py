@@ -44,16 +44,24 @@ def build_pyz() -> Path:
     """Build the one file for an incident, for every Python and processor; returns its path."""
     tree = _fresh(WORK / "pyz")
     lay_out(build_wheel(), tree / "lib", PROCESSORS)
+    return pack(tree, DIST / "nettop.pyz")
+
+
+def pack(tree: Path, target: Path) -> Path:
+    """Make one executable file of a directory with nettop and its libraries in lib/; returns its path.
+
+    The same content makes the same file.
+    """
     shutil.copy(HERE / "pyz/__main__.py", tree)
-    paths = sorted(path for path in tree.rglob("*") if path.is_file())
+    paths = sorted(path for path in tree.rglob("*") if path.is_file() and path.suffix != ".pyc")
     identity = hashlib.sha256()
     for path in paths:
         identity.update(f"{path.relative_to(tree)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
     (tree / "identity.py").write_text(f'ID = "{version()}-{identity.hexdigest()[:16]}"\n')
-    packed, target = WORK / "nettop.zip", DIST / "nettop.pyz"
+    packed = tree.with_suffix(".zip")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in [*paths, tree / "identity.py"]:  # sorted and undated: the same content makes the same file
-            entry = zipfile.ZipInfo(str(path.relative_to(tree)))
+        for path in [*paths, tree / "identity.py"]:
+            entry = zipfile.ZipInfo(str(path.relative_to(tree)))  # of 1980
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     zipapp.create_archive(packed, target, interpreter=_INTERPRETER)

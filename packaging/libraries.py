@@ -1,8 +1,8 @@
 """One directory with nettop and the libraries that it brings along, for several Pythons and processors at once.
 
-Extension modules carry Python and processor in their names (`_core.cpython-311-x86_64-linux-gnu.so`), so all of them fit
-side by side, and each Python finds its own. Everything else in a wheel is the same for all, which is checked. BCC and
-cryptography, which the distribution provides, are not among them.
+Extension modules carry Python and processor in their names (`_core.cpython-311-x86_64-linux-gnu.so`), so all of them
+fit side by side, and each Python finds its own. Everything else in a wheel is the same for all, which is checked. BCC
+and cryptography, which the distribution provides, are not among them.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """How nettop.pyz starts: it unpacks itself once, because extension modules and BPF sources do not load from an archive.
 
-Each build has a directory of its own, kept from run to run: root's in /var/cache/nettop.pyz, others' in ~/.cache. What is
-in it runs with root's rights, so nobody else may write there. Any Python 3 can read this file, so that an old one gets a
-sentence and no traceback.
+Each build has a directory of its own, kept from run to run: root's in /var/cache/nettop.pyz, others' in ~/.cache. What
+is in it runs with root's rights, so nobody else may write there. Any Python 3 can read this file, so that an old one
+gets a sentence and no traceback.
 """
 
 import os
@@ -52,19 +52,12 @@ def _unpack(archive: str, place: str) -> None:
     """Unpack what this Python needs; if another process does so at the same time, one of the two results stays."""
     import shutil
     import tempfile
-    import zipfile
 
     umask = os.umask(0o022)  # nettop may go on as nobody, who has to read this
     os.makedirs(os.path.dirname(place), exist_ok=True)
     partial = tempfile.mkdtemp(dir=os.path.dirname(place), prefix=".partial-")
     try:
-        with zipfile.ZipFile(archive) as packed:
-            names = [name for name in packed.namelist() if name.startswith("lib/")]
-            fitting = [name for name in names if not name.endswith(".so") or name.endswith(_SUFFIX)]
-            if not any(name.endswith(".so") for name in fitting):
-                reason = "it has nothing for this Python (%s)" % _SUFFIX
-                raise _UnfitError(reason, "It takes 3.11 to 3.13 on x86_64 or arm64, with glibc")
-            packed.extractall(partial, fitting)
+        _extract(archive, partial)
         os.chmod(partial, 0o755)  # noqa: S103 - mkdtemp() lets only its user in
         try:
             os.rename(partial, place)
@@ -72,12 +65,24 @@ def _unpack(archive: str, place: str) -> None:
             if not os.path.isdir(place):
                 raise
     finally:
-        os.umask(umask)
         shutil.rmtree(partial, ignore_errors=True)
+        os.umask(umask)
+
+
+def _extract(archive: str, into: str) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(archive) as packed:
+        names = [name for name in packed.namelist() if name.startswith("lib/")]
+        fitting = [name for name in names if not name.endswith(".so") or name.endswith(_SUFFIX)]
+        if not any(name.endswith(".so") for name in fitting):
+            reason = "it has nothing for this Python (%s)" % _SUFFIX
+            raise _UnfitError(reason, "It takes 3.11 to 3.13 on x86_64 or arm64, with glibc")
+        packed.extractall(into, fitting)
 
 
 def _require_own(place: str) -> None:
-    """Neither the directory nor the one that holds it may be another user's; sticky ones, as /tmp, protect what is in."""
+    """Neither this directory nor the one that holds it may be another user's; a sticky one protects its entries."""
     for path in (place, os.path.dirname(place)):
         status = os.lstat(path)
         shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
