@@ -64,12 +64,13 @@ def inside(directory: Path) -> Iterator[Namespace]:
         yield made
 
 
-def reads_real_traffic(nettop: Sequence[str], inside: Namespace, directory: Path) -> None:
+def reads_real_traffic(nettop: Sequence[str], inside: Namespace, directory: Path, by_name: bool = False) -> None:
     """A connection of known bytes and a query of a known name, read back with the process that they belong to."""
     dnsmasq(inside, ["127.0.0.1"], "--address=/packages.test/192.0.2.1")
     server = inside.play(programs.tcp_server, address="127.0.0.1", port=PORT)
     assert server.hear() == "listening"
-    with Watch(directory, "--netns", str(server.pid), command=nettop) as watch:
+    # by the name of the namespace where a root has it, otherwise by a process in it
+    with Watch(directory, "--netns", inside.name if by_name else str(server.pid), command=nettop) as watch:
         client = inside.play(programs.tcp_client, address="127.0.0.1", port=PORT, sizes=[[UP_BYTES, DOWN_BYTES]])
         asker = inside.play(programs.ask_udp, server="127.0.0.1", questions=[[7, "packages.test", 1]])
         client.end()
@@ -184,6 +185,13 @@ def test_pipx_installs_the_wheel(root: Root, wheel: Path, inside: Namespace, dir
     reads_real_traffic(root.command("/usr/local/bin/nettop"), inside, directory)
 
 
+def test_the_suites_own_checks_find_no_error(root: Root, deb: Path) -> None:
+    root.apt("install", "lintian", "systemd", root.put(deb))
+    root.run("lintian", "--fail-on", "error", "--allow-root", f"/tmp/{deb.name}")
+    root.run("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/nettop.service")
+    root.apt("purge", "nettop")
+
+
 # The container
 
 
@@ -226,16 +234,24 @@ def daemon_set() -> Any:
     return found["spec"]["template"]["spec"]
 
 
+# crun does not run where cgroup v1 is mounted too, as it may be here; on a node it is not.
+_UNIFIED = (
+    "unshare", "--mount", "--propagation", "slave", "sh", "-ec",
+    'umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"', "sh",
+)  # fmt: skip
+
+
 @contextmanager
 def pod(image: Path, spec: Any, capabilities: Sequence[str], bundle: Path) -> Iterator[list[str]]:
     """A container as a kubelet has it made; a prefix that runs commands in it, as kubectl exec does."""
     (bundle / "config.json").write_text(json.dumps(oci_configuration(image, spec, capabilities, bundle)))
     name = f"nettop-test-{os.getpid()}-{bundle.name}"
-    crun = ["crun", "--root", str(bundle / "state"), "--cgroup-manager=cgroupfs"]
+    crun = [*_UNIFIED, "crun", "--root", str(bundle / "state"), "--cgroup-manager=cgroupfs"]
     subprocess.run([*crun, "run", "--detach", "--bundle", str(bundle), name], check=True, stdout=subprocess.DEVNULL)
     try:
         yield [*crun, "exec", name]
     finally:
+        run(*crun, "kill", "--all", name, "KILL")
         run(*crun, "delete", "--force", name)
 
 
@@ -273,6 +289,7 @@ def oci_configuration(image: Path, spec: Any, capabilities: Sequence[str], bundl
         "mounts": mounts,
         "linux": {
             "namespaces": [{"type": kind} for kind in ("mount", "uts", "ipc", "network", "cgroup")],
+            "rootfsPropagation": "rslave",
             "cgroupsPath": f"/nettop-test-{os.getpid()}-{bundle.name}",
         },
     }
@@ -289,7 +306,7 @@ def test_the_container_watches_the_node_with_the_capabilities_named(
     with pod(image, daemon_set, [name for name in named if name not in left_out], tmp_path) as prefix:
         report = json.loads(run(*prefix, "nettop", "doctor", "--json"))
         assert report["can_run"], report
-        reads_real_traffic([*prefix, "nettop"], inside, tmp_path)
+        reads_real_traffic([*prefix, "nettop"], inside, tmp_path, by_name=True)
 
 
 @pytest.mark.parametrize("missing", ["BPF", "PERFMON", "NET_ADMIN"])

@@ -128,7 +128,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(pyz: Path, cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Under the distribution's Python, with nothing from the environment of the tests."""
     bare = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "NETTOP_PYZ_CACHE": str(cache)}
-    command = ["/usr/bin/python3", "-I", pyz, *arguments]
+    command = ["/usr/bin/python3", "-I", str(pyz), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=bare, timeout=60)
 
 
