@@ -131,7 +131,7 @@ release: $(VENV)/.release ## Build all that is published into dist/, with checks
 	$(BIN)/python packaging/build.py release
 
 .PHONY: packages-test
-packages-test: release ## Install, run, upgrade and purge what 'make release' made, in fresh Debian 12 and 13 roots
+packages-test: $(VENV)/.test release ## Install, run, upgrade and purge what 'make release' made, in fresh Debian 12 and 13 roots
 	$(call packages,$(ROOT_PACKAGES))
 	$(SUDO) $(BIN)/pytest -s tests/packaging/fresh_roots.py
 
@@ -165,7 +165,7 @@ $(VENV)/.run: pyproject.toml
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.release: $(VENV)/.test
+$(VENV)/.release: $(VENV)/.run Makefile
 	$(BIN)/pip install --quiet --editable '.[release]'
 	touch $@
 

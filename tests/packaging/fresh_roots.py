@@ -171,10 +171,11 @@ def test_pipx_installs_the_wheel(root: Root, wheel: Path, inside: Namespace, dir
     python = root.run("python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
     wheels = root.path / "tmp/wheels"
     wheels.mkdir()
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels)]
+    run(*download, "pip")  # newer pipx wants a newer one than Debian's
     run(
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--python-version",
-        python, "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64", "--dest", str(wheels),
-        "--requirement", str(ROOT / "packaging/requirements.txt"),
+        *download, "--only-binary", ":all:", "--python-version", python, "--platform", "manylinux_2_28_x86_64",
+        "--platform", "manylinux2014_x86_64", "--requirement", str(ROOT / "packaging/requirements.txt"),
     )  # fmt: skip
     shutil.copy2(wheel, wheels)
     root.run(
