@@ -23,11 +23,13 @@ TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
 BESIDE := tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py databases.py http2.py quic.py requests.py)
+DEB_PACKAGES := debhelper dpkg-dev
+ROOT_PACKAGES := buildah crun lintian mmdebstrap# what the packages are tried with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.run ## Install what nettop needs: Debian packages and .venv
@@ -70,8 +72,8 @@ fuzz: $(VENV)/.test ## Feed nettop hostile DNS and other protocols: generated, p
 
 .PHONY: lint
 lint: $(VENV)/.test ## Check style, types and the direction of imports
-	$(BIN)/ruff check nettop tests screenshots
-	$(BIN)/ruff format --check nettop tests screenshots
+	$(BIN)/ruff check nettop tests screenshots packaging
+	$(BIN)/ruff format --check nettop tests screenshots packaging
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -114,6 +116,25 @@ dist: $(VENV)/.test ## Build a wheel and a source archive into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build --directory dist
 
+.PHONY: deb
+deb: $(VENV)/.release ## Build a Debian package into dist/, with nettop's Python packages inside
+	$(call packages,$(DEB_PACKAGES))
+	$(BIN)/python packaging/build.py deb
+
+.PHONY: pyz
+pyz: $(VENV)/.release ## Build nettop.pyz into dist/: one file, for Python 3.11 to 3.13 on x86_64 and arm64
+	$(BIN)/python packaging/build.py pyz
+
+.PHONY: release
+release: $(VENV)/.release ## Build all that is published into dist/, with checksums and a list of what is inside (SBOM)
+	$(call packages,$(DEB_PACKAGES))
+	$(BIN)/python packaging/build.py release
+
+.PHONY: packages-test
+packages-test: $(VENV)/.test release ## Install, run, upgrade and purge what 'make release' made, in fresh Debian 12 and 13 roots
+	$(call packages,$(ROOT_PACKAGES))
+	$(SUDO) $(BIN)/pytest -s tests/packaging/fresh_roots.py
+
 .PHONY: clean
 clean: ## Remove generated files and .venv
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -142,6 +163,10 @@ $(VENV)/.run: pyproject.toml
 	$(call packages,$(RUN_PACKAGES))
 	$(PYTHON) -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.release: $(VENV)/.run Makefile
+	$(BIN)/pip install --quiet --editable '.[release]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run Makefile

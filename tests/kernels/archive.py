@@ -72,7 +72,7 @@ class Archive:
         status.touch()  # no package is installed: every dependency is fetched
         signed_by = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
         sources = self._directory / "sources.list"
-        sources.write_text(f"{kind} {signed_by}{_debian_archive()} {suite} main\n")
+        sources.write_text(f"{kind} {signed_by}{debian_archive()} {suite} main\n")
         settings = {
             "Dir::State": self._directory,
             "Dir::State::status": status,
@@ -110,7 +110,7 @@ class Archive:
         return done.stdout
 
 
-def _debian_archive() -> str:
+def debian_archive() -> str:
     """Where this machine gets Debian's main archive from."""
     try:
         listed = subprocess.run(

@@ -339,7 +339,13 @@ class Watch:
     """`nettop stream` into a file that is read along. Every line is held against the published schema."""
 
     def __init__(
-        self, directory: Path, *arguments: str, interval: float = 0.1, quiet: bool = True, validate: bool = True
+        self,
+        directory: Path,
+        *arguments: str,
+        interval: float = 0.1,
+        quiet: bool = True,
+        validate: bool = True,
+        command: Sequence[str] = NETTOP,
     ) -> None:
         self._quiet = quiet  # whether stderr must stay empty
         self._validate = validate  # takes a millisecond a line: not for tens of thousands
@@ -352,7 +358,7 @@ class Watch:
         self._of_this_tick: list[AnyEvent] = []
         with self.recording.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [*NETTOP, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
+                [*command, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
             )
         self._file = self.recording.open("rb")
         self.pid = self._process.pid
