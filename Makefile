@@ -72,8 +72,8 @@ fuzz: $(VENV)/.test ## Feed nettop hostile DNS and other protocols: generated, p
 
 .PHONY: lint
 lint: $(VENV)/.test ## Check style, types and the direction of imports
-	$(BIN)/ruff check nettop tests screenshots packaging
-	$(BIN)/ruff format --check nettop tests screenshots packaging
+	$(BIN)/ruff check nettop tests screenshots
+	$(BIN)/ruff format --check nettop tests screenshots
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -119,16 +119,16 @@ dist: $(VENV)/.test ## Build a wheel and a source archive into dist/
 .PHONY: deb
 deb: $(VENV)/.release ## Build a Debian package into dist/, with nettop's Python packages inside
 	$(call packages,$(DEB_PACKAGES))
-	$(BIN)/python packaging/build.py deb
+	$(BIN)/python -m nettop.packaging.build deb
 
 .PHONY: pyz
 pyz: $(VENV)/.release ## Build nettop.pyz into dist/: one file, for Python 3.11 to 3.13 on x86_64 and arm64
-	$(BIN)/python packaging/build.py pyz
+	$(BIN)/python -m nettop.packaging.build pyz
 
 .PHONY: release
 release: $(VENV)/.release ## Build all that is published into dist/, with checksums and a list of what is inside (SBOM)
 	$(call packages,$(DEB_PACKAGES))
-	$(BIN)/python packaging/build.py release
+	$(BIN)/python -m nettop.packaging.build release
 
 .PHONY: packages-test
 packages-test: $(VENV)/.test release ## Install, run, upgrade and purge what 'make release' made, in fresh Debian 12 and 13 roots

@@ -175,7 +175,7 @@ def test_pipx_installs_the_wheel(root: Root, wheel: Path, inside: Namespace, dir
     run(*download, "pip")  # newer pipx wants a newer one than Debian's
     run(
         *download, "--only-binary", ":all:", "--python-version", python, "--platform", "manylinux_2_28_x86_64",
-        "--platform", "manylinux2014_x86_64", "--requirement", str(ROOT / "packaging/requirements.txt"),
+        "--platform", "manylinux2014_x86_64", "--requirement", str(ROOT / "nettop/packaging/requirements.txt"),
     )  # fmt: skip
     shutil.copy2(wheel, wheels)
     root.run(
@@ -211,7 +211,7 @@ class Images:
 def image(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The root of the image that the Containerfile makes, upon a Debian made here in place of the one of a registry."""
     directory = tmp_path_factory.mktemp("image")
-    images, named = Images(directory), (ROOT / "packaging/Containerfile").read_text()
+    images, named = Images(directory), (ROOT / "nettop/packaging/Containerfile").read_text()
     (base,) = re.findall(r"^FROM (\S+)$", named, re.MULTILINE)
     with fresh_root("trixie", directory) as made:
         container = images.run("from", "scratch")
@@ -219,7 +219,7 @@ def image(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         images.run("commit", "--quiet", container, base)
     images.run(
         "bud", "--quiet", "--isolation", "chroot", "--pull-never", "--tag", "nettop", "--file",
-        str(ROOT / "packaging/Containerfile"), str(deb.parent),
+        str(ROOT / "nettop/packaging/Containerfile"), str(deb.parent),
     )  # fmt: skip
     container = images.run("from", "--pull-never", "localhost/nettop")
     yield Path(images.run("mount", container))
@@ -230,7 +230,7 @@ def image(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 @pytest.fixture
 def daemon_set() -> Any:
     """The specification of the pods."""
-    documents = yaml.safe_load_all((ROOT / "packaging/daemonset.yaml").read_text())
+    documents = yaml.safe_load_all((ROOT / "nettop/packaging/daemonset.yaml").read_text())
     (found,) = [each for each in documents if each["kind"] == "DaemonSet"]
     return found["spec"]["template"]["spec"]
 

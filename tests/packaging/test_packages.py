@@ -1,7 +1,6 @@
 """What the packages say of themselves, and how nettop.pyz starts; `make packages-test` tries them in fresh roots."""
 
 import ast
-import importlib.util
 import os
 import re
 import shutil
@@ -10,7 +9,6 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import kubernetes_validate
@@ -21,21 +19,11 @@ from packaging.utils import canonicalize_name
 
 from nettop import __version__
 from nettop.kernel.privileges import ATTACHING
+from nettop.packaging import build, libraries
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGING = ROOT / "packaging"
+PACKAGING = ROOT / "nettop/packaging"
 OF_THE_DISTRIBUTION = {"cryptography"}  # and BCC, which is not a dependency that pip could know
-
-
-def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of packaging/, which is not a package."""
-    monkeypatch.syspath_prepend(PACKAGING)
-    specification = importlib.util.spec_from_file_location(f"packaging_{name}", PACKAGING / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def locked() -> dict[str, str]:
@@ -70,11 +58,11 @@ def test_the_locked_libraries_have_what_they_need_themselves() -> None:
                 assert canonicalize_name(needed.name) in locked(), (name, line)
 
 
-def test_the_debian_package_depends_on_what_make_installs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_debian_package_depends_on_what_make_installs() -> None:
     (packages,) = re.findall(r"^RUN_PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     depends = {word.split(" ")[0] for word in control()["Depends"].split(", ") if not word.startswith("$")}
     assert depends - {"libc6"} == set(packages.split()) - {"python3-venv", "python3-pip"}
-    pythons = loaded("libraries", monkeypatch).PYTHONS
+    pythons = libraries.PYTHONS
     next_one = f"3.{int(pythons[-1].partition('.')[2]) + 1}"
     assert f"python3 (>= {pythons[0]}), python3 (<< {next_one})" in control()["Depends"]
 
@@ -120,8 +108,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copy(file.locate(), inside / file)
     shutil.copytree(ROOT / "nettop", inside / "nettop", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "bpf", inside / "nettop/bpf")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        packed: Path = loaded("build", monkeypatch).pack(directory / "nettop", directory / "nettop.pyz")
+    packed: Path = build.pack(directory / "nettop", directory / "nettop.pyz")
     return packed
 
 
@@ -182,8 +169,7 @@ def test_the_pyz_says_that_it_has_nothing_for_this_python(pyz: Path, tmp_path: P
         other = library.name.replace(sys.implementation.cache_tag, "cpython-27")
         (tmp_path / "nettop/lib").mkdir(parents=True, exist_ok=True)
         shutil.copy(library, tmp_path / "nettop/lib" / other)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        foreign = loaded("build", monkeypatch).pack(tmp_path / "nettop", tmp_path / "nettop.pyz")
+    foreign = build.pack(tmp_path / "nettop", tmp_path / "nettop.pyz")
     done = started(foreign, tmp_path / "cache", "--version")
     assert (done.returncode, done.stdout) == (3, "")
     assert "it has nothing for this Python" in done.stderr
@@ -196,6 +182,5 @@ def test_an_old_python_can_read_how_the_pyz_starts() -> None:
 
 def test_the_same_content_makes_the_same_pyz(pyz: Path, tmp_path: Path) -> None:
     shutil.copytree(pyz.parent / "nettop/lib", tmp_path / "nettop/lib", copy_function=shutil.copy)  # of another time
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        again: Path = loaded("build", monkeypatch).pack(tmp_path / "nettop", tmp_path / "nettop.pyz")
+    again: Path = build.pack(tmp_path / "nettop", tmp_path / "nettop.pyz")
     assert again.read_bytes() == pyz.read_bytes()

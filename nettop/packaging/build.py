@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
 from pathlib import Path
 
-from libraries import HERE, PROCESSORS, BuildError, lay_out
+from nettop.packaging.libraries import HERE, PROCESSORS, BuildError, lay_out
 
-ROOT = HERE.parent
+ROOT = HERE.parents[1]
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "packages"
 _INTERPRETER = "/usr/bin/python3 -I"  # the distribution's, which has its BCC; nothing from the environment or the user

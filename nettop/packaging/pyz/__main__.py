@@ -10,7 +10,7 @@ import stat
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from identity import ID  # type: ignore[import-not-found] # packaging/build.py writes it into the archive
+from identity import ID  # type: ignore[import-not-found] # nettop/packaging/build.py writes it into the archive
 
 _VARIABLE = "NETTOP_PYZ_CACHE"
 _CANNOT_RUN = 3  # exit code of nettop.errors.CannotRunError
