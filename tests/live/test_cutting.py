@@ -37,6 +37,7 @@ from tests.live.test_screen import choose
 
 pytestmark = pytest.mark.live
 
+COMPILING_S = 240.0  # of an emulated machine, which takes a minute or more
 ADDRESS, PORT, FIRST, SECOND = "127.0.0.1", 9, 7001, 7002
 CAP_KILL = 1 << 5
 EVERYTHING = {f"{how} {ADDRESS}" for how in ("tcp", "udp", "sendto")}
@@ -60,7 +61,7 @@ def cutting(where: Namespace, *arguments: str, inside: bool = False) -> Terminal
 
 def started(terminal: Terminal) -> Terminal:
     """It may have to compile first what no other test loads."""
-    terminal.until(lambda: "LIVE" in terminal.text and "Connections" in terminal.text, "the screen", PATIENCE_S)
+    terminal.until(lambda: "LIVE" in terminal.text and "Connections" in terminal.text, "the screen", COMPILING_S)
     return terminal
 
 
