@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from nettop.cli.watching import history_of, live, prepare
+from nettop.cli.watching import Reach, history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
 from nettop.kernel.cage import places_of_the_user
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     require_terminal()
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     places = (*places_of_the_user(wanted.home), state_path().parent)
-    source = live(settings, scope, wanted.path(wanted.export_directory), places=places)
+    source = live(settings, scope, Reach(wanted.path(wanted.export_directory), places))
     return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
 
 

@@ -31,7 +31,7 @@ from nettop.sources import Source
 from nettop.sources.live import LiveSource, LookedAt
 from nettop.tracking.request_rows import Privacy
 
-_READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 1.0
 
 
 class Prepared(NamedTuple):
@@ -127,25 +127,32 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def watching(
-    options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
-) -> closing[Source]:
-    """The live source of a command that writes, closed on exit."""
-    # Call before opening the output, so that nettop writes only what it may write without its privileges.
-    written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, list_everything))
-
-
-def live(
+    options: argparse.Namespace,
     settings: Settings,
     scope: Scope,
-    written_to: Path | None,
     list_everything: bool = False,
-    places: Collection[Path] = (),
-) -> Source:
-    """A source of this machine's events that dropped its privileges after attaching and shut itself in.
+    listening: int | None = None,
+) -> closing[Source]:
+    """The live source of a command that writes, closed on exit; `listening` as in Reach."""
+    # Call before opening the output, so that nettop writes only what it may write without its privileges.
+    written_to = options.output.parent if options.output is not None else None
+    return closing(live(settings, scope, Reach(written_to, listening=listening), list_everything))
 
-    `written_to` is the directory for files, `places` are where else there may be some.
+
+class Reach(NamedTuple):
+    """What nettop may still do once it has shut itself in.
+
+    `written_to` is the directory for files, `places` are where else there may be some. On `listening`, the descriptor
+    of a socket, it accepts connections.
     """
+
+    written_to: Path | None
+    places: Collection[Path] = ()
+    listening: int | None = None
+
+
+def live(settings: Settings, scope: Scope, reach: Reach, list_everything: bool = False) -> Source:
+    """A source of this machine's events that dropped its privileges after attaching and shut itself in."""
     require_room()
     if limit := confinement():
         note(limit)
@@ -154,8 +161,8 @@ def live(
     looked_at = LookedAt(settings.dns_ports, _privacy(settings))
     source = LiveSource(scope, settings.interval, recorded, looked_at, list_everything)
     try:
-        source.give_up_privileges(written_to)
-        source.shut_in((*places, *(() if written_to is None else (written_to,))))
+        source.give_up_privileges(reach.written_to)
+        source.shut_in(filter(None, (*reach.places, reach.written_to)), reach.listening)
     except BaseException:
         source.close()
         raise
@@ -172,10 +179,10 @@ def watched_events(source: Source, seconds: float | None, stopped: list[int]) ->
     """All events until the time is up, a signal arrives, or the source ends."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopped and not source.finished:
-        left = _READ_TIMEOUT_S if end is None else end - time.monotonic()
+        left = READ_TIMEOUT_S if end is None else end - time.monotonic()
         if left <= 0:
             break
-        yield from source.read(min(left, _READ_TIMEOUT_S))
+        yield from source.read(min(left, READ_TIMEOUT_S))
     yield from source.finish()
 
 

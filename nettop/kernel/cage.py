@@ -21,18 +21,19 @@ from typing import NamedTuple
 from nettop.kernel import syscalls
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> None:
+def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = (), listening: int | None = None) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
     `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
-    descriptor. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    descriptor. `listening` is the descriptor of a socket on which connections are still accepted. Needs no_new_privs
+    (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = syscalls.landlock_version()
     if version:
         _restrict_files(version, {path for path in writable if not _is_root(path)}, {*readable, *_SYSTEM, *_code()})
     os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
-    _filter_calls()
+    _filter_calls(listening)
 
 
 # Landlock
@@ -138,7 +139,7 @@ class _Refused(NamedTuple):
 
 _ALWAYS = (
     # sockets; those of socketpair() lead nowhere without an address, and Python's event loop needs them
-    "socket", "connect", "bind", "listen", "accept", "accept4", "sendmsg", "sendmmsg",
+    "socket", "connect", "bind", "listen", "accept", "sendmsg", "sendmmsg",
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
@@ -164,8 +165,10 @@ _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/ua
 _OWNER_ONLY = 0o077
 
 
-def _refused() -> Iterator[_Refused]:
+def _refused(listening: int | None) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
+    # on any socket but one, if there is one
+    yield _Refused("accept4", () if listening is None else ((0, _NE, listening, 0),))
     yield _Refused("clone", ((0, _MASKED_EQ, _CLONE_THREAD, 0),))  # a process, and no thread
     yield _Refused("clone3", error=errno.ENOSYS)  # its flags lie in memory: glibc then takes clone()
     for call in ("kill", "tgkill"):
@@ -188,7 +191,7 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls() -> None:
+def _filter_calls(listening: int | None) -> None:
     if not has_seccomp():
         return
     library = ctypes.CDLL(_LIBRARY)
@@ -202,7 +205,7 @@ def _filter_calls() -> None:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused():
+        for name, comparisons, error in _refused(listening):
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue

@@ -131,10 +131,10 @@ class LiveSource:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
         give_up_privileges(self._program.losses, written_to, self._containers.directories)
 
-    def shut_in(self, writable: Iterable[Path]) -> None:
+    def shut_in(self, writable: Iterable[Path], listening: int | None = None) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
-        shut_in(writable, (*directories, *self._containers.directories, self._proc))
+        shut_in(writable, (*directories, *self._containers.directories, self._proc), listening)
 
     @property
     def pace(self) -> str:

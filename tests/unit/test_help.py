@@ -18,6 +18,7 @@ OPTIONS = {
     "": HELP | WATCHING | {"--version", "--theme"},
     "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
     "stream": HELP | WATCHING | OUTPUT | {"--for"},
+    "metrics": HELP | WATCHING | OUTPUT | {"--for", "--listen", "--series"},
     "replay": HELP
     | OUTPUT
     | FORMAT
