@@ -5,6 +5,7 @@ import argparse
 from nettop.cli.options import add_output, add_watching, duration, filter_help
 from nettop.cli.watching import output_of, prepare, stop_signals, watched_events, watching
 from nettop.export.json import event_json
+from nettop.model.finals import Finals
 from nettop.model.stream_filter import StreamFilter
 
 
@@ -21,6 +22,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     stream.add_argument(
         "--for", dest="seconds", type=duration, metavar="SECONDS", help="how long to write (default: until a signal)"
     )
+    stream.add_argument(
+        "--final", action="store_true", help="each row once, when it is over: for databases that only append"
+    )
     add_output(stream)
     stream.set_defaults(run=run)
 
@@ -33,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
         watching(options, settings, scope, list_everything=True) as source,
         output_of(options, keep_partial=True, signals=stopped) as output,
     ):
-        passes = StreamFilter(chosen).passes
-        for event in watched_events(source, options.seconds, stopped):
-            if passes(event):
-                output.write(event_json(event))
+        passes, finals = StreamFilter(chosen).passes, Finals()
+        for event in filter(passes, watched_events(source, options.seconds, stopped)):
+            for told in finals.take(event) if options.final else (event,):
+                output.write(event_json(told))
         output.commit()
     return 0

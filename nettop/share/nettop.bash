@@ -8,7 +8,7 @@
 _shtab_nettop_subparsers=(snapshot stream metrics replay diagnose doctor config)
 
 _shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --format --table --group --sort --top -o --output --force)
-_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for -o --output --force)
+_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --final -o --output --force)
 _shtab_nettop_metrics_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --series --for -o --output --force --listen)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --group --sort --top -o --output --force --debug)
 _shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --debug --for --json)
@@ -66,6 +66,7 @@ _shtab_nettop_snapshot___force_nargs=0
 _shtab_nettop_stream__h_nargs=0
 _shtab_nettop_stream___help_nargs=0
 _shtab_nettop_stream___debug_nargs=0
+_shtab_nettop_stream___final_nargs=0
 _shtab_nettop_stream___force_nargs=0
 _shtab_nettop_metrics__h_nargs=0
 _shtab_nettop_metrics___help_nargs=0

@@ -1,5 +1,6 @@
 """Watched live, recorded and replayed: the same snapshot, byte for byte."""
 
+import json
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ from tests.live.lab import (
     Program,
     Watch,
     assert_nothing_lost,
+    attached,
     check_snapshot,
     check_stream_line,
     connections_of,
@@ -217,3 +219,34 @@ def test_output_file_is_private(served: Namespace, directory: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (path.stat().st_mode & 0o7777, path.stat().st_uid) == (0o600, 0)
     check_snapshot(path.read_bytes())
+
+
+def test_each_row_once_with_its_origin(served: Namespace) -> None:
+    """Two runs at once, as on two hosts: no row of the one can be taken for one of the other."""
+    command = [*NETTOP, "stream", "--final", "--netns", served.name, "--for", "600"]
+    watching = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in watching:
+        wait_until(lambda process=process: attached(process.pid), "nettop to attach")  # type: ignore[misc]
+    *_, pending = mixed_traffic(served)
+    pending.stop()
+    for process in watching:
+        process.send_signal(signal.SIGTERM)
+    streams = [process.communicate(timeout=PATIENCE_S)[0].splitlines() for process in watching]
+    seen = set()
+    for lines in streams:
+        for line in lines:
+            check_stream_line(line)
+        told = [json.loads(line) for line in lines]
+        assert [told[0]["type"], told[-1]["type"]] == ["start", "end"]
+        queries = [line["dns"]["qname"] for line in told if line["type"] == "dns"]
+        assert sorted(queries) == sorted([*(f"n{txid}.test" for txid in range(1, 102)), "silent-stream.test"])
+        sent = [line["connection"]["tx_bytes"] for line in told if line["type"] == "connection"]
+        assert sent.count(13) == 53
+        origin = told[0]["origin"]
+        assert origin["host_id"] == told[0]["host"]["id"] == Path("/etc/machine-id").read_text().strip()
+        for line in told:
+            assert line["origin"] == origin
+            if line["type"] in ("dns", "connection", "udp", "listener", "request"):
+                key = (origin["host_id"], origin["started_at"], line["type"], line[line["type"]]["id"])
+                assert key not in seen
+                seen.add(key)
