@@ -100,6 +100,7 @@ complete -c nettop -n '_shtab_nettop_using stream' -l dns-ports -x -d 'ports of 
 complete -c nettop -n '_shtab_nettop_using stream' -l debug -d 'show details of failures'
 complete -c nettop -n '_shtab_nettop_using stream' -l for -x -d 'how long to write (default: until a signal)'
 complete -c nettop -n '_shtab_nettop_using stream' -l final -d 'each row once, when it is over: for databases that only append'
+complete -c nettop -n '_shtab_nettop_using stream' -l format -xka "json table csv" -d 'json, or OTLP/JSON for OpenTelemetry: rows as logs, each once, and sums as metrics (default json)'
 complete -c nettop -n '_shtab_nettop_using stream' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to PATH instead of standard output'
 complete -c nettop -n '_shtab_nettop_using stream' -l force -d 'replace PATH if it exists'
 complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a metrics -d 'Sum up by unit and comm, as OpenMetrics. Without -o or --listen, watch for a time and write once.'

@@ -6,8 +6,12 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.json_format import Parse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.scope import Scope
@@ -250,3 +254,41 @@ def test_each_row_once_with_its_origin(served: Namespace) -> None:
                 key = (origin["host_id"], origin["started_at"], line["type"], line[line["type"]]["id"])
                 assert key not in seen
                 seen.add(key)
+
+
+def test_for_opentelemetry(served: Namespace) -> None:
+    """Each row is one log record, and the sums are those of all of them."""
+    command = [*NETTOP, "stream", "--format", "otlp", "--netns", served.name, "--for", "600"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    wait_until(lambda: attached(process.pid), "nettop to attach")
+    *_, pending = mixed_traffic(served)
+    pending.stop()
+    process.send_signal(signal.SIGTERM)
+    lines = process.communicate(timeout=PATIENCE_S)[0].splitlines()
+    assert process.returncode == 0
+    records: list[tuple[str, dict[str, Any]]] = []
+    points: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith(b'{"resourceLogs"'):
+            (logs,) = Parse(line, ExportLogsServiceRequest()).resource_logs
+            records += [(record.event_name, attributes(record)) for record in logs.scope_logs[0].log_records]
+        else:
+            (told,) = Parse(line, ExportMetricsServiceRequest()).resource_metrics
+            points |= {metric.name: metric for metric in told.scope_metrics[0].metrics}
+    asked = [said["dns.question.name"] for name, said in records if name == "nettop.dns"]
+    assert sorted(asked) == sorted([*(f"n{txid}.test" for txid in range(1, 102)), "silent-stream.test"])
+    talked = [said for name, said in records if name == "nettop.connection" and said["nettop.comm"] == "talker"]
+    assert len(talked) == 53
+    assert {said["network.peer.port"] for said in talked} == {PORT}
+    assert sum(point.as_int for point in points["nettop.dns_queries"].sum.data_points) == 102
+    sent = [
+        point.as_int
+        for point in points["process.network.io"].sum.data_points
+        if attributes(point).items()
+        >= {"nettop.comm": "talker", "network.transport": "tcp", "network.io.direction": "transmit"}.items()
+    ]
+    assert sent == [53 * 13]
+
+
+def attributes(message: Any) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in message.attributes}

@@ -17,7 +17,7 @@ HELP = {"-h", "--help"}
 OPTIONS = {
     "": HELP | WATCHING | {"--version", "--theme"},
     "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
-    "stream": HELP | WATCHING | OUTPUT | {"--for", "--final"},
+    "stream": HELP | WATCHING | OUTPUT | {"--for", "--final", "--format"},
     "metrics": HELP | WATCHING | OUTPUT | {"--for", "--listen", "--series"},
     "replay": HELP
     | OUTPUT
