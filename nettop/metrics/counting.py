@@ -55,23 +55,29 @@ _ANSWERED: Final = "answered"
 
 
 class _Told:
-    """What was said last of rows whose ids rise, of the newest MAX_TOLD."""
+    """What was said last of rows whose ids rise: of the newest MAX_TOLD that are open, and as many that are answered.
+
+    Apart, because what takes long is answered after many that came later.
+    """
 
     def __init__(self) -> None:
-        self._said: dict[int, str] = {}
+        self._open: dict[int, str] = {}
+        self._answered: dict[int, str] = {}
         self._forgotten = -1
 
     def before(self, number: int) -> str | None:
         """What was said; empty if that is forgotten, None if nothing was."""
-        said = self._said.get(number)
+        said = self._open.get(number) or self._answered.get(number)
         return "" if said is None and number <= self._forgotten else said
 
     def say(self, number: int, said: str) -> None:
         """From now on."""
-        self._said[number] = said
-        if len(self._said) > MAX_TOLD:
-            oldest = next(iter(self._said))
-            del self._said[oldest]
+        self._open.pop(number, None)
+        told = self._answered if said == _ANSWERED else self._open
+        told[number] = said
+        if len(told) > MAX_TOLD:
+            oldest = next(iter(told))
+            del told[oldest]
             self._forgotten = max(self._forgotten, oldest)
 
 
@@ -227,10 +233,11 @@ class Counting:
 
     def _request(self, event: events.RequestChanged) -> None:
         row = event.request
-        if self._requests.before(row.id) is not None or row.pending:
+        if self._requests.before(row.id) in ("", _ANSWERED):
             return
-        if row.protocol == "grpc" and row.grpc_status is None and row.error is None:
-            return  # its status comes behind the response
+        if row.pending or (row.protocol == "grpc" and row.grpc_status is None and row.error is None):
+            self._requests.say(row.id, "pending")  # of gRPC the status comes behind the response
+            return
         self._requests.say(row.id, _ANSWERED)
         labels = self._labels_of(row.pid, row.process_start_time, row.comm)
         self._series[families.OUTCOMES].add((*labels, row.side, row.protocol, _outcome(row)))

@@ -81,7 +81,7 @@ PACKETS = Family(
 OPENED = Family(
     "nettop_tcp_connections_opened",
     "counter",
-    "TCP connections that the process opened (outbound) or accepted (inbound).",
+    "TCP connections that the process opened (outbound, also in vain) or accepted (inbound).",
     (_DIRECTION,),
 )
 OPEN = Family("nettop_tcp_connections", "gauge", "TCP connections that are open now.")

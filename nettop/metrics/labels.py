@@ -12,11 +12,12 @@ _NUMBERED = re.compile(r".*\.scope|run-[^@]*\.service|systemd-coredump@.*")
 def unit_label(process: ProcessIdentity) -> str:
     """`nginx.service`, `docker:web`, `podman`, `pod:kube-system/coredns`; empty for none.
 
-    A container without a known name is only its runtime, and a pod only its namespace and the name of its container:
+    A container without a known name is only its runtime, and a pod its namespace and the name of its container:
     ids and names of pods are new with each start. In names that managers number, each number is `*`.
     """
     if process.pod is not None or process.pod_uid is not None:
-        return f"pod:{process.pod_namespace or ''}/{process.container_name or ''}"
+        named = process.pod_namespace or process.container_name
+        return f"pod:{process.pod_namespace or ''}/{process.container_name or ''}" if named else "pod"
     if process.container is not None:
         runtime = process.container_runtime or "container"
         return runtime if process.container_name is None else f"{runtime}:{process.container_name}"

@@ -68,8 +68,8 @@ _UNITS = (
 _FILES = {
     "~/.config/nettop/config.toml": "Settings. In $XDG_CONFIG_HOME/nettop instead, if that is set. Under sudo it is "
     "the file of the user who ran sudo; that user must own it, or everybody may read it.",
-    "PATH.PID.partial": "The output of -o until it is complete. Files get mode 0600, those of metrics 0644, belong to the user who ran "
-    "sudo, and replace an existing file only with --force.",
+    "PATH.PID.partial": "The output of -o until it is complete. Files get mode 0600, those of metrics "
+    "0644, belong to the user who ran sudo, and replace an existing file only with --force.",
     "/var/cache/nettop": "Compiled kernel programs, owned by root. Without it, every start compiles them.",
     "/sys/kernel/btf/vmlinux": "The layout of the kernel's structures, for which the programs are compiled.",
 }

@@ -184,6 +184,16 @@ def test_queries_that_are_forgotten_are_not_counted_again() -> None:
     assert value(counting, "nettop_dns_answers_total", rcode="NOERROR") == 1
 
 
+def test_a_slow_request_is_counted_however_many_came_meanwhile() -> None:
+    pending = told(request(status=None, latency_ms=None))
+    others = (told(request(id=number)) for number in range(2, MAX_TOLD + 12))
+    counting = counted(told(identity()), pending, *others, told(request(status=504)), told(request(status=504)))
+    counting.apply(told(request(id=2)))  # forgotten
+    outcomes = "nettop_request_outcomes_total"
+    assert value(counting, outcomes, side="client", protocol="http/1.1", status="5xx") == 1
+    assert value(counting, outcomes, side="client", protocol="http/1.1", status="2xx") == MAX_TOLD + 10
+
+
 def test_requests_of_connections_and_of_rows() -> None:
     of_connection = rows.ConnectionRequests(side="client", count=5, failed=3, failed_4xx=1, failed_5xx=1)
     counting = counted(
@@ -332,7 +342,7 @@ def test_text_from_outside_is_escaped() -> None:
             {"pod": "web-6f7c-x2x", "pod_namespace": "shop", "container": "5d1c", "container_name": "web"},
             "pod:shop/web",
         ),
-        ({"pod_uid": "1-2", "container": "5d1c"}, "pod:/"),
+        ({"pod_uid": "1-2", "container": "5d1c"}, "pod"),
     ],
 )
 def test_the_unit_has_nothing_that_is_new_with_each_start(fields: dict[str, Any], label: str) -> None:
