@@ -18,6 +18,8 @@ RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptogra
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx gcc musl-tools nodejs \
 	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh
+FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants
+FLEET := $(VENV)/fleet
 MATRIX_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
@@ -60,6 +62,16 @@ truth: $(VENV)/.test ## Show how accurate nettop is, next to tcplife, nethogs an
 bench: $(VENV)/.test ## Show how fast and light nettop is, next to others; CASES="start memory", QUICK=1, OUT=rows.json
 	$(call packages,$(BENCH_PACKAGES))
 	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(if $(BESIDE),--beside $(BESIDE)) $(CASES)
+
+.PHONY: fleet
+fleet: $(VENV)/.test ## Feed Prometheus, node_exporter, kcat, ClickHouse's engine and others, and read back what they have
+	$(BIN)/pip install --quiet --editable '.[fleet]'
+	mkdir -p $(FLEET) && cd $(FLEET) && apt-get download --quiet $(FLEET_PACKAGES) && for deb in *.deb; do dpkg -x $$deb . || exit 1; done
+	$(SUDO) env FLEET_TOOLS=$(CURDIR)/$(FLEET) $(BIN)/pytest tests/fleet
+
+.PHONY: load
+load: fleet ## Show what HOSTS=100 hosts cost their Prometheus
+	$(BIN)/python -m tests.fleet.load $(FLEET) --hosts $(or $(HOSTS),100)
 
 .PHONY: soak
 soak: $(VENV)/.test ## Run the screen under load for SECONDS=1800; fail if memory, threads or descriptors grow

@@ -70,7 +70,13 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
     add_debug(parser)
 
 
-_METAVARS = {"filter": "EXPR", "interval": "SECONDS", "dns_ports": "PORT[,PORT...]", "theme": "NAME"}
+_METAVARS = {
+    "filter": "EXPR",
+    "interval": "SECONDS",
+    "dns_ports": "PORT[,PORT...]",
+    "theme": "NAME",
+    "metrics_series": "NUMBER",
+}
 
 
 def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from nettop.cli.watching import Asked, Files, history_of, live, prepare
+from nettop.cli.watching import Asked, Reach, history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
 from nettop.kernel.cage import places_of_the_user
@@ -26,8 +26,8 @@ def run(options: argparse.Namespace) -> int:
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     places = (*places_of_the_user(wanted.home), state_path().parent)
     here = powers(allowed=False, closes=False)
-    files = Files(wanted.path(wanted.export_directory), places)
-    source = live(settings, scope, files, Asked(lookups=options.lookups, may_cut=options.allow_cut))
+    reach = Reach(wanted.path(wanted.export_directory), places)
+    source = live(settings, scope, reach, Asked(lookups=options.lookups, may_cut=options.allow_cut))
     return show(Collector(source, history_of(settings), source.cutter or here), "LIVE", chosen, wanted)
 
 

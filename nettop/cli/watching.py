@@ -32,14 +32,19 @@ from nettop.sources import Source
 from nettop.sources.live import LiveSource, LookedAt
 from nettop.tracking.request_rows import Privacy
 
-_READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 1.0
 
 
-class Files(NamedTuple):
-    """Where files are written: in a directory, and maybe in other places."""
+class Reach(NamedTuple):
+    """What nettop may still do once it has shut itself in.
+
+    `written_to` is the directory for files, `places` are where else there may be some. On `listening`, the descriptor
+    of a socket, it accepts connections.
+    """
 
     written_to: Path | None
     places: Collection[Path] = ()
+    listening: int | None = None
 
 
 class Prepared(NamedTuple):
@@ -151,18 +156,23 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def watching(
-    options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
+    options: argparse.Namespace,
+    settings: Settings,
+    scope: Scope,
+    list_everything: bool = False,
+    listening: int | None = None,
 ) -> closing[Source]:
-    """The live source of a command that writes, closed on exit."""
+    """The live source of a command that writes, closed on exit; `listening` as in Reach."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, Files(written_to), Asked(list_everything, options.lookups)))
+    reach = Reach(written_to, listening=listening)
+    return closing(live(settings, scope, reach, Asked(list_everything, options.lookups)))
 
 
 def live(
     settings: Settings,
     scope: Scope,
-    files: Files,
+    reach: Reach,
     asked: Asked = Asked(),  # noqa: B008
 ) -> LiveSource:
     """A source of this machine's events that dropped its privileges after attaching and shut itself in."""
@@ -174,8 +184,8 @@ def live(
     looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.may_cut)
     source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
     try:
-        source.give_up_privileges(files.written_to)
-        source.shut_in((*files.places, *(() if files.written_to is None else (files.written_to,))))
+        source.give_up_privileges(reach.written_to)
+        source.shut_in(filter(None, (*reach.places, reach.written_to)), reach.listening)
     except BaseException:
         source.close()
         raise
@@ -192,10 +202,10 @@ def watched_events(source: Source, seconds: float | None, stopped: list[int]) ->
     """All events until the time is up, a signal arrives, or the source ends."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopped and not source.finished:
-        left = _READ_TIMEOUT_S if end is None else end - time.monotonic()
+        left = READ_TIMEOUT_S if end is None else end - time.monotonic()
         if left <= 0:
             break
-        yield from source.read(min(left, _READ_TIMEOUT_S))
+        yield from source.read(min(left, READ_TIMEOUT_S))
     yield from source.finish()
 
 

@@ -22,20 +22,26 @@ from typing import NamedTuple
 from nettop.kernel import syscalls
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = (), signals: bool = False) -> None:
+def shut_in(
+    writable: Iterable[Path],
+    readable: Iterable[Path | int] = (),
+    signals: bool = False,
+    listening: int | None = None,
+) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
     `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
     descriptor. With `signals` other processes may be sent SIGTERM and SIGKILL, by pidfd_send_signal(2) and in no other
-    way. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    way. `listening` is the descriptor of a socket on which connections are still accepted. Needs no_new_privs
+    (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = syscalls.landlock_version()
     if version:
         files = {path for path in writable if not _is_root(path)}
         _restrict_files(version, files, {*readable, *_SYSTEM, *_code()}, signals)
     os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
-    _filter_calls(signals)
+    _filter_calls(signals, listening)
 
 
 # Landlock
@@ -142,7 +148,7 @@ class _Refused(NamedTuple):
 
 _ALWAYS = (
     # sockets; those of socketpair() lead nowhere without an address, and Python's event loop needs them
-    "socket", "connect", "bind", "listen", "accept", "accept4", "sendmsg", "sendmmsg",
+    "socket", "connect", "bind", "listen", "accept", "sendmsg", "sendmmsg",
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
@@ -167,8 +173,10 @@ _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/ua
 _OWNER_ONLY = 0o077
 
 
-def _refused(signals: bool) -> Iterator[_Refused]:
+def _refused(signals: bool, listening: int | None) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
+    # on any socket but one, if there is one
+    yield _Refused("accept4", () if listening is None else ((0, _NE, listening, 0),))
     if signals:
         # one comparison a rule: older versions of libseccomp take no two of the same argument
         yield _Refused("pidfd_send_signal", ((1, _LT, signal.SIGKILL, 0),))
@@ -199,7 +207,7 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls(signals: bool) -> None:
+def _filter_calls(signals: bool, listening: int | None) -> None:
     if not has_seccomp():
         return
     library = ctypes.CDLL(_LIBRARY)
@@ -213,7 +221,7 @@ def _filter_calls(signals: bool) -> None:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused(signals):
+        for name, comparisons, error in _refused(signals, listening):
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue

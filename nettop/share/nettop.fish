@@ -50,8 +50,8 @@ function _shtab_nettop_using
   test "$_shtab_nettop_cmdpath" = "$argv"
 end
 
-set -g _shtab_nettop_commands snapshot stream replay diagnose doctor config
-set -g _shtab_nettop_opts_with_value --comm --container --dns-ports --filter --for --format --group --interval --netns --output --pid --sort --speed --table --theme --top --unit -o
+set -g _shtab_nettop_commands snapshot stream metrics replay diagnose doctor config
+set -g _shtab_nettop_opts_with_value --comm --container --dns-ports --filter --for --format --group --interval --listen --netns --output --pid --series --sort --speed --table --theme --top --unit -o
 
 complete -c nettop -e
 complete -c nettop -f
@@ -103,8 +103,27 @@ complete -c nettop -n '_shtab_nettop_using stream' -l dns-ports -x -d 'ports of 
 complete -c nettop -n '_shtab_nettop_using stream' -l lookups -d 'watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)'
 complete -c nettop -n '_shtab_nettop_using stream' -l debug -d 'show details of failures'
 complete -c nettop -n '_shtab_nettop_using stream' -l for -x -d 'how long to write (default: until a signal)'
+complete -c nettop -n '_shtab_nettop_using stream' -l final -d 'each row once, when it is over: for databases that only append'
+complete -c nettop -n '_shtab_nettop_using stream' -l format -xka "json table csv" -d 'json, or OTLP/JSON for OpenTelemetry: rows as logs, each once, and sums as metrics (default json)'
 complete -c nettop -n '_shtab_nettop_using stream' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to PATH instead of standard output'
 complete -c nettop -n '_shtab_nettop_using stream' -l force -d 'replace PATH if it exists'
+complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a metrics -d 'Sum up by unit and comm, as OpenMetrics. Without -o or --listen, watch for a time and write once.'
+complete -c nettop -n '_shtab_nettop_using metrics' -s h -l help -d 'show this help message and exit'
+complete -c nettop -n '_shtab_nettop_using metrics' -l pid -xka "(ls /proc | grep -x '[0-9]*' | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -d 'only this process'
+complete -c nettop -n '_shtab_nettop_using metrics' -l comm -xka "(cat /proc/*/comm 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -d 'only processes with this name'
+complete -c nettop -n '_shtab_nettop_using metrics' -l netns -xka "(ls /run/netns 2>/dev/null | LC_ALL=C grep -xE '[A-Za-z0-9_.:@/+-]+' | sort -u)" -d 'only this network namespace'
+complete -c nettop -n '_shtab_nettop_using metrics' -l unit -x -d 'only this systemd unit, also if it is started again: nginx.service, or what is in user.slice'
+complete -c nettop -n '_shtab_nettop_using metrics' -l container -x -d 'only this container, by its name or the beginning of its id'
+complete -c nettop -n '_shtab_nettop_using metrics' -l filter -xka "(printf '%s\n' pid: comm: user: unit: container: pod: image: port: host: listen: dir: state: age: end: close-wait: wait: answer: rtt: connect: rtx: rate: bytes: dns: type: side: method: path: status: grpc: protocol: error: latency: lookup: tls: sni: since: between: drop: scope: netns: failed new)" -d 'only rows that match'
+complete -c nettop -n '_shtab_nettop_using metrics' -l interval -x -d 'how often counters are read (default 1)'
+complete -c nettop -n '_shtab_nettop_using metrics' -l dns-ports -x -d 'ports of DNS servers to look at; 5353 is mDNS, 5355 LLMNR (default 53)'
+complete -c nettop -n '_shtab_nettop_using metrics' -l lookups -d 'watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)'
+complete -c nettop -n '_shtab_nettop_using metrics' -l debug -d 'show details of failures'
+complete -c nettop -n '_shtab_nettop_using metrics' -l series -x -d 'time series that a metric has at most; the rest is in _other (default 1000)'
+complete -c nettop -n '_shtab_nettop_using metrics' -l for -x -d 'how long to watch (default 5; with -o or --listen until a signal)'
+complete -c nettop -n '_shtab_nettop_using metrics' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to PATH instead of standard output'
+complete -c nettop -n '_shtab_nettop_using metrics' -l force -d 'replace PATH if it exists'
+complete -c nettop -n '_shtab_nettop_using metrics' -l listen -x -d 'answer GET /metrics there, for example on 127.0.0.1:9469'
 complete -c nettop -n '_shtab_nettop_using; and test $_shtab_nettop_npos -eq 0' -a replay -d 'Play a recording or show a snapshot. Needs no root.'
 complete -c nettop -n '_shtab_nettop_using replay' -s h -l help -d 'show this help message and exit'
 complete -c nettop -n '_shtab_nettop_using replay' -l demo -d 'play the recording that ships with nettop'

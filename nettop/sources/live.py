@@ -168,11 +168,11 @@ class LiveSource:
         kept = () if self.cutter is None else (KILL,)
         give_up_privileges(self._program.losses, written_to, self._containers.directories, kept)
 
-    def shut_in(self, writable: Iterable[Path]) -> None:
+    def shut_in(self, writable: Iterable[Path], listening: int | None = None) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
         readable: tuple[Path | int, ...] = (*directories, *self._containers.directories, self._proc)
-        shut_in(writable, readable, signals=self.cutter is not None)
+        shut_in(writable, readable, self.cutter is not None, listening)
 
     @property
     def pace(self) -> str:

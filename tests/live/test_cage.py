@@ -26,8 +26,23 @@ ADDRESS, PORT = "127.0.0.1", 7001
 REFUSED = {"Operation not permitted", "Permission denied"}
 NEEDS_LANDLOCK = pytest.mark.skipif(not landlock_version(), reason="this kernel has no Landlock")
 
+# Of a program that begins with `if True:` and has trials by their names.
+ATTEMPT = """
+    outcomes = {}
+
+    def attempt():
+        for name, trial in trials.items():
+            try:
+                trial()
+            except OSError as error:
+                outcomes[name] = os.strerror(error.errno)
+            else:
+                outcomes[name] = "done"
+
+"""
 # What somebody would do who got to run code in nettop. Each returns only where the kernel let it.
-TRIALS = """if True:
+TRIALS = (
+    """if True:
     import ctypes, fcntl, json, os, resource, signal, socket, subprocess, sys, termios, threading
     from pathlib import Path
     from nettop.kernel import syscalls
@@ -94,17 +109,9 @@ TRIALS = """if True:
         "import": lambda: __import__("wave"),
         "thread": lambda: threading.Thread(target=int).start(),
     }
-    outcomes = {}
-
-    def attempt():
-        for name, trial in trials.items():
-            try:
-                trial()
-            except OSError as error:
-                outcomes[name] = os.strerror(error.errno)
-            else:
-                outcomes[name] = "done"
-
+    """
+    + ATTEMPT
+    + """
     source = LiveSource(Scope(), 1.0)
     source.give_up_privileges(allowed)
     source.shut_in([allowed, Path("/"), Path("/nonexistent/place")])
@@ -115,6 +122,7 @@ TRIALS = """if True:
     list(source.finish())
     print(json.dumps(outcomes))
     """
+)
 
 
 @pytest.fixture
@@ -178,6 +186,57 @@ def test_every_command_is_shut_in_and_goes_on_as_nobody_if_it_writes_no_file(qui
     done = nettop("snapshot", "--for", "0.1", "--netns", quiet.name, "-o", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     assert file.stat().st_uid == 0
+
+
+# What somebody would do who got to run code in a nettop that answers scrapes.
+WITH_LISTENER = (
+    """if True:
+    import json, os, socket, threading
+    from nettop.kernel.scope import Scope
+    from nettop.sources.live import LiveSource
+    one, another = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    callers = [socket.create_connection(each.getsockname()) for each in (one, one, another)]
+
+    def answer():
+        connection, _ = one.accept()
+        connection.sendall(b"x" * 10)
+        connection.close()
+        assert callers[0].recv(10) == b"x" * 10
+
+    trials = {
+        "answer": answer,
+        "accept on another": another.accept,
+        "accept on another by its number": lambda: socket.socket(fileno=os.dup(one.fileno())).accept(),
+        "socket": lambda: socket.socket(socket.AF_INET).close(),
+        "bind": lambda: another.bind(("127.0.0.1", 0)),
+        "listen": lambda: one.listen(5),
+        "connect": lambda: callers[2].connect(("127.0.0.1", 9)),
+    }
+    """
+    + ATTEMPT
+    + """
+    source = LiveSource(Scope(), 1.0)
+    source.give_up_privileges(None)
+    source.shut_in([], one.fileno())
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    list(source.finish())
+    print(json.dumps(outcomes))
+    """
+)
+
+
+def test_with_a_listener_connections_are_accepted_on_it_and_nothing_else_is_possible(quiet: Namespace) -> None:
+    assert has_seccomp()
+    done = subprocess.run(
+        quiet.inside(*within_reach(), sys.executable, "-c", WITH_LISTENER), capture_output=True, text=True,
+        check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert outcomes.pop("answer") == "done"
+    assert set(outcomes.values()) <= REFUSED
 
 
 @NEEDS_LANDLOCK

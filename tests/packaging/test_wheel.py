@@ -77,6 +77,8 @@ def test_the_wheel_holds_every_file(built: tuple[Path, Path]) -> None:
         "share/bash-completion/completions/nettop",
         "share/fish/vendor_completions.d/nettop.fish",
         "share/man/man1/nettop.1",
+        "share/nettop/alerts.yml",
+        "share/nettop/dashboard.json",
         "share/zsh/site-functions/_nettop",
     }
 
