@@ -18,16 +18,20 @@ RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptogra
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx gcc musl-tools nodejs \
 	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh
-MATRIX_PACKAGES := busybox-static cpio e2fsprogs qemu-system-x86
+FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants
+FLEET := $(VENV)/fleet
+MATRIX_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
-BESIDE := tests/live/truth $(addprefix tests/live/test_,databases.py http2.py quic.py requests.py)
+BESIDE := tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py databases.py http2.py quic.py requests.py)
+DEB_PACKAGES := debhelper dpkg-dev
+ROOT_PACKAGES := buildah crun lintian mmdebstrap# what the packages are tried with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.run ## Install what nettop needs: Debian packages and .venv
@@ -45,9 +49,9 @@ test: lint ## Set up and run every check; without root, skip tests that need it
 	wait $$others || status=$$?; echo "Those that ran beside:"; cat $(VENV)/others.log; exit $$status
 
 .PHONY: matrix
-matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on, in virtual machines; CASES="5.10 newest" selects
+matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on and on arm64, in virtual machines; CASES="5.10 newest", QUICK=1
 	$(call packages,$(MATRIX_PACKAGES))
-	$(BIN)/python -m tests.kernels.matrix $(CASES)
+	$(BIN)/python -m tests.kernels.matrix $(if $(QUICK),--quick) $(CASES)
 
 .PHONY: truth
 truth: $(VENV)/.test ## Show how accurate nettop is, next to tcplife, nethogs and gethostlatency
@@ -58,6 +62,16 @@ truth: $(VENV)/.test ## Show how accurate nettop is, next to tcplife, nethogs an
 bench: $(VENV)/.test ## Show how fast and light nettop is, next to others; CASES="start memory", QUICK=1, OUT=rows.json
 	$(call packages,$(BENCH_PACKAGES))
 	@$(SUDO) unshare --mount $(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT)) $(if $(BESIDE),--beside $(BESIDE)) $(CASES)
+
+.PHONY: fleet
+fleet: $(VENV)/.test ## Feed Prometheus, node_exporter, kcat, ClickHouse's engine and others, and read back what they have
+	$(BIN)/pip install --quiet --editable '.[fleet]'
+	mkdir -p $(FLEET) && cd $(FLEET) && apt-get download --quiet $(FLEET_PACKAGES) && for deb in *.deb; do dpkg -x $$deb . || exit 1; done
+	$(SUDO) env FLEET_TOOLS=$(CURDIR)/$(FLEET) $(BIN)/pytest tests/fleet
+
+.PHONY: load
+load: fleet ## Show what HOSTS=100 hosts cost their Prometheus
+	$(BIN)/python -m tests.fleet.load $(FLEET) --hosts $(or $(HOSTS),100)
 
 .PHONY: soak
 soak: $(VENV)/.test ## Run the screen under load for SECONDS=1800; fail if memory, threads or descriptors grow
@@ -114,6 +128,25 @@ dist: $(VENV)/.test ## Build a wheel and a source archive into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build --directory dist
 
+.PHONY: deb
+deb: $(VENV)/.release ## Build a Debian package into dist/, with nettop's Python packages inside
+	$(call packages,$(DEB_PACKAGES))
+	$(BIN)/python -m nettop.packaging.build deb
+
+.PHONY: pyz
+pyz: $(VENV)/.release ## Build nettop.pyz into dist/: one file, for Python 3.11 to 3.13 on x86_64 and arm64
+	$(BIN)/python -m nettop.packaging.build pyz
+
+.PHONY: release
+release: $(VENV)/.release ## Build all that is published into dist/, with checksums and a list of what is inside (SBOM)
+	$(call packages,$(DEB_PACKAGES))
+	$(BIN)/python -m nettop.packaging.build release
+
+.PHONY: packages-test
+packages-test: $(VENV)/.test release ## Install, run, upgrade and purge what 'make release' made, in fresh Debian 12 and 13 roots
+	$(call packages,$(ROOT_PACKAGES))
+	$(SUDO) $(BIN)/pytest -s tests/packaging/fresh_roots.py
+
 .PHONY: clean
 clean: ## Remove generated files and .venv
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -142,6 +175,10 @@ $(VENV)/.run: pyproject.toml
 	$(call packages,$(RUN_PACKAGES))
 	$(PYTHON) -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.release: $(VENV)/.run Makefile
+	$(BIN)/pip install --quiet --editable '.[release]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run Makefile

@@ -205,6 +205,14 @@ _Static_assert(sizeof(struct holder_record) == 48, "holder_record");
 #define DNS_REFUSED 1        /* ICMP said to a connected UDP socket that nobody serves at server_address */
 #define DNS_ANSWER_DROPPED 2 /* the socket had no room for the answer with this txid that was told just before */
 
+/* Of a DNS query that a look-up sends: identity of that, as in struct lookup_record. */
+struct dns_lookup {
+	__u64 time_ns; /* 0: none that is known */
+	__u32 thread;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dns_lookup) == 16, "dns_lookup");
+
 /* Head of a record in dns_events. After a DNS_MESSAGE the packet follows from its IP header on, captured_bytes of payload. */
 struct dns_packet {
 	__u64 time_ns;
@@ -222,15 +230,21 @@ struct dns_packet {
 	__u8 kind;               /* DNS_MESSAGE and so on */
 	__u8 protocol;
 	__u8 ip_version;
-	__u32 lookup_thread;     /* of a query that a look-up sends: identity of that, as in struct lookup_record */
-	__u64 lookup_ns;         /* 0: none that is known */
+	__u8 has_lookup;         /* 1: struct dns_lookup follows; only with --lookups, or else every record would be larger */
+	__u8 pad;
 	__u16 via_port;          /* of a query: where the packet goes, if the connection tracker knows of it; else 0 */
-	__u8 pad[6];
 	__u8 client_address[ADDRESS_BYTES];
 	__u8 server_address[ADDRESS_BYTES]; /* as the socket has it: what was asked, before NAT, and what answers, after */
 	__u8 via_address[ADDRESS_BYTES];
+#ifdef LOOKUPS
+	struct dns_lookup lookup;
+#endif
 };
+#ifdef LOOKUPS
 _Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
+#else
+_Static_assert(sizeof(struct dns_packet) == 128, "dns_packet");
+#endif
 
 /* The functions of a C library that look names up. */
 #define LOOKUP_GETADDRINFO 1
@@ -252,8 +266,8 @@ _Static_assert(sizeof(struct dns_packet) == 144, "dns_packet");
 #define LOOKUP_NO_ROOM 4294967294 /* its caller's buffer was too small: it will ask again */
 
 /*
- * A look-up. `time_ns` is when it began, so that among records in order of time it comes before the queries that it sends;
- * with `thread` it is its identity.
+ * A look-up that has ended, or (LOOKUP_OPEN) one whose first query follows. `time_ns` is when it began, so that among records in
+ * order of time it comes before the queries that it sends; with `thread` it is its identity.
  */
 struct lookup_record {
 	__u64 time_ns;
@@ -502,6 +516,43 @@ struct source_packets {
 	char interface[INTERFACE_BYTES];
 };
 _Static_assert(sizeof(struct source_packets) == 40, "source_packets");
+
+/* --allow-cut: key and value of the map `blocks`, which nettop writes. The unused fields of a key are 0. */
+#define BLOCK_PROCESS 1 /* number: pid (tgid), id: task_struct.start_boottime of the group leader */
+#define BLOCK_CGROUP 2  /* id: of the cgroup (cgroup2); whoever is in one below it is in it too */
+#define BLOCK_REMOTE 3  /* number: inode number of the network namespace, address: IPv4 as IPv4-mapped IPv6 */
+struct block_key {
+	__u64 id;
+	__u32 kind;
+	__u32 number;
+	__u8 address[ADDRESS_BYTES];
+};
+_Static_assert(sizeof(struct block_key) == 32, "block_key");
+
+struct block {
+	__u64 until_ns;
+	__u64 refused; /* connections and datagrams */
+};
+_Static_assert(sizeof(struct block) == 16, "block");
+
+/* The only element of the array `armed`: which kinds of keys there are, and of cgroups at which depths. */
+#define BLOCKS_PROCESS 1
+#define BLOCKS_CGROUP 2
+#define BLOCKS_REMOTE 4
+#define BLOCKS_LEVEL 8   /* shifted to the left by the depth of a cgroup; that of the root is 0 */
+#define CGROUP_LEVELS 12 /* the deepest that can be blocked; systemd's own are at 6 and less */
+
+/* The only element of the array `closing`: which connection to end, by address and seen_ns, and what came of it. */
+struct closing {
+	__u64 socket;
+	__u64 seen_ns;
+	__u64 verdict;
+};
+_Static_assert(sizeof(struct closing) == 24, "closing");
+#define CLOSING_NOT_FOUND 0
+#define CLOSING_DONE 1
+#define CLOSING_REFUSED 2
+#define CLOSING_SUBFLOW 3 /* of a connection of Multipath TCP */
 
 /*
  * Head of a record in the ring buffer `spilled`: the record of a perf buffer that had no room for it on this CPU follows.

@@ -11,7 +11,9 @@
 
 #define CHUNKS_WALKED 64         /* of a segment */
 #define CHUNK_LINE_BYTES 8       /* seven digits and a line's end: a longer one is not read */
+#define SPACES_PASSED 3          /* and tabs, before a length */
 #define LONGEST_BODY (1ull << 30) /* sequence numbers tell what lies before another by half of their 4 GB */
+#define NO_LENGTH (~0ull)          /* none is said: of an answer, which then ends with the connection */
 #define FIELD_BEFORE 6           /* characters of a field are looked at before what it is found by, a line's end among them */
 
 #define LOWER EACH(0x20ull)
@@ -28,12 +30,17 @@
 /* The number behind "Content-Length:". What is none, or has more than ten digits, is as long as can be. */
 static __always_inline u64 read_length(struct frame_walk *walk)
 {
-	u64 text = walk->header[2], rest = walk->header[3], digits, bad, length, more;
+	u64 text = walk->header[2], rest = walk->header[3], digits, bad, length, more, space;
+	u32 number;
 
-	if ((u8)text == ' ') {
-		text = text >> 8 | rest << 56;
-		rest >>= 8;
+#pragma clang loop unroll(full)
+	for (number = 0; number < SPACES_PASSED; number++) {
+		space = 8 & -(is_set((text & 0xff) ^ ' ') ^ 1 | (is_set((text & 0xff) ^ '\t') ^ 1));
+		text = text >> space | (rest << (56 & -(space >> 3)) & -(space >> 3));
+		rest >>= space;
 	}
+	text ^= (equal_bytes(text, '\n') >> 7) * ('\n' ^ '\r'); /* of lines without a carriage return */
+	rest ^= (equal_bytes(rest, '\n') >> 7) * ('\n' ^ '\r');
 	length = read_number(text, &digits, &bad);
 	if (!bad)
 		return length;
@@ -78,6 +85,10 @@ static __always_inline void read_fields(struct __sk_buff *skb, struct head_room 
 {
 	u32 number;
 
+	room->body = 0;
+	room->length = room->goes_on == GOES_ON_ANSWERS ? NO_LENGTH : 0;
+	if (!room->end || !room->fields)
+		return;
 	if (room->told > FIELDS_TOLD)
 		room->body = BODY_UNKNOWN;
 #pragma clang loop unroll(full)
@@ -154,58 +165,92 @@ static __always_inline void walk_chunks(struct __sk_buff *skb, struct turn_slot 
 			break;
 	}
 	AS_STORED();
+	walk->at = chunks->next - walk->begin;
 	if (walk->more || walk->ended) /* behind the last one, or the way is lost */
 		slot->unfinished &= ~(1 << room->head.egress);
 }
 
-/* The body behind a head that ends in this segment. */
-static __always_inline void pass_over_body(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
-					   struct head_room *room)
+/* The chunks behind a head that ends in this segment. */
+static __always_inline void pass_over_chunks(u64 key, struct turn_slot *slot, struct head_room *room)
+{
+	struct unfinished *chunks = make_unfinished(key, slot, room);
+
+	if (!chunks)
+		return;
+	chunks->next = room->walk.begin + room->end;
+	chunks->kind = HTTP_CHUNKS;
+	slot->unfinished |= 1 << room->head.egress;
+	room->goes_on = GOES_ON_CHUNKS;
+}
+
+/* The body behind a head of a request. */
+static __always_inline void pass_over_body(u64 key, struct turn_slot *slot, struct exchange *exchange, struct head_room *room)
 {
 	struct http_head *head = &room->head;
-	struct unfinished *chunks;
-	u32 begin;
 
 	if (room->body & BODY_UNKNOWN || room->length >= LONGEST_BODY)
 		return;
 	if (room->expects && room->end + room->length > head->payload_bytes) /* the client may not send it at all */
 		return;
-	begin = room->walk.begin + room->end;
-	if (!(room->body & BODY_CHUNKED)) {
-		exchange->heads[head->egress & 1] = begin + room->length - 1;
-		return;
-	}
-	chunks = make_unfinished(key, slot, room);
-	if (!chunks)
-		return;
-	chunks->next = begin;
-	chunks->kind = HTTP_CHUNKS;
-	slot->unfinished |= 1 << head->egress;
-	AS_STORED();
-	walk_chunks(skb, slot, room);
+	if (room->body & BODY_CHUNKED)
+		pass_over_chunks(key, slot, room);
+	else
+		exchange->heads[head->egress & 1] = room->walk.begin + room->end + room->length - 1;
 }
 
-static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot,
-					      struct exchange *exchange, struct head_room *room)
+/*
+ * How many requests begin in a segment, of which the first does, and where its head ends (room->end). Bodies are none: what
+ * follows the first head is looked at. Nothing is decided in the loop, or the verifier would follow each way through it.
+ */
+static __always_inline void scan_requests(struct __sk_buff *skb, struct head_room *room)
+{
+	u32 bytes = room->head.payload_bytes, part;
+
+	room->requests = 1;
+	room->end = room->ends = room->tail = room->fields = room->told = room->expects = 0;
+#pragma clang loop unroll(full) /* Linux 5.10 wants loops that end with a jump: of two in one clang has made others */
+	for (part = 0; part < SCANS; part++)
+		if (part * SCAN_STEP < bytes)
+			scan_part(skb, room, part * SCAN_STEP, 1);
+	if (!room->end || bytes < room->end + HEAD_BYTES ||
+	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
+	    !begins_request(room->behind))
+		return;
+	bpf_skb_load_bytes(skb, room->head.payload_offset + bytes - 4, &room->tail, sizeof(room->tail));
+	/* the last one may go on in the next segment */
+	room->requests = room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d && room->tail >> 16 != 0x0a0a);
+}
+
+/* Where the heads of a segment end, how many there are, and what the first says of a body. */
+static __always_inline void look_through(struct __sk_buff *skb, struct head_room *room)
+{
+	if (!room->goes_on || room->goes_on == GOES_ON_CHUNKS)
+		return;
+	scan_requests(skb, room);
+	AS_STORED();
+	read_fields(skb, room);
+}
+
+/* A head, before it is looked through. Returns whether it counts. */
+static __always_inline int begin_request(u64 key, struct turn_slot *slot, struct exchange *exchange, struct head_room *room)
 {
 	struct http_head *head = &room->head;
 	u8 way = 1 << head->egress, who = head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE, method = method_of(room->start[0]);
-	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot), requests = 1;
-	u64 bits;
-	int listed;
+	u32 number = exchange->asked, waiting = number - answers_to(exchange, slot);
 
 	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
-		return;
+		return 0;
 	if (!exchange->asker)
 		exchange->asker = who;
 	if (exchange->asker != who || (waiting && exchange->method <= METHOD_BODY))
-		return;
+		return 0;
 	exchange->heads[head->egress & 1] = head->seq;
 	exchange->heads_known |= way;
 	if (!waiting && slot->place & TURN_ENDS_KNOWN(!head->egress)) { /* its answer is not among what came so far */
 		exchange->heads[!head->egress & 1] = slot->ends[!head->egress & 1] - 1;
 		exchange->heads_known = 3;
 	}
+	exchange->without_bodies = (waiting && exchange->without_bodies) || (u32)room->start[0] == HEAD_WORD;
 	exchange->method = method;
 	exchange->certain |= method != METHOD_UNUSUAL;
 	exchange->asked_ns[number & (TIMED - 1)] = head->time_ns;
@@ -214,17 +259,23 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 	room->method = method;
 	room->stops = method < METHOD_BARE;
 	room->listed = waiting < ASKED_AT_ONCE / 2 && may_list_head(DUE_REQUESTS, key, head->time_ns);
-	AS_STORED();
-	requests = scan_requests(skb, room);
-	room->requests = requests;
-	AS_STORED();
-	method = room->method;
-	room->body = room->length = 0;
-	if (room->end && method != METHOD_CONNECT && room->fields)
-		read_fields(skb, room);
-	AS_STORED();
+	return 1;
+}
+
+/* The same request once it is known where its head ends, and how many follow. */
+static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
+					struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u32 number, requests;
+	u8 method = room->method;
+	u64 bits;
+	int listed;
+
+	if (method == METHOD_CONNECT)
+		room->body = 0;
 	if (room->body)
-		pass_over_body(skb, key, slot, exchange, room);
+		pass_over_body(key, slot, exchange, room);
 	AS_STORED();
 	requests = room->requests;
 	listed = room->listed;
@@ -234,6 +285,8 @@ static __always_inline void take_request_head(struct __sk_buff *skb, u64 key, st
 		exchange->method = METHOD_BODY; /* behind this segment */
 	if (method < METHOD_BARE || !room->end || room->body)
 		requests = 1;
+	if (requests > 1 && (u32)room->behind[0] == HEAD_WORD)
+		exchange->without_bodies = 1;
 	if (requests > 1)
 		exchange->asked_ns[(number + 1) & (TIMED - 1)] = head->time_ns;
 	bits = bits_of(number, requests);
@@ -269,12 +322,12 @@ static __always_inline void keep_early(struct first_words *first, struct http_he
 	early_requests.update(&key, &early);
 }
 
-/* What take_first_request() leaves to the program below. */
+/* The first request that comes to a listener, which take_first_request() leaves to the program below, when it is looked through. */
 static __always_inline void take_first_head(struct __sk_buff *skb, u64 listener, struct head_room *room)
 {
 	struct http_head *head = &room->head;
 	struct first_words *first;
-	u32 requests = 1;
+	u32 requests = room->requests;
 	int only = 0;
 
 	first = first_words.lookup(&only);
@@ -282,15 +335,10 @@ static __always_inline void take_first_head(struct __sk_buff *skb, u64 listener,
 		return;
 	head->kind = HTTP_REQUEST;
 	first->method = method_of(room->start[0]);
-	if (first->method >= METHOD_BARE) {
-		room->stops = 0;
-		requests = scan_requests(skb, room);
-		AS_STORED();
-		if (first->method == METHOD_BARE && (room->fields || !room->end)) { /* a body may follow */
-			first->method = METHOD_BODY;
-			requests = 1;
-		}
-	}
+	if (first->method == METHOD_BARE && (room->fields || !room->end)) /* a body may follow */
+		first->method = METHOD_BODY;
+	if (first->method < METHOD_BARE)
+		requests = 1;
 	first->requests = head->requests = requests < 255 ? requests : 255;
 	first->listed = may_list_head(DUE_REQUESTS, listener, first->time_ns);
 	if (first->with_syn)
@@ -301,36 +349,13 @@ static __always_inline void take_first_head(struct __sk_buff *skb, u64 listener,
 		count_unlisted(first->requests);
 }
 
-/* What the packet programs leave to this one. */
-static __always_inline void continue_request(struct __sk_buff *skb)
+/* Pass over the empty line that a segment begins with. Returns whether a request follows. */
+static __always_inline int pass_empty_line(struct __sk_buff *skb, struct head_room *room)
 {
-	struct head_room *room = taken_room();
-	u64 key = (u64)packet_socket(skb);
-	struct exchange *exchange;
-	struct turn_slot *slot;
-
-	if (!room)
-		return;
-	if (room->goes_on == GOES_ON_FIRST) {
-		take_first_head(skb, key, room);
-		give_room_back();
-		return;
-	}
-	slot = slot_of(room);
-	if (slot && room->goes_on == GOES_ON_CHUNKS) {
-		walk_chunks(skb, slot, room);
-	} else if (slot) {
-		exchange = exchange_at(slot, key);
-		if (exchange)
-			take_request_head(skb, key, slot, exchange, room);
-	}
-	end_head(skb, key, room);
-}
-
-int requests(struct __sk_buff *skb)
-{
-	continue_request(skb);
-	return 1;
+	room->head.seq = room->walk.begin += 2;
+	room->head.payload_offset = room->walk.payload_offset += 2;
+	room->head.payload_bytes = room->walk.bytes -= 2;
+	return !bpf_skb_load_bytes(skb, room->head.payload_offset, room->start, HEAD_BYTES) && begins_request(room->start);
 }
 
 #endif

@@ -17,6 +17,7 @@
 #define MESSAGES_WALKED 96       /* of a segment: 24 commands of Redis with three words each */
 #define CAPTURED_COMMAND_BYTES 512 /* frameworks put comments before a statement */
 #define CAPTURED_REPLY_BYTES 256
+#define STEPS_OF_LINES 128       /* of eight bytes, through lines of Memcached that share a segment: as much as is handed on */
 #define PASSED_BYTES 512         /* of a message that began before, at most, in front of what is handed on */
 #define DATABASE_MANY 128        /* more than one request may wait for what comes next */
 #define ALIGNED_AGAIN 0xffffffff /* exchange->values: with the next turn */
@@ -303,23 +304,90 @@ static __always_inline u32 count_lines(struct __sk_buff *skb, struct head_room *
 
 #define NOREPLY 0x796c7065726f6e20ull /* " noreply" */
 
-/* The last word of a line that ends here, as a number; `bad` is not 0 if it is none. */
-static __always_inline u64 last_number(struct __sk_buff *skb, u32 at, u64 *bad)
+/* The last word of a line that ends with these characters, as a number; `bad` is not 0 if it is none. */
+static __always_inline u64 last_number(u64 text, u64 *bad)
 {
-	u64 text = 0, spaces, shift, digits;
+	u64 spaces, shift, digits;
 
-	*bad = 1;
-	if (at < 8 || bpf_skb_load_bytes(skb, at - 8, &text, sizeof(text)))
-		return 0;
 	spaces = __builtin_bswap64(equal_bytes(text, ' '));
 	shift = ((spaces & -spaces) >> 7) * 0x0001020304050607ull >> 56; /* so many characters behind the last space */
 	shift = shift * 8 & 63;
 	return read_number((text >> (63 & -shift)) | (u64)'\r' << shift, &digits, bad);
 }
 
+#define LINE_TAIL 18 /* bytes of a line's end: a number, " noreply", and the line's end itself */
+
+/*
+ * Look at eight bytes of lines at walk->at; one begins there if walk->ended, and what it is goes to walk->part. Returns whether
+ * there may be more.
+ */
+static __always_inline int walk_memcached(struct __sk_buff *skb, struct frame_walk *walk)
+{
+	u64 last, ends, text, silent, stores, size, bad = 0;
+
+	if (walk->at >= walk->bytes || walk->bad)
+		return 0;
+	last = walk->bytes - walk->at - 1;
+	if (last > 7)
+		last = 7;
+	FORGET(last, walk->header[3]);
+	walk->header[0] = 0;
+	if (bpf_skb_load_bytes(skb, walk->payload_offset + walk->at, walk->header, (last & 7) + 1))
+		return 0;
+	AS_STORED();
+	text = walk->header[0];
+	if (walk->ended) {
+		walk->part = memcached_word(text);
+		walk->size = (u32)text;
+		walk->bad = !walk->part;
+		walk->ended = 0;
+	}
+	AS_STORED();
+	ends = equal_bytes(text, '\n');
+	if (!ends) {
+		walk->at += 8;
+		return 1;
+	}
+	walk->at += (((ends & -ends) >> 7) * 0x0001020304050607ull >> 56) + 1;
+	walk->ended = 1;
+	if (bpf_skb_load_bytes(skb, walk->payload_offset + walk->at - LINE_TAIL, walk->header, LINE_TAIL - 2))
+		return 0;
+	AS_STORED();
+	silent = is_set(walk->header[1] ^ NOREPLY) ^ 1;
+	text = walk->header[1] ^ ((walk->header[1] ^ walk->header[0]) & -silent);
+	size = last_number(text, &bad) + 2;
+	stores = is_set(walk->part ^ MEMCACHED_STORES) ^ 1;
+	walk->at += size & -stores;
+	walk->requests += silent ^ 1;
+	walk->bad |= stores & (is_set(bad) | (is_set(walk->size ^ WORD4('c', 'a', 's', ' ')) ^ 1)); /* its last number is another */
+	AS_STORED();
+	return 1;
+}
+
+/* The commands behind the first one, which ends at walk->at. Returns whether it is known where the last one ends. */
+static __always_inline int walk_further(struct __sk_buff *skb, struct frame_walk *walk)
+{
+	u32 number;
+
+	walk->bad = 0;
+	walk->ended = 1;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < STEPS_OF_LINES; number++) {
+		HIDE(number);
+		walk->more = walk_memcached(skb, walk);
+		AS_STORED();
+		if (!walk->more)
+			break;
+	}
+	AS_STORED();
+	walk->part = 0;
+	walk->requests += (walk->ended | walk->bad) ^ 1; /* its line goes on */
+	return walk->ended && !walk->bad && walk->at >= walk->bytes;
+}
+
 /*
  * Commands of Memcached begin where the last one ended, if that is known: behind its line, or behind the value that follows,
- * whose length most lines end with.
+ * whose length most lines end with. What asks for no answer is no request.
  */
 static __always_inline void count_memcached(struct __sk_buff *skb, struct exchange *exchange, struct head_room *room)
 {
@@ -327,6 +395,7 @@ static __always_inline void count_memcached(struct __sk_buff *skb, struct exchan
 	int word = memcached_word(room->start[0]), is_cas = (u32)room->start[0] == WORD4('c', 'a', 's', ' ');
 	u64 tail = 0, bad = 0, size = 0;
 	u32 lines, end, line;
+	int known;
 
 	if (!room->begins_turn && (exchange->values == ALIGNED_AGAIN || exchange->next != walk->begin)) {
 		if (word)
@@ -348,21 +417,28 @@ static __always_inline void count_memcached(struct __sk_buff *skb, struct exchan
 	line = end - 2;
 	if (end > 10 && end <= SCANNED_BYTES && !bpf_skb_load_bytes(skb, walk->payload_offset + line - 8, &tail, sizeof(tail)) &&
 	    tail == NOREPLY) {
-		walk->ended = 1;
+		walk->requests = 0;
 		line -= 8;
 	}
 	if (word == MEMCACHED_STORES) {
-		size = last_number(skb, end > 10 && !is_cas ? walk->payload_offset + line : 0, &bad) + 2;
+		bad = end <= 10 || is_cas || bpf_skb_load_bytes(skb, walk->payload_offset + line - 8, &tail, sizeof(tail));
+		if (!bad)
+			size = last_number(tail, &bad) + 2;
 		if (bad) { /* as much as there is, if that is one value */
 			bad = lines != 2 || walk->bytes > SCANNED_BYTES;
 			size = walk->bytes - end;
 		}
 	}
-	if (bad || !end || end + size < walk->bytes) {
+	walk->at = end + size;
+	known = !bad && end;
+	AS_STORED();
+	if (known && walk->at < walk->bytes)
+		known = walk_further(skb, walk);
+	if (!known) {
 		exchange->database |= DATABASE_PARTIAL;
 		return;
 	}
-	exchange->next = walk->begin + end + size;
+	exchange->next = walk->begin + walk->at;
 	exchange->values = 0;
 }
 
@@ -424,7 +500,7 @@ static __always_inline void take_commands(struct __sk_buff *skb, u64 key, struct
 	u32 waiting, requests, at;
 	u8 known, listed;
 
-	walk->requests = walk->part = walk->ended = 0;
+	walk->requests = walk->part = 0;
 	known = exchange->database & DATABASE_KINDS;
 	if (is_left(skb, slot, exchange, room->start[0]))
 		return;
@@ -467,8 +543,6 @@ static __always_inline void take_commands(struct __sk_buff *skb, u64 key, struct
 	exchange->method = 0; /* of what was asked last no failure is counted yet */
 	head->number = exchange->asked;
 	exchange->asked += requests;
-	if (walk->ended && !waiting) /* nothing comes back */
-		exchange->answered = exchange->asked;
 	if (!listed) {
 		count_unlisted(requests);
 		return;

@@ -552,6 +552,9 @@ static __always_inline void report_message(struct __sk_buff *skb, void *sk, stru
 	event->time_ns = bpf_ktime_get_ns();
 	FORGET(protocol, event->time_ns);
 	event->query = egress;
+#ifdef LOOKUPS
+	event->has_lookup = 1;
+#endif
 	event->protocol = protocol;
 	event->ip_version = packet->version;
 	event->payload_offset = offset;
@@ -569,7 +572,7 @@ static __always_inline void report_message(struct __sk_buff *skb, void *sk, stru
 	if (egress && !identify_asker(sk, udp, event))
 		return;
 #ifdef LOOKUPS
-	keep_lookup(event);
+	keep_lookup(skb, event);
 #endif
 	read_address(skb, event, event->client_address, !egress);
 	if (event->protocol == IPPROTO_TCP) {

@@ -55,6 +55,13 @@ static __always_inline struct open_lookup *lookup_of(u64 task)
 	return open && open->thread_start_ns == thread_start(task) ? open : 0;
 }
 
+/* Its page may not be there yet when the look-up begins: call this again where it is told. */
+static __always_inline void read_name(struct open_lookup *open)
+{
+	if (!open->record.name[0])
+		read_user_string(open->record.name, sizeof(open->record.name), (void *)open->name);
+}
+
 /*
  * Whether it is a numeric address, which needs nobody to look it up: digits and dots, or with a colon among its first five
  * characters. Most calls are of this kind.
@@ -83,8 +90,7 @@ static __always_inline void tell_lookup(void *ctx, struct open_lookup *open, int
 	struct lookup_record *record = &open->record;
 	u64 now_ns = bpf_ktime_get_ns();
 
-	if (!record->name[0])
-		read_user_string(record->name, sizeof(record->name), (void *)open->name);
+	read_name(open);
 	if (is_numeric(record->name))
 		return;
 	record->end = end;
@@ -99,8 +105,8 @@ static __always_inline void tell_lookup(void *ctx, struct open_lookup *open, int
 /* Whether the library itself uses one of these functions for another, by a call or by a jump: it is the same look-up. */
 static __always_inline int is_within(struct open_lookup *open, int function, u64 name, u64 stack)
 {
-#ifdef LOOKUPS_WITHOUT_RETURNS /* nobody knows whether the other has returned */
-	return open->record.function != function && open->name == name;
+#ifdef LOOKUPS_WITHOUT_RETURNS /* nobody knows whether the other has returned: one of those that it may use, further in */
+	return open->record.function < function && open->name == name && stack <= open->stack;
 #else
 	return stack < open->stack || (stack == open->stack && open->record.function != function);
 #endif
@@ -148,8 +154,7 @@ static __always_inline void begin_lookup(struct pt_regs *ctx, int function, u64 
 	open->record.thread = thread;
 	open->record.netns = netns;
 	open->record.function = function;
-	/* its page may not be there yet: it is tried again in the end */
-	read_user_string(open->record.name, sizeof(open->record.name), (void *)name);
+	read_name(open);
 	open->record.time_ns = bpf_ktime_get_ns();
 #ifdef LOOKUPS_WITHOUT_RETURNS
 	tell_lookup(ctx, open, LOOKUP_UNSEEN);
@@ -334,10 +339,11 @@ static __always_inline void lookup_thread_ended(void *ctx, void *thread)
 /*
  * Call this for each DNS message that leaves, before it is known whether it is handed on: the look-up that it belongs to.
  * A segment that TCP sends later, or again, comes where anybody may be running; one that its sender sends itself finds the
- * socket held.
+ * socket held. Where returns are not seen nobody knows whether the thread is in the look-up still.
  */
 static __always_inline void find_lookup(void *sk, struct dns_packet *event)
 {
+#ifndef LOOKUPS_WITHOUT_RETURNS
 	struct open_lookup *open = lookup_of(plain(bpf_get_current_task()));
 	u32 held = 1;
 
@@ -348,21 +354,32 @@ static __always_inline void find_lookup(void *sk, struct dns_packet *event)
 	if (!held)
 		return;
 	open->record.queries++;
-	event->lookup_ns = open->record.time_ns;
-	event->lookup_thread = open->record.thread;
+	event->lookup.time_ns = open->record.time_ns;
+	event->lookup.thread = open->record.thread;
+#endif
 }
 
-/* And this once the process that asks is known, for a message that is handed on. */
-static __always_inline void keep_lookup(struct dns_packet *event)
+/*
+ * And this once the process that asks is known, for a message that is handed on. Before the first of them the look-up's name
+ * is told: a thread that has left the library by longjmp(3) may ask for anything, and only the name shows that.
+ */
+static __always_inline void keep_lookup(struct __sk_buff *skb, struct dns_packet *event)
 {
+	struct lookup_record *record;
 	struct open_lookup *open;
 
-	if (!event->lookup_ns)
+	if (!event->lookup.time_ns)
 		return;
 	open = lookup_of(plain(bpf_get_current_task()));
-	if (open && open->record.owner.pid == event->owner.pid)
-		open->record.listed = 1;
-	else
-		event->lookup_ns = 0;
+	if (!open || open->record.owner.pid != event->owner.pid) {
+		event->lookup.time_ns = 0;
+		return;
+	}
+	record = &open->record;
+	if (record->listed)
+		return;
+	record->listed = 1;
+	read_name(open);
+	spill_if_refused(lookup_events.perf_submit(skb, record, sizeof(*record)), LOST_LOOKUP_EVENTS, record, sizeof(*record));
 }
 #endif

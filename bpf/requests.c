@@ -80,6 +80,7 @@ static __always_inline u64 target_bytes(u64 word)
 #define CONNECT_ 0x205443454e4e4f43ull /* "CONNECT " */
 #define GET_PATH 0x2f20544547ull /* "GET /" */
 #define FIRST_FIVE 0xffffffffffull
+#define EMPTY_LINE 0x0a0d /* may come before a request: RFC 9112 section 2.2 */
 
 /* Whether these 16 bytes begin a request: a method of three letters or more, a space, and how a target begins. */
 static __always_inline int begins_request(u64 *words)
@@ -106,14 +107,18 @@ static __always_inline int begins_request(u64 *words)
 
 #define GOES_ON_REQUEST 1 /* with the head of a request, */
 #define GOES_ON_FIRST 2   /* one that comes to a listener, */
-#define GOES_ON_CHUNKS 3  /* with a body */
+#define GOES_ON_CHUNKS 3  /* a body, */
+#define GOES_ON_ANSWERS 4 /* answers to several requests, or one behind informational ones, */
+#define GOES_ON_EMPTY 5   /* a request behind an empty line */
+
+#define HEAD_WORD 0x44414548
 
 /* By its first four bytes, in their order in memory. */
 static __always_inline int method_of(u32 first)
 {
 	switch (first) {
 	case 0x20544547: /* GET */
-	case 0x44414548: /* HEAD */
+	case HEAD_WORD:
 	case 0x454c4544: /* DELETE */
 	case 0x4954504f: /* OPTIONS */
 	case 0x43415254: /* TRACE */
@@ -155,14 +160,16 @@ struct exchange {
 	u8 plain;     /* requests were TURN_PLAIN: the times of their answers are those of turns */
 	u8 http2;     /* HTTP2_*: http2.c */
 	u8 database;  /* DATABASE_*: databases.c */
-	u8 pad;
+	u8 without_bodies; /* of what waits a HEAD may be one */
 };
 #define http2_unlisted heads[0] /* of HTTP/2, which has no use for that: requests that were not handed on */
 _Static_assert(sizeof(struct exchange) == 64, "exchange");
 BPF_F_TABLE("array", int, struct exchange, exchanges, 1 << TURN_SLOTS_BITS, PAGE_ALIGNED);
 
-#define HTTP_CHUNKS 255 /* of a body: nothing of it is handed on */
-/* What was sent of a head that goes on in the next segment, or where the next chunk of a body begins. */
+#define HTTP_CHUNKS 255 /* of a body: nothing of it is handed on, nor */
+#define HTTP_INTERIM 254 /* of the head of an informational answer, nor */
+#define HTTP_ANSWERS 253 /* of what comes before the next answer, where several are awaited */
+/* What was sent of a head that goes on in the next segment, or where the next chunk of a body, or the next answer, begins. */
 struct unfinished {
 	u32 begin;
 	u32 next;     /* where it goes on */
@@ -170,7 +177,7 @@ struct unfinished {
 	u32 number;   /* of the request whose rest is handed on */
 	u16 room;     /* how much of it */
 	u8 bytes;     /* of `text`: it is not yet known what it is */
-	u8 kind;      /* HTTP_REST, TLS_REST or HTTP_CHUNKS */
+	u8 kind;      /* HTTP_REST, TLS_REST, or one of the three above */
 	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
 };
 /* By the socket's address, with 1 added for what it sends. */
@@ -197,7 +204,6 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 #define SCANNED_BYTES 512
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
 #define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
-#define ANSWER_SCANS 2 /* and of answers what is in 1 KB, which is as much as is handed on */
 #define FIELDS_TOLD 4  /* that may tell of a body: these are two at most, or others that look like them */
 #define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
 #define FRAMES_BYTES 4096
@@ -241,10 +247,10 @@ struct head_room {
 	u64 fields;    /* not 0: some may tell of a body, */
 	u64 told;      /* so many, whose places are in `found` */
 	u64 length;    /* of the body */
-	u32 failures;  /* with 4xx and, in the upper half, with 5xx: of answers in what was looked at */
-	u64 found[FIELDS_TOLD]; /* see scan_part() and count_part() */
-	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state */
-	u32 waiting;   /* that it knows, but does not know what is in a map. */
+	u32 failures;  /* 1 if an answer has 4xx and, in the upper half, if it has 5xx */
+	u64 found[FIELDS_TOLD]; /* see scan_part() */
+	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state that
+			* it knows, but does not know what is in a map. */
 	u8 method;
 	u8 listed;
 	u8 begins_turn; /* the segment does */
@@ -253,7 +259,7 @@ struct head_room {
 	u8 stops;       /* what follows the first head is not looked at */
 	u8 body;        /* BODY_*: bodies.c */
 	u8 expects;     /* the client may wait for a word of the server before it sends the body */
-	u8 goes_on;     /* GOES_ON_*: where the program `requests` takes over */
+	u8 goes_on;     /* GOES_ON_*: with what the program `requests` takes over */
 	u32 requests;   /* in the segment */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
 	u32 turn;      /* where the connection's turns are */
@@ -343,7 +349,7 @@ static __always_inline void give_room_back(void)
 
 /*
  * Look for ends of heads in a part of a segment: two line ends with nothing between them. The last word is that which the next
- * part begins with.
+ * part begins with. With `tells` lines may end without a carriage return, and what there is between them is at most that.
  */
 #define SCAN_STEP (SCANNED_BYTES - 8)
 
@@ -413,20 +419,20 @@ static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *ro
 /* With `tells` also where fields begin that may tell of a body; else only whether there may be one, see maybe_body_bytes(). */
 static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from, int tells)
 {
-	u64 *words = room->words, returns, next, hits, place, is_first, end = room->end, ends = 0, fields = 0;
+	u64 *words = room->words, lines, next, hits, bare, place, is_first, end = room->end, ends = 0, fields = 0;
 	u64 field, expects = 0, told = room->told, stops = -(u64)room->stops;
-	u8 *at;
+	u8 *at, line_end = tells ? '\n' : '\r';
 	u32 number, used = read_part(skb, room, from);
 
 	if (tells)
 		used &= (u32)is_set(end & stops) - 1;
-	returns = equal_bytes(words[0], '\r');
+	lines = equal_bytes(words[0], line_end);
 #pragma clang loop unroll(disable)
 	for (number = 0; number < SCANNED_WORDS - 1; number++) {
 		HIDE(number); /* or clang leaves out the bound that the verifier needs */
 		if (number >= used)
 			break;
-		next = equal_bytes(words[(number & (SCANNED_WORDS - 1)) + 1], '\r');
+		next = equal_bytes(words[(number & (SCANNED_WORDS - 1)) + 1], line_end);
 		at = (u8 *)&words[number & (SCANNED_WORDS - 1)];
 		field = tells ? body_bytes(at) : maybe_body_bytes(at);
 		fields |= field;
@@ -435,9 +441,16 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 			told += is_set(field);
 			expects |= expect_bytes(at);
 		}
-		hits = returns & ((returns >> 16) | (next << 48));
-		returns = next;
-		place = from + number * 8 + (((hits & -hits) >> 7) * 0x0001020304050607ull >> 56) + 4;
+		hits = lines & ((lines >> 16) | (next << 48));
+		if (tells) {
+			bare = lines & (lines >> 8 | next << 56);
+			hits |= bare;
+		}
+		lines = next;
+		hits &= -hits;
+		place = from + number * 8 + ((hits >> 7) * 0x0001020304050607ull >> 56) + 4;
+		if (tells)
+			place -= 1 + is_set(hits & bare);
 		hits = is_set(hits);
 		is_first = hits & (is_set(end) ^ 1);
 		end |= place & -is_first;
@@ -454,87 +467,8 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 	}
 }
 
-/*
- * How many requests begin in a segment, of which the first does, and where its head ends (room->end). Bodies are none: what
- * follows the first head is looked at. Nothing is decided in the loop, or the verifier would follow each way through it.
- */
-static __always_inline u32 scan_requests(struct __sk_buff *skb, struct head_room *room)
-{
-	u32 bytes = room->head.payload_bytes, part;
-
-	room->end = room->ends = room->tail = room->fields = room->told = room->expects = 0;
-#pragma clang loop unroll(full) /* Linux 5.10 wants loops that end with a jump: of two in one clang has made others */
-	for (part = 0; part < SCANS; part++)
-		if (part * SCAN_STEP < bytes)
-			scan_part(skb, room, part * SCAN_STEP, 1);
-	if (!room->end || bytes < room->end + HEAD_BYTES ||
-	    bpf_skb_load_bytes(skb, room->head.payload_offset + room->end, room->behind, HEAD_BYTES) ||
-	    !begins_request(room->behind))
-		return 1;
-	bpf_skb_load_bytes(skb, room->head.payload_offset + bytes - 4, &room->tail, sizeof(room->tail));
-	/* the last one may go on in the next segment */
-	return room->ends + (bytes <= SCANS * SCAN_STEP && room->tail != 0x0a0d0a0d);
-}
-
 #define HTTP_1_ 0x2e312f50545448ull /* "HTTP/1." */
 #define FIRST_SEVEN 0xffffffffffffffull
-
-/*
- * Count final answers in a part of a segment by "P/1.", and the digit that is three bytes behind it. What was found at the end
- * of a word or of a part goes on in the next.
- */
-static __always_inline void count_part(struct __sk_buff *skb, struct head_room *room, u32 from)
-{
-	u64 *words = room->words, word, letter, slash, one, point, status, high, odd;
-	u64 letters = room->found[0], slashes = room->found[1], ones = room->found[2], points = room->found[3];
-	u32 number, used = read_part(skb, room, from), answers = 0, failures = 0;
-
-#pragma clang loop unroll(disable)
-	for (number = 0; number < SCANNED_WORDS - 1; number++) {
-		HIDE(number);
-		if (number >= used)
-			break;
-		word = words[number & (SCANNED_WORDS - 1)];
-		letter = equal_bytes(word, 'P');
-		slash = equal_bytes(word, '/') & (letter << 8 | letters);
-		one = equal_bytes(word, '1') & (slash << 8 | slashes);
-		point = equal_bytes(word, '.') & (one << 8 | ones);
-		status = point << 24 | points;
-		letters = letter >> 56;
-		slashes = slash >> 56;
-		ones = one >> 56;
-		points = point >> 40;
-		odd = word << 7;
-		word &= ~EACH(1ull);
-		high = equal_bytes(word, '4') & status;
-		answers += is_set(high | (equal_bytes(word, '2') & status)); /* 2xx to 5xx */
-		failures += is_set(high & ~odd) + (is_set(high & odd) << 16);
-	}
-	room->found[0] = letters;
-	room->found[1] = slashes;
-	room->found[2] = ones;
-	room->found[3] = points;
-	room->ends += answers;
-	room->failures += failures;
-}
-
-/* How many of the answers that are waited for begin in a segment, of which the first does. */
-static __always_inline u32 count_answers(struct __sk_buff *skb, struct head_room *room)
-{
-	u32 bytes = room->head.payload_bytes, part, waiting;
-
-	room->ends = room->failures = 0;
-	room->found[0] = room->found[1] = room->found[2] = room->found[3] = 0;
-#pragma clang loop unroll(full)
-	for (part = 0; part < ANSWER_SCANS; part++)
-		if (part * SCAN_STEP < bytes)
-			count_part(skb, room, part * SCAN_STEP);
-	waiting = room->waiting;
-	/* those behind what is looked at are not to be taken for answers to later requests */
-	if (!room->ends || bytes > ANSWER_SCANS * SCAN_STEP || room->ends > waiting)
-		return room->ends ? waiting : 1;
-	return room->ends;
-}
 
 static __always_inline struct exchange *exchange_at(struct turn_slot *slot, u64 socket)
 {
@@ -818,40 +752,27 @@ static __always_inline int begin_database(struct __sk_buff *skb, struct turn_slo
 					  u64 *words, int egress);
 static __always_inline int is_value(u64 key, struct turn_slot *slot, struct said *said, u32 end, int egress);
 
-/* The head of an answer, of which the first bytes are given. */
-static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
-					     struct head_room *room)
-{
-	struct http_head *head = &room->head;
-	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status, answers = 1;
-	u8 way = 1 << head->egress, hundreds;
+#define SWITCHING 0x313031 /* "101": what is 1xx otherwise comes before the answer (RFC 9110 section 15.2) */
+#define STATUS_OF(words) ((u32)((words)[1] >> 8) & 0xffffff) /* three digits */
 
-	if (!waiting || exchange->asker == (head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
-		return;
-	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
-		return;
-	status = (room->start[1] >> 8) & 0xffffff; /* three digits */
-	hundreds = status & 0xff;
-	if (hundreds < '1' || hundreds > '5')
-		return;
-	exchange->heads[head->egress & 1] = head->seq;
-	exchange->heads_known |= way;
-	exchange->certain = 1;
-	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
-		return;
+/* What an answer that is no informational one says by its status. */
+static __always_inline void begin_answers(struct turn_slot *slot, struct exchange *exchange, struct head_room *room)
+{
+	u32 status = STATUS_OF(room->start);
+	u8 hundreds = status;
+
 	room->upgrades = hundreds == '1';
 	if (hundreds == '1' || (exchange->method == METHOD_CONNECT && hundreds == '2'))
 		enter_tunnel(exchange, slot);
 	room->failures = (hundreds == '4') + ((u32)(hundreds == '5') << 16);
-	if (waiting > 1 && !head->prefix_bytes) {
-		room->number = number;
-		room->waiting = waiting;
-		AS_STORED();
-		answers = count_answers(skb, room);
-		AS_STORED();
-		number = room->number;
-		waiting = room->waiting;
-	}
+}
+
+/* So many answers, to the requests from this number on. */
+static __always_inline void note_answers(struct turn_slot *slot, struct exchange *exchange, struct head_room *room, u32 number,
+					 u32 waiting, u32 answers)
+{
+	struct http_head *head = &room->head;
+
 	exchange->answered = number + answers;
 	slot->answers = 0;
 	if (waiting <= TIMED)
@@ -864,6 +785,32 @@ static __always_inline void take_answer_head(struct __sk_buff *skb, u64 key, str
 	head->number = number;
 	head->requests = answers < 255 ? answers : 255;
 	room->most = answers > 1 ? CAPTURED_REQUEST_BYTES : CAPTURED_ANSWER_BYTES;
+}
+
+/* The head of an answer, of which the first bytes are given. */
+static __always_inline void take_answer_head(struct turn_slot *slot, struct exchange *exchange, struct head_room *room)
+{
+	struct http_head *head = &room->head;
+	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number, status;
+	u8 way = 1 << head->egress, hundreds;
+
+	if (!waiting || exchange->asker == (head->egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+		return;
+	if (exchange->heads_known & way && (s32)(head->seq - exchange->heads[head->egress & 1]) <= 0)
+		return;
+	status = STATUS_OF(room->start);
+	hundreds = status;
+	if (hundreds < '1' || hundreds > '5')
+		return;
+	exchange->heads[head->egress & 1] = head->seq;
+	exchange->heads_known |= way;
+	exchange->certain = 1;
+	if ((hundreds == '1' && status != SWITCHING) || (waiting > 1 && !head->prefix_bytes)) {
+		room->goes_on = GOES_ON_ANSWERS;
+		return;
+	}
+	begin_answers(slot, exchange, room);
+	note_answers(slot, exchange, room, number, waiting, 1);
 }
 
 /* What goes on in the direction of this segment, from its beginning on; 0: there is no room. */
@@ -917,6 +864,10 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 
 	if (known && known->kind == HTTP_CHUNKS && known->born == slot->born && (s32)(head->seq - known->next) <= 0) {
 		room->goes_on = GOES_ON_CHUNKS;
+		return 0;
+	}
+	if (known && (known->kind == HTTP_INTERIM || known->kind == HTTP_ANSWERS) && known->born == slot->born) {
+		room->goes_on = GOES_ON_ANSWERS;
 		return 0;
 	}
 	if (!known || known->born != slot->born || known->next != head->seq) {
@@ -1005,7 +956,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 	if (!exchange)
 		return;
 	if (is_answer)
-		take_answer_head(skb, key, slot, exchange, room);
+		take_answer_head(slot, exchange, room);
 	else if (room->start[0] == PREFACE_1 && room->start[1] == PREFACE_2)
 		begin_http2(key, slot, exchange, room);
 	else
@@ -1153,7 +1104,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	u64 words[HEAD_BYTES / 8] = {};
 	struct head_room *room;
 	u64 key = (u64)packet_socket(skb);
-	u8 kind = 0, joins = 0, database = 0;
+	u8 kind = 0, joins = 0, database = 0, goes_on = 0;
 
 	if (slot->unfinished & TURN_DATABASE) {
 		database = (slot->unfinished & TURN_DATABASE) == TURN_DATABASE;
@@ -1174,6 +1125,9 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 			if ((u8)words[0] - 0x15u < 2) {
 				kind = tls_kind(words);
 				database = !kind;
+			} else if ((u16)words[0] == EMPTY_LINE && bytes > HEAD_BYTES + 2 &&
+				   (slot->born & ASKER) != (egress ? SPEAKER_REMOTE : SPEAKER_LOCAL)) {
+				goes_on = GOES_ON_EMPTY;
 			} else if (!IS_CAPITAL((u8)words[0]) || (bytes > 1 && !(u8)(words[0] >> 8))) {
 				joins = !(u8)words[0] && may_join(skb, slot, said->payload_at, bytes, words, egress);
 				database = !joins;
@@ -1191,7 +1145,8 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = room->goes_on = room->walk.runs = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = room->walk.at = 0;
+	room->goes_on = goes_on;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;
 	room->head.payload_offset = room->walk.payload_offset = said->payload_at;
@@ -1207,7 +1162,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		take_handshake(key, slot, room);
 	else if (joins)
 		join_http2(key, slot, room);
-	else if (!(slot->unfinished & TURN_HTTP2))
+	else if (!goes_on && !(slot->unfinished & TURN_HTTP2))
 		look_at_head(skb, slot, key, room, egress);
 	AS_STORED();
 	if (room->goes_on)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from nettop.model.cutting import Cuts, Order, Powers
 from nettop.model.events import Tick
 from nettop.model.filter import Filter
 from nettop.model.kinds import AnyRow
@@ -15,6 +16,7 @@ from nettop.model.store import DEFAULT_HISTORY, History, Store
 from nettop.sources import Source
 
 if TYPE_CHECKING:
+    from nettop.sources.cutting import Cutter
     from nettop.view.panes import Traffic
 
 _READ_TIMEOUT_S = 0.25  # longest delay until stop() is noticed
@@ -68,8 +70,35 @@ class Playing(Protocol):
         ...
 
 
+class Cutting(Protocol):
+    """What can be cut. What is ordered is done later, and told in `state`."""
+
+    @property
+    def powers(self) -> Powers:
+        """What can be done here. It does not change."""
+        ...
+
+    @property
+    def state(self) -> Cuts:
+        """How things stand, as of the last tick or order."""
+        ...
+
+    def order(self, order: Order) -> None:
+        """Have this done."""
+        ...
+
+    def lift(self, number: int | None) -> None:
+        """Let go of the block with this number; None: of all."""
+        ...
+
+
 class Feed(Protocol):
     """A supply of snapshots."""
+
+    @property
+    def cutting(self) -> Cutting | None:
+        """What can be cut; None where what is shown is not of here and now."""
+        ...
 
     @property
     def latest(self) -> Snapshot | None:
@@ -115,6 +144,8 @@ class Feed(Protocol):
 
 class ThreadedFeed:
     """A Feed with a thread of its own, on which everything happens that is wished for."""
+
+    cutting: Cutting | None = None
 
     def __init__(self) -> None:
         self.latest: Snapshot | None = None
@@ -164,14 +195,66 @@ class ThreadedFeed:
             self._changed()
 
 
+class NoCutting:
+    """A Cutting of nettop without --allow-cut, which only says what there is."""
+
+    state = Cuts()
+
+    def __init__(self, powers: Powers) -> None:
+        self.powers = powers
+
+    def order(self, order: Order) -> None:
+        """Nothing is done."""
+
+    def lift(self, number: int | None) -> None:
+        """Nothing is blocked."""
+
+
+class _CutterOf:
+    """A Cutting that has everything done on the thread of a collector."""
+
+    def __init__(self, cutter: "Cutter", wish: Callable[[Callable[[], None]], None]) -> None:
+        self.powers = cutter.powers
+        self.state = Cuts()
+        self._cutter = cutter
+        self._wish = wish
+
+    def order(self, order: Order) -> None:
+        """Have this done before the next read."""
+        self._wish(partial(self._do, partial(self._cutter.order, order)))
+
+    def lift(self, number: int | None) -> None:
+        """The same."""
+        self._wish(partial(self._do, partial(self._cutter.lift, number)))
+
+    def tick(self) -> None:
+        """On the thread of the collector: look how things stand."""
+        self.state = self._cutter.state()
+
+    def _do(self, what: Callable[[], None]) -> None:
+        what()
+        self.tick()
+
+
 class Collector(ThreadedFeed):
     """A Feed that owns a source and a store. Each tick replaces `latest`, a frozen value, in one assignment."""
 
     playing: Playing | None = None
 
-    def __init__(self, source: Source, history: History = DEFAULT_HISTORY) -> None:
+    def __init__(
+        self,
+        source: Source,
+        history: History = DEFAULT_HISTORY,
+        cutting: "Cutter | Powers | None" = None,
+    ) -> None:
+        """With a cutter it does what the screen orders; of what only people can do, the screen knows the powers."""
         super().__init__()
         self._source = source
+        self._cutter: _CutterOf | None = None
+        if isinstance(cutting, Powers):
+            self.cutting = NoCutting(cutting)
+        elif cutting is not None:
+            self.cutting = self._cutter = _CutterOf(cutting, self._wishes.put)
         self._store = Store(history)
 
     @property
@@ -201,6 +284,8 @@ class Collector(ThreadedFeed):
             self._store.apply(event)
             ticked = ticked or isinstance(event, Tick)
         if ticked:
+            if self._cutter is not None:
+                self._cutter.tick()
             self.latest = self._store.snapshot()
             self._changed()
 
@@ -214,6 +299,7 @@ class Collector(ThreadedFeed):
 class FixedSnapshot:
     """A Feed of one snapshot, from a file."""
 
+    cutting: Cutting | None = None
     error = None
     finished = True
     pace = ""

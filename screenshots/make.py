@@ -74,6 +74,7 @@ class DemoFeed:
     finished = False
     pace = "every 1 s"
     playing = None
+    cutting = None
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
         self.latest: Snapshot | None = None

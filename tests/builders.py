@@ -254,11 +254,11 @@ def dns_packet(payload: bytes, seconds: float = 1.0, **changes: Any) -> DnsPacke
         "ip_version": 4,
         "client_address": packed(CLIENT_ADDRESS),
         "server_address": packed("192.0.2.53"),
-        "lookup_thread": 0,
-        "lookup_ns": 0,
+        "has_lookup": 0,
         "via_port": 0,
         "via_address": bytes(16),
         "payload": payload,
+        "lookup": None,
     }
     assert changes.keys() <= fields.keys()
     return DnsPacket(**(fields | changes))

@@ -2,8 +2,8 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,18 +11,21 @@ from nettop import __version__
 from nettop.errors import CannotRunError, NettopError
 from nettop.kernel import compiler, program, syscalls, uretprobes
 from nettop.kernel.btf import VMLINUX, Btf, BtfError
-from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp, landlock_version
+from nettop.kernel.cage import SCOPED_SINCE, TCP_SINCE, has_seccomp
 from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
-from nettop.kernel.hooks import HOOKS, LOOKUPS, LOOKUPS_MECHANISM, PLAINTEXT_CALLS, PLAINTEXT_MECHANISM, Hook
+from nettop.kernel.hooks import CLOSING, HOOKS, LOOKUPS, LOOKUPS_MECHANISM, PLAINTEXT_CALLS, PLAINTEXT_MECHANISM, Hook
 from nettop.kernel.limits import require_room
-from nettop.kernel.place import confinement, require_linux, where_to_get_privileges
+from nettop.kernel.place import confinement, require_linux, require_readable_kernel, where_to_get_privileges
 from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
 from nettop.kernel.scope import Scope
+from nettop.model.cutting import Powers
 from nettop.model.rows import Row
+from nettop.sources.cutting import TOOLS, powers
 
 _NEEDS_LINUX = "needs Linux {} or later; everything else works without it"
 _NEEDS_OPTION = "needs a kernel with {}; everything else works without it"
 _NEEDS_CAGE = "not refused to it: needs libseccomp (Debian: libseccomp2), or Linux 5.13 or later with Landlock"
+_NOT_HERE = "{} Everything else works without it"
 _MARKS = {"ok": "ok      ", "missing": "MISSING ", "absent": "absent  "}
 
 
@@ -88,6 +91,7 @@ def _checks() -> Iterator[Check]:
     basics = [
         _check("a Linux kernel", "uname", _kernel),
         *_capabilities(),
+        _check("leave to read the kernel's memory", "kernel_lockdown", _lockdown),
         _check("a way to drop privileges", "libcap-ng", _libcap_ng),
         _check("limits on open files and memory", "resource limits", _room),
         _check("a supported processor", "bpf(2)", _architecture),
@@ -98,6 +102,8 @@ def _checks() -> Iterator[Check]:
     ]
     yield from basics
     yield _cage()
+    yield closing(compiler.kernel_functions())
+    yield commands(powers(allowed=False, closes=False))
     if any(check.status != "ok" for check in basics):
         for hook in HOOKS:
             yield Check(need=hook.words, mechanism=hook.mechanism, status="skipped")
@@ -115,7 +121,7 @@ def _check(need: str, mechanism: str, trial: Callable[[], str]) -> Check:
 def _cage() -> Check:
     need, mechanism = "what nettop does not need once it has attached", "Landlock, seccomp"
     held = []
-    if version := landlock_version():
+    if version := syscalls.landlock_version():
         also = "".join(
             f", {what}" for what, since in (("TCP", TCP_SINCE), ("signals", SCOPED_SINCE)) if version >= since
         )
@@ -125,6 +131,31 @@ def _cage() -> Check:
     if held:
         return Check(need=need, mechanism=mechanism, status="ok", detail=f"refused to it: {'; '.join(held)}")
     return Check(need=need, mechanism=mechanism, status="absent", detail=_NEEDS_CAGE)
+
+
+def closing(functions: Mapping[str, int]) -> Check:
+    """Whether the key x can close a connection where these functions of the kernel may be called."""
+    can = compiler.SOCK_DESTROY in functions
+    return Check(
+        need="closing open TCP connections, with --allow-cut",
+        mechanism=compiler.SOCK_DESTROY,
+        status="ok" if can else "absent",
+        detail="the kernel lets a program end them" if can else _NEEDS_LINUX.format(CLOSING.since),
+    )
+
+
+def commands(here: Powers) -> Check:
+    """Which commands the key x can show."""
+    ss = {True: "", False: "; the kernel does not let ss -K close", None: "; whether ss -K may close is not known"}
+    without_ss = "ss" not in here.tools
+    systemd = "" if here.has_systemd or "systemctl" not in here.tools else "; systemd does not run here"
+    return Check(
+        need="commands that cut off by hand (key x)",
+        mechanism=", ".join(TOOLS),
+        status="ok" if here.tools else "absent",
+        detail=f"found: {', '.join(each for each in TOOLS if each in here.tools) or 'none'}"
+        f"{'' if without_ss else ss[here.destroys]}{systemd}",
+    )
 
 
 def _absent(hook: Hook) -> Check:
@@ -197,6 +228,11 @@ def _kernel() -> str:
     return "found"
 
 
+def _lockdown() -> str:
+    require_readable_kernel()
+    return "not locked down for confidentiality"
+
+
 def _libcap_ng() -> str:
     libcap_ng()
     return "found"
@@ -259,45 +295,55 @@ def _hooks() -> Iterator[Check]:
     finally:
         kernel.close()
         os.close(cgroup)
-    yield _lookups()
-    yield _plaintext()
+    yield from _opt_in()
 
 
-def _lookups() -> Check:
-    """What only the option --lookups needs."""
-    need = f"{LOOKUPS[0].words} (--lookups)"
+class _Option(NamedTuple):
+    """What is off unless asked for: one of the hooks that it needs, and how it is tried, which says how far it goes."""
+
+    name: str
+    hook: Hook
+    mechanism: str
+    trial: Callable[[program.KernelProgram], str]
+
+    def check(self, status: Literal["ok", "absent"], detail: str) -> Check:
+        return Check(need=f"{self.hook.words} ({self.name})", mechanism=self.mechanism, status=status, detail=detail)
+
+
+def _opt_in() -> Iterator[Check]:
+    """What only the options --lookups and --decrypt need; compiled together, because that takes seconds."""
     returns = uretprobes.are_harmless()
     watched: program.Lookups = "with-returns" if returns else "without-returns"
+
+    def lookups(kernel: program.KernelProgram) -> str:
+        kernel.attach_lookups(returns)
+        limit = "" if returns else ", but not to what comes of them: on this kernel that may kill sandboxed programs"
+        return f"{_libraries(kernel.libraries_covered)}{limit}"
+
+    def plaintext(kernel: program.KernelProgram) -> str:
+        kernel.attach_plaintext()
+        return _libraries(kernel.tls_libraries_covered)
+
+    options = (
+        _Option("--lookups", LOOKUPS[0], LOOKUPS_MECHANISM, lookups),
+        _Option("--decrypt", PLAINTEXT_CALLS[0], PLAINTEXT_MECHANISM, plaintext),
+    )
     try:
-        kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), lookups=watched)))
-        try:
-            kernel.load_opt_in()
-            kernel.attach_lookups(returns)
-            libraries = kernel.libraries_covered
-        finally:
-            kernel.close()
+        compiled = compiled_programs(program.defines(Scope(), lookups=watched, decrypt=True))
+        kernel = program.KernelProgram(Scope(), compiled)
     except NettopError as error:
-        detail = f"{error.message} Everything else works without it"
-        return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="absent", detail=detail)
-    detail = f"can be attached, to {libraries} librar{'y' if libraries == 1 else 'ies'}"
-    if not returns:
-        detail += ", but not to what comes of them: on this kernel that may kill sandboxed programs"
-    return Check(need=need, mechanism=LOOKUPS_MECHANISM, status="ok", detail=detail)
+        yield from (each.check("absent", _NOT_HERE.format(error.message)) for each in options)
+        return
+    try:
+        for each in options:
+            try:
+                kernel.load_opt_in(each.hook.need)
+                yield each.check("ok", f"can be attached, to {each.trial(kernel)}")
+            except NettopError as error:
+                yield each.check("absent", _NOT_HERE.format(error.message))
+    finally:
+        kernel.close()
 
 
-def _plaintext() -> Check:
-    """What only the option --decrypt needs."""
-    need = f"{PLAINTEXT_CALLS[0].words} (--decrypt)"
-    try:
-        kernel = program.KernelProgram(Scope(), compiled_programs(program.defines(Scope(), decrypt=True)))
-        try:
-            kernel.load_opt_in()
-            kernel.attach_plaintext()
-            libraries = kernel.tls_libraries_covered
-        finally:
-            kernel.close()
-    except NettopError as error:
-        detail = f"{error.message} Everything else works without it"
-        return Check(need=need, mechanism=PLAINTEXT_MECHANISM, status="absent", detail=detail)
-    detail = f"can be attached, to {libraries} librar{'y' if libraries == 1 else 'ies'}"
-    return Check(need=need, mechanism=PLAINTEXT_MECHANISM, status="ok", detail=detail)
+def _libraries(number: int) -> str:
+    return f"{number} librar{'y' if number == 1 else 'ies'}"

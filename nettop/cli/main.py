@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
+from nettop.cli import screen
 from nettop.cli.messages import complain
 from nettop.cli.parser import make_parser
-from nettop.errors import NettopError, RunError
+from nettop.errors import NettopError, RunError, UsageError
 from nettop.export.standard_streams import not_written
 
 _STDOUT = 1
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parsed(arguments, stdout_open)
         if options is None:
             return 0
+        if options.allow_cut and options.run is not screen.run:
+            raise UsageError("--allow-cut is for the live screen only.", "Leave it out: there is nobody to ask here.")
         if not stdout_open and getattr(options, "output", None) is None:
             raise RunError("Standard output is closed.", "Open it, or write to a file with -o PATH.")
         return int(options.run(options))

@@ -65,18 +65,24 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         "--lookups",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="watch which names programs look up in their C library, by breakpoints in it (uprobes; see SECURITY.md)",
+        help="watch which names programs look up in their C library, by breakpoints in it (see docs/security.md)",
     )
     parser.add_argument(
         "--decrypt",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show requests of HTTP/1 inside TLS, by breakpoints in OpenSSL (uprobes; reads secrets: see SECURITY.md)",
+        help="show requests of HTTP/1 inside TLS, by breakpoints in OpenSSL (reads secrets: see docs/security.md)",
     )
     add_debug(parser)
 
 
-_METAVARS = {"filter": "EXPR", "interval": "SECONDS", "dns_ports": "PORT[,PORT...]", "theme": "NAME"}
+_METAVARS = {
+    "filter": "EXPR",
+    "interval": "SECONDS",
+    "dns_ports": "PORT[,PORT...]",
+    "theme": "NAME",
+    "metrics_series": "NUMBER",
+}
 
 
 def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
@@ -91,6 +97,15 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
         default=argparse.SUPPRESS,  # absent unless given: a default here would override the option before the command
         metavar=_METAVARS[attribute],
         help=f"{declared.help}{f' (default {default})' if default else ''}",
+    )
+
+
+def add_allow_cut(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-cut, which is the screen's."""
+    parser.add_argument(
+        "--allow-cut",
+        action="store_true",
+        help="let the key x close connections, block them for a while, and end processes (see docs/security.md)",
     )
 
 

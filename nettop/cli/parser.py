@@ -4,12 +4,12 @@ import argparse
 from typing import NoReturn
 
 from nettop import __version__
-from nettop.cli import config, diagnose, doctor, replay, screen, snapshot, stream
-from nettop.cli.options import add_setting, add_watching, filter_help
+from nettop.cli import config, diagnose, doctor, metrics, replay, screen, snapshot, stream
+from nettop.cli.options import add_allow_cut, add_setting, add_watching, filter_help
 from nettop.errors import UsageError
 from nettop.view.keys import in_columns
 
-COMMANDS = (snapshot, stream, replay, diagnose, doctor, config)
+COMMANDS = (snapshot, stream, metrics, replay, diagnose, doctor, config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nettop {__version__}")
     add_watching(parser)
     add_setting(parser, "theme")
+    add_allow_cut(parser)
     parser.set_defaults(run=screen.run, pid=[], comm=[], netns=[], unit=[], container=[], lookups=False, decrypt=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands (without one: the live screen)")
     for command in COMMANDS:

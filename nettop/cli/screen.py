@@ -4,13 +4,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from nettop.cli.watching import Asked, history_of, live, prepare
+from nettop.cli.watching import Asked, Reach, history_of, live, prepare
 from nettop.collector import Collector, Feed
 from nettop.errors import UsageError
 from nettop.kernel.cage import places_of_the_user
 from nettop.model.filter import Filter
 from nettop.settings.remembered import state_path
 from nettop.settings.resolve import look
+from nettop.sources.cutting import powers
 
 if TYPE_CHECKING:
     from nettop.view.look import Look
@@ -24,9 +25,11 @@ def run(options: argparse.Namespace) -> int:
     require_terminal()
     wanted = look(settings)  # before live(), which may switch to the user who ran sudo
     places = (*places_of_the_user(wanted.home), state_path().parent)
-    asked = Asked(lookups=options.lookups, decrypt=options.decrypt)
-    source = live(settings, scope, wanted.path(wanted.export_directory), asked, places)
-    return show(Collector(source, history_of(settings)), "LIVE", chosen, wanted)
+    here = powers(allowed=False, closes=False)
+    reach = Reach(wanted.path(wanted.export_directory), places)
+    asked = Asked(lookups=options.lookups, decrypt=options.decrypt, may_cut=options.allow_cut)
+    source = live(settings, scope, reach, asked)
+    return show(Collector(source, history_of(settings), source.cutter or here), "LIVE", chosen, wanted)
 
 
 def show(feed: Feed, mode: str, chosen: Filter, wanted: "Look") -> int:

@@ -1,11 +1,17 @@
 """`nettop stream`: one event per line."""
 
 import argparse
+from collections.abc import Callable, Iterable
 
 from nettop.cli.options import add_output, add_watching, duration, filter_help
 from nettop.cli.watching import output_of, prepare, stop_signals, watched_events, watching
 from nettop.export.json import event_json
+from nettop.export.otlp import Otlp
+from nettop.metrics.counting import Counting
+from nettop.model.events import AnyEvent
+from nettop.model.finals import Finals
 from nettop.model.stream_filter import StreamFilter
+from nettop.settings.declared import Settings
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,8 +27,26 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     stream.add_argument(
         "--for", dest="seconds", type=duration, metavar="SECONDS", help="how long to write (default: until a signal)"
     )
+    stream.add_argument(
+        "--final", action="store_true", help="each row once, when it is over: for databases that only append"
+    )
+    stream.add_argument(
+        "--format",
+        choices=("json", "otlp"),
+        default="json",
+        help="json, or OTLP/JSON for OpenTelemetry: rows as logs, each once, and sums as metrics (default json)",
+    )
     add_output(stream)
     stream.set_defaults(run=run)
+
+
+def _lines(options: argparse.Namespace, settings: Settings) -> Callable[[AnyEvent], Iterable[bytes]]:
+    if options.format == "otlp":
+        return Otlp(Counting(settings.metrics_series)).take
+    if options.final:
+        finals = Finals()
+        return lambda event: map(event_json, finals.take(event))
+    return lambda event: (event_json(event),)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
         watching(options, settings, scope, list_everything=True) as source,
         output_of(options, keep_partial=True, signals=stopped) as output,
     ):
-        passes = StreamFilter(chosen).passes
-        for event in watched_events(source, options.seconds, stopped):
-            if passes(event):
-                output.write(event_json(event))
+        lines = _lines(options, settings)
+        for event in filter(StreamFilter(chosen).passes, watched_events(source, options.seconds, stopped)):
+            for line in lines(event):
+                output.write(line)
         output.commit()
     return 0

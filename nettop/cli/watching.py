@@ -33,7 +33,19 @@ from nettop.sources import Source
 from nettop.sources.live import LiveSource, LookedAt
 from nettop.tracking.request_rows import Privacy
 
-_READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 1.0
+
+
+class Reach(NamedTuple):
+    """What nettop may still do once it has shut itself in.
+
+    `written_to` is the directory for files, `places` are where else there may be some. On `listening`, the descriptor
+    of a socket, it accepts connections.
+    """
+
+    written_to: Path | None
+    places: Collection[Path] = ()
+    listening: int | None = None
 
 
 class Prepared(NamedTuple):
@@ -45,11 +57,15 @@ class Prepared(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the command line asks of a watch besides the settings: a row for everything, and what is off otherwise."""
+    """What the command line asks of a watch besides the settings.
+
+    A row for everything, look-ups in C libraries and requests inside TLS too, a cutter for the source.
+    """
 
     everything: bool = False
     lookups: bool = False
     decrypt: bool = False
+    may_cut: bool = False
 
 
 def prepare(options: argparse.Namespace, told: bool = False) -> Prepared:
@@ -156,35 +172,36 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def watching(
-    options: argparse.Namespace, settings: Settings, scope: Scope, list_everything: bool = False
+    options: argparse.Namespace,
+    settings: Settings,
+    scope: Scope,
+    list_everything: bool = False,
+    listening: int | None = None,
 ) -> closing[Source]:
-    """The live source of a command that writes, closed on exit."""
+    """The live source of a command that writes, closed on exit; `listening` as in Reach."""
     # Call before opening the output, so that nettop writes only what it may write without its privileges.
     written_to = options.output.parent if options.output is not None else None
-    return closing(live(settings, scope, written_to, Asked(list_everything, options.lookups, options.decrypt)))
+    reach = Reach(written_to, listening=listening)
+    return closing(live(settings, scope, reach, Asked(list_everything, options.lookups, options.decrypt)))
 
 
 def live(
     settings: Settings,
     scope: Scope,
-    written_to: Path | None,
+    reach: Reach,
     asked: Asked = Asked(),  # noqa: B008
-    places: Collection[Path] = (),
-) -> Source:
-    """A source of this machine's events that dropped its privileges after attaching and shut itself in.
-
-    `written_to` is the directory for files, `places` are where else there may be some.
-    """
+) -> LiveSource:
+    """A source of this machine's events that dropped its privileges after attaching and shut itself in."""
     require_room((LOOKUP_FILES if asked.lookups else 0) + (PLAINTEXT_FILES if asked.decrypt else 0))
     if limit := confinement():
         note(limit)
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if asked.everything else None
-    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.decrypt)
+    looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.decrypt, asked.may_cut)
     source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
     try:
-        source.give_up_privileges(written_to)
-        source.shut_in((*places, *(() if written_to is None else (written_to,))))
+        source.give_up_privileges(reach.written_to)
+        source.shut_in(filter(None, (*reach.places, reach.written_to)), reach.listening)
     except BaseException:
         source.close()
         raise
@@ -201,10 +218,10 @@ def watched_events(source: Source, seconds: float | None, stopped: list[int]) ->
     """All events until the time is up, a signal arrives, or the source ends."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopped and not source.finished:
-        left = _READ_TIMEOUT_S if end is None else end - time.monotonic()
+        left = READ_TIMEOUT_S if end is None else end - time.monotonic()
         if left <= 0:
             break
-        yield from source.read(min(left, _READ_TIMEOUT_S))
+        yield from source.read(min(left, READ_TIMEOUT_S))
     yield from source.finish()
 
 

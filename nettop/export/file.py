@@ -1,18 +1,21 @@
 """Output files, safe even for root in directories that others can write to.
 
-Mode 0600, owned by the user who ran sudo, complete as soon as they have their name, never written through a link,
-never overwriting unless asked to.
+Mode 0600 unless others are to read them, owned by the user who ran sudo, complete as soon as they have their name,
+never written through a link, never overwriting unless asked to.
 """
 
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 
 from nettop.errors import RunError, UsageError
 from nettop.invoker import give_to_invoking_user
+
+OWN, READABLE = 0o600, 0o644  # what a file may be: private, or for a program of another user
 
 
 class OutputFile:
@@ -23,9 +26,10 @@ class OutputFile:
     Use as a context manager: entering raises UsageError, before any work is done; writing raises RunError.
     """
 
-    def __init__(self, path: Path, overwrite: bool, keep_partial: bool = False) -> None:
+    def __init__(self, path: Path, overwrite: bool, keep_partial: bool = False, mode: int = OWN) -> None:
         self._path = path
         self._overwrite = overwrite
+        self._mode = mode
         self._keep_partial = keep_partial
         self._partial = f"{path.name}.{os.getpid()}.partial"
         self._directory = -1
@@ -93,9 +97,7 @@ class OutputFile:
         except FileNotFoundError:
             return
         except OSError as error:  # such as a name that is too long
-            raise UsageError(
-                f"{self._path} cannot be written: {_why(error, self._path.parent)}.", "Give another path."
-            ) from error
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}.", "Give another path.") from error
         if stat.S_ISLNK(existing.st_mode):
             raise UsageError(
                 f"{self._path} is a symbolic link.", "Give the path of the file itself; nettop follows no links."
@@ -110,14 +112,18 @@ class OutputFile:
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self._partial, flags, 0o600, dir_fd=self._directory)
+            with _letting(self._mode) if self._mode & ~OWN else nullcontext():
+                fd = os.open(self._partial, flags, self._mode, dir_fd=self._directory)
         except OSError as error:
             raise UsageError(
                 f"{self._path} cannot be written: {_why(error, self._path.parent)}.",
                 _where_to_write(error) or "Give a path in a directory that you can write to.",
             ) from error
         try:
-            os.fchmod(fd, 0o600)  # whatever the umask is
+            if (
+                stat.S_IMODE(os.fstat(fd).st_mode) != self._mode
+            ):  # the umask leaves less, or the file system has no modes
+                os.fchmod(fd, self._mode)
             give_to_invoking_user(fd)
         except OSError as error:  # FAT stores neither owner nor mode
             os.close(fd)
@@ -156,6 +162,16 @@ class OutputFile:
     def _kept(self) -> str:
         kept = self._keep_partial and os.fstat(self._fd).st_size > 0
         return f" The output so far is in {self._path.with_name(self._partial)}." if kept else ""
+
+
+@contextmanager
+def _letting(mode: int) -> Iterator[None]:
+    """A umask that leaves this mode: once it is shut in, nettop may not change the mode of what there is."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _where_to_write(error: OSError) -> str | None:

@@ -13,6 +13,7 @@ from nettop.model.kinds import KINDS
 from nettop.model.snapshot import Snapshot
 
 _DEFINITION = "#/$defs/{name}"
+_OPTIONAL = {"origin"}  # of events: only `stream --final` has it
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -53,7 +54,7 @@ def _schema(kind: Any, title: str, also: Sequence[type] = ()) -> dict[str, Any]:
     schema["$defs"] = definitions
     for definition in definitions.values():
         if "properties" in definition:
-            definition["required"] = list(definition["properties"])
+            definition["required"] = [name for name in definition["properties"] if name not in _OPTIONAL]
             for property_schema in definition["properties"].values():
                 property_schema.pop("default", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}

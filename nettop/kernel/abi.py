@@ -40,6 +40,9 @@ SOCKET_RECORD_HEAD_BYTES = 272
 SOCKETS_ASKED = 16
 CGROUP_NAME_BYTES = 128
 IN_UNIT, IN_CONTAINER = 1, 2
+BLOCK_PROCESS, BLOCK_CGROUP, BLOCK_REMOTE = 1, 2, 3
+BLOCKS_PROCESS, BLOCKS_CGROUP, BLOCKS_REMOTE, BLOCKS_LEVEL, CGROUP_LEVELS = 1, 2, 4, 8, 12
+CLOSING_NOT_FOUND, CLOSING_DONE, CLOSING_REFUSED, CLOSING_SUBFLOW = 0, 1, 2, 3
 IPPROTO_TCP, IPPROTO_UDP, PROTOCOL_OTHER = 6, 17, 255
 
 # The types of C, by their character in the module struct. A field without one of them is what follows the record.
@@ -210,6 +213,14 @@ class HolderRecord(Struct, frozen=True, gc=False):
     holder_comm: Bytes16
 
 
+class DnsLookup(Struct, frozen=True, gc=False):
+    """`struct dns_lookup`: the look-up that sent a query; LookupRecord has the same two."""
+
+    time_ns: U64
+    thread: U32
+    pad: ClassVar[U32]
+
+
 class DnsPacket(Struct, frozen=True, gc=False):
     """`struct dns_packet`, and the payload that was captured of the message or TCP segment."""
 
@@ -231,14 +242,14 @@ class DnsPacket(Struct, frozen=True, gc=False):
     kind: U8
     protocol: U8
     ip_version: U8
-    lookup_thread: U32
-    lookup_ns: U64
+    has_lookup: U8
+    pad: ClassVar[U8]
     via_port: U16
-    pad: ClassVar[Bytes6]
     client_address: Bytes16
     server_address: Bytes16
     via_address: Bytes16
     payload: bytes  # follows, as far as it was captured
+    lookup: DnsLookup | None = None  # before it, with --lookups
 
 
 class HttpHead(Struct, frozen=True, gc=False):
@@ -289,7 +300,7 @@ class ProcessEvent(Struct, frozen=True, gc=False):
 
 
 class LookupRecord(Struct, frozen=True, gc=False):
-    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) as it stands in `open_lookups`."""
+    """`struct lookup_record`: a look-up that has ended, or (LOOKUP_OPEN) goes on: see bpf/abi.h."""
 
     time_ns: U64
     owner_start_boot_ns: U64
@@ -439,6 +450,30 @@ class SourcePackets(Struct, frozen=True, gc=False):
     interface: Bytes16
 
 
+class BlockKey(Struct, frozen=True, gc=False):
+    """`struct block_key`: what is blocked, by --allow-cut."""
+
+    id: U64
+    kind: U32
+    number: U32
+    address: Bytes16
+
+
+class Block(Struct, frozen=True, gc=False):
+    """`struct block`: until when, and how often something was refused."""
+
+    until_ns: U64
+    refused: U64
+
+
+class Closing(Struct, frozen=True, gc=False):
+    """`struct closing`: a connection that is to be ended, and what came of it."""
+
+    socket: U64
+    seen_ns: U64
+    verdict: U64
+
+
 class SpilledHead(Struct, frozen=True, gc=False):
     """`struct spilled_head`: in front of a record that found no room in its perf buffer."""
 
@@ -449,7 +484,10 @@ SOCKET_RECORD = layout(SocketRecord)
 HOLDER_RECORD = layout(HolderRecord)
 _SOCKET_KEY = layout(SocketRecord, only=("socket", "seen_ns"))
 DNS_PACKET = layout(DnsPacket)
-_CAPTURED_BYTES, _PAYLOAD_OFFSET = map(DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset"))
+DNS_LOOKUP = layout(DnsLookup)
+_CAPTURED_BYTES, _PAYLOAD_OFFSET, _HAS_LOOKUP = map(
+    DnsPacket.__struct_fields__.index, ("captured_bytes", "payload_offset", "has_lookup")
+)
 HTTP_HEAD = layout(HttpHead)
 _HEAD_CAPTURED_BYTES, _HEAD_PAYLOAD_OFFSET = map(HttpHead.__struct_fields__.index, ("captured_bytes", "payload_offset"))
 PROCESS_EVENT = layout(ProcessEvent)
@@ -461,6 +499,7 @@ STRAY_KEY = layout(StrayKey)
 SPILLED_HEAD = layout(SpilledHead)
 UDP_FLOW_KEY, UDP_FLOW = layout(UdpFlowKey), layout(UdpFlow)
 PACKET_SOURCE, SOURCE_PACKETS = layout(PacketSource), layout(SourcePackets)
+BLOCK_KEY, BLOCK, CLOSING = layout(BlockKey), layout(Block), layout(Closing)
 
 LOOKUP_RECORD = layout(LookupRecord)
 OPEN_LOOKUP = struct.Struct(
@@ -509,7 +548,11 @@ def decode_dns(raw: bytes) -> DnsPacket:
     fields = DNS_PACKET.unpack_from(raw)
     captured_bytes, payload_offset = fields[_CAPTURED_BYTES], fields[_PAYLOAD_OFFSET]
     start = DNS_PACKET.size + payload_offset
-    return DnsPacket(*(*fields, raw[start : start + captured_bytes]))
+    lookup = None
+    if fields[_HAS_LOOKUP]:
+        start += DNS_LOOKUP.size
+        lookup = DnsLookup(*DNS_LOOKUP.unpack_from(raw, DNS_PACKET.size))
+    return DnsPacket(*(*fields, raw[start : start + captured_bytes], lookup))
 
 
 def decode_http(raw: bytes) -> HttpHead:

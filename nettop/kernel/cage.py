@@ -9,8 +9,8 @@ for system calls (Documentation/userspace-api/seccomp_filter.rst), Landlock for 
 import ctypes
 import errno
 import os
+import signal
 import stat
-import struct
 import sys
 import sysconfig
 import tempfile
@@ -19,32 +19,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-
-class Held(NamedTuple):
-    """What holds: the version of Landlock's ABI, 0 where there is none, and whether the filter of system calls does."""
-
-    landlock: int
-    seccomp: bool
+from nettop.kernel import syscalls
 
 
-def shut_in(writable: Iterable[Path], readable: Iterable[Path | int] = ()) -> Held:
+def shut_in(
+    writable: Iterable[Path],
+    readable: Iterable[Path | int] = (),
+    signals: bool = False,
+    listening: int | None = None,
+) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
-    `writable`: directories, which need not exist, below which files may be made and written. `readable`: what may be
-    read beside the system's and nettop's own files, and /proc; an int is a directory's descriptor. Needs no_new_privs
+    `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
+    `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
+    descriptor. With `signals` other processes may be sent SIGTERM and SIGKILL, by pidfd_send_signal(2) and in no other
+    way. `listening` is the descriptor of a socket on which connections are still accepted. Needs no_new_privs
     (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
-    version = landlock_version()
+    version = syscalls.landlock_version()
     if version:
-        _restrict_files(version, {_existing(path) for path in writable}, {*readable, *_SYSTEM, *_code()})
-    return Held(version, _filter_calls())
+        files = {path for path in writable if not _is_root(path)}
+        _restrict_files(version, files, {*readable, *_SYSTEM, *_code()}, signals)
+    os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
+    _filter_calls(signals, listening)
 
 
 # Landlock
 
-# The same numbers on every architecture; include/uapi/linux/landlock.h
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_PATH_BENEATH, _GIVE_VERSION = 1, 1
+# include/uapi/linux/landlock.h
 _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 7, 1 << 8
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _READ = _READ_FILE | _READ_DIR
@@ -54,7 +56,7 @@ _NO_DIRECTORY = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 # By the version that brought them, how many kinds of access there are to files; to TCP, 2; of reach, 2
 _FILE_RIGHTS = ((5, 16), (3, 15), (2, 14), (1, 13))
 TCP_SINCE, SCOPED_SINCE = 4, 6
-_BOTH = 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
+_ABSTRACT_SOCKETS, _BOTH = 1, 3  # BIND_TCP and CONNECT_TCP; ABSTRACT_UNIX_SOCKET and SIGNAL
 
 # What Python and the libraries read when they need it: modules, locales, time zones, terminals; and what nettop does.
 _SYSTEM = tuple(
@@ -70,24 +72,17 @@ _SYSTEM = tuple(
 _TERMINALS = (Path("/dev/tty"), Path("/dev/pts"))
 
 
-def landlock_version() -> int:
-    """The version of the kernel's ABI; 0 where Landlock is not compiled in or not switched on."""
-    version = _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _GIVE_VERSION)
-    return max(int(version), 0)
-
-
-def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int]) -> None:
+def _restrict_files(version: int, writable: Iterable[Path], readable: Iterable[Path | int], signals: bool) -> None:
     rights = next(number for since, number in _FILE_RIGHTS if version >= since)
     handled = (1 << rights) - 1
-    of_tcp, scoped = _BOTH * (version >= TCP_SINCE), _BOTH * (version >= SCOPED_SINCE)
-    size = 24 if scoped else 16 if of_tcp else 8  # of struct landlock_ruleset_attr as that version has it
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, of_tcp, scoped), 24)
-    ruleset = _check(_libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0))
+    of_tcp = _BOTH * (version >= TCP_SINCE)
+    scoped = (_ABSTRACT_SOCKETS if signals else _BOTH) * (version >= SCOPED_SINCE)
+    ruleset = syscalls.landlock_ruleset(handled, of_tcp, scoped)
     try:
         for paths, allowed in ((readable, _READ), (writable, _WRITE), (_TERMINALS, _TERMINAL)):
             for path in paths:
                 _allow(ruleset, path, allowed & handled)
-        _check(_libc().syscall(_RESTRICT_SELF, ruleset, 0))
+        syscalls.landlock_restrict(ruleset)
     finally:
         os.close(ruleset)
 
@@ -100,15 +95,16 @@ def _allow(ruleset: int, place: Path | int, allowed: int) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(opened).st_mode):
             allowed &= _NO_DIRECTORY
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, opened))  # packed in C too
-        _check(_libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
+        syscalls.landlock_allow(ruleset, opened, allowed)
     finally:
         os.close(opened)
 
 
-def _existing(path: Path) -> Path:
-    """The path, or what of it is there: the rest may be made."""
-    return next((each for each in (path, *path.parents) if os.access(each, os.F_OK)), Path("/nonexistent"))
+def _is_root(path: Path) -> bool:
+    """Where it was started in `/`, everything would lie below."""
+    with suppress(OSError):
+        return path.samefile("/")
+    return False
 
 
 def _code() -> Iterator[Path]:
@@ -128,7 +124,7 @@ def places_of_the_user(home: Path) -> tuple[Path, ...]:
 _LIBRARY = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # SCMP_ACT_*, seccomp.h of libseccomp
 _TSYNC = 4  # SCMP_FLTATR_CTL_TSYNC: for all threads
-_NE, _EQ, _GE, _MASKED_EQ = 1, 4, 5, 7  # SCMP_CMP_*
+_NE, _LT, _EQ, _GE, _GT, _MASKED_EQ = 1, 2, 4, 5, 6, 7  # SCMP_CMP_*
 _LOW = 0xFFFF_FFFF
 _CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x0001_0000, 0x5412, 0x541C
 
@@ -151,33 +147,55 @@ class _Refused(NamedTuple):
 
 
 _ALWAYS = (
-    # sockets; those of socketpair() lead nowhere, and Python's event loop needs them
-    "socket", "connect", "bind", "listen", "accept", "accept4",
+    # sockets; those of socketpair() lead nowhere without an address, and Python's event loop needs them
+    "socket", "connect", "bind", "listen", "accept", "sendmsg", "sendmmsg",
     # io_uring does what it is told past any filter
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # other programs and other processes
-    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open",
-    "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp",
+    "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "tkill",
+    "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp", "setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam",
+    "sched_setattr", "sched_setaffinity", "migrate_pages", "move_pages", "process_madvise", "process_mrelease",
+    # what Landlock does not know of files
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes", "utimensat",
+    "futimesat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+    "removexattrat", "file_setattr",
     # the shape of the machine
     "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
     "pivot_root", "chroot", "unshare", "setns", "init_module", "finit_module", "delete_module", "kexec_load",
     "kexec_file_load", "reboot", "swapon", "swapoff", "add_key", "request_key", "keyctl", "perf_event_open",
     "userfaultfd", "personality", "acct", "quotactl", "syslog", "open_by_handle_at",
 )  # fmt: skip
-# Of enum bpf_cmd all but reading and changing elements, running a program (the pass over the sockets) and an iterator
-_BPF_REFUSED = (0, 5, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20, 28, 29, 30, 31, 32, 34, 35)
-_BPF_UNKNOWN_FROM = 36
+# enum bpf_cmd: to look up, change, remove and go through elements, to run a program (the pass over the sockets) and an
+# iterator, and what is told of nettop's own programs and maps
+_BPF_ALLOWED = {1, 2, 3, 4, 10, 15, 21, 24, 33}
+_BPF_UNKNOWN_FROM = max(_BPF_ALLOWED) + 1
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/uapi/asm-generic/fcntl.h
+_OWNER_ONLY = 0o077
 
 
-def _refused() -> Iterator[_Refused]:
+def _refused(signals: bool, listening: int | None) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
+    # on any socket but one, if there is one
+    yield _Refused("accept4", () if listening is None else ((0, _NE, listening, 0),))
+    if signals:
+        # one comparison a rule: older versions of libseccomp take no two of the same argument
+        yield _Refused("pidfd_send_signal", ((1, _LT, signal.SIGKILL, 0),))
+        yield _Refused("pidfd_send_signal", ((1, _GT, signal.SIGTERM, 0),))
+        for number in range(signal.SIGKILL + 1, signal.SIGTERM):
+            yield _Refused("pidfd_send_signal", ((1, _EQ, number, 0),))
+    else:
+        yield from map(_Refused, ("pidfd_open", "pidfd_send_signal"))
     yield _Refused("clone", ((0, _MASKED_EQ, _CLONE_THREAD, 0),))  # a process, and no thread
     yield _Refused("clone3", error=errno.ENOSYS)  # its flags lie in memory: glibc then takes clone()
     for call in ("kill", "tgkill"):
         yield _Refused(call, ((0, _NE, os.getpid(), 0),))
     for request in (_TIOCSTI, _TIOCLINUX):  # to type into the terminal, where a shell reads later
         yield _Refused("ioctl", ((1, _MASKED_EQ, _LOW, request),))
-    for command in _BPF_REFUSED:
+    yield _Refused("sendto", ((4, _NE, 0, 0),))  # to an address
+    yield _Refused("prlimit64", ((2, _NE, 0, 0),))  # to set one, whosever it is
+    for command in (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX):
+        yield _Refused("fcntl", ((1, _MASKED_EQ, _LOW, command),))
+    for command in sorted(set(range(_BPF_UNKNOWN_FROM)) - _BPF_ALLOWED):
         yield _Refused("bpf", ((0, _EQ, command, 0),))
     yield _Refused("bpf", ((0, _GE, _BPF_UNKNOWN_FROM, 0),))
 
@@ -189,9 +207,9 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls() -> bool:
+def _filter_calls(signals: bool, listening: int | None) -> None:
     if not has_seccomp():
-        return False
+        return
     library = ctypes.CDLL(_LIBRARY)
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = (ctypes.c_uint32,)
@@ -203,7 +221,7 @@ def _filter_calls() -> bool:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused():
+        for name, comparisons, error in _refused(signals, listening):
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue
@@ -213,20 +231,9 @@ def _filter_calls() -> bool:
         _succeed(library.seccomp_load(context))
     finally:
         library.seccomp_release(context)
-    return True
 
 
 def _succeed(result: int) -> None:
     """Of libseccomp, which returns a negative errno."""
     if result < 0:
         raise OSError(-result, os.strerror(-result))
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result

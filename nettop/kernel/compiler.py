@@ -14,7 +14,7 @@ from nettop.errors import CannotRunError
 from nettop.kernel import reasons, syscalls
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiled import CompiledPrograms, unlinked
-from nettop.kernel.hooks import HOOKS, LIBRARIES
+from nettop.kernel.hooks import CUT_HOOKS, HOOKS, LIBRARIES
 from nettop.kernel.perf_buffers import BCC_PACKAGE, library_file
 from nettop.kernel.trust import require_trusted_sources
 from nettop.signals import ENDING
@@ -25,6 +25,7 @@ _SOURCES = (
     "unlisted.c",
     "drops.c",
     "turns.c",
+    "blocks.c",
     "connect.c",
     "tcp.c",
     "uprobes.c",
@@ -33,6 +34,7 @@ _SOURCES = (
     "requests.c",
     "plaintext.c",
     "bodies.c",
+    "answers.c",
     "http2.c",
     "databases.c",
     "quic.c",
@@ -196,6 +198,8 @@ _ENUMERATORS = {"cgroup_subsys_id": ("pids_cgrp_id",)}  # CONFIG_CGROUP_PIDS
 # Functions of the kernel that only some have, each for what came with it.
 HAS_GET_RETVAL = "cgroup_common_func_proto"  # Linux 6.1: bpf_get_retval() in every program on a cgroup
 _FUNCTIONS = (HAS_GET_RETVAL,)
+SOCK_DESTROY = "bpf_sock_destroy"  # Linux 6.5
+_KFUNCS = (SOCK_DESTROY,)  # that programs call, where there are
 # So many arguments a raw tracepoint has with what came last (bpf/drops.c).
 WITH_RESET_REASON, WITH_RECEIVING_SOCKET = 3, 4
 
@@ -212,8 +216,8 @@ def ingredients() -> Iterator[str]:
     for file in sorted(directory.rglob("*.[ch]")):
         yield str(file.relative_to(directory))
         yield file.read_text()
-    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _ENUMERATORS, _FUNCTIONS))
-    yield repr([(hook.mechanism, hook.program, hook.since) for hook in (*HOOKS, LIBRARIES)])
+    yield repr((_SOURCES, _OFFSETS, _BITS, _OPTIONAL, _ENUMERATORS, _FUNCTIONS, _KFUNCS))
+    yield repr([(hook.mechanism, hook.program, hook.since) for hook in (*HOOKS, LIBRARIES, *CUT_HOOKS)])
 
 
 def compile_apart(defines: tuple[str, ...]) -> CompiledPrograms:
@@ -254,11 +258,13 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
     os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
     btf = Btf.of_running_kernel()
     names = reasons.enumerators(btf)
+    kfuncs = dict(_kfuncs(btf))
     flags = [
         *defines,
         *_offsets(btf),
         *_arguments(btf),
         *reasons.defines(names),
+        *(f"-DBTF_ID_{name}={type_id}" for name, type_id in kfuncs.items()),
         f"-I{directory}",
         "-nostdinc",
         "-Wno-everything",
@@ -274,7 +280,7 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
     programs = [library.bpf_function_name(module.module, n) for n in range(library.bpf_num_functions(module.module))]
     return CompiledPrograms(
         maps={name: syscalls.map_shape(descriptor) for descriptor, name in map_names.items()},
-        programs={name.decode(): unlinked(module.dump_func(name), map_names) for name in programs},
+        programs={name.decode(): unlinked(module.dump_func(name), map_names, kfuncs.values()) for name in programs},
         attach_types=dict(_attach_types(btf)),
         enumerators=names,
     )
@@ -349,7 +355,7 @@ def joined_source(directory: Path) -> str:
 
 
 def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
-    for hook in (*HOOKS, LIBRARIES):
+    for hook in (*HOOKS, LIBRARIES, *CUT_HOOKS):
         try:
             type_id = hook.kind.btf_type(btf, hook.target)
         except BtfError:
@@ -358,6 +364,19 @@ def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
         else:
             if type_id is not None:
                 yield hook.target, type_id
+
+
+def kernel_functions() -> dict[str, int]:
+    """Those that programs call, where there are: BTF type ids. None where the kernel has no BTF."""
+    with suppress(CannotRunError):
+        return dict(_kfuncs(Btf.of_running_kernel()))
+    return {}
+
+
+def _kfuncs(btf: Btf) -> Iterator[tuple[str, int]]:
+    for name in _KFUNCS:
+        with suppress(BtfError):
+            yield name, btf.function(name)
 
 
 def _arguments(btf: Btf) -> Iterator[str]:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from nettop.kernel import abi, syscalls
 from nettop.kernel.btf import Btf, BtfError
@@ -18,14 +17,9 @@ _KB, _MB = 1 << 10, 1 << 20
 _MOST_HTTP_BYTES = 1024  # of a head, and of the headers before it a tenth of that
 _MOST_DNS_BYTES = 4096  # of a packet as a rule: bpf/dns.c bounds what is longer, 64 KB at most, to few at a time
 
+_DNS_HEAD_BYTES = abi.DNS_PACKET.size + abi.DNS_LOOKUP.size
+
 Decoder = Callable[[bytes], abi.KernelRecord]
-
-
-class Place(NamedTuple):
-    """What programs are attached to."""
-
-    cgroup_fd: int
-    maps: Mapping[str, int]  # descriptors by name
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,8 @@ class Kind:
         del btf, target
         return None
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        """Attach the program; returns the link's descriptor. Raises OSError."""
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        """Attach the program, if need be to the cgroup; returns the link's descriptor. Raises OSError."""
         raise NotImplementedError
 
 
@@ -63,8 +57,8 @@ class _RawTracepoint(Kind):
             raise BtfError(f"This kernel's {target} has fewer arguments.", "Run a later kernel.")
         return btf.raw_tracepoint(target)
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return syscalls.link_raw_tracepoint(program_fd)
 
 
@@ -77,8 +71,8 @@ class _Iterator(Kind):
     def btf_type(self, btf: Btf, target: str) -> int:
         return btf.function(f"bpf_iter_{target}")
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return syscalls.link_iterator(program_fd)
 
 
@@ -92,9 +86,9 @@ class OnCgroup(Kind):
         """See Kind."""
         return self.attach_types[target]
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
         """See Kind."""
-        return syscalls.link_cgroup(program_fd, place.cgroup_fd, self.attach_types[target])
+        return syscalls.link_cgroup(program_fd, cgroup_fd, self.attach_types[target])
 
 
 @dataclass(frozen=True)
@@ -117,8 +111,8 @@ class _Uprobe(Kind):
         del target
         return 0
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del cgroup_fd
         file, _, function = target.rpartition(":")
         return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
 
@@ -131,8 +125,8 @@ class _OnRequest(Kind):
         del target
         return 0
 
-    def link(self, program_fd: int, target: str, place: Place) -> int:
-        del target, place
+    def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
+        del target, cgroup_fd
         return os.dup(program_fd)
 
 
@@ -152,7 +146,12 @@ CGROUP_SOCK = OnCgroup(
 CGROUP_SOCK_ADDR = OnCgroup(
     "cgroup_sock_addr",
     syscalls.CGROUP_SOCK_ADDR,
-    {"connect4": syscalls.CGROUP_INET4_CONNECT, "connect6": syscalls.CGROUP_INET6_CONNECT},
+    {
+        "connect4": syscalls.CGROUP_INET4_CONNECT,
+        "connect6": syscalls.CGROUP_INET6_CONNECT,
+        "sendmsg4": syscalls.CGROUP_UDP4_SENDMSG,
+        "sendmsg6": syscalls.CGROUP_UDP6_SENDMSG,
+    },
 )
 UPROBE = _Uprobe("uprobe", syscalls.KPROBE, at_return=False)
 ON_REQUEST = _OnRequest("raw_tracepoint", syscalls.RAW_TRACEPOINT)
@@ -176,7 +175,7 @@ class Buffer:
 
 TCP_EVENTS = Buffer("tcp_events", abi.LOST_TCP_EVENTS, abi.decode_socket, 1 * _MB, abi.SOCKET_RECORD.size)
 UDP_EVENTS = Buffer("udp_events", abi.LOST_UDP_EVENTS, abi.decode_socket, 512 * _KB, abi.SOCKET_RECORD_HEAD_BYTES)
-DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, abi.DNS_PACKET.size + _MOST_DNS_BYTES)
+DNS_EVENTS = Buffer("dns_events", abi.LOST_DNS_EVENTS, abi.decode_dns, 1 * _MB, _DNS_HEAD_BYTES + _MOST_DNS_BYTES)
 HTTP_EVENTS = Buffer(
     "http_events", abi.LOST_HTTP_EVENTS, abi.decode_http, 512 * _KB, abi.HTTP_HEAD.size + _MOST_HTTP_BYTES
 )
@@ -293,7 +292,7 @@ LIBRARIES = Hook(
     ITERATOR,
     "task_vma",
     since="5.12",
-)  # fmt: skip
+)
 """Only with look-ups (`--lookups`) or plaintext (`--decrypt`)."""
 # Only with look-ups: attached to each C library (kernel/lookups.py).
 LOOKUPS = tuple(
@@ -321,4 +320,17 @@ PLAINTEXT_FORGOTTEN = tuple(
     for function in ("SSL_free", "SSL_clear", "SSL_set_bio")
 )
 PLAINTEXT_MECHANISM = "uprobe SSL_write, SSL_read"
+
+CLOSING = Hook(
+    "closing", "ending a TCP connection that is open (--allow-cut)", "bpf_iter__tcp", ITERATOR, "tcp", since="6.5"
+)
+# Those of --allow-cut, which alone are compiled and loaded with it (bpf/blocks.c).
+CUT_HOOKS = (
+    *(
+        Hook(f"blocks_{target}", f"refusing what {target} is about (--allow-cut)", f"block_{target}", CGROUP_SOCK_ADDR,
+             target)
+        for target in ("connect4", "connect6", "sendmsg4", "sendmsg6")
+    ),
+    CLOSING,
+)  # fmt: skip
 BUFFERS = tuple(sorted({buffer for hook in HOOKS for buffer in hook.buffers}, key=lambda buffer: buffer.number))

@@ -46,9 +46,9 @@ IsWanted = Callable[[bytes, bool], bool]
 """Whether files of this name are looked for; and whether it is the program that a process runs."""
 
 
-def is_c_library(name: bytes, executable: bool) -> bool:
-    """See IsWanted."""
-    return not executable and _C_LIBRARY.fullmatch(name) is not None
+def is_c_library(name: bytes, _executable: bool) -> bool:
+    """See IsWanted: musl's is also a program, which runs others."""
+    return _C_LIBRARY.fullmatch(name) is not None
 
 
 def may_have_tls(name: bytes, executable: bool) -> bool:

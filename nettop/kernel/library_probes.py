@@ -63,6 +63,8 @@ class LibraryProbes(ABC):
             except OSError as error:
                 self._refused[library.key] = "refused"
                 problem = error.strerror or str(error)
+                if isinstance(error, PermissionError):
+                    problem = f"{problem}; newer kernels ask for CAP_SYS_ADMIN"
             finally:
                 os.close(file)
         return problem

@@ -1,14 +1,31 @@
-"""Where nettop runs: on a host, or in a container, which limits what it can see."""
+"""Where nettop runs: on a host, or in a container, which limits what it can see; and what the kernel forbids to all."""
 
+import errno
 import os
 import platform
+import struct
 from pathlib import Path
 
 from nettop.errors import CannotRunError
+from nettop.kernel import syscalls
 from nettop.kernel.program import open_cgroup2
 
 _PROC_PID_INIT_INO = 0xEFFFFFFC  # include/linux/proc_ns.h: the host's namespace of process ids
-_ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
+ROOT_CGROUP_INODE = 1  # fs/kernfs: the node without a parent
+_RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT, include/uapi/linux/bpf.h
+# bpf_probe_read_kernel(stack, 8, NULL); return 0;
+_READS_KERNEL_MEMORY = b"".join(
+    struct.pack("<BBhi", *instruction)
+    for instruction in (
+        (0xBF, 0xA1, 0, 0),  # r1 = r10
+        (0x07, 0x01, 0, -8),  # r1 += -8
+        (0xB7, 0x02, 0, 8),  # r2 = 8
+        (0xB7, 0x03, 0, 0),  # r3 = 0
+        (0x85, 0x00, 0, 113),  # call bpf_probe_read_kernel
+        (0xB7, 0x00, 0, 0),  # r0 = 0
+        (0x95, 0x00, 0, 0),  # exit
+    )
+)
 
 
 def has_host_pids() -> bool:
@@ -27,7 +44,7 @@ def confinement() -> str | None:
     limits = []
     cgroup = open_cgroup2()
     try:
-        if os.fstat(cgroup).st_ino != _ROOT_CGROUP_INODE:
+        if os.fstat(cgroup).st_ino != ROOT_CGROUP_INODE:
             limits.append("only its own DNS and UDP traffic is visible (--cgroupns=host shows the host's)")
     finally:
         os.close(cgroup)
@@ -43,6 +60,22 @@ def require_linux() -> None:
             "This is WSL 1, which has no Linux kernel.",
             "Move the distribution to WSL 2; in Windows: wsl --set-version NAME 2.",
         )
+
+
+def require_readable_kernel() -> None:
+    """Raise CannotRunError where BPF programs may not read the kernel's memory, which nettop needs at every hook.
+
+    kernel_lockdown(7) forbids it in the mode confidentiality, to root too. It is tried, because where that mode can be
+    read need not be mounted. Call it with the privilege to load programs.
+    """
+    try:
+        os.close(syscalls.load_program("nettop_trial", _RAW_TRACEPOINT, 0, 0, _READS_KERNEL_MEMORY))
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # security/security.c, kernel/trace/bpf_trace.c: the helper is not there
+            raise CannotRunError(
+                "This kernel is locked down for confidentiality: nobody may read its memory, not even root.",
+                "Boot with lockdown=integrity, with which nettop works, instead of lockdown=confidentiality.",
+            ) from error
 
 
 def where_to_get_privileges() -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from nettop.errors import CannotRunError
 from nettop.invoker import invoking_user
-from nettop.kernel.place import require_linux, where_to_get_privileges
+from nettop.kernel.place import require_linux, require_readable_kernel, where_to_get_privileges
 
 
 class Capability(NamedTuple):
@@ -27,6 +27,7 @@ _BPF = Capability("CAP_BPF", 39, "create BPF maps and load programs")
 _PERFMON = Capability("CAP_PERFMON", 38, "load programs that trace and read kernel memory")
 _NET_ADMIN = Capability("CAP_NET_ADMIN", 12, "load programs that see packets")
 _SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "do all of this where CAP_BPF and CAP_PERFMON are not separate from it")
+KILL = Capability("CAP_KILL", 5, "end processes of others (--allow-cut)")
 _SETGID, _SETUID, _SETPCAP = 6, 7, 8
 ATTACHING = (_BPF, _PERFMON, _NET_ADMIN)
 
@@ -55,10 +56,18 @@ def require_privileges() -> None:
             f"nettop is not allowed to watch the network here: it lacks {', '.join(missing)}.",
             where_to_get_privileges(),
         )
+    require_readable_kernel()
 
 
-def give_up_privileges(reads: Callable[[], object], written_to: Path | None, of_root: Collection[Path] = ()) -> None:
+def give_up_privileges(
+    reads: Callable[[], object],
+    written_to: Path | None,
+    of_root: Collection[Path] = (),
+    kept: Collection[Capability] = (),
+) -> None:
     """Drop every privilege that `reads` does not need, for good, and become the user who ran sudo, if any, or nobody.
+
+    But for those that are to be `kept`, as far as they are held.
 
     nettop reads through descriptors that are open, so it needs no capability at all, or CAP_BPF before Linux 5.19. Call
     this before there are other threads: each has capabilities of its own. `written_to` is the directory for files, if
@@ -79,6 +88,9 @@ def give_up_privileges(reads: Callable[[], object], written_to: Path | None, of_
     library.capng_clear(_SELECT_ALL)
     if held is not None:
         _succeed(library.capng_update(_ADD, _PERMITTED, held))
+    for capability in kept:
+        if _held("CapPrm") >> capability.number & 1:
+            _succeed(library.capng_update(_ADD, _PERMITTED | _EFFECTIVE, capability.number))
     user = _user_to_become(written_to, of_root)
     if user is not None:
         _succeed(library.capng_change_id(*user, _CLEAR_BOUNDING | _INIT_GROUPS | _CLEAR_AMBIENT))
@@ -86,6 +98,9 @@ def give_up_privileges(reads: Callable[[], object], written_to: Path | None, of_
         # Without CAP_SETPCAP the bounding set stays, but no_new_privs makes it meaningless.
         _succeed(library.capng_apply(_SELECT_ALL if _held("CapPrm") >> _SETPCAP & 1 else _SELECT_CAPS))
     library.capng_clear(_SELECT_CAPS)
+    for capability in kept:
+        if _held("CapPrm") >> capability.number & 1:
+            _succeed(library.capng_update(_ADD, _PERMITTED | _EFFECTIVE, capability.number))
     try:
         reads()
     except PermissionError:

@@ -12,17 +12,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from nettop.errors import CannotRunError
 from nettop.kernel import abi, cgroups, reasons, syscalls
 from nettop.kernel.asked_sockets import AskedSockets
+from nettop.kernel.blocks import Blocks, is_compiled_in
 from nettop.kernel.compiled import CompiledPrograms
 from nettop.kernel.hooks import (
     BUFFERS,
     CGROUP_SKB,
     CGROUPS,
     CONTINUATIONS,
+    CUT_HOOKS,
     HOOKS,
     LIBRARIES,
     LOOKUPS,
@@ -36,7 +38,6 @@ from nettop.kernel.hooks import (
     Decoder,
     Hook,
     OnCgroup,
-    Place,
 )
 from nettop.kernel.libraries import IsWanted, Library, by_file, in_proc, is_c_library, may_have_tls
 from nettop.kernel.library_probes import Coverage
@@ -77,6 +78,14 @@ _PERF_EVENT_PARANOID, _PERFMON_SUFFICES = Path("/proc/sys/kernel/perf_event_para
 
 Lookups = Literal["off", "with-returns", "without-returns"]
 """Whether look-ups in C libraries are watched, and what comes of them."""
+
+
+class OptIn(TypedDict, total=False):
+    """What is compiled in only if it is asked for."""
+
+    lookups: Lookups
+    decrypt: bool
+    cut: bool
 
 
 class RefusedError(CannotRunError):
@@ -132,6 +141,7 @@ class KernelProgram:
         self._asked_sockets: AskedSockets | None = None
         self._lookups: LookupProbes | None = None
         self._plaintext: PlaintextProbes | None = None
+        self._blocks: Blocks | None = None
         self._scans = 0
         self._holders: list[abi.HolderRecord] | None = None
         self._scope = scope
@@ -174,16 +184,28 @@ class KernelProgram:
         for hook in self.hooks:
             if hook.kind is CGROUP_SKB:
                 self.attach_hook(hook, cgroup_fd)
+        if is_compiled_in(self._maps):
+            self._blocks = Blocks(self._maps, self._links)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """Those that this kernel has."""
-        return tuple(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types)
+        """Those that this kernel has; those of --allow-cut only if they are compiled in.
 
-    def load_opt_in(self) -> None:
-        """Load what is watched only if asked for, which attach() does with all others. Raises RefusedError."""
+        These first: to what comes after them in connect() the kernel says whether a program before has refused it.
+        """
+        cut = tuple(hook for hook in CUT_HOOKS if hook.program in self._compiled.programs)
+        return (*cut, *(hook for hook in HOOKS if not hook.since or hook.target in self._compiled.attach_types))
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """What --allow-cut can do, if it is compiled in and attached."""
+        return self._blocks
+
+    def load_opt_in(self, need: str) -> None:
+        """Load what one option needs, which attach() does with all others. Raises RefusedError."""
         for hook in self._opt_in():
-            self.load(hook)
+            if hook.need in (need, LIBRARIES.need) and hook.program not in self._program_fds:
+                self.load(hook)
 
     def attach_lookups(self, with_returns: bool) -> None:
         """Watch look-ups in the C libraries that are mapped now. Raises CannotRunError if there is none to watch."""
@@ -276,7 +298,7 @@ class KernelProgram:
         try:
             if hook.kind is ON_REQUEST:
                 self._asked_sockets = AskedSockets(program_fd, self._maps["asked_sockets"], self._maps["sockets"])
-            self._links[hook.need] = hook.kind.link(program_fd, hook.target, Place(cgroup_fd, self._maps))
+            self._links[hook.need] = hook.kind.link(program_fd, hook.target, cgroup_fd)
         except OSError as error:
             reason = f"attaching: {error.strerror}"
             if error.errno == errno.EPERM and isinstance(hook.kind, OnCgroup):
@@ -580,14 +602,11 @@ def _megabytes(size: int) -> int:
 
 
 def defines(
-    scope: Scope,
-    dns_ports: Sequence[int] = DNS_PORTS,
-    requests: bool = True,
-    lookups: Lookups = "off",
-    decrypt: bool = False,
+    scope: Scope, dns_ports: Sequence[int] = DNS_PORTS, requests: bool = True, **opt_in: Unpack[OptIn]
 ) -> tuple[str, ...]:
     """What the kernel side is compiled with; the entries themselves are no part of it."""
     kinds = {"NETNS": scope.netns, "PID": scope.pids, "COMM": scope.comms, "CGROUP": scope.by_cgroup}
+    lookups = opt_in.get("lookups", "off")
     ports = {"DNS": dns_ports, **{protocol.name.upper(): protocol.ports for protocol in ORDERED}}
     return (
         *(f"-DIS_{name}_PORT(port)=({' || '.join(f'(port) == {port}' for port in of)})" for name, of in ports.items()),
@@ -596,7 +615,8 @@ def defines(
         *(("-DREQUESTS",) if requests else ()),
         *(("-DLOOKUPS",) if lookups != "off" else ()),
         *(("-DLOOKUPS_WITHOUT_RETURNS",) if lookups == "without-returns" else ()),
-        *(("-DDECRYPT",) if decrypt else ()),
+        *(("-DDECRYPT",) if opt_in.get("decrypt") else ()),
+        *(("-DCUT",) if opt_in.get("cut") else ()),
         *(f"-DSCOPE_{name}" for name, given in kinds.items() if given),
     )
 

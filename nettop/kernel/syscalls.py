@@ -1,4 +1,4 @@
-"""System calls that Python lacks: bpf(2) for maps, programs, links, iterators and counters, and detached mounts."""
+"""System calls that Python lacks: bpf(2) for maps, programs, links and counters, Landlock, and detached mounts."""
 
 import ctypes
 import errno
@@ -19,6 +19,9 @@ _BPF_NUMBER = {"x86_64": 321, "aarch64": 280}
 _PERF_EVENT_OPEN_NUMBER = {"x86_64": 298, "aarch64": 241}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
 
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446  # likewise
+_LANDLOCK_GIVE_VERSION, _LANDLOCK_PATH_BENEATH = 1, 1  # include/uapi/linux/landlock.h
+
 # enum bpf_cmd, include/uapi/linux/bpf.h
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 0, 1, 2, 3, 4
 _PROG_LOAD, _PROG_TEST_RUN, _OBJ_GET_INFO = 5, 10, 15
@@ -28,7 +31,7 @@ _MAP_LOOKUP_AND_DELETE, _MAP_LOOKUP_BATCH = 21, 24
 KPROBE, CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING = 2, 8, 9, 17, 18, 26
 # enum bpf_attach_type
 CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_CREATE, CGROUP_INET_SOCK_RELEASE = 0, 1, 2, 34
-CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11
+CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT, CGROUP_UDP4_SENDMSG, CGROUP_UDP6_SENDMSG = 10, 11, 14, 15
 TRACE_RAW_TP, TRACE_ITER = 23, 28
 HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY, LRU_HASH = 1, 4, 6, 9  # enum bpf_map_type
 
@@ -337,6 +340,29 @@ def run_on_packet(program_fd: int, packet: bytes) -> int:
     _check(_LIBC.syscall(_BPF_NUMBER[platform.machine()], _PROG_TEST_RUN, buffer, 128))
     (value,) = struct.unpack_from("<I", buffer, 4)
     return int(value)
+
+
+def landlock_version() -> int:
+    """The version of the kernel's ABI; 0 where Landlock is not compiled in or not switched on."""
+    return max(int(_LIBC.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_GIVE_VERSION)), 0)
+
+
+def landlock_ruleset(of_files: int, of_tcp: int, scoped: int) -> int:
+    """Rules that refuse these kinds of access; returns their descriptor. Raises OSError."""
+    size = 24 if scoped else 16 if of_tcp else 8  # of struct landlock_ruleset_attr with no more than is asked
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", of_files, of_tcp, scoped), 24)
+    return _check(_LIBC.syscall(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0))
+
+
+def landlock_allow(ruleset_fd: int, path_fd: int, allowed: int) -> None:
+    """Let these kinds of access be to a file, or below a directory. Raises OSError."""
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, path_fd))  # packed in C too
+    _check(_LIBC.syscall(_LANDLOCK_ADD_RULE, ruleset_fd, _LANDLOCK_PATH_BENEATH, rule, 0))
+
+
+def landlock_restrict(ruleset_fd: int) -> None:
+    """Apply the rules to this thread and to what it starts, for good. Raises OSError."""
+    _check(_LIBC.syscall(_LANDLOCK_RESTRICT_SELF, ruleset_fd, 0))
 
 
 def mount(kind: str) -> int:

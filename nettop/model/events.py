@@ -6,17 +6,30 @@ by row and is still a recording that replays.
 
 from typing import Final, Literal, Self
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from nettop.model import rows
 
 STREAM_SCHEMA: Final = "nettop.stream/1"
 
 
+class Origin(rows.Row, frozen=True, gc=False, kw_only=True):
+    """Which run of nettop on which host: with it, the type and the id or process of a row are unique everywhere.
+
+    `host_id` is that of machine-id(5), `started_at` the time of the Start.
+    """
+
+    host: str
+    host_id: str | None
+    boot_id: str | None
+    started_at: rows.Time
+
+
 class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
-    """Base of all; `time` is when it happened, or for counters when they were read."""
+    """Base of all; `time` is when it happened, or for counters when they were read. `origin` is only in `--final`."""
 
     time: rows.Time
+    origin: Origin | UnsetType = UNSET
 
     def __deepcopy__(self, _memo: object) -> Self:
         """As of a row: nothing changes it."""

@@ -979,12 +979,13 @@ class RemoteHost(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Host(Row, frozen=True, gc=False, kw_only=True):
-    """The machine that was watched."""
+    """The machine that was watched; `id` is that of machine-id(5), which stays the same when it boots or is renamed."""
 
     name: str
     kernel: str
     arch: str
     boot_id: str | None
+    id: str | None = None
 
 
 class Scope(Row, frozen=True, gc=False, kw_only=True):

@@ -193,11 +193,19 @@ class _Totals:
                 retransmits=counted.retransmits,
                 asked=counted.asked,
                 was_asked=counted.was_asked,
-                **_sent_share(
-                    counted.requests, counted.requests_failed, counted.requests_failed_4xx, counted.requests_failed_5xx
+                **_answered_share(
+                    "requests",
+                    counted.requests,
+                    counted.requests_failed,
+                    counted.requests_failed_4xx,
+                    counted.requests_failed_5xx,
                 ),
-                **_served_share(
-                    counted.served, counted.served_failed, counted.served_failed_4xx, counted.served_failed_5xx
+                **_answered_share(
+                    "served",
+                    counted.served,
+                    counted.served_failed,
+                    counted.served_failed_4xx,
+                    counted.served_failed_5xx,
                 ),
             )
         )
@@ -714,27 +722,18 @@ def _request_share(requests: rows.ConnectionRequests | None) -> dict[str, int]:
         return {}
     counts = requests.count, requests.failed, requests.failed_4xx, requests.failed_5xx
     if requests.side == "client":
-        return {**_sent_share(*counts), "requests_retried": requests.retried}
-    return _served_share(*counts)
+        return {**_answered_share("requests", *counts), "requests_retried": requests.retried}
+    return _answered_share("served", *counts)
 
 
-def _sent_share(count: int, failed: int, refused: int | None, broken: int | None) -> dict[str, int]:
+def _answered_share(of: str, count: int, failed: int, refused: int | None, broken: int | None) -> dict[str, int]:
+    """`of`: "requests", which were sent, or "served"."""
     return {
-        "requests": count,
-        "requests_failed": failed,
-        "requests_4xx": refused or 0,
-        "requests_5xx": broken or 0,
-        "requests_untold": failed if refused is None or broken is None else 0,
-    }
-
-
-def _served_share(count: int, failed: int, refused: int | None, broken: int | None) -> dict[str, int]:
-    return {
-        "served": count,
-        "served_failed": failed,
-        "served_4xx": refused or 0,
-        "served_5xx": broken or 0,
-        "served_untold": failed if refused is None or broken is None else 0,
+        of: count,
+        f"{of}_failed": failed,
+        f"{of}_4xx": refused or 0,
+        f"{of}_5xx": broken or 0,
+        f"{of}_untold": failed if refused is None or broken is None else 0,
     }
 
 

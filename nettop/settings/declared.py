@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from msgspec import Struct, defstruct
 
+from nettop.metrics.counting import DEFAULT_SERIES
+from nettop.metrics.series import MIN_SERIES
 from nettop.model.filter import Filter
 from nettop.model.kinds import KINDS
 from nettop.model.rows import DNS_PORTS
@@ -34,12 +36,13 @@ MAX_DNS_PORTS = 8  # each is a comparison for every packet
 MAX_MASKS = 16  # each is looked for in every path
 MAX_HISTORY = 1_000_000  # rows; some 1.5 GB of queries, and seconds per tick: beyond it a recording serves better
 MAX_HISTORY_S = 24 * 3600
+MAX_SERIES = 100_000  # of a metric: beyond it a scrape takes seconds
 THEMES = (
     "textual-dark", "textual-light", "nord", "gruvbox", "catppuccin-mocha", "dracula", "tokyo-night", "monokai",
     "flexoki", "catppuccin-latte", "catppuccin-frappe", "catppuccin-macchiato", "solarized-light", "solarized-dark",
     "rose-pine", "rose-pine-moon", "rose-pine-dawn", "atom-one-dark", "atom-one-light", "ansi-dark", "ansi-light",
 )  # fmt: skip
-SECTIONS = ("history", *(kind.name for kind in KINDS))
+SECTIONS = ("history", "metrics", *(kind.name for kind in KINDS))
 
 
 class Setting(Struct, frozen=True):
@@ -129,6 +132,12 @@ class Settings(Struct, frozen=True, kw_only=True):
             f"rows stay for so long after their end, up to {MOST_BY_TIME} of a kind; 0: by number alone",
         ),
     ] = 0
+    metrics_series: Annotated[
+        int,
+        _Declared(
+            Whole(MIN_SERIES, MAX_SERIES), "time series that a metric has at most; the rest is in _other", "--series"
+        ),
+    ] = DEFAULT_SERIES
     requests_enabled: Annotated[
         bool,
         _Declared(

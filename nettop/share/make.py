@@ -1,4 +1,4 @@
-"""Writes the manual and the completions next to this file: from the parser, keys, columns, settings and docs/.
+"""Writes manual, completions and dashboard next to this file: from the parser, keys, columns, settings and docs/.
 
 Run by `make share`. It needs development packages, so it is not in the wheel.
 """
@@ -17,6 +17,7 @@ from nettop.errors import CannotRunError, RunError, UsageError
 from nettop.model.filter import FILTER_KEYS, FILTER_WORDS
 from nettop.settings.declared import SETTINGS
 from nettop.share import completions, options
+from nettop.share.dashboard import dashboard
 from nettop.share.roff import bold, capital, definition, plain
 from nettop.view import keys
 from nettop.view.grouping import column_lists
@@ -54,6 +55,7 @@ _KEY_GROUPS = {
     "While typing a filter": keys.FILTER_KEYS,
     "While searching": keys.SEARCH_KEYS,
     "While typing a path": keys.PATH_KEYS,
+    "On the card of x": keys.CUT_KEYS,
     "In a menu": keys.CHOICE_KEYS,
     "While choosing columns": keys.COLUMNS_KEYS,
     "In the help": keys.HELP_KEYS,
@@ -67,8 +69,8 @@ _UNITS = (
 _FILES = {
     "~/.config/nettop/config.toml": "Settings. In $XDG_CONFIG_HOME/nettop instead, if that is set. Under sudo it is "
     "the file of the user who ran sudo; that user must own it, or everybody may read it.",
-    "PATH.PID.partial": "The output of -o until it is complete. Files get mode 0600, belong to the user who ran "
-    "sudo, and replace an existing file only with --force.",
+    "PATH.PID.partial": "The output of -o until it is complete. Files get mode 0600, those of metrics "
+    "0644, belong to the user who ran sudo, and replace an existing file only with --force.",
     "/var/cache/nettop": "Compiled kernel programs, owned by root. Without it, every start compiles them.",
     "/sys/kernel/btf/vmlinux": "The layout of the kernel's structures, for which the programs are compiled.",
 }
@@ -88,6 +90,8 @@ _EXAMPLES = {
     "connections have sent.",
     "nettop replay now.json --snapshot --format csv --table dns -o dns.csv": "Its queries for a spreadsheet.",
     "sudo nettop stream -o incident.jsonl": "A recording, until Ctrl-C.",
+    "sudo nettop metrics --listen 127.0.0.1:9469": "Sums by unit and comm, for Prometheus to scrape.",
+    "sudo nettop stream --final": "Each connection, query and request once, when it is over, for a database.",
     "nettop replay incident.jsonl": "Play it on the screen, without root.",
     "ssh host sudo nettop stream | nettop replay -": "The screen here, the traffic of another host.",
 }
@@ -138,6 +142,7 @@ def files() -> dict[str, str]:
     for shell, name in _COMPLETIONS.items():
         made[name] = shtab.complete(_parser(), shell)
     made[_COMPLETIONS["bash"]] += _BASH_WITHOUT_SPACE
+    made["dashboard.json"] = dashboard()
     return made
 
 

@@ -5,15 +5,16 @@
 #    source ~/.local/share/bash_completion/nettop
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_nettop_subparsers=(snapshot stream replay diagnose doctor config)
+_shtab_nettop_subparsers=(snapshot stream metrics replay diagnose doctor config)
 
 _shtab_nettop_snapshot_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for --format --table --group --sort --top -o --output --force)
-_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for -o --output --force)
+_shtab_nettop_stream_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for --final --format -o --output --force)
+_shtab_nettop_metrics_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --series --for -o --output --force --listen)
 _shtab_nettop_replay_option_strings=(-h --help --demo --snapshot --speed --partial --filter --theme --format --table --group --sort --top -o --output --force --debug)
 _shtab_nettop_diagnose_option_strings=(-h --help --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --for --json)
 _shtab_nettop_doctor_option_strings=(-h --help --json --debug)
 _shtab_nettop_config_option_strings=(-h --help --debug)
-_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --theme)
+_shtab_nettop_option_strings=(-h --help --version --pid --comm --netns --unit --container --filter --interval --dns-ports --lookups --decrypt --debug --theme --allow-cut)
 
 _shtab_nettop_snapshot___pid_COMPGEN=_nettop_pid
 _shtab_nettop_snapshot___comm_COMPGEN=_nettop_comm
@@ -27,6 +28,12 @@ _shtab_nettop_stream___netns_COMPGEN=_nettop_netns
 _shtab_nettop_stream___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_stream__o_COMPGEN=_shtab_compgen_files
 _shtab_nettop_stream___output_COMPGEN=_shtab_compgen_files
+_shtab_nettop_metrics___pid_COMPGEN=_nettop_pid
+_shtab_nettop_metrics___comm_COMPGEN=_nettop_comm
+_shtab_nettop_metrics___netns_COMPGEN=_nettop_netns
+_shtab_nettop_metrics___filter_COMPGEN=_nettop_filter_words
+_shtab_nettop_metrics__o_COMPGEN=_shtab_compgen_files
+_shtab_nettop_metrics___output_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_nettop_replay___filter_COMPGEN=_nettop_filter_words
 _shtab_nettop_replay__o_COMPGEN=_shtab_compgen_files
@@ -44,12 +51,13 @@ _shtab_nettop_snapshot___format_choices=(json table csv)
 _shtab_nettop_snapshot___table_choices=(dns connections processes listeners hosts udp requests lookups)
 _shtab_nettop_snapshot___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote result)
 _shtab_nettop_snapshot___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes queries function addresses count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99 without_query)
+_shtab_nettop_stream___format_choices=(json table csv)
 _shtab_nettop_replay___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 _shtab_nettop_replay___format_choices=(json table csv)
 _shtab_nettop_replay___table_choices=(dns connections processes listeners hosts udp requests lookups)
 _shtab_nettop_replay___group_choices=(name domain code server process unit looked-up look-up host port state end comm user parent scope network path method protocol status remote result)
 _shtab_nettop_replay___sort_choices=(time pid comm service name type result latency attempts server answers opened direction local remote state in_state age connect tx rx tx_rate rx_rate srtt retransmits drops wait answer end user traffic active leaking failed dns dns_failed rx_dropped other asked exited command address queue syn drop_rate accepted accept_rate open group closed host scope who connections udp packets_rate unwanted syns tx_packets rx_packets side protocol method path status request_bytes response_bytes queries function addresses count rate nxdomain servfail timeout latency_p50 latency_max resent oldest lookups each wasted took_p50 took_max names took close_wait connect_p50 connect_max full srtt_p50 srtt_max status_4xx status_5xx retried latency_p95 latency_p99 without_query)
-_shtab_nettop_pos_0_choices=(snapshot stream replay diagnose doctor config)
+_shtab_nettop_pos_0_choices=(snapshot stream metrics replay diagnose doctor config)
 _shtab_nettop___theme_choices=(textual-dark textual-light nord gruvbox catppuccin-mocha dracula tokyo-night monokai flexoki catppuccin-latte catppuccin-frappe catppuccin-macchiato solarized-light solarized-dark rose-pine rose-pine-moon rose-pine-dawn atom-one-dark atom-one-light ansi-dark ansi-light)
 
 _shtab_nettop_snapshot__h_nargs=0
@@ -63,7 +71,14 @@ _shtab_nettop_stream___help_nargs=0
 _shtab_nettop_stream___lookups_nargs=0
 _shtab_nettop_stream___decrypt_nargs=0
 _shtab_nettop_stream___debug_nargs=0
+_shtab_nettop_stream___final_nargs=0
 _shtab_nettop_stream___force_nargs=0
+_shtab_nettop_metrics__h_nargs=0
+_shtab_nettop_metrics___help_nargs=0
+_shtab_nettop_metrics___lookups_nargs=0
+_shtab_nettop_metrics___decrypt_nargs=0
+_shtab_nettop_metrics___debug_nargs=0
+_shtab_nettop_metrics___force_nargs=0
 _shtab_nettop_replay__h_nargs=0
 _shtab_nettop_replay___help_nargs=0
 _shtab_nettop_replay___demo_nargs=0
@@ -91,6 +106,7 @@ _shtab_nettop___version_nargs=0
 _shtab_nettop___lookups_nargs=0
 _shtab_nettop___decrypt_nargs=0
 _shtab_nettop___debug_nargs=0
+_shtab_nettop___allow_cut_nargs=0
 
 
 # Custom Preamble

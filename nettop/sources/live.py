@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from nettop import __version__
 from nettop.kernel import abi, cgroups, uretprobes
-from nettop.kernel.abi import RawRecord, SocketRecord
-from nettop.kernel.cage import Held, shut_in
+from nettop.kernel.abi import ProcessKey, RawRecord, SocketRecord
+from nettop.kernel.blocks import Blocks
+from nettop.kernel.cage import shut_in
 from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import (
     HOOKS,
@@ -25,15 +26,17 @@ from nettop.kernel.hooks import (
 from nettop.kernel.library_probes import Coverage
 from nettop.kernel.place import has_host_pids
 from nettop.kernel.plaintext import Undecrypted
-from nettop.kernel.privileges import give_up_privileges
-from nettop.kernel.program import KernelProgram, Lookups, Losses, defines, open_cgroup2
+from nettop.kernel.privileges import KILL, give_up_privileges
+from nettop.kernel.program import KernelProgram, Lookups, Losses, OptIn, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from nettop.model import rows
 from nettop.model.events import AnyEvent, DecryptCovered, End, LookupsCovered, LossesChanged, Start, Tick
 from nettop.model.kinds import LOOKUPS, REQUESTS
 from nettop.sources import procfs
 from nettop.sources.container_names import RuntimeFiles
+from nettop.sources.cutting import Cutter, Found, powers, ssh_clients
 from nettop.sources.netns_names import NetnsNames
+from nettop.sources.owner_search import OwnerSearch
 from nettop.text import comm_text, printable, printable_text
 from nettop.tracking.clock import Clock
 from nettop.tracking.dns import LeftOut
@@ -51,19 +54,21 @@ FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 MAX_NOT_COVERED = 16  # libraries by name: more are counted
 DECRYPT_COVERAGE_S = 2.0  # which processes speak TLS changes as fast as they come
-RESCAN_S = 10.0  # how often to look who holds the sockets: their owners pass them on, or were not found before
+COVERAGE_EVERY_S = 10.0  # how often to look which libraries are mapped
 
 
 class LookedAt(NamedTuple):
     """What of payload is read: DNS of servers on these ports, and (None: not) what is kept of requests of HTTP.
 
-    And whether look-ups in C libraries are watched, and what is said inside TLS, which takes `requests`.
+    And what is done only if asked for: `lookups` in C libraries are watched; `decrypt`, which takes `requests`, is for
+    what is said inside TLS; with `may_cut` the source has a cutter.
     """
 
     dns_ports: tuple[int, ...] = rows.DNS_PORTS
     requests: Privacy | None = Privacy()
     lookups: bool = False
     decrypt: bool = False
+    may_cut: bool = False
 
 
 class LiveSource:
@@ -77,10 +82,11 @@ class LiveSource:
         looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
     ) -> None:
-        dns_ports, privacy, lookups, decrypt = looked_at
+        dns_ports, privacy, lookups, decrypt, may_cut = looked_at
         self._returns_seen = lookups and uretprobes.are_harmless()
         watched: Lookups = "off" if not lookups else "with-returns" if self._returns_seen else "without-returns"
-        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, watched, decrypt))
+        opt_in: OptIn = {"lookups": watched, "decrypt": decrypt, "cut": may_cut}
+        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, **opt_in))
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:
@@ -107,18 +113,18 @@ class LiveSource:
         self._containers = RuntimeFiles()
         ask = Host(describe, procfs.UserNames(), _services(self._containers), self._program.is_member)
         self._tracker = Tracker(self._clock, scope, ask, hooks, privacy)
+        self.cutter = None if self._program.blocks is None else self._make_cutter(self._program.blocks)
         self._sources = PacketSources(self._clock, self._program.take_packet_source)
         self._held: list[RawRecord] = []
         self._losses = rows.Losses()
         self._kernel_losses = Losses()
-        self._without_owner: set[tuple[int, int]] = set()
         self._unlisted_requests = self._paced_ns = 0
         self._unseen_ends = 0
         self._heads_lost = 0
         self.finished = False
         now_ns = self._clock.kernel_ns()
         self._next_tick_ns = self._last_tick_ns = now_ns
-        self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)  # attach() has just looked
+        self._owner_search = OwnerSearch(self._interval_ns, now_ns)
         self._start = Start(
             time=self._clock.wall(now_ns),
             nettop=__version__,
@@ -134,6 +140,18 @@ class LiveSource:
         )
         self._told_start = False
         self._next_batch_ns = 0
+
+    def _make_cutter(self, blocks: Blocks) -> Cutter:
+        def is_alive(key: ProcessKey) -> bool:
+            return procfs.describe(self._proc, key) is not None
+
+        found = Found(
+            process=lambda one: self._tracker.process_of(one.pid, one.start_time),
+            connection=self._tracker.socket_of,
+            ssh_clients=lambda: set(ssh_clients(self._tracker.open_connections())),
+            is_alive=is_alive if has_host_pids() and procfs.shows_pids(self._proc) else None,
+        )
+        return Cutter(blocks, self._clock, found, powers(allowed=True, closes=blocks.can_close))
 
     def read(self, timeout_s: float) -> Iterator[AnyEvent]:
         """See Source. Ticks come at every interval."""
@@ -164,12 +182,14 @@ class LiveSource:
 
     def give_up_privileges(self, written_to: Path | None) -> None:
         """Keep only what reading takes; see nettop.kernel.privileges. Raises CannotRunError."""
-        give_up_privileges(self._program.losses, written_to, self._containers.directories)
+        kept = () if self.cutter is None else (KILL,)
+        give_up_privileges(self._program.losses, written_to, self._containers.directories, kept)
 
-    def shut_in(self, writable: Iterable[Path]) -> Held:
+    def shut_in(self, writable: Iterable[Path], listening: int | None = None) -> None:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
-        return shut_in(writable, (*directories, *self._containers.directories, self._proc))
+        readable: tuple[Path | int, ...] = (*directories, *self._containers.directories, self._proc)
+        shut_in(writable, readable, self.cutter is not None, listening)
 
     @property
     def pace(self) -> str:
@@ -242,10 +262,11 @@ class LiveSource:
         self._program.begin_counting()
         pass_ns = self._clock.kernel_ns()
         records = self._program.sockets(everything=complete)
-        if self._should_scan(records, pass_ns):
+        if self._owner_search.is_due(records, pass_ns):
             records = self._scanned(records)
         perf_records = self._perf_records(hold_back)
-        ended = {record.ended_socket for record in perf_records}
+        ended = {ended for record in perf_records if (ended := record.ended_socket)}
+        self._owner_search.ended(ended)
         records = [record for record in records if (record.socket, record.seen_ns) not in ended]
         ghosts = self._tracker.ghosts(records)
         for socket in ghosts:
@@ -281,7 +302,7 @@ class LiveSource:
         if self._next_coverage_ns is None:
             return
         if now_ns >= self._next_coverage_ns:
-            self._next_coverage_ns = now_ns + int(RESCAN_S * 1e9)
+            self._next_coverage_ns = now_ns + int(COVERAGE_EVERY_S * 1e9)
             coverage = _coverage_row(
                 self._program.lookup_coverage(), self._program.libraries_covered, self._returns_seen
             )
@@ -353,6 +374,7 @@ class LiveSource:
         """The records, with what a scan of the open files changed: all that has another owner now."""
         self._program.scan_files()
         later = self._program.sockets()
+        self._owner_search.scanned(later)
         found = {record.socket for record in later}
         return [record for record in records if record.socket not in found] + later
 
@@ -362,23 +384,6 @@ class LiveSource:
         if not before.perf_buffer:
             return any(_of_sockets(losses).values()) or any(missed.values())
         return _of_sockets(losses) != _of_sockets(before) or missed != missed_before
-
-    def _should_scan(self, records: list[SocketRecord], now_ns: int) -> bool:
-        """Whether there is a socket without an owner that no scan has looked for yet, or it is time to look again."""
-        due = now_ns >= self._next_rescan_ns
-        if due:
-            # Those that are gone with them, or a busy server's would add up; the living come again with a change.
-            self._without_owner.clear()
-            self._next_rescan_ns = now_ns + int(RESCAN_S * 1e9)
-        fresh = False
-        for record in records:
-            key = (record.socket, record.seen_ns)
-            if record.owner_certainty != abi.OWNER_UNKNOWN:
-                self._without_owner.discard(key)
-            elif key not in self._without_owner:
-                self._without_owner.add(key)
-                fresh = True
-        return fresh or due
 
 
 def _services(containers: RuntimeFiles) -> Services:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -122,17 +123,23 @@ def _users(text: bytes) -> dict[int, str]:
     return names
 
 
+def _id_in(path: str) -> str | None:
+    """None where it is not there, or not set yet: `uninitialized` at the first boot of an image."""
+    try:
+        text = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch(r"[0-9a-f-]{32,36}", text) else None
+
+
 def this_host() -> Host:
     """The machine that nettop runs on."""
-    try:
-        boot_id: str | None = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot_id = None
     return Host(
         name=printable(os.fsencode(platform.node())),
         kernel=platform.release(),
         arch=platform.machine(),
-        boot_id=boot_id,
+        boot_id=_id_in("/proc/sys/kernel/random/boot_id"),
+        id=_id_in("/etc/machine-id"),
     )
 
 

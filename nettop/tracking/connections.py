@@ -1,6 +1,6 @@
 """TCP connections: from the kernel's records to rows with owner, name, rates and end."""
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -243,6 +243,14 @@ class ConnectionTracker:
         """A connection that is alive, as it was told last, and who has it."""
         known = self._sockets.at(socket)
         return None if known is None or known.seen_ns != seen_ns else (known.row, known.owned)
+
+    def socket_of(self, row_id: int) -> tuple[int, int] | None:
+        """Address and seen_ns of the socket that a row is about, while it is alive."""
+        return next(((at, known.seen_ns) for at, known in self._sockets.items() if known.row.id == row_id), None)
+
+    def rows(self) -> Iterator[Connection]:
+        """Those that are alive, as they were told last."""
+        return (known.row for known in self._sockets)
 
     def dropped(self, socket: int, seen_ns: int, counts: Dropped) -> tuple[list[Observed], Owned] | None:
         """What happened to packets of a socket; its owner, or None if it is not known here."""

@@ -100,7 +100,8 @@ class DatabaseTracker:
     def _asked(self, head: HttpHead) -> None:
         spoken = self._spoken_on(head)
         spoken.told_ns = head.time_ns
-        requests = spoken.pairing.requests(head.payload) or (Request(None),)
+        found = spoken.pairing.requests(head.payload) or (Request(None),)
+        requests = [request for request in found if request.answers != 0]  # what asks for no answer is no request
         if head.http2 & abi.DATABASE_BEGINS:
             self._give_up(spoken.pairing.begin())
             spoken.next_seq = None

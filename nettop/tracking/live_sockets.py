@@ -35,6 +35,10 @@ class LiveSockets(Generic[_Known]):
         """Those that are alive."""
         return iter(self._live.values())
 
+    def items(self) -> Iterator[tuple[int, _Known]]:
+        """The same with their addresses."""
+        return iter(self._live.items())
+
     def at(self, address: int) -> _Known | None:
         """The one that lives at this address."""
         return self._live.get(address)

@@ -73,7 +73,10 @@ class _Known(Struct, gc=False):
 
 
 class LookupTracker:
-    """Takes records in order of time: a look-up's time is its beginning, so it comes before its queries."""
+    """Takes records in order of time: a look-up's time is its beginning, so it comes before its queries.
+
+    One that sends queries is told when it sends the first, and when it has ended; one that sends none, only then.
+    """
 
     def __init__(self, clock: Clock, names: NameTable) -> None:
         self._clock = clock
@@ -84,9 +87,13 @@ class LookupTracker:
         self._last_id = 0
         self.evicted = 0
 
-    def ended(self, record: LookupRecord) -> None:
-        """One that has returned, or was abandoned."""
+    def record(self, record: LookupRecord) -> None:
+        """One that sends its first query, has returned, or was abandoned."""
         key = record.time_ns, record.thread
+        if record.end == abi.LOOKUP_OPEN:
+            if key not in self._known:  # or it has ended since, on another CPU
+                self._open(key, record)
+            return
         known = self._of(key, record)
         known.row = replace(_told(known.row, record), **_outcome(record))
         self._waiting.pop(key, None)
@@ -96,15 +103,11 @@ class LookupTracker:
             self._names.learn_addresses(known.owned.process, record.netns, known.row.name, known.row.addresses)
 
     def sent(self, packet: DnsPacket, qname: str | None) -> int | None:
-        """The id of the look-up that a query was sent for. None: it is of none, or asks for another name."""
-        if not packet.lookup_ns:
+        """The id of the look-up that a query was sent for; None if it is of none, or may be."""
+        if packet.lookup is None or qname is None:
             return None
-        key = packet.lookup_ns, packet.lookup_thread
-        known = self._known.get(key)
-        if known is None:  # it has not ended yet
-            known = self._new(key, _from_query(packet), packet.netns)
-            self._waiting[key] = known
-        if known.row.name is not None and qname is not None and not asks_for(known.row.name, qname):
+        known = self._known.get((packet.lookup.time_ns, packet.lookup.thread))
+        if known is None or known.row.name is None or not asks_for(known.row.name, qname):
             return None
         return known.row.id
 
@@ -113,18 +116,21 @@ class LookupTracker:
         for record in still_open:
             key = record.time_ns, record.thread
             if key not in self._known or key in self._waiting:
-                known = self._of(key, record)
-                row = _told(known.row, record)
-                if row != known.row or key not in self._waiting:
-                    self._untold[key] = known
-                known.row, known.looked_for = row, 0
-                self._waiting[key] = known
+                self._open(key, record)
         found = {(record.time_ns, record.thread) for record in still_open}
         for key in self._waiting.keys() - found:
             self._miss(key)
         now = self._clock.wall(now_ns)
         untold, self._untold = self._untold, {}
         return [Observed(LookupChanged(time=now, lookup=known.row), known.owned) for known in untold.values()]
+
+    def _open(self, key: _Key, record: LookupRecord) -> None:
+        known = self._of(key, record)
+        row = _told(known.row, record)
+        if row != known.row or key not in self._waiting:
+            self._untold[key] = known
+        known.row, known.looked_for = row, 0
+        self._waiting[key] = known
 
     def _miss(self, key: _Key) -> None:
         """It is open no more: its record comes with the next batch, or it was lost."""
@@ -136,18 +142,19 @@ class LookupTracker:
             self._untold[key] = known
 
     def _of(self, key: _Key, record: LookupRecord) -> _Known:
-        return self._known.get(key) or self._new(key, _from_record(record), record.netns)
+        return self._known.get(key) or self._new(key, record)
 
-    def _new(self, key: _Key, owned: Owned, netns: int) -> _Known:
+    def _new(self, key: _Key, record: LookupRecord) -> _Known:
         self._last_id += 1
-        process = owned.process
+        process = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
+        owned = Owned(process, "exact", record.owner_uid, record.owner_comm, record.time_ns)
         row = Lookup(
             id=self._last_id,
             asked_at=self._clock.wall(key[0]),
-            pid=None if process is None else process.pid,
-            process_start_time=None if process is None else self._clock.wall_of_boot(process.start_boot_ns),
-            comm=None if process is None else comm_text(owned.comm),
-            netns=netns,
+            pid=process.pid,
+            process_start_time=self._clock.wall_of_boot(process.start_boot_ns),
+            comm=comm_text(record.owner_comm),
+            netns=record.netns,
         )
         known = self._known[key] = _Known(row, owned)
         if len(self._known) > MAX_KNOWN:
@@ -176,16 +183,6 @@ def _ascii(name: str) -> str:
         return ".".join(encodings.idna.ToASCII(label).decode() for label in name.split("."))
     except UnicodeError:
         return name
-
-
-def _from_record(record: LookupRecord) -> Owned:
-    key = ProcessKey(record.owner_pid, record.owner_start_boot_ns)
-    return Owned(key, "exact", record.owner_uid, record.owner_comm, record.time_ns)
-
-
-def _from_query(packet: DnsPacket) -> Owned:
-    key = ProcessKey(packet.owner_pid, packet.owner_start_boot_ns)
-    return Owned(key, "exact", packet.owner_uid, packet.owner_comm, packet.lookup_ns)
 
 
 def _told(row: Lookup, record: LookupRecord) -> Lookup:

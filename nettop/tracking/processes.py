@@ -149,6 +149,11 @@ class ProcessTracker:
         self._alive[key] = _Alive(row, event.time_ns)
         return [ProcessChanged(time=time, process=row)]
 
+    def key_of(self, pid: int, start_time: datetime) -> ProcessKey | None:
+        """The living process that a row is about."""
+        of_pid = (key for key in self._alive if key.pid == pid)
+        return next((key for key in of_pid if self._clock.wall_of_boot(key.start_boot_ns) == start_time), None)
+
     def has_ended(self, key: ProcessKey) -> bool:
         """Whether its end was told not long ago."""
         return key in self._exits

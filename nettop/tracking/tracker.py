@@ -1,6 +1,7 @@
 """Facade over the trackers: kernel records in, events out, in the order in which things happened."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from nettop.kernel.abi import (
 from nettop.kernel.scope import Scope
 from nettop.model import events as told
 from nettop.model.events import AnyEvent, Unlisted
-from nettop.model.rows import Dropped
+from nettop.model.rows import Connection, Dropped
 from nettop.model.rows import Unlisted as UnlistedRow
 from nettop.tracking import drops
 from nettop.tracking.clock import Clock
@@ -110,6 +111,18 @@ class Tracker:
             **({"lookups_open": self._lookups.evicted} if self._lookups.evicted else {}),
         }
 
+    def process_of(self, pid: int, start_time: datetime) -> ProcessKey | None:
+        """The living process that a row is about."""
+        return self._processes.key_of(pid, start_time)
+
+    def socket_of(self, connection: int) -> tuple[int, int] | None:
+        """Kernel address and seen_ns of the connection with this id, while it is open."""
+        return self._connections.socket_of(connection)
+
+    def open_connections(self) -> Iterator[Connection]:
+        """As they were told last."""
+        return self._connections.rows()
+
     def record(self, record: KernelRecord) -> list[AnyEvent]:
         """One record of a perf buffer."""
         if isinstance(record, DnsPacket):
@@ -124,7 +137,7 @@ class Tracker:
             self._requests.head(record)
             return self._told_requests(record.time_ns) if self._requests.is_full else []
         if isinstance(record, LookupRecord):
-            self._lookups.ended(record)
+            self._lookups.record(record)
             return []
         if isinstance(record, ProcessEvent):
             return self._process_event(record)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 import msgspec
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
@@ -36,6 +36,7 @@ from nettop.text import printable_head, printable_text
 from nettop.tui import size
 from nettop.tui.bindings import bindings
 from nettop.tui.choices import Choice, Choices
+from nettop.tui.cutting import OrdersCuts
 from nettop.tui.detail import DetailScreen
 from nettop.tui.help import HelpScreen
 from nettop.tui.main import MainScreen
@@ -59,7 +60,7 @@ _NOTICE_CELLS = 400
 _SIGNS = {*string.printable, *"↑↓←→"}  # no others for keys: the fonts of the Linux console lack ⏎ and its like
 
 
-class NettopApp(App[None], inherit_bindings=False):
+class NettopApp(OrdersCuts, inherit_bindings=False):
     """`mode` is what the status bar calls the view: LIVE, REPLAY, SNAPSHOT. The feed is to call feed_changed().
 
     After the end `failure` is the NettopError that the feed ended with, `crash` the traceback of any other.
@@ -173,7 +174,9 @@ class NettopApp(App[None], inherit_bindings=False):
             return
         self._follow_jump()
         playing = self._feed.playing
-        said = self._feed.pace, self._feed.finished, playing and (playing.going, playing.length_s)
+        cuts = None if self._feed.cutting is None else self._feed.cutting.state
+        said = self._feed.pace, self._feed.finished, playing and (playing.going, playing.length_s), cuts
+        self._tell_outcome(cuts)
         latest = self._feed.latest
         if latest is not None and latest is not self._latest:
             if self._latest is None:
@@ -208,8 +211,11 @@ class NettopApp(App[None], inherit_bindings=False):
             return
         traffic = self._traffic if self._paused is None else self._paused[1]
         context = self._cell_context(snapshot, traffic)
+        cutting = self._feed.cutting
         if self._main.is_mounted:
             self._main.tell(self._found())
+            if cutting is not None and cutting.powers.allowed:
+                self._main.tell_cuts(cutting.state)
             self._main.show(snapshot, context, self._status(snapshot, traffic))
         for screen in self.screen_stack:
             if isinstance(screen, DetailScreen) and screen.is_mounted:

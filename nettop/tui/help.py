@@ -24,6 +24,7 @@ from nettop.view.keys import (
     APP_KEYS,
     CHOICE_KEYS,
     COLUMNS_KEYS,
+    CUT_KEYS,
     DETAIL_KEYS,
     FILTER_KEYS,
     HELP_KEYS,
@@ -106,6 +107,7 @@ def sections(keymap: Mapping[str, str]) -> Iterator[Section]:
     yield Section("While typing a filter", tuple(_key_lines(FILTER_KEYS, keymap)))
     yield Section("While searching", tuple(_key_lines(SEARCH_KEYS, keymap)))
     yield Section("In a menu", tuple(_key_lines(CHOICE_KEYS, keymap)))
+    yield Section("On the card of x", tuple(_key_lines(CUT_KEYS, keymap)))
     yield Section("While choosing columns", tuple(_key_lines(COLUMNS_KEYS, keymap)))
     yield Section("In this help", tuple(_key_lines(HELP_KEYS, keymap)))
     yield Section("Filter", tuple(_filter_lines()))

@@ -11,11 +11,13 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from nettop.model.cutting import Cuts
 from nettop.model.filter import Filter
 from nettop.model.kinds import CONNECTIONS, AnyRow
 from nettop.model.snapshot import Snapshot
 from nettop.text import printable_text
 from nettop.tui.bindings import bindings
+from nettop.tui.block_line import BlockLine
 from nettop.tui.drilling import Drill, Drilling, counted
 from nettop.tui.filter_bar import FilterBar, Filtering
 from nettop.tui.finding_line import FindingLine
@@ -162,6 +164,7 @@ class MainScreen(Filtering, Searching, Drilling):
         self._tabs = {pane.name: TabTitle(pane.name, "tab") for pane in panes}
         # found by name they would not be while the screen comes and goes, and it is drawn then too
         self._bar, self._finding, self._filter_bar = StatusBar(), FindingLine(), FilterBar()
+        self._blocks = BlockLine()
         self._stack = PaneStack(id="panes")
         self._stacked = stacked
         self._displayed: Sequence[str] = stacked  # below one another, where the terminal is tall enough
@@ -171,6 +174,7 @@ class MainScreen(Filtering, Searching, Drilling):
     def compose(self) -> ComposeResult:
         """Textual's hook."""
         yield self._bar
+        yield self._blocks
         yield self._finding
         with Vertical(id="tabs"):
             yield from self._tabs.values()
@@ -226,6 +230,10 @@ class MainScreen(Filtering, Searching, Drilling):
     def tell(self, found: Sequence[Finding]) -> None:
         """Say what is wrong."""
         self._finding.show(found)
+
+    def tell_cuts(self, cuts: Cuts) -> None:
+        """Say what is blocked."""
+        self._blocks.show(cuts)
 
     def prove(self, finding: Finding) -> None:
         """Show the rows that prove a finding, in their pane."""

@@ -225,6 +225,14 @@ MAIN_KEYS = (
     Key("group.menu", "B,f5", "group_menu", "Group by", "Choose what the rows are grouped by", shown_as="B F5"),
     Key("export.as", "E", "app.export_as", "Export as", "Write the snapshot to a path of your choice"),
     Key("row.copy", "y", "app.copy_row", "Copy", "Send the row as JSON to the terminal's clipboard"),
+    Key(
+        "cut",
+        "x",
+        "app.cut",
+        "Cut",
+        "Show how the row's connection, process or remote host can be cut off; with --allow-cut do it",
+    ),
+    Key("cut.undo", "X", "app.undo_cut", "Let go", "Let go of what is blocked"),
     Key("rows.ended", "h", "toggle_ended", "Ended", f"Show or hide {_LASTING} that have ended"),
     Key("mark.set", "m", "app.mark", "Mark", "Set the mark: totals count from now on, and what begins later carries +"),
     Key("mark.new", "M", "app.show_new", "New", "Show only what began after the mark, or everything"),
@@ -268,6 +276,14 @@ COLUMNS_KEYS = (
     Key("columns.cancel", "escape", "cancel", "Cancel", "As they were before", footer=True, shown_as="esc"),
 )  # fmt: skip
 
+CUT_KEYS = (
+    Key("cut.do", "enter", "do", "Do", "Do what is typed"),
+    Key("cut.close", "escape", "close", "Close", "Close the card and do nothing", shown_as="esc"),
+    Key("cut.copy", "y", "copy", "Copy", "Send the commands to the terminal's clipboard, without --allow-cut"),
+    Key("cut.up", "up", "scroll(-1)", "Up", "Scroll up one line", shown_as="↑"),
+    Key("cut.down", "down", "scroll(1)", "Down", "Scroll down one line", shown_as="↓"),
+)
+
 PATH_KEYS = (Key("path.cancel", "escape", "cancel", "Cancel", "Cancel without writing", shown_as="esc"),)
 
 CHOICE_KEYS = (
@@ -299,13 +315,13 @@ HELP_KEYS = (
 
 _ALSO_IN_DETAIL = (
     "row.copy", "help", "pause", "names", "export", "export.as", "sort.column", "sort.direction", "sort.menu",
-    "sort.previous", "sort.next", "columns", "pace.faster", "pace.slower",
+    "sort.previous", "sort.next", "columns", "pace.faster", "pace.slower", "cut", "cut.undo",
 )  # fmt: skip
 KEYS_IN_DETAIL = (*DETAIL_KEYS, *(key for key in MAIN_KEYS if key.id in _ALSO_IN_DETAIL))
 
 ALL_KEYS = (
     *APP_KEYS, *PLAYER_KEYS, *MAIN_KEYS, *TABLE_KEYS, *ARROW_KEYS, *DETAIL_KEYS, *FILTER_KEYS, *SEARCH_KEYS,
-    *COLUMNS_KEYS, *PATH_KEYS, *CHOICE_KEYS, *HELP_KEYS,
+    *COLUMNS_KEYS, *CUT_KEYS, *PATH_KEYS, *CHOICE_KEYS, *HELP_KEYS,
 )  # fmt: skip
 
 # Keys that are active together, so each may have only one action: on each screen, and in each input
@@ -317,6 +333,7 @@ TOGETHER = (
     (*APP_KEYS, *FILTER_KEYS),
     (*APP_KEYS, *SEARCH_KEYS),
     (*APP_KEYS, *COLUMNS_KEYS),
+    (*APP_KEYS, *CUT_KEYS),
     (*APP_KEYS, *PATH_KEYS),
     (*APP_KEYS, *CHOICE_KEYS),
     (*APP_KEYS, *HELP_KEYS),

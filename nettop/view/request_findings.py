@@ -25,6 +25,7 @@ from nettop.view.proofs import Proof, grouped, in_the_last, many, percent, progr
 
 LEAST_REQUESTS, BAD_REQUESTS_SHARE = 5, 0.1  # of one path: a program that fails now and then is not to be spoken of
 LEAST_ANSWERS, SLOWER_THAN_MOST = 10, 10  # how many make a measure, and how many times their median is slow
+LONG_POLL_MS = 5_000.0  # what never takes less waits for something to happen
 OVERDUE_MS, OVERDUE_TIMES = 20_000.0, 10  # as of connections, and times the longest answer so far: a long poll is none
 FIRST_STATUS_OF_SERVER = 500
 UNANSWERED = ("reset", "closed", "timeout")
@@ -388,8 +389,13 @@ def are_slow(long: Sequence[Request], scene: Places) -> Proof | None:
     seen = scene.requests
     if len(long) < LEAST_REQUESTS:
         return None
-    took = sorted(row.latency_ms for row in seen.by_service.get(service(long[0]), ()) if row.latency_ms is not None)
+    answered = [row for row in seen.by_service.get(service(long[0]), ()) if row.latency_ms is not None]
+    took = sorted(row.latency_ms or 0.0 for row in answered)
     if len(took) < LEAST_ANSWERS:
+        return None
+    quick = {subject(row) for row in answered if (row.latency_ms or 0.0) < LONG_POLL_MS}
+    long = [row for row in long if subject(row) in quick]
+    if not long:
         return None
     median = took[(len(took) - 1) // 2]
     least = max(ceil(median * SLOWER_THAN_MOST), ceil(SLOW_MS))

@@ -28,7 +28,8 @@ SUBJECTS = (
     Subject("socket_record", abi.SocketRecord, abi.decode_socket),
     Subject("socket_record", abi.SocketRecord, lambda raw: abi.decode_sockets(raw)[0]),
     Subject("holder_record", abi.HolderRecord, lambda raw: abi.decode_holders(raw)[0]),
-    Subject("dns_packet", abi.DnsPacket, abi.decode_dns),
+    Subject("dns_packet", abi.DnsPacket, lambda raw: abi.decode_dns(raw + bytes(abi.DNS_LOOKUP.size))),
+    Subject("dns_lookup", abi.DnsLookup, lambda raw: abi.DnsLookup(*abi.DNS_LOOKUP.unpack(raw))),
     Subject("lookup_record", abi.LookupRecord, abi.decode_lookup),
     Subject("library_record", abi.LibraryRecord, lambda raw: abi.decode_libraries(raw)[0]),
     Subject("http_head", abi.HttpHead, abi.decode_http),
@@ -42,11 +43,14 @@ SUBJECTS = (
     Subject("udp_flow", abi.UdpFlow, lambda raw: abi.UdpFlow(*abi.UDP_FLOW.unpack(raw))),
     Subject("packet_source", abi.PacketSource, lambda raw: abi.PacketSource(*abi.PACKET_SOURCE.unpack(raw))),
     Subject("source_packets", abi.SourcePackets, lambda raw: abi.SourcePackets(*abi.SOURCE_PACKETS.unpack(raw))),
+    Subject("block_key", abi.BlockKey, lambda raw: abi.BlockKey(*abi.BLOCK_KEY.unpack(raw))),
+    Subject("block", abi.Block, lambda raw: abi.Block(*abi.BLOCK.unpack(raw))),
+    Subject("closing", abi.Closing, lambda raw: abi.Closing(*abi.CLOSING.unpack(raw))),
     Subject("spilled_head", abi.SpilledHead, lambda raw: abi.SpilledHead(*abi.SPILLED_HEAD.unpack(raw))),
 )
 ASKED = "asked_sockets"
 STRUCTS = tuple(dict.fromkeys(subject.struct for subject in SUBJECTS))
-FOLLOWS = {"payload", "arguments"}  # what is behind the record
+FOLLOWS = {"payload", "arguments", "lookup"}  # what is behind the record
 IN_THE_TYPES = {
     "COMM_BYTES",
     "ADDRESS_BYTES",

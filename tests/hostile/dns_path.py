@@ -67,7 +67,7 @@ def raw_record(packet: Packet, cookie: int, seconds: float) -> bytes:
         payload_bytes=packet.wire_bytes, captured_bytes=len(packet.payload), socket_cookie=cookie,
     )  # fmt: skip
     fields = replace(fields, time_ns=ns(seconds))
-    head = abi.DNS_PACKET.pack(*astuple(fields)[:-1])
+    head = abi.DNS_PACKET.pack(*astuple(fields)[:-2])  # without what follows
     whole = head + bytes(fields.payload_offset) + packet.payload
     return whole + bytes(-(len(whole) + 4) % 8)
 

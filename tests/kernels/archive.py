@@ -32,12 +32,17 @@ def cache_folder(name: str) -> Path:
 
 
 class Archive:
-    """One suite, of packages or of sources. `directory` keeps apt's lists of it from run to run."""
+    """One suite, of packages or of sources. `directory` keeps apt's lists of it from run to run.
 
-    def __init__(self, suite: str, directory: Path, kind: Literal["deb", "deb-src"] = "deb") -> None:
-        self._directory = directory / suite
+    Without an `architecture` it has this machine's packages.
+    """
+
+    def __init__(
+        self, suite: str, directory: Path, kind: Literal["deb", "deb-src"] = "deb", architecture: str | None = None
+    ) -> None:
+        self._directory = directory / (f"{suite}-{architecture}" if architecture else suite)
         self._configuration = self._directory / "apt.conf"
-        self._prepare(suite, kind)
+        self._prepare(suite, kind, architecture)
         self._update()
 
     def names(self, prefix: str) -> list[str]:
@@ -61,13 +66,13 @@ class Archive:
         what = ["install", "--download-only", "--no-install-recommends"] if dependencies else ["download"]
         return ["apt-get", "-qq", *what, *packages]
 
-    def _prepare(self, suite: str, kind: str) -> None:
+    def _prepare(self, suite: str, kind: str, architecture: str | None) -> None:
         (self._directory / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         status = self._directory / "status"
         status.touch()  # no package is installed: every dependency is fetched
         signed_by = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
         sources = self._directory / "sources.list"
-        sources.write_text(f"{kind} {signed_by}{_debian_archive()} {suite} main\n")
+        sources.write_text(f"{kind} {signed_by}{debian_archive()} {suite} main\n")
         settings = {
             "Dir::State": self._directory,
             "Dir::State::status": status,
@@ -78,6 +83,8 @@ class Archive:
             "Dir::Etc::preferencesparts": "/dev/null",
             "APT::Sandbox::User": "root",  # the user _apt cannot write into a home directory
         }
+        if architecture:
+            settings |= {"APT::Architecture": architecture, "APT::Architectures::": architecture}
         self._configuration.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
 
     def _update(self) -> None:
@@ -103,7 +110,7 @@ class Archive:
         return done.stdout
 
 
-def _debian_archive() -> str:
+def debian_archive() -> str:
     """Where this machine gets Debian's main archive from."""
     try:
         listed = subprocess.run(

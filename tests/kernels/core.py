@@ -7,7 +7,6 @@ at first; nettop watches the whole machine, on which nothing else talks.
 import errno
 import json
 import os
-import platform
 import re
 import signal
 import socket
@@ -23,7 +22,7 @@ import pytest
 from nettop.kernel.hooks import CGROUP_SOCK_ADDR
 from nettop.model.rows import Connection, Endpoint, Listener, OtherTotals, UdpTotals
 from nettop.model.snapshot import Snapshot
-from tests.kernels import PATIENCE_S
+from tests.kernels import PATIENCE_S, kernel_version
 from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, programs
 from tests.live.cgroups import forest, short_lives
@@ -115,10 +114,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             watch.kill()
             snapshot.kill()
             snapshot.wait()
-
-
-def kernel_version() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
 
 
 def only(rows: list[Connection]) -> Connection:

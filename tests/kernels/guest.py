@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kernels.kernels import Kernel
+from tests.kernels.machines import Machine
+from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
 _HERE = Path(__file__).parent
@@ -17,16 +19,9 @@ _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
 _MEMORY = "1536M"
 _TIMEOUT_S = 1200.0  # five hundred suffice on an idle host
 _BOOT_TRIES = 3
-_PROCESSORS = 2
-_APPEND = "console=ttyS0 loglevel=4 panic=-1 mitigations=off nokaslr clocksource=acpi_pm"
-_QEMU = (
-    "setpriv", "--pdeathsig", "KILL",  # no guest outlives the matrix
-    "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-    # thread=single: with a thread per processor the guest's kernel oopses while it patches its own code
-    "-accel", "tcg,thread=single", "-smp", str(_PROCESSORS), "-m", _MEMORY,
-    # cx16=off: QEMU 7.2 spoils the flags around cmpxchg16b when an interrupt comes, which kills 6.12's slab allocator
-    "-cpu", "max,cx16=off",
-)  # fmt: skip
+_APPEND = "loglevel=4 panic=-1"
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # no guest outlives the matrix
+_QEMU = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", _MEMORY)
 
 
 @dataclass(frozen=True)
@@ -59,29 +54,34 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
-def run_guest(kernel: Kernel, userland: Userland, tree: Path) -> Run:
+def run_guest(kernel: Kernel, userland: Userland, machine: Machine, setting: Setting, tree: Path) -> Run:
     """Boot, run the steps, and clean up. A guest that dies before its first step is booted again."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nettop-guest-") as directory:
         work = Path(directory)
-        _make_initramfs(kernel, tree, work)
+        _make_initramfs(kernel, userland, tree, work)
         boots = 0
         steps: dict[str, Step] = {}
         while not steps and boots < _BOOT_TRIES:
-            died = _boot(kernel, userland, work)
+            died = _boot(kernel, userland, machine, setting, work)
             steps = _results(work / "results")
             boots += 1
         return Run(steps, _text(work / "output"), time.monotonic() - started, boots, died)
 
 
-def _boot(kernel: Kernel, userland: Userland, work: Path) -> str | None:
+def _boot(kernel: Kernel, userland: Userland, machine: Machine, setting: Setting, work: Path) -> str | None:
     """Run QEMU to its end; the end of the console if the guest did not get to its own."""
-    command = [*_QEMU, "-kernel", str(kernel.image), "-initrd", str(work / "initramfs"), "-append", _APPEND]
+    output, results = machine.ports
+    told = f"OUTPUT={output} RESULTS={results} STEPS={','.join(setting.steps)}"
+    words = f"{machine.append} {_APPEND} {setting.append} {told}"
+    command = [*_ENDS_WITH_US, *machine.qemu, *_QEMU, "-smp", setting.processors]
+    command += ["-kernel", str(kernel.image), "-initrd", str(work / "initramfs"), "-append", words]
     command += ["-drive", f"file={userland.image},if=none,id=disk,format=raw,snapshot=on"]
     command += ["-device", "nvme,drive=disk,serial=userland"]
     for name in ("console", "output", "results"):
         (work / name).unlink(missing_ok=True)
-        command += ["-chardev", f"file,id={name},path={work / name}", "-serial", f"chardev:{name}"]
+        command += ["-chardev", f"file,id={name},path={work / name}"]
+    command += ["-serial", "chardev:console", *machine.serial]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=_TIMEOUT_S
@@ -110,11 +110,11 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _make_initramfs(kernel: Kernel, tree: Path, work: Path) -> None:
+def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, work: Path) -> None:
     root = work / "initramfs.d"
     for name in ("bin", "proc", "sys", "dev", "userland", "modules"):
         (root / name).mkdir(parents=True)
-    shutil.copy2("/bin/busybox", root / "bin/busybox")
+    shutil.copy2(userland.busybox, root / "bin/busybox")
     shutil.copy2(_HERE / "init", root / "init")
     for module in kernel.modules:
         shutil.copy2(module, root / "modules")

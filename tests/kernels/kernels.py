@@ -4,6 +4,7 @@ import hashlib
 import lzma
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +13,12 @@ from tests.kernels.archive import Archive, ArchiveError, unpack
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "6.18": "trixie-backports"}
 NEWEST = "newest"
 NEWEST_SUITE = "trixie-backports"
-# What the scenarios need and the kernels have not built in, each after those that it needs itself: a guest has no
-# modprobe. Some are built in, or part of another, in some kernels.
-_MODULES = (
-    "veth",
-    "libcrc32c",
-    "nfnetlink",
-    "nf_defrag_ipv4",
-    "nf_defrag_ipv6",
-    "nf_conntrack",
-    "nf_nat",
-    "nf_tables",
-    "nft_counter",
-    "nft_chain_nat",
-    "nft_nat",
-    "nf_reject_ipv4",
-    "nf_reject_ipv6",
-    "nft_reject",
-    "nft_reject_inet",
-)
-_RECIPE = hashlib.sha256(" ".join(_MODULES).encode()).hexdigest()[:8]
-_RELEASE = re.compile(r"linux-(?:image|binary)-(?P<release>(?P<series>\d+\.\d+)[.+~\w]*(?:-\d+)?-cloud-amd64)")
+CLOUD = "cloud-amd64"
+# What the disk, the scenarios and a firewall need. Some are built in, or part of another, in some kernels.
+_MODULES = ("nvme", "ext4", "veth", "nft_counter", "nft_chain_nat", "nft_nat", "nft_reject_inet")
+_DEPENDS = re.compile(rb"\0depends=([\w,-]*)\0")  # .modinfo
+_RECIPE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+_RELEASE = r"linux-(?:image|binary)-(?P<release>(?P<series>\d+\.\d+)[.+~\w]*(?:-\d+)?-{flavour})"
 
 
 @dataclass(frozen=True)
@@ -49,14 +35,14 @@ def suite_of(series: str) -> str:
     return NEWEST_SUITE if series == NEWEST else SUITES[series]
 
 
-def provide_kernel(series: str, archive: Archive, cache: Path) -> Kernel:
-    """The latest kernel of a series like "6.12", or of all; downloaded unless the cache has it."""
+def provide_kernel(series: str, flavour: str, archive: Archive, cache: Path) -> Kernel:
+    """The latest kernel of a series like "6.12", or of all, and of a flavour; downloaded unless the cache has it."""
     names = archive.names("linux-image-") + archive.names("linux-binary-")
-    latest = _latest_releases(names)
+    latest = _latest_releases(names, flavour)
     if series == NEWEST:
         series = max(latest, key=_numbers)
     if series not in latest:
-        raise ArchiveError(f"The archive has no cloud kernel {series}.")
+        raise ArchiveError(f"The archive has no kernel {series}-{flavour}.")
     release = latest[series]
     # up to 6.18 one package has all; later the image lies in linux-binary-* and linux-image-* is empty
     packages = [f"linux-binary-{release}", f"linux-modules-{release}"]
@@ -65,16 +51,17 @@ def provide_kernel(series: str, archive: Archive, cache: Path) -> Kernel:
     (name, *_) = archive.files(packages, dependencies=False)
     folder = cache / f"{Path(name).stem}-{_RECIPE}"
     if not folder.is_dir():
-        for outdated in cache.glob(f"linux-*-{series}.*"):
+        for outdated in cache.glob(f"linux-*-{series}.*-{flavour}_*"):
             shutil.rmtree(outdated)
         _unpack(archive, packages, folder)
     return Kernel(release, folder / "vmlinuz", tuple(sorted(folder.glob("*.ko"))))
 
 
-def _latest_releases(names: list[str]) -> dict[str, str]:
+def _latest_releases(names: list[str], flavour: str) -> dict[str, str]:
     """By series, among all names of packages."""
     latest: dict[str, str] = {}
-    for match in filter(None, map(_RELEASE.fullmatch, names)):
+    pattern = re.compile(_RELEASE.format(flavour=flavour))
+    for match in filter(None, map(pattern.fullmatch, names)):
         if _numbers(match["release"]) > _numbers(latest.get(match["series"], "")):
             latest[match["series"]] = match["release"]
     return latest
@@ -91,15 +78,32 @@ def _unpack(archive: Archive, packages: list[str], folder: Path) -> None:
     archive.fetch(packages, dependencies=False, into=work / "packages")
     root = work / "root"
     root.mkdir()
-    patterns = ["*/vmlinuz*", *(f"*/{module}.ko*" for module in _MODULES)]
-    unpack(sorted((work / "packages").glob("*.deb")), root, patterns)
+    unpack(sorted((work / "packages").glob("*.deb")), root, ["*/vmlinuz*", "*.ko*"])
     (image,) = root.rglob("vmlinuz*")
     image.rename(work / "vmlinuz")
-    for number, module in enumerate(_MODULES):
-        for packed in root.rglob(f"{module}.ko*"):
-            content = packed.read_bytes()
-            unpacked = work / f"{number:02}-{module}.ko"  # sorts as it is loaded
-            unpacked.write_bytes(lzma.decompress(content) if packed.suffix == ".xz" else content)
+    for number, (module, content) in enumerate(_in_order(root, _MODULES).items()):
+        (work / f"{number:02}-{module}.ko").write_bytes(content)  # sorts as it is loaded: a guest has no modprobe
     shutil.rmtree(work / "packages")
     shutil.rmtree(root)
     work.rename(folder)
+
+
+def _in_order(root: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The contents of these modules, each after those that it needs; without those that this kernel has built in."""
+    packed = {path.name.partition(".ko")[0].replace("-", "_"): path for path in root.rglob("*.ko*")}
+    found: dict[str, bytes] = {}
+
+    def find(name: str) -> None:
+        if name in found or name not in packed:
+            return
+        content = packed[name].read_bytes()
+        if packed[name].suffix == ".xz":
+            content = lzma.decompress(content)
+        needed = _DEPENDS.search(content)
+        for other in filter(None, needed[1].decode().split(",") if needed else []):
+            find(other.replace("-", "_"))
+        found[name] = content
+
+    for name in names:
+        find(name)
+    return found

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from nettop.kernel import uretprobes
 from nettop.kernel.btf import Btf, BtfError
+from nettop.kernel.compiled_cache import compiled_programs
+from nettop.kernel.program import defines
+from nettop.kernel.scope import Scope
 from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, lookup_programs
 from tests.live.lab import Watch, namespace
@@ -23,7 +26,9 @@ def test_look_ups(tmp_path: Path) -> None:
     returns = uretprobes.are_harmless()
     with namespace(tmp_path) as inside:
         inside.play(dns_server.serve, addresses=[SERVER]).hear()
-        with Watch(tmp_path, "--lookups") as watch:  # as doctor has compiled it
+        # first, because it takes an emulated machine minutes: doctor has compiled them together with those of --decrypt
+        compiled_programs(defines(Scope(), lookups="with-returns" if returns else "without-returns"))
+        with Watch(tmp_path, "--lookups") as watch:
             # its seccomp filter kills it for system calls that are new
             program = inside.play(lookup_programs.sandboxed, nameserver=SERVER, name="db.test", times=3)
             assert [sorted(each["addresses"]) for each in program.hear()] == [ADDRESSES] * 3
@@ -38,9 +43,8 @@ def test_look_ups(tmp_path: Path) -> None:
     said = [(row.name, row.result, sorted(row.addresses)) for row in rows]
     assert said == [("db.test", *(("OK", ADDRESSES) if returns else (None, [])))] * 3
     for row in rows:
-        sent = [query for query in snapshot.dns if query.lookup_id == row.id]
-        assert {query.qname for query in sent} == {"db.test"}
-        assert len(sent) == 2
+        sent = [query.qname for query in snapshot.dns if query.lookup_id == row.id]
+        assert sent == (["db.test"] * 2 if returns else [])
     coverage = snapshot.lookup_coverage
     assert coverage is not None
     assert (coverage.libraries >= 1, coverage.results) == (True, returns)

@@ -2,40 +2,61 @@
 
 import argparse
 import fcntl
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, run_guest
-from tests.kernels.kernels import NEWEST, SUITES, Kernel, provide_kernel, suite_of
-from tests.kernels.userland import Userland, provide_userland
+from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
+from tests.kernels.machines import MACHINES, Machine
+from tests.kernels.settings import PLAIN, QUICK, VARIANTS, Setting
+from tests.kernels.userland import provide_userland
 
-STEPS = ("doctor", "core", "lookups", "machine", "screen")
 _GUESTS = 2  # at a time, by default
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One guest: which kernel, and whose Python and BCC."""
+    """One guest: which kernel, whose Python and BCC, and what is not as usual there."""
 
     series: str
     userland: str = _USERLAND
+    flavour: str = CLOUD
+    setting: Setting = PLAIN
 
     @property
     def name(self) -> str:
         """As the command line takes it."""
-        return self.series if self.userland == _USERLAND else f"{self.series}/{self.userland}"
+        userland = self.userland if self.userland != _USERLAND else ""
+        flavour = self.flavour if self.flavour != CLOUD else ""
+        return "/".join(filter(None, (self.series, flavour, userland, self.setting.name)))
+
+    @property
+    def machine(self) -> Machine:
+        """What it runs on."""
+        (machine,) = (machine for name, machine in MACHINES.items() if name in self.flavour)
+        return machine
+
+    @property
+    def kernel(self) -> tuple[str, str]:
+        """As provide_kernel() takes it."""
+        return self.series, self.flavour
 
 
-CASES = (*map(Case, (*SUITES, NEWEST)), Case("6.12", _NEWER_USERLAND))
+CASES = (
+    *map(Case, (*SUITES, NEWEST)),
+    Case("6.12", _NEWER_USERLAND),
+    Case("6.1", flavour="cloud-arm64"),
+    Case("6.12", _NEWER_USERLAND, "arm64-16k"),
+    *(Case("6.1", setting=setting) for setting in VARIANTS),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [case.name for case in CASES]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"only these: {', '.join(names)}")
     parser.add_argument("--guests", type=int, default=_GUESTS, help=f"how many at a time (default {_GUESTS})")
+    parser.add_argument("--quick", action="store_true", help="only a few tests on each kernel, and no other settings")
     parser.add_argument("--verbose", action="store_true", help="show what the guests say also where all went well")
     options = parser.parse_args(arguments)
     if unknown := set(options.cases) - set(names):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
+    if options.quick:
+        cases = [replace(case, setting=QUICK) for case in cases if case.setting is PLAIN]
     try:
         return run(cases, options.guests, options.verbose)
     except ArchiveError as error:
@@ -58,19 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     """Fetch what is missing, boot every case, print the table."""
-    if platform.machine() != "x86_64":
-        raise ArchiveError("the guests are x86_64, and this machine is not.")
     begun = time.monotonic()
     cache = cache_folder("kernels")
     with _locked(cache):
-        archives = {suite: Archive(suite, cache / "archive") for suite in sorted(_suites(cases))}
+        archives = {
+            (suite, architecture): Archive(suite, cache / "archive", architecture=architecture)
+            for suite, architecture in sorted(_suites(cases))
+        }
         kernels = {
-            series: provide_kernel(series, archives[suite_of(series)], cache)
-            for series in dict.fromkeys(case.series for case in cases)
+            case.kernel: provide_kernel(*case.kernel, archives[suite_of(case.series), case.machine.debian], cache)
+            for case in {case.kernel: case for case in cases}.values()
         }
         userlands = {
-            suite: provide_userland(suite, archives[suite], cache)
-            for suite in dict.fromkeys(case.userland for case in cases)
+            (suite, machine.debian): provide_userland(suite, archives[suite, machine.debian], machine, cache)
+            for suite, machine in dict.fromkeys((case.userland, case.machine) for case in cases)
         }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
 
@@ -78,37 +103,38 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         copy_tree(Path(tree))
 
         def boot(case: Case) -> Run:
-            done = run_guest(kernels[case.series], userlands[case.userland], Path(tree))
+            userland = userlands[case.userland, case.machine.debian]
+            done = run_guest(kernels[case.kernel], userland, case.machine, case.setting, Path(tree))
             _report(case, done, verbose)
             return done
 
         with ThreadPoolExecutor(max_workers=guests) as pool:
             runs = dict(zip(cases, pool.map(boot, cases), strict=True))
-    _say(table(runs, kernels, userlands))
+    _say(table(runs, kernels))
     _say(absences(runs, kernels))
-    passed = all(_passed(done) for done in runs.values())
+    passed = all(_passed(case, done) for case, done in runs.items())
     _say(f"{'all passed' if passed else 'FAILED'} in {time.monotonic() - begun:.0f} s")
     return 0 if passed else 1
 
 
-def table(runs: dict[Case, Run], kernels: dict[str, Kernel], userlands: dict[str, Userland]) -> str:
+def table(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> str:
     """A line for each guest: how its steps went, and the seconds that they took."""
-    lines: list[tuple[str, ...]] = [("kernel", "userland", *STEPS, "seconds")]
+    steps = dict.fromkeys(name for case in runs for name in case.setting.steps)
+    lines: list[tuple[str, ...]] = [("kernel", "userland", "setting", *steps, "seconds")]
     for case, done in runs.items():
-        release = kernels[case.series].release.removesuffix("-cloud-amd64")
-        cells = (_cell(done, name) for name in STEPS)
-        lines.append((release, userlands[case.userland].suite, *cells, f"{done.seconds:.0f}"))
+        cells = (_cell(done, name) if name in case.setting.steps else "" for name in steps)
+        lines.append((kernels[case.kernel].release, case.userland, case.setting.name, *cells, f"{done.seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
-def absences(runs: dict[Case, Run], kernels: dict[str, Kernel]) -> str:
+def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> str:
     """What each kernel cannot tell, as `nettop doctor` says there."""
     lines = []
     for case, done in runs.items():
         doctor = done.steps.get("doctor")
-        if doctor is not None:
-            release = kernels[case.series].release.removesuffix("-cloud-amd64")
+        if doctor is not None and case.setting is PLAIN:
+            release = kernels[case.kernel].release
             lines += ["", f"{release} tells {'all but' if doctor.absent else 'everything'}"]
             lines += [f"  {absent}" for absent in doctor.absent]
     return "\n".join(lines)
@@ -121,12 +147,12 @@ def _cell(done: Run, name: str) -> str:
     return f"{'ok' if step.passed else 'FAILED'} {step.seconds:.0f} s"
 
 
-def _passed(done: Run) -> bool:
-    return done.died is None and all(name in done.steps and done.steps[name].passed for name in STEPS)
+def _passed(case: Case, done: Run) -> bool:
+    return done.died is None and all(name in done.steps and done.steps[name].passed for name in case.setting.steps)
 
 
 def _report(case: Case, done: Run, verbose: bool) -> None:
-    passed = _passed(done)
+    passed = _passed(case, done)
     boots = f", {done.boots} boots" if done.boots > 1 else ""
     _say(f"{case.name}: {'passed' if passed else 'FAILED'} after {done.seconds:.0f} s{boots}")
     if verbose or not passed:
@@ -135,8 +161,8 @@ def _report(case: Case, done: Run, verbose: bool) -> None:
         _say(done.died)
 
 
-def _suites(cases: Sequence[Case]) -> set[str]:
-    return {suite_of(case.series) for case in cases} | {case.userland for case in cases}
+def _suites(cases: Sequence[Case]) -> set[tuple[str, str]]:
+    return {(suite, case.machine.debian) for case in cases for suite in (suite_of(case.series), case.userland)}
 
 
 @contextmanager

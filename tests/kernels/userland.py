@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kernels.archive import Archive, ArchiveError, unpack
+from tests.kernels.machines import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = "/nettop"  # where a guest finds this working tree
@@ -30,9 +31,10 @@ _PACKAGES = (
     "mount",
     "libc-bin",
     "ncurses-base",
+    "busybox-static",
 )
 _TEST_LIBRARIES = ("hypothesis", "jsonschema", "pyte", "pytest")  # of the project's development dependencies
-_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # what usr-merge makes links to /usr
 _EMPTY = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", TREE.lstrip("/"))
 _ROOM = 1.15  # for ext4's own tables and for what a guest writes: byte code, logs
@@ -49,29 +51,32 @@ class Userland:
 
     suite: str
     image: Path
+    busybox: Path  # for the initramfs
 
 
-def provide_userland(suite: str, archive: Archive, cache: Path) -> Userland:
+def provide_userland(suite: str, archive: Archive, machine: Machine, cache: Path) -> Userland:
     """The image of a suite, made anew where its packages, the libraries or this file have changed."""
     packages = archive.files(_PACKAGES, dependencies=True)
     requirements = _requirements()
     recipe = "\n".join((*packages, *requirements, Path(__file__).read_text()))
-    name = f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.ext4"
-    image = cache / name
+    begin = f"{suite}-{machine.debian}"
+    image = cache / f"{begin}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.ext4"
+    busybox = image.with_suffix(".busybox")
     if not image.exists():
-        for outdated in cache.glob(f"{suite}-*"):
+        for outdated in cache.glob(f"{begin}-*"):
             outdated.unlink() if outdated.is_file() else shutil.rmtree(outdated)
-        work = cache / f"{suite}-work"
+        work = cache / f"{begin}-work"
         root = work / "root"
         root.mkdir(parents=True)
         archive.fetch(_PACKAGES, dependencies=True, into=work / "packages")
         _lay_out(root, work / "packages")
-        _make_venv(root, requirements)
-        _compile(root)
+        _make_venv(root, requirements, machine)
+        _compile(root, machine)
+        (root / "usr/bin/busybox").rename(busybox)
         _pack(root, work / "image")
         (work / "image").rename(image)
         shutil.rmtree(work)
-    return Userland(suite, image)
+    return Userland(suite, image, busybox)
 
 
 def _requirements() -> list[str]:
@@ -95,7 +100,7 @@ def _lay_out(root: Path, packages: Path) -> None:
         shutil.rmtree(root / ballast, ignore_errors=True)
 
 
-def _make_venv(root: Path, requirements: list[str]) -> None:
+def _make_venv(root: Path, requirements: list[str], machine: Machine) -> None:
     """A virtual environment made by hand, because its Python need not be able to run here."""
     python = (root / "usr/bin/python3").readlink().name
     version = python.removeprefix("python")
@@ -111,16 +116,21 @@ def _make_venv(root: Path, requirements: list[str]) -> None:
     (libraries / "nettop.pth").write_text(f"{TREE}\n")
     command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
     command += ["--target", str(libraries), "--python-version", version, "--only-binary", ":all:"]
-    command += [word for platform in _PLATFORMS for word in ("--platform", platform)]
+    command += [word for tag in _PLATFORMS for word in ("--platform", f"{tag}_{machine.python}")]
     _run([*command, *requirements])
 
 
-def _compile(root: Path) -> None:
+def _compile(root: Path, machine: Machine) -> None:
     """Byte code, as the packages' scripts would have made it: without KVM a guest takes minutes for it."""
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     folders = ["/usr/lib/python3", *(f"/usr/lib/{path.name}" for path in (root / "usr/lib").glob("python3.*"))]
-    command = ["unshare", *as_root, f"--root={root}", "/usr/bin/python3", "-m", "compileall", "-q", *folders, VENV]
+    emulator = root / f"qemu-{machine.python}-static"
+    if machine.is_foreign:
+        shutil.copy2(f"/usr/bin/{emulator.name}", emulator)  # needs no other file
+    command = ["unshare", *as_root, f"--root={root}", *([f"/{emulator.name}"] if machine.is_foreign else [])]
+    command += ["/usr/bin/python3", "-m", "compileall", "-q", *folders, VENV]
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # some test files are not meant to compile
+    emulator.unlink(missing_ok=True)
 
 
 def _pack(root: Path, image: Path) -> None:

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from msgspec.structs import replace
 from nettop.export.json import snapshot_json
 from nettop.kernel import syscalls
 from nettop.kernel.btf import Btf, BtfError
-from nettop.kernel.hooks import HOOKS, ON_REQUEST, Hook, OnCgroup, Place
+from nettop.kernel.hooks import HOOKS, ON_REQUEST, Hook, OnCgroup
 from nettop.kernel.program import open_cgroup2
 from nettop.model.events import AnyEvent, End, Start, Tick
 from nettop.model.kinds import KINDS
@@ -232,7 +233,7 @@ def refusing_cgroup(name: str, kind: OnCgroup, *targets: str) -> Iterator[Path]:
         for target in targets:
             program = syscalls.load_program("refuse", kind.program_type, kind.attach_type(target), 0, REFUSE)
             stack.callback(os.close, program)
-            stack.callback(os.close, kind.link(program, target, Place(descriptor, {})))
+            stack.callback(os.close, kind.link(program, target, descriptor))
         yield path
 
 
@@ -338,7 +339,13 @@ class Watch:
     """`nettop stream` into a file that is read along. Every line is held against the published schema."""
 
     def __init__(
-        self, directory: Path, *arguments: str, interval: float = 0.1, quiet: bool = True, validate: bool = True
+        self,
+        directory: Path,
+        *arguments: str,
+        interval: float = 0.1,
+        quiet: bool = True,
+        validate: bool = True,
+        command: Sequence[str] = NETTOP,
     ) -> None:
         self._quiet = quiet  # whether stderr must stay empty
         self._validate = validate  # takes a millisecond a line: not for tens of thousands
@@ -351,7 +358,7 @@ class Watch:
         self._of_this_tick: list[AnyEvent] = []
         with self.recording.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [*NETTOP, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
+                [*command, "stream", "--interval", str(interval), *arguments], stdout=output, stderr=errors
             )
         self._file = self.recording.open("rb")
         self.pid = self._process.pid
@@ -486,6 +493,21 @@ def process_of(snapshot: Snapshot, program: Program | int) -> Process:
     return process
 
 
+@dataclass
+class Lab:
+    """One namespace, and a nettop that watches it."""
+
+    inside: Namespace
+    watch: Watch
+
+
+@contextmanager
+def watched_namespace(directory: Path) -> Iterator[Lab]:
+    """Both for a while."""
+    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
+        yield Lab(inside, watch)
+
+
 # Running nettop to its end
 
 
@@ -544,8 +566,9 @@ def kernel_ids(pid: int) -> dict[str, set[int]]:
 
 
 def attached(pid: int) -> bool:
-    """Whether a nettop holds all its links."""
-    return len(kernel_ids(pid)["link"]) == hook_links()
+    """Whether a nettop holds all its links, and its probes: with them it needs no more privileges."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return len(kernel_ids(pid)["link"]) >= hook_links() and "NoNewPrivs:\t1" in status
 
 
 def existing_ids() -> dict[str, set[int]]:

@@ -8,24 +8,29 @@ import json
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.live.programs import forbid_new_calls, say
+from tests.live.programs import DNS_PORT, forbid_new_calls, say
 
 EAI = {socket.EAI_NONAME: "EAI_NONAME", socket.EAI_AGAIN: "EAI_AGAIN", socket.EAI_FAIL: "EAI_FAIL", -5: "EAI_NODATA"}
 
 
 def look_up(name: str, family: int = 0) -> dict[str, Any]:
     """getaddrinfo(), as the caller sees it."""
+    began_ns = time.monotonic_ns()
+    found, result = [], "OK"
     try:
         found = socket.getaddrinfo(name, 80, family)
     except socket.gaierror as error:
-        return {"thread": threading.get_native_id(), "name": name, "result": EAI[error.errno or 0], "addresses": []}
+        result = EAI[error.errno or 0]
+    took_ms = (time.monotonic_ns() - began_ns) / 1e6
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    return {"thread": threading.get_native_id(), "name": name, "result": "OK", "addresses": addresses}
+    thread = threading.get_native_id()
+    return {"thread": thread, "name": name, "result": result, "addresses": addresses, "took_ms": took_ms}
 
 
 def threads(names: list[list[str]]) -> None:
@@ -44,6 +49,28 @@ def threads(names: list[list[str]]) -> None:
     for thread in running:
         thread.join()
     say(told)
+
+
+def beside(server: str, names: list[str]) -> None:
+    """Look names up, while another thread asks for the same ones without the library."""
+    from dnslib import DNSRecord  # noqa: PLC0415 - the system's Python, which runs others of these, does not have it
+
+    begin = threading.Barrier(2)
+
+    def ask() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect((server, DNS_PORT))
+            for name in names:
+                begin.wait()
+                udp.send(DNSRecord.question(name).pack())
+                udp.recv(65535)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for name in names:
+        begin.wait()
+        look_up(name)
+    asking.join()
 
 
 def one(name: str, family: int = 0) -> None:

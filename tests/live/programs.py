@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -492,6 +493,20 @@ def tcp_leak(address: str, port: int) -> None:
         hear()
 
 
+def tcp_lose(address: str, ports: list[int], comm: str = "loser") -> None:
+    """A connection to each port, and says its own; then which of them breaks first, and how."""
+    rename(comm)
+    connections = [socket.create_connection((address, port), timeout=20) for port in ports]
+    say([connection.getsockname()[1] for connection in connections])
+    broken, _, _ = select.select(connections, [], [])
+    try:
+        broken[0].recv(1)
+        say([connections.index(broken[0]), None])
+    except OSError as error:
+        say([connections.index(broken[0]), errno.errorcode[error.errno or 0]])
+    hear()
+
+
 def tcp_leave(address: str, port: int) -> None:
     """Connect and, once told, close; says when it has."""
     with socket.create_connection((address, port), timeout=20) as tcp:
@@ -543,6 +558,30 @@ def fail_to_connect(addresses: list[str], port: int, comm: str = "unlucky", prot
         sockets.append(tcp)
     say(errors)
     sys.stdin.readline()
+
+
+def attempt(addresses: list[str], port: int, comm: str = "attempter") -> None:
+    """For each line that it hears: connect by TCP, connect by UDP and send without, to each address; how each went.
+
+    A port where nobody listens refuses, which says that the attempt was made.
+    """
+    rename(comm)
+    say("ready")
+    while hear():
+        outcomes = {}
+        for address in addresses:
+            for how, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM), ("sendto", socket.SOCK_DGRAM)):
+                with socket.socket(family_of(address), kind) as made:
+                    try:
+                        if how == "sendto":
+                            made.sendto(b"x", (address, port))
+                        else:
+                            made.connect((address, port))
+                    except OSError as error:
+                        outcomes[f"{how} {address}"] = errno.errorcode[error.errno or 0]
+                    else:
+                        outcomes[f"{how} {address}"] = "done"
+        say(outcomes)
 
 
 def connect_again(attempts: list[list[Any]], listen: bool = False) -> None:
@@ -637,6 +676,24 @@ def tcp_stay(address: str, port: int, up: int, down: int) -> None:
         while isinstance(more := hear(), int):
             tcp.sendall(bytes(more))
             say("sent")
+
+
+def visit_cpus(server: str, port: int, rounds: int) -> None:
+    """On each CPU in turn a query to the server's port 53 and a connection; names and bytes count the visits."""
+    cpus = sorted(os.sched_getaffinity(0))
+    say(cpus)
+    for number, cpu in enumerate(cpus * rounds):
+        os.sched_setaffinity(0, {cpu})
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect((server, DNS_PORT))
+            label = f"cpu-{number}".encode()
+            header = struct.pack(">6H", number + 1, 0x0100, 1, 0, 0, 0)
+            udp.send(header + bytes([len(label)]) + label + b"\x04test\0" + struct.pack(">HH", 1, 1))
+            udp.recv(4096)
+        with socket.create_connection((server, port), timeout=20) as tcp:
+            tcp.sendall((number + 1).to_bytes(8) + bytes(number))
+            tcp.shutdown(socket.SHUT_WR)
+            _receive(tcp, number + 1)
 
 
 def tcp_many(address: str, port: int, connections: int) -> None:

@@ -96,6 +96,24 @@ def look_like_quic(address: str, ports: list[int], each: int) -> None:
         hear()
 
 
+def flood_with_quic(address: str, first_port: int, at_once: int, within_s: float) -> None:
+    """Such datagrams, each to a port of its own, until so many have gone within so long; says how many there were."""
+    noise = random.Random(4)
+    sent = 0
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as udp:
+        fast = False
+        while not fast:
+            ports = first_port + sent, first_port + sent + at_once
+            datagrams = list(_noise(noise, ports, 1))
+            begun = time.monotonic()
+            for payload, port in datagrams:
+                udp.sendto(payload, (address, port))
+            fast = time.monotonic() - begun < within_s
+            sent += at_once
+        say(sent)
+        hear()
+
+
 def _noise(source: random.Random, ports: Iterable[int], each: int) -> Iterable[tuple[bytes, int]]:
     rest = source.randbytes(INITIAL_BYTES - 6)
     for port in range(*ports):

@@ -1,7 +1,6 @@
 """Bodies of requests of HTTP/1 that begin like requests, each in a segment of its own: none of them is a request."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +8,17 @@ import pytest
 
 from nettop.kernel import program
 from nettop.model.snapshot import Snapshot
-from tests.live.lab import Namespace, Program, Said, Watch, connections_of, namespace, played, scripted, steps
+from tests.live.lab import (
+    Lab,
+    Program,
+    Said,
+    connections_of,
+    namespace,
+    played,
+    scripted,
+    steps,
+    watched_namespace,
+)
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
 
 INNER = b"GET /not-a-request HTTP/1.1\r\nHost: no\r\n\r\n"
@@ -81,16 +90,10 @@ CASES: dict[str, tuple[bytes, Said]] = {
 }  # fmt: skip
 
 
-@dataclass
-class Lab:
-    inside: Namespace
-    watch: Watch
-
-
 @pytest.fixture(scope="module")
 def lab(directory: Path) -> Iterator[Lab]:
-    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
-        yield Lab(inside, watch)
+    with watched_namespace(directory) as made:
+        yield made
 
 
 def requests_of(snapshot: Snapshot, end: Program) -> list[tuple[str, str | None, int | None]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nettop.kernel.cage import has_seccomp, landlock_version
+from nettop.kernel.cage import has_seccomp
+from nettop.kernel.syscalls import landlock_version
 from tests.live import programs
 from tests.live.lab import NETTOP, PATIENCE_S, Namespace, check_snapshot, nettop, snapshot_running, wait_until
 from tests.live.terminal import Terminal
@@ -25,15 +26,34 @@ ADDRESS, PORT = "127.0.0.1", 7001
 REFUSED = {"Operation not permitted", "Permission denied"}
 NEEDS_LANDLOCK = pytest.mark.skipif(not landlock_version(), reason="this kernel has no Landlock")
 
+# Of a program that begins with `if True:` and has trials by their names.
+ATTEMPT = """
+    outcomes = {}
+
+    def attempt():
+        for name, trial in trials.items():
+            try:
+                trial()
+            except OSError as error:
+                outcomes[name] = os.strerror(error.errno)
+            else:
+                outcomes[name] = "done"
+
+"""
 # What somebody would do who got to run code in nettop. Each returns only where the kernel let it.
-TRIALS = """if True:
-    import ctypes, fcntl, json, os, signal, socket, subprocess, sys, termios, threading
+TRIALS = (
+    """if True:
+    import ctypes, fcntl, json, os, resource, signal, socket, subprocess, sys, termios, threading
     from pathlib import Path
     from nettop.kernel import syscalls
     from nettop.kernel.scope import Scope
     from nettop.sources.live import LiveSource
     port, other, allowed, elsewhere = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
     libc = ctypes.CDLL(None, use_errno=True)
+    where = str(elsewhere.parent / "listens")
+    listens = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listens.bind(where)
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     older = socket.socket()  # as a library might have left one
 
     def call(name, *arguments):
@@ -57,6 +77,8 @@ TRIALS = """if True:
         "connect": lambda: older.connect(("127.0.0.1", port)),
         "bind": lambda: older.bind(("127.0.0.1", 0)),
         "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close(),
+        "to an address": lambda: pair[0].sendto(b"x", where),
+        "message to an address": lambda: pair[0].sendmsg([b"x"], [], 0, where),
         "io_uring": lambda: call("syscall", 425, 1, ctypes.create_string_buffer(120)),
         "exec": lambda: subprocess.run(["true"]),
         "exec here": lambda: os.execv(elsewhere, ["nothing"]),
@@ -66,6 +88,15 @@ TRIALS = """if True:
         "type": lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x"),
         "trace": lambda: call("ptrace", 16, other, None, None),
         "bpf": lambda: syscalls.create_map("another", syscalls.MapShape(2, 4, 4, 1, 0)),
+        "ids of the kernel's types": lambda: syscalls._bpf(23, bytes(128)),
+        "limits": lambda: resource.prlimit(other, resource.RLIMIT_CPU, (1000, 1000)),
+        "priority": lambda: os.setpriority(os.PRIO_PROCESS, other, 1),
+        "mode": lambda: elsewhere.chmod(0o4777),
+        "mode by descriptor": lambda: os.fchmod(os.open(os.__file__, os.O_RDONLY), 0o644),
+        "owner": lambda: os.chown(elsewhere, -1, -1),
+        "times": lambda: os.utime(elsewhere, (1, 1)),
+        "attribute": lambda: os.setxattr(elsewhere, "user.nettop", b"x"),
+        "signals of a file": lambda: fcntl.fcntl(1, 8, other),
         "unshare": lambda: call("unshare", 0x10000000),
         "write elsewhere": lambda: (elsewhere.parent / "made").write_text("x"),
         "change elsewhere": lambda: elsewhere.open("r+").close(),
@@ -78,20 +109,12 @@ TRIALS = """if True:
         "import": lambda: __import__("wave"),
         "thread": lambda: threading.Thread(target=int).start(),
     }
-    outcomes = {}
-
-    def attempt():
-        for name, trial in trials.items():
-            try:
-                trial()
-            except OSError as error:
-                outcomes[name] = os.strerror(error.errno)
-            else:
-                outcomes[name] = "done"
-
+    """
+    + ATTEMPT
+    + """
     source = LiveSource(Scope(), 1.0)
     source.give_up_privileges(allowed)
-    source.shut_in([allowed])
+    source.shut_in([allowed, Path("/"), Path("/nonexistent/place")])
     source.finish()
     thread = threading.Thread(target=attempt)
     thread.start()
@@ -99,6 +122,7 @@ TRIALS = """if True:
     list(source.finish())
     print(json.dumps(outcomes))
     """
+)
 
 
 @pytest.fixture
@@ -162,6 +186,57 @@ def test_every_command_is_shut_in_and_goes_on_as_nobody_if_it_writes_no_file(qui
     done = nettop("snapshot", "--for", "0.1", "--netns", quiet.name, "-o", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     assert file.stat().st_uid == 0
+
+
+# What somebody would do who got to run code in a nettop that answers scrapes.
+WITH_LISTENER = (
+    """if True:
+    import json, os, socket, threading
+    from nettop.kernel.scope import Scope
+    from nettop.sources.live import LiveSource
+    one, another = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    callers = [socket.create_connection(each.getsockname()) for each in (one, one, another)]
+
+    def answer():
+        connection, _ = one.accept()
+        connection.sendall(b"x" * 10)
+        connection.close()
+        assert callers[0].recv(10) == b"x" * 10
+
+    trials = {
+        "answer": answer,
+        "accept on another": another.accept,
+        "accept on another by its number": lambda: socket.socket(fileno=os.dup(one.fileno())).accept(),
+        "socket": lambda: socket.socket(socket.AF_INET).close(),
+        "bind": lambda: another.bind(("127.0.0.1", 0)),
+        "listen": lambda: one.listen(5),
+        "connect": lambda: callers[2].connect(("127.0.0.1", 9)),
+    }
+    """
+    + ATTEMPT
+    + """
+    source = LiveSource(Scope(), 1.0)
+    source.give_up_privileges(None)
+    source.shut_in([], one.fileno())
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    list(source.finish())
+    print(json.dumps(outcomes))
+    """
+)
+
+
+def test_with_a_listener_connections_are_accepted_on_it_and_nothing_else_is_possible(quiet: Namespace) -> None:
+    assert has_seccomp()
+    done = subprocess.run(
+        quiet.inside(*within_reach(), sys.executable, "-c", WITH_LISTENER), capture_output=True, text=True,
+        check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert outcomes.pop("answer") == "done"
+    assert set(outcomes.values()) <= REFUSED
 
 
 @NEEDS_LANDLOCK

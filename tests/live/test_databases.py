@@ -4,7 +4,6 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from nettop.model.snapshot import Snapshot
 from tests.captured import conversation
 from tests.live import database_programs
 from tests.live.lab import (
-    Namespace,
+    Lab,
     Program,
     Said,
     Watch,
@@ -28,6 +27,7 @@ from tests.live.lab import (
     scripted,
     steps,
     wait_until,
+    watched_namespace,
 )
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
 
@@ -35,16 +35,10 @@ LOOPBACK = "127.0.0.1"
 POSTGRESQL, MYSQL, REDIS, MEMCACHED = 5432, 3306, 6379, 11211
 
 
-@dataclass
-class Lab:
-    inside: Namespace
-    watch: Watch
-
-
 @pytest.fixture(scope="module")
 def lab(directory: Path) -> Iterator[Lab]:
-    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
-        yield Lab(inside, watch)
+    with watched_namespace(directory) as made:
+        yield made
 
 
 Outline = Sequence[tuple[str, str | None]]  # commands and errors
@@ -275,7 +269,28 @@ SCRIPTS: dict[str, tuple[int, Said, list[tuple[str, str | None]], bool]] = {
             (True, b"set secret 0 0 45000\r\n" + LOOKALIKES[:45_000] + b"\r\n"), (False, b"SERVER_ERROR secret\r\n"),
             (True, b"cas secret 0 0 2 77\r\nhi\r\n"), (False, b"EXISTS\r\n"),
         ],
-        [("SET", "unknown"), ("DELETE", None), ("SET", "SERVER_ERROR"), ("CAS", None)],
+        [("DELETE", None), ("SET", "SERVER_ERROR"), ("CAS", None)],
+        False,
+    ),
+    "Memcached, several in a segment": (
+        MEMCACHED,
+        [
+            (True, b"get secret\r\nget secret2\r\n"), (False, b"VALUE secret 0 2\r\nhi\r\nEND\r\nEND\r\n"),
+            (True, b"set secret 0 0 7\r\nget a\r\n\r\nget secret\r\nincr secret 1\r\n" + b"gets secret\r\n" * 3),
+            (False, b"STORED\r\nVALUE secret 0 7\r\nget a\r\n\r\nEND\r\nCLIENT_ERROR no\r\n"), (False, b"END\r\n" * 3),
+            (True, b"mg secret v\r\nms secret 2\r\nhi\r\nmg secret v\r\n"), (False, b"EN\r\nHD\r\n"),
+            (False, b"VA 2\r\nhi\r\n"),
+            (True, b"delete secret noreply\r\nset secret 0 0 5 noreply\r\nget a\r\nget secret\r\n"),
+            (False, b"END\r\n"),
+            (True, b"get secret\r\nset secret 0 0 45000\r\n" + LOOKALIKES[:45_000] + b"\r\n"),
+            (False, b"END\r\nSERVER_ERROR secret\r\n"),
+            (True, b"get " + b"secret" * 20 + b"\r\ntouch secret 0\r\n"), (False, b"END\r\nTOUCHED\r\n"),
+        ],
+        [
+            ("GET", None), ("GET", None), ("SET", None), ("GET", None), ("INCR", "CLIENT_ERROR"), *[("GETS", None)] * 3,
+            ("MG", None), ("MS", None), ("MG", None), ("GET", None), ("GET", None), ("SET", "SERVER_ERROR"),
+            ("GET", None), ("TOUCH", None),
+        ],
         False,
     ),
 }  # fmt: skip
@@ -301,6 +316,19 @@ def test_what_a_client_says_has_its_rows(lab: Lab, name: str) -> None:
         process = process_of(snapshot, end).requests
         assert (process.sent if side == "client" else process.served).failed == failed
     assert "secret" not in repr(snapshot.requests)
+
+
+def test_a_length_that_does_not_end_its_line(lab: Lab) -> None:
+    said: Said = [
+        (True, b"get a\r\nms secret 2 T0\r\nhi\r\nget a\r\n"), (False, b"END\r\nHD\r\nEND\r\n"),
+        (True, b"get a\r\n"), (False, b"END\r\n"),
+    ]  # fmt: skip
+    ends = played(lab.inside, MEMCACHED, said)
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        assert outline(rows_of(snapshot, end.pid)) == [("GET", None), ("MS", None), ("GET", None), ("GET", None)]
+        (connection,) = connections_of(snapshot, end)
+        assert counted(connection)[1:] == (0, True)
 
 
 NONE: dict[str, tuple[int, Said]] = {
@@ -363,7 +391,7 @@ def test_conversations_of_real_programs(lab: Lab) -> None:
             ("INSERT", None), ("SELECT", None), ("?", "1064"),
         ],
         "redis-benchmark": [("SET", None)] * 8,
-        "memcached-pymemcache": [("SET", "unknown"), ("GET", None), ("GET", None), ("TOUCH", "unknown")],
+        "memcached-pymemcache": [("GET", None), ("GET", None)],
     }  # fmt: skip
     ports = {"postgresql": POSTGRESQL, "mysql": MYSQL, "redis": REDIS, "memcached": MEMCACHED}
     for name, outlines in wanted.items():

@@ -13,7 +13,7 @@ import pytest
 
 from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
-from nettop.kernel.hooks import CGROUP_SOCK_ADDR, UPROBE, URETPROBE, Kind, Place
+from nettop.kernel.hooks import CGROUP_SOCK_ADDR, UPROBE, URETPROBE, Kind
 from nettop.kernel.syscalls import MapShape
 from tests.live.lab import PATIENCE_S, child_cgroup
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 CALLS = 5
-NOWHERE = Place(-1, {})
+NOWHERE = -1
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def run(child: "subprocess.Popen[str]", line: str) -> None:
 class Attached:
     """The counting program at one target, for as long as the context lasts."""
 
-    def __init__(self, kind: Kind, target: str, place: Place, counter: int) -> None:
+    def __init__(self, kind: Kind, target: str, place: int, counter: int) -> None:
         self._program = syscalls.load_program(
             "counting", kind.program_type, kind.attach_type(target), 0, counting(counter)
         )
@@ -107,7 +107,7 @@ def test_connects_of_a_cgroup(
     server.settimeout(PATIENCE_S)
     connect = f"import socket; socket.create_connection({server.getsockname()[:2]!r}).close()"
     with server, child_cgroup(f"nettop-test-{os.getpid()}") as (path, descriptor):
-        with Attached(CGROUP_SOCK_ADDR, target, Place(descriptor, {}), counter) as attached:
+        with Attached(CGROUP_SOCK_ADDR, target, descriptor, counter) as attached:
             run(child, connect)
             assert attached.runs == 0  # it is in no such cgroup yet
             (path / "cgroup.procs").write_text(str(child.pid))

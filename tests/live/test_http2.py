@@ -16,6 +16,7 @@ from nettop.model.rows import Request
 from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
 from tests.live.lab import (
+    Lab,
     Namespace,
     Program,
     Watch,
@@ -26,6 +27,7 @@ from tests.live.lab import (
     process_of,
     scripted,
     wait_until,
+    watched_namespace,
 )
 from tests.live.nginx import nginx
 from tests.live.test_floods import REQUESTS_AT_ONCE, watched
@@ -45,16 +47,10 @@ HEAD_LIKE = bytes.fromhex("00000a010500000003828684418a0f01020304000004080000000
 _ports = count(8600)
 
 
-@dataclass
-class Lab:
-    inside: Namespace
-    watch: Watch
-
-
 @pytest.fixture(scope="module")
 def lab(directory: Path) -> Iterator[Lab]:
-    with namespace(directory) as inside, Watch(directory, "--netns", str(inside.path)) as watch:
-        yield Lab(inside, watch)
+    with watched_namespace(directory) as made:
+        yield made
 
 
 def grpc_server(inside: Namespace) -> tuple[Program, int]:

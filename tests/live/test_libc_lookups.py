@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from nettop.model.snapshot import Snapshot
 from nettop.tracking.lookups import asks_for
 from tests.live import dns_server, lookup_programs
 from tests.live.lab import (
-    NETTOP,
     PATIENCE_S,
     Namespace,
     Program,
@@ -28,6 +26,7 @@ from tests.live.lab import (
     dnsmasq,
     namespace,
     nettop,
+    snapshot_running,
     wait_until,
 )
 
@@ -361,28 +360,18 @@ def test_doctor_says_that_they_can_be_watched() -> None:
     assert check["status"] == "ok"
 
 
-def uprobes(pid: int) -> int:
-    """How many perf events a process holds; perf buffers are among them."""
-    return sum("perf_event" in str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
-
-
 def test_a_snapshot_has_them_as_a_table(directory: Path) -> None:
-    with namespace(directory) as inside:
-        process = subprocess.Popen(
-            [*NETTOP, "snapshot", "--lookups", "--netns", inside.name, "--for", str(PATIENCE_S), "--format", "table",
-             "--table", "lookups"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            wait_until(lambda: uprobes(process.pid) > 4, "the probes")
-            time.sleep(1)
-            program = inside.play(lookup_programs.one, name="localhost", family=2)
-            program.end()
-            time.sleep(1)
-            process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=PATIENCE_S)
-        finally:
-            process.kill()
+    as_table = ("--format", "table", "--table", "lookups")
+    with (
+        namespace(directory) as inside,
+        snapshot_running("--lookups", "--netns", inside.name, *as_table) as process,
+    ):
+        program = inside.play(lookup_programs.one, name="localhost", family=2)
+        program.end()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (0, b"")
+    said = output.decode()
     assert [line.split()[1:4] for line in said.splitlines() if "localhost" in line] == [
         [str(program.pid), program_comm(said, program.pid), "-"]
     ]

@@ -1,19 +1,32 @@
 """What look-ups (--lookups) leave behind, and what of them is there without the option: nothing.
 
-Apart from tests/live/test_libc_lookups.py, which watches as long as its tests run: a breakpoint has no owner.
+A breakpoint has no owner, and tests that watch look-ups run beside: the library is a copy.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from nettop.kernel.elf import function_offset
-from tests.live.lab import PATIENCE_S, Watch, existing_ids, namespace, wait_until
+from nettop.kernel.hooks import CONTINUATIONS
+from tests.live import dns_server, lookup_programs
+from tests.live.lab import (
+    Namespace,
+    Program,
+    Watch,
+    existing_ids,
+    hook_programs,
+    kernel_ids,
+    namespace,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
 INT3 = 0xCC
+SERVER = "127.0.0.1"
 
 
 def first_bytes(pid: int) -> bytes:
@@ -29,28 +42,47 @@ def first_bytes(pid: int) -> bytes:
     raise AssertionError("it has no libc")
 
 
+def waiting(inside: Namespace, directory: Path) -> Program:
+    """A program with a C library of its own, that does nothing: only a nettop that starts now looks at that library."""
+    own = next(line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libc.so.6" in line)
+    copy = directory / inside.name / "libc.so.6"
+    copy.parent.mkdir()
+    shutil.copy(own, copy)
+    program = inside.start("env", f"LD_LIBRARY_PATH={copy.parent}", "sh", "-c", "echo 1; read line")
+    assert program.hear() == 1
+    return program
+
+
 def test_nothing_is_left_after_kill_9(directory: Path) -> None:
     with namespace(directory) as inside:
-        program = inside.start("sleep", str(10 * PATIENCE_S))
-        wait_until(lambda: b"libc.so.6" in Path(f"/proc/{program.pid}/maps").read_bytes(), "libc")
+        program = waiting(inside, directory)
         untouched = first_bytes(program.pid)
-        before = existing_ids()
+        inside.play(dns_server.serve, addresses=[SERVER]).hear()
         with Watch(directory, "--netns", inside.name, "--lookups") as watch:
             wait_until(lambda: first_bytes(program.pid) != untouched, "the breakpoint")
+            # each thread goes on for a second and more
+            names = [[f"hold-10-{thread}-{number}.test" for number in range(100)] for thread in range(8)]
+            busy = inside.play(lookup_programs.threads, nameserver=SERVER, names=names)
+            watch.until(lambda snapshot: any(row.pid == busy.pid for row in snapshot.lookups), "look-ups")
+            assert busy.exit_code is None
+            programs = kernel_ids(watch.pid)["prog"]
+            assert len(programs) > hook_programs() + len(CONTINUATIONS)
             watch.kill()
         wait_until(lambda: first_bytes(program.pid) == untouched, "the breakpoint to be gone")
-        wait_until(lambda: not (existing_ids()["prog"] - before["prog"]), "the programs to be gone")
-        again = inside.start("getent", "hosts", "localhost")
-        again.end()
+        wait_until(lambda: not programs & existing_ids()["prog"], "the programs to be gone")
+        told = busy.hear()
+        assert [each["result"] for each in told] == ["OK"] * 800
+        busy.end()
 
 
 def test_without_the_option_nothing_of_it_is_there(directory: Path) -> None:
-    with namespace(directory) as inside, Watch(directory, "--netns", inside.name) as watch:
-        program = inside.start("sleep", str(10 * PATIENCE_S))
-        wait_until(lambda: b"libc.so.6" in Path(f"/proc/{program.pid}/maps").read_bytes(), "libc")
-        assert first_bytes(program.pid)[0] != INT3
-        snapshot = watch.up_to_now()
-        assert snapshot.lookup_coverage is None
-        assert "lookups" not in snapshot.hooks
-        assert "lookup_events" not in snapshot.losses.perf_buffer
-        watch.stop()
+    with namespace(directory) as inside:
+        program = waiting(inside, directory)
+        with Watch(directory, "--netns", inside.name) as watch:
+            snapshot = watch.up_to_now()
+            assert len(kernel_ids(watch.pid)["prog"]) == hook_programs() + len(CONTINUATIONS)
+            wait_until(lambda: first_bytes(program.pid)[0] != INT3, "the end of others that may watch it")
+            assert snapshot.lookup_coverage is None
+            assert "lookups" not in snapshot.hooks
+            assert "lookup_events" not in snapshot.losses.perf_buffer
+            watch.stop()

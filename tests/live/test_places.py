@@ -1,7 +1,8 @@
-"""Where nettop runs and where it writes, when that place is not as it should be."""
+"""Where nettop runs and where it writes, when that place is not as it should be; and kernels that lack something."""
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from nettop.kernel.btf import VMLINUX
 from tests.live import programs
 from tests.live.lab import (
     NETTOP,
     PATIENCE_S,
     Namespace,
     check_snapshot,
+    connections_of,
+    namespace,
     nettop,
     snapshot_running,
     wait_until,
@@ -247,3 +251,42 @@ def test_where_cgroup2_is_not_mounted(quiet: Namespace) -> None:
     (row,) = [row for row in snapshot.processes if row.pid == sender.pid]
     assert row.udp.tx_bytes == 101
     assert cgroup_mounts() == before
+
+
+def mounted(mount: str) -> tuple[str, ...]:
+    """A command that execs another behind a mount that nobody else sees."""
+    script = f'mount {mount} && exec "$@"'
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
+
+
+@pytest.mark.parametrize("command", [["snapshot", "--for", "1"], ["stream", "--for", "1"], ["doctor"]])
+def test_a_kernel_without_types(command: list[str]) -> None:
+    hidden = mounted(f"-t tmpfs none {VMLINUX.parent}")
+    done = subprocess.run([*hidden, *NETTOP, *command], capture_output=True, text=True, check=False)
+    said = done.stdout if command == ["doctor"] else done.stderr
+    assert done.returncode == 3
+    assert "This kernel offers no type information (BTF)" in said
+    assert "CONFIG_DEBUG_INFO_BTF=y" in said
+
+
+def test_a_kernel_with_neither_mptcp_nor_conntrack(tmp_path: Path) -> None:
+    """Built without them: everything else is told."""
+    types = VMLINUX.read_bytes()
+    lacking = tmp_path / "lacking"
+    for name in (b"mptcp_sock", b"mptcp_subflow_context", b"nf_conn"):
+        assert types.count(b"\0" + name + b"\0") == 1
+        types = types.replace(b"\0" + name + b"\0", b"\0?" + name[1:] + b"\0")
+    lacking.write_bytes(types)
+    there = mounted(f"--bind {lacking} {VMLINUX}")
+    doctor = subprocess.run([*there, *NETTOP, "doctor"], capture_output=True, text=True, check=True)
+    assert [line for line in doctor.stdout.splitlines() if line.startswith("absent") and "NF_CONNTRACK" in line]
+    with namespace(tmp_path) as inside, snapshot_running("--netns", inside.name, prefix=there) as nettop:
+        server = inside.play(programs.tcp_server, address="127.0.0.1", port=7002)
+        assert server.hear() == "listening"
+        client = inside.play(programs.tcp_client, address="127.0.0.1", port=7002, sizes=[[8, 101]])
+        client.end()
+        nettop.send_signal(signal.SIGINT)
+        output, errors = nettop.communicate(timeout=PATIENCE_S)
+        assert (nettop.returncode, errors) == (0, b"")
+    (row,) = connections_of(check_snapshot(output), client)
+    assert (row.tx_bytes, row.rx_bytes, row.owner) == (8, 101, "exact")

@@ -1,12 +1,17 @@
 """Watched live, recorded and replayed: the same snapshot, byte for byte."""
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.json_format import Parse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.scope import Scope
@@ -23,6 +28,7 @@ from tests.live.lab import (
     Program,
     Watch,
     assert_nothing_lost,
+    attached,
     check_snapshot,
     check_stream_line,
     connections_of,
@@ -217,3 +223,72 @@ def test_output_file_is_private(served: Namespace, directory: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (path.stat().st_mode & 0o7777, path.stat().st_uid) == (0o600, 0)
     check_snapshot(path.read_bytes())
+
+
+def test_each_row_once_with_its_origin(served: Namespace) -> None:
+    """Two runs at once, as on two hosts: no row of the one can be taken for one of the other."""
+    command = [*NETTOP, "stream", "--final", "--netns", served.name, "--for", "600"]
+    watching = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in watching:
+        wait_until(lambda process=process: attached(process.pid), "nettop to attach")  # type: ignore[misc]
+    *_, pending = mixed_traffic(served)
+    pending.stop()
+    for process in watching:
+        process.send_signal(signal.SIGTERM)
+    streams = [process.communicate(timeout=PATIENCE_S)[0].splitlines() for process in watching]
+    seen = set()
+    for lines in streams:
+        for line in lines:
+            check_stream_line(line)
+        told = [json.loads(line) for line in lines]
+        assert [told[0]["type"], told[-1]["type"]] == ["start", "end"]
+        queries = [line["dns"]["qname"] for line in told if line["type"] == "dns"]
+        assert sorted(queries) == sorted([*(f"n{txid}.test" for txid in range(1, 102)), "silent-stream.test"])
+        sent = [line["connection"]["tx_bytes"] for line in told if line["type"] == "connection"]
+        assert sent.count(13) == 53
+        origin = told[0]["origin"]
+        assert origin["host_id"] == told[0]["host"]["id"] == Path("/etc/machine-id").read_text().strip()
+        for line in told:
+            assert line["origin"] == origin
+            if line["type"] in ("dns", "connection", "udp", "listener", "request"):
+                key = (origin["host_id"], origin["started_at"], line["type"], line[line["type"]]["id"])
+                assert key not in seen
+                seen.add(key)
+
+
+def test_for_opentelemetry(served: Namespace) -> None:
+    """Each row is one log record, and the sums are those of all of them."""
+    command = [*NETTOP, "stream", "--format", "otlp", "--netns", served.name, "--for", "600"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    wait_until(lambda: attached(process.pid), "nettop to attach")
+    *_, pending = mixed_traffic(served)
+    pending.stop()
+    process.send_signal(signal.SIGTERM)
+    lines = process.communicate(timeout=PATIENCE_S)[0].splitlines()
+    assert process.returncode == 0
+    records: list[tuple[str, dict[str, Any]]] = []
+    points: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith(b'{"resourceLogs"'):
+            (logs,) = Parse(line, ExportLogsServiceRequest()).resource_logs
+            records += [(record.event_name, attributes(record)) for record in logs.scope_logs[0].log_records]
+        else:
+            (told,) = Parse(line, ExportMetricsServiceRequest()).resource_metrics
+            points |= {metric.name: metric for metric in told.scope_metrics[0].metrics}
+    asked = [said["dns.question.name"] for name, said in records if name == "nettop.dns"]
+    assert sorted(asked) == sorted([*(f"n{txid}.test" for txid in range(1, 102)), "silent-stream.test"])
+    talked = [said for name, said in records if name == "nettop.connection" and said["nettop.comm"] == "talker"]
+    assert len(talked) == 53
+    assert {said["network.peer.port"] for said in talked} == {PORT}
+    assert sum(point.as_int for point in points["nettop.dns_queries"].sum.data_points) == 102
+    sent = [
+        point.as_int
+        for point in points["process.network.io"].sum.data_points
+        if attributes(point).items()
+        >= {"nettop.comm": "talker", "network.transport": "tcp", "network.io.direction": "transmit"}.items()
+    ]
+    assert sent == [53 * 13]
+
+
+def attributes(message: Any) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in message.attributes}

@@ -26,7 +26,7 @@ def said(*command: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["nettop.1", "nettop.bash", "_nettop", "nettop.fish"])
+@pytest.mark.parametrize("name", ["nettop.1", "nettop.bash", "_nettop", "nettop.fish", "dashboard.json"])
 @pytest.mark.parametrize("columns", ["40", "200"])
 def test_nothing_has_drifted(monkeypatch: pytest.MonkeyPatch, name: str, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)

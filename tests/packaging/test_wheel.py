@@ -62,8 +62,8 @@ def files_below(directory: str) -> set[str]:
 def test_the_wheel_holds_every_file(built: tuple[Path, Path]) -> None:
     held = names(built[1])
     in_package = {name for name in held if ".data/" not in name}
-    share = files_below("nettop/share")
-    assert in_package == (files_below("nettop") - share) | {f"nettop/{name}" for name in files_below("bpf")}
+    elsewhere = files_below("nettop/share") | files_below("nettop/packaging")
+    assert in_package == (files_below("nettop") - elsewhere) | {f"nettop/{name}" for name in files_below("bpf")}
     assert in_package >= {
         "nettop/bpf/abi.h",
         "nettop/bpf/kernel/include/linux/types.h",
@@ -77,6 +77,8 @@ def test_the_wheel_holds_every_file(built: tuple[Path, Path]) -> None:
         "share/bash-completion/completions/nettop",
         "share/fish/vendor_completions.d/nettop.fish",
         "share/man/man1/nettop.1",
+        "share/nettop/alerts.yml",
+        "share/nettop/dashboard.json",
         "share/zsh/site-functions/_nettop",
     }
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from nettop.collector import Feed, Jump, Playing
+from nettop.collector import Cutting, Feed, Jump, Playing
 from nettop.model import rows
+from nettop.model.cutting import Cuts, Order, Powers, Protected
 from nettop.model.filter import Filter
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
@@ -20,12 +21,39 @@ from tests import builders
 Play = Callable[[Pilot[None]], Awaitable[None]]
 
 
+CUTTING = Powers(
+    allowed=True,
+    closes=True,
+    netns=builders.NETNS,
+    protected=Protected(frozenset((1, 900)), frozenset(("198.51.100.6",))),
+    tools=frozenset(("ss", "kill")),
+    destroys=True,
+)
+"""Nobody may touch nginx, nor whoever is at 198.51.100.6."""
+
+
+class FakeCutting:
+    """A Cutting that remembers what it was told, and says what a test puts in."""
+
+    def __init__(self, powers: Powers, state: Cuts = Cuts()) -> None:  # noqa: B008
+        self.powers = powers
+        self.state = state
+        self.told: list[Order | int | None] = []
+
+    def order(self, order: Order) -> None:
+        self.told.append(order)
+
+    def lift(self, number: int | None) -> None:
+        self.told.append(number)
+
+
 class FakeFeed:
     """A Feed that has what a test puts in, and remembers what it was told."""
 
     playing: Playing | None = None
 
-    def __init__(self, latest: Snapshot | None = None) -> None:
+    def __init__(self, latest: Snapshot | None = None, cutting: "FakeCutting | None" = None) -> None:
+        self.cutting: Cutting | None = cutting
         self.latest = latest
         self.error: BaseException | None = None
         self.finished = False

@@ -16,10 +16,12 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
+from nettop.model.cutting import Block, Cuts, OneRemote, Order
 from nettop.model.kinds import CONNECTIONS, KINDS
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
 from nettop.tui.choices import Choices
+from nettop.tui.cut_card import CutCard
 from nettop.tui.detail import DetailScreen
 from nettop.tui.filter_bar import FilterBar
 from nettop.tui.footer import KeyLine
@@ -35,6 +37,8 @@ from nettop.view.look import Look
 from nettop.view.panes import PaneKind
 from tests.builders import at
 from tests.tui.scene import (
+    CUTTING,
+    FakeCutting,
     FakeFeed,
     FakePlayer,
     busy,
@@ -538,6 +542,88 @@ async def _cancel(pilot: Pilot[None], key: str) -> None:
     assert list(Path().iterdir()) == []
 
 
+def cutting(pilot: Pilot[None]) -> FakeCutting:
+    feed = the_app(pilot)._feed
+    assert isinstance(feed.cutting, FakeCutting)
+    return feed.cutting
+
+
+async def opened_card(pilot: Pilot[None]) -> CutCard:
+    """That of curl's connection that is open."""
+    await pilot.press("G", "k", "x")
+    await pilot.pause()
+    card = pilot.app.screen
+    assert isinstance(card, CutCard)
+    return card
+
+
+@case("cut")
+async def _cut(pilot: Pilot[None], key: str) -> None:
+    await pilot.press("G", "k", key)
+    await pilot.pause()
+    assert "Cut curl[4242] and www.example.com (198.51.100.1)" in text(pilot)
+
+
+@case("cut.do")
+async def _do(pilot: Pilot[None], key: str) -> None:
+    card = await opened_card(pilot)
+    await pilot.press(*"block it", key)
+    assert pilot.app.screen is card
+    assert "Type one of the lines above as it stands there." in text(pilot)
+    await pilot.press("ctrl+u", *"block process 10", key)
+    assert isinstance(pilot.app.screen, MainScreen)
+    (order,) = cutting(pilot).told
+    assert isinstance(order, Order)
+    assert (order.verb, order.minutes, order.target.said) == ("block", 10, "curl[4242]")
+
+
+@case("cut.close")
+async def _close_card(pilot: Pilot[None], key: str) -> None:
+    await opened_card(pilot)
+    await pilot.press(*"kill", key)
+    assert isinstance(pilot.app.screen, MainScreen)
+    assert cutting(pilot).told == []
+
+
+@case("cut.copy")
+async def _copy_commands(pilot: Pilot[None], key: str) -> None:
+    the_app(pilot)._feed = FakeFeed(busy(), FakeCutting(replace(CUTTING, allowed=False)))
+    await opened_card(pilot)
+    await pilot.press(key)
+    assert pilot.app.clipboard.splitlines() == [
+        "ss -K -t src 192.0.2.10:40001 dst 198.51.100.1:443",
+        "kill -TERM 4242",
+        "kill -KILL 4242",
+    ]
+
+
+@case("cut.up", "cut.down")
+async def _scroll_card(pilot: Pilot[None], key: str) -> None:
+    await pilot.resize_terminal(60, 15)
+    card = await opened_card(pilot)
+    shown = card.query_one("#cut-scroll")
+    await pilot.press("down", "down", "down")
+    await until(pilot, lambda: shown.scroll_y == 3)
+    await pilot.press(key)
+    await until(pilot, lambda: shown.scroll_y == (2 if key == "up" else 4))
+
+
+@case("cut.undo")
+async def _undo_cut(pilot: Pilot[None], key: str) -> None:
+    await pilot.press(key)
+    assert notices(pilot) == ["nettop blocks nothing."]
+    remote = OneRemote("198.51.100.7", 1)
+    first, second = Block(4, remote, 60.0, 0), Block(5, remote, 599.0, 12)
+    cutting(pilot).state = Cuts((first,))
+    await pilot.press(key)
+    assert cutting(pilot).told == [4]
+    cutting(pilot).state = Cuts((first, second))
+    await pilot.press(key)
+    assert "198.51.100.7 9m59s left, 12 refused" in text(pilot)
+    await pilot.press("down", "down", "enter", key, "enter")
+    assert cutting(pilot).told == [4, 5, None]
+
+
 @case("row.copy")
 async def _copy(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
@@ -793,7 +879,8 @@ def test_a_key_does_what_it_says(name: str, key: str, tmp_path: Path, monkeypatc
     async def steps(pilot: Pilot[None]) -> None:
         await CASES[name](pilot, key)
 
-    play(steps, FakePlayer(busy()) if name.startswith("play.") else FakeFeed(busy()))
+    cut = FakeCutting(CUTTING) if name.startswith("cut") else None
+    play(steps, FakePlayer(busy()) if name.startswith("play.") else FakeFeed(busy(), cut))
 
 
 def test_no_case_is_for_a_key_that_does_not_exist() -> None:
@@ -901,7 +988,7 @@ def test_every_key_in_a_detail_works_there(tmp_path: Path, monkeypatch: pytest.M
     assert {key.id for key in KEYS_IN_DETAIL} == {
         "pause", "names", "pace.faster", "pace.slower", "sort.column", "sort.direction", "row.copy", "export",
         "export.as", "help", "detail.back", "detail.next", "detail.previous", "sort.menu", "sort.next",
-        "sort.previous", "columns",
+        "sort.previous", "columns", "cut", "cut.undo",
     }  # fmt: skip
 
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from nettop.model.cutting import Block, Cuts, OneRemote
 from nettop.model.snapshot import Snapshot
 from nettop.tui.app import NettopApp
 from nettop.tui.filter_bar import FilterBar
-from tests.tui.scene import LOSSES, FakeFeed, busy, query, settled, snapshot, the_app, until
+from tests.tui.scene import CUTTING, LOSSES, FakeCutting, FakeFeed, busy, query, settled, snapshot, the_app, until
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 Compare = Callable[..., bool]
@@ -70,11 +72,29 @@ STATES: dict[str, tuple[Snapshot, Prepare]] = {
 }
 
 
+CUTS: dict[str, tuple[FakeCutting, Prepare]] = {
+    "cut_commands": (FakeCutting(replace(CUTTING, allowed=False)), pressing("2", "G", "k", "x")),
+    "cut_offers": (FakeCutting(CUTTING), pressing("2", "G", "k", "x", *"block process 1")),
+    "cut_refused": (FakeCutting(CUTTING), pressing("2", "j", "j", "j", "j", "x")),
+    "cut_on": (FakeCutting(CUTTING), pressing()),
+    "cut_blocks": (
+        FakeCutting(CUTTING, Cuts((Block(1, OneRemote("198.51.100.7", 1, "slow.example.org"), 599.0, 3),))),
+        pressing(),
+    ),
+}
+
+
 def picture(
-    compare: Compare, seen: Snapshot, prepare: Prepare, size: tuple[int, int], theme: str | None = None
+    compare: Compare,
+    seen: Snapshot,
+    prepare: Prepare,
+    size: tuple[int, int],
+    *,
+    theme: str | None = None,
+    cutting: FakeCutting | None = None,
 ) -> bool:
     """Whether the screen looks as it did."""
-    app = NettopApp(FakeFeed(seen))
+    app = NettopApp(FakeFeed(seen, cutting))
 
     async def run_before(pilot: Pilot[Any]) -> None:
         if theme is not None:
@@ -94,6 +114,13 @@ def picture(
 @pytest.mark.parametrize("state", STATES)
 def test_states(snap_compare: Compare, state: str, size: tuple[int, int]) -> None:
     assert picture(snap_compare, *STATES[state], size)
+
+
+@pytest.mark.parametrize("size", [(60, 15), *SIZES], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("state", CUTS)
+def test_cutting(snap_compare: Compare, state: str, size: tuple[int, int]) -> None:
+    cutting, prepare = CUTS[state]
+    assert picture(snap_compare, busy(), prepare, size, cutting=cutting)
 
 
 @pytest.mark.parametrize("state", ["busy", "losses", "detail_of_a_process", "filter_error"])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from nettop.cli.checks import what_is_told
+from nettop.cli.checks import closing, commands, what_is_told
 from nettop.kernel.btf import BtfError
+from nettop.model.cutting import Powers
 
 
 class Older:
@@ -45,3 +46,28 @@ def test_what_hooks_alone_do_not_say(types: Older | Newer, status: str) -> None:
     if status == "absent":
         assert "6.1 or later" in checks["bpf_get_retval"].detail
         assert "CONFIG_NF_CONNTRACK" in checks["struct nf_conn"].detail
+
+
+def test_whether_connections_can_be_closed() -> None:
+    assert closing({"bpf_sock_destroy": 7}).status == "ok"
+    lacking = closing({})
+    assert (lacking.status, "6.5 or later" in lacking.detail) == ("absent", True)
+
+
+@pytest.mark.parametrize(
+    ("powers", "status", "detail"),
+    [
+        (Powers(), "absent", "found: none"),
+        (Powers(tools=frozenset(("kill", "ss")), destroys=True), "ok", "found: ss, kill"),
+        (
+            Powers(tools=frozenset(("ss", "systemctl")), destroys=False),
+            "ok",
+            "found: ss, systemctl; the kernel does not let ss -K close; systemd does not run here",
+        ),
+        (Powers(tools=frozenset(("ss",))), "ok", "found: ss; whether ss -K may close is not known"),
+        (Powers(tools=frozenset(("systemctl",)), has_systemd=True), "ok", "found: systemctl"),
+    ],
+)
+def test_which_commands_there_are(powers: Powers, status: str, detail: str) -> None:
+    check = commands(powers)
+    assert (check.status, check.detail) == (status, detail)

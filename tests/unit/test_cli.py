@@ -116,6 +116,18 @@ def test_a_wrong_value(capfd: pytest.CaptureFixture[str], arguments: list[str], 
             ["replay", "--demo", "file"],
             "FILE and --demo cannot be combined. Give one of them.",
         ),
+        (
+            ["--decrypt", "replay", "--demo"],
+            "--decrypt chooses what to watch; it does not apply to a recording. Leave it out.",
+        ),
+        (
+            ["metrics", "--lookups"],
+            "--lookups has nothing to show in metrics. Leave it out, or use 'nettop stream --lookups'.",
+        ),
+        (
+            ["metrics", "--decrypt"],
+            "Metrics do not count what --decrypt finds. Leave it out, or use 'nettop stream --decrypt'.",
+        ),
         (["snapshot", "--no-such"], "Unrecognized arguments: --no-such. See 'nettop --help'."),
         (["snapshot", "extra"], "Unrecognized arguments: extra. See 'nettop --help'."),
         (["snapshot", "--netns", "\x1b[2J"], None),

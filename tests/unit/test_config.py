@@ -43,6 +43,7 @@ OTHER: dict[str, tuple[str, str, Any]] = {
     "hosts.sort": ('"syns"', "syns", "syns"),
     "udp.columns": ('["remote"]', "remote", ("remote",)),
     "requests.enabled": ("false", "false", False),
+    "metrics.series": ("5000", "5000", 5000),
     "requests.query": ("true", "1", True),
     "requests.mask": ('["bot[^/]+"]', "bot[^/]+", ("bot[^/]+",)),
     "requests.columns": ('["path", "status"]', "path, status", ("path", "status")),

@@ -79,6 +79,8 @@ def fields_of(value: object) -> Iterator[Path_]:
     """The ways to each field of a row, through rows and lists of rows."""
     if isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
+            if getattr(value, name) is msgspec.UNSET:
+                continue
             yield (name,)
             yield from ((name, *way) for way in fields_of(getattr(value, name)))
     elif isinstance(value, tuple):

@@ -422,6 +422,11 @@ SCENES |= {
             {"requests": mixed(sent(46, latency_ms=100.0), sent(LEAST_REQUESTS, latency_ms=1_000.0))},
             "curl[4242] to www.example.com:443: 10 % of 50 requests GET /users/* took over 1.0s",
         ),
+        (  # a long poll
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, latency_ms=4_999.0, path="/poll"))},
+            {"requests": mixed(served(45), served(LEAST_REQUESTS, latency_ms=5_000.0, path="/poll"))},
+            "GET /poll took over 5.0s",
+        ),
         (  # there is nothing to compare with
             {"requests": mixed(sent(10), sent(9, latency_ms=5_000.0))},
             {"requests": mixed(sent(9), sent(10, latency_ms=5_000.0))},

@@ -16,9 +16,10 @@ OUTPUT = {"-o", "--output", "--force"}
 FORMAT = {"--format", "--table", "--group", "--sort", "--top"}
 HELP = {"-h", "--help"}
 OPTIONS = {
-    "": HELP | WATCHING | {"--version", "--theme"},
+    "": HELP | WATCHING | {"--version", "--theme", "--allow-cut"},
     "snapshot": HELP | WATCHING | OUTPUT | FORMAT | {"--for"},
-    "stream": HELP | WATCHING | OUTPUT | {"--for"},
+    "stream": HELP | WATCHING | OUTPUT | {"--for", "--final", "--format"},
+    "metrics": HELP | WATCHING | OUTPUT | {"--for", "--listen", "--series"},
     "replay": HELP
     | OUTPUT
     | FORMAT

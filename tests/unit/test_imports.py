@@ -103,6 +103,7 @@ def test_every_late_import_stands_in_the_list_with_its_reason() -> None:
     found = {
         (".".join(file.relative_to(ROOT).with_suffix("").parts), imported)
         for file in (ROOT / "nettop").rglob("*.py")
+        if "packaging" not in file.parts  # which builds nettop, and is in no package
         for imported in late_imports(ast.parse(file.read_text()))
     }
     assert found == LATE_IMPORTS.keys()

@@ -57,6 +57,12 @@ def test_what_others_are_called(name: bytes) -> None:
     assert by_file([record(1, 1, name)]) == []
 
 
+def test_a_c_library_that_runs_a_program_is_one_too() -> None:
+    """musl's is also the program that loads others."""
+    (found,) = by_file([record(1, 1, b"ld-musl-x86_64.so.1", executable=1)])
+    assert (found.name, found.executable) == (b"ld-musl-x86_64.so.1", True)
+
+
 def test_in_proc(tmp_path: Path) -> None:
     for name, text in {"12/maps": MAPS, "12/comm": "cat\n", "self/mountinfo": MOUNTS, "13/comm": "gone\n"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -98,6 +104,17 @@ def test_more_libraries_than_are_watched(monkeypatch: pytest.MonkeyPatch) -> Non
     coverage = probes.coverage(found)
     assert coverage.libraries == lookups.MAX_LIBRARIES
     assert [each.reason for each in coverage.not_covered] == ["too-many", "too-many"]
+
+
+def test_a_refusal_says_what_newer_kernels_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: LookupProbes, _file: Path) -> list[int]:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(library_probes, "opened", lambda _: 0)
+    monkeypatch.setattr(os, "close", lambda _: None)
+    monkeypatch.setattr(LookupProbes, "_attach_to", refuse)
+    with pytest.raises(CannotRunError, match="Operation not permitted; newer kernels ask for CAP_SYS_ADMIN"):
+        LookupProbes(lambda _: 0, with_returns=True).attach(by_file([record(1, 1)]))
 
 
 TLS_MAPS = """\

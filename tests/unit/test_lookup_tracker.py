@@ -22,8 +22,8 @@ class Subject:
 
     def asks(self, qname: str, seconds: float, lookup: float | None, thread: int = CURL.pid) -> int | None:
         """The look-up of a query that its thread sends while it is in one that began at `lookup`."""
-        began = {} if lookup is None else {"lookup_ns": ns(lookup), "lookup_thread": thread}
-        packet = dns_packet(bytes(DNSRecord.question(qname).pack()), seconds, **began)
+        of = None if lookup is None else abi.DnsLookup(ns(lookup), thread)
+        packet = dns_packet(bytes(DNSRecord.question(qname).pack()), seconds, lookup=of)
         (event,) = self.dns.packet(packet)
         assert isinstance(event, DnsChanged)
         return event.dns.lookup_id
@@ -38,7 +38,7 @@ def subject() -> Subject:
 
 
 def test_what_came_of_it(subject: Subject) -> None:
-    subject.lookups.ended(lookup_record("www.example.com", 1.0, "192.0.2.1", "2001:db8::1", queries=2))
+    subject.lookups.record(lookup_record("www.example.com", 1.0, "192.0.2.1", "2001:db8::1", queries=2))
     (observed,) = subject.lookups.tick(ns(2), ())
     assert observed.event == LookupChanged(
         time=at(2),
@@ -77,19 +77,32 @@ def test_what_came_of_it(subject: Subject) -> None:
     ],
 )
 def test_results_have_their_names(subject: Subject, function: int, result: int, said: str, failed: bool) -> None:
-    subject.lookups.ended(lookup_record(function=function, result=result))
+    subject.lookups.record(lookup_record(function=function, result=result))
     (row,) = subject.told(2)
     assert (row.result, row.failed, row.outcome) == (said, failed, said)
 
 
 def test_a_query_is_of_the_look_up_that_its_thread_is_in(subject: Subject) -> None:
-    """Whether or not the look-up's record has come when the query is told."""
-    subject.lookups.ended(lookup_record("a.example", 1.0, thread=1))
+    """Whether or not the look-up has ended when the query is told."""
+    subject.lookups.record(lookup_record("a.example", 1.0, thread=1))
+    subject.lookups.record(lookup_record("b.example", 1.0, thread=2, end=abi.LOOKUP_OPEN, queries=1))
     assert subject.asks("a.example", 1.001, 1.0, thread=1) == 1
     assert subject.asks("b.example", 1.002, 1.0, thread=2) == 2  # began at the same time, in another thread
     assert subject.asks("b.example", 1.003, None) is None
-    subject.lookups.ended(lookup_record("b.example", 1.0, thread=2))
-    assert {row.id: row.name for row in subject.told(2)} == {1: "a.example", 2: "b.example"}
+    subject.lookups.record(lookup_record("b.example", 1.0, thread=2))
+    assert {row.id: (row.name, row.status) for row in subject.told(2)} == {
+        1: ("a.example", "returned"),
+        2: ("b.example", "returned"),
+    }
+
+
+def test_one_that_has_ended_is_not_open_again(subject: Subject) -> None:
+    """Two CPUs told of it, and what was first comes last."""
+    subject.lookups.record(lookup_record())
+    subject.lookups.record(lookup_record(end=abi.LOOKUP_OPEN, queries=1))
+    (row,) = subject.told(2)
+    assert row.status == "returned"
+    assert subject.told(3) == subject.told(4) == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,9 @@ def test_a_query_is_of_the_look_up_that_its_thread_is_in(subject: Subject) -> No
 )
 def test_a_query_for_another_name_is_not_of_it(subject: Subject, name: str, qname: str, same: bool) -> None:
     assert asks_for(name, qname) is same
-    subject.lookups.ended(lookup_record(name))
+    subject.lookups.record(lookup_record(name, end=abi.LOOKUP_OPEN))
+    assert subject.asks(qname, 1.001, 1.0) == (1 if same else None)
+    subject.lookups.record(lookup_record(name))
     assert subject.asks(qname, 1.001, 1.0) == (1 if same else None)
 
 
@@ -119,7 +134,7 @@ def test_one_that_waits_is_told_once_and_again_when_it_has_returned(subject: Sub
     assert subject.told(3, waits) == []
     (row,) = subject.told(4, lookup_record(end=abi.LOOKUP_OPEN, queries=2, lasted_ns=0))
     assert row.queries == 2
-    subject.lookups.ended(lookup_record(queries=2))
+    subject.lookups.record(lookup_record(queries=2))
     (row,) = subject.told(5)
     assert (row.id, row.status) == (1, "returned")
 
@@ -132,41 +147,40 @@ def test_one_whose_record_was_lost_is_unknown(subject: Subject) -> None:
     assert subject.told(5) == []
 
 
-def test_a_query_whose_look_up_is_never_told_has_a_row_for_it_all_the_same(subject: Subject) -> None:
-    assert subject.asks("www.example.com", 1.001, 1.0) == 1
-    subject.told(2)
-    (row,) = subject.told(3)
-    assert (row.id, row.pid, row.name, row.status) == (1, CURL.pid, None, "unknown")
+def test_a_query_is_of_no_look_up_whose_name_is_not_known(subject: Subject) -> None:
+    """It might be one that its thread has left by longjmp(3)."""
+    assert subject.asks("www.example.com", 1.001, 1.0) is None
+    subject.lookups.record(_named(bytes(abi.LOOKUP_NAME_BYTES)))
+    assert subject.asks("www.example.com", 1.002, 1.0) is None
 
 
 def test_a_thread_that_ended_has_abandoned_it(subject: Subject) -> None:
-    subject.lookups.ended(lookup_record(end=abi.LOOKUP_ABANDONED, queries=1))
+    subject.lookups.record(lookup_record(end=abi.LOOKUP_ABANDONED, queries=1))
     (row,) = subject.told(2)
     assert (row.status, row.result, row.latency_ms, row.addresses, row.queries) == ("abandoned", None, None, (), 1)
 
 
 def test_where_returns_are_not_seen_nothing_is_said_of_them(subject: Subject) -> None:
-    subject.lookups.ended(lookup_record(end=abi.LOOKUP_UNSEEN, lasted_ns=0))
-    assert subject.asks("www.example.com", 1.001, 1.0) == 1
+    subject.lookups.record(lookup_record(end=abi.LOOKUP_UNSEEN, lasted_ns=0))
     (row,) = subject.told(2)
     assert (row.status, row.result, row.latency_ms, row.queries) == ("unknown", None, None, None)
 
 
 def test_what_answered_without_the_wire_names_connections(subject: Subject) -> None:
-    subject.lookups.ended(lookup_record("backend.internal", 1.0, "192.0.2.7", queries=0))
+    subject.lookups.record(lookup_record("backend.internal", 1.0, "192.0.2.7", queries=0))
     found = subject.names.find(CURL, NETNS, "192.0.2.7")
     assert found is not None
     assert (found.name, found.source) == ("backend.internal", "process")
 
 
 def test_what_came_over_the_wire_is_named_by_what_was_asked_there(subject: Subject) -> None:
-    subject.lookups.ended(lookup_record("db", 1.0, "192.0.2.7", queries=2))
+    subject.lookups.record(lookup_record("db", 1.0, "192.0.2.7", queries=2))
     assert subject.names.find(CURL, NETNS, "192.0.2.7") is None
 
 
 def test_names_are_made_printable(subject: Subject) -> None:
     raw = b"a\x1b[31m\xff".ljust(abi.LOOKUP_NAME_BYTES, b"\0")
-    subject.lookups.ended(_named(raw))
+    subject.lookups.record(_named(raw))
     (row,) = subject.told(2)
     assert row.name == r"a\x1b[31m\xff"
 

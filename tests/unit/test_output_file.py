@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nettop.errors import NettopError, RunError, UsageError
-from nettop.export.file import OutputFile
+from nettop.export.file import READABLE, OutputFile
 from nettop.invoker import invoking_user
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
@@ -301,7 +301,11 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_system_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
-    error = refused(UsageError, tmp_path / "out")
+    before = os.umask(0o777)
+    try:
+        error = refused(UsageError, tmp_path / "out")
+    finally:
+        os.umask(before)
     assert error.message == f"{tmp_path / 'out'} cannot be protected from other users: Operation not permitted."
     assert list(tmp_path.iterdir()) == []
 
@@ -347,3 +351,18 @@ def test_a_final_name_that_is_too_long(tmp_path: Path) -> None:
     error = refused(UsageError, tmp_path / ("a" * 300))
     assert error.message.endswith("cannot be written: File name too long.")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_others_may_read_it_if_they_are_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
+    """Without changing its mode, which a nettop that has shut itself in may not do."""
+    monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
+    before = os.umask(umask)
+    try:
+        with OutputFile(tmp_path / "out", overwrite=False, mode=READABLE) as file:
+            file.write(b"x")
+            file.commit()
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o644

@@ -100,8 +100,9 @@ def main() -> int:
     # all of them, or those whose names contain one of the words that are given
     chosen = [each for each in SCENARIOS if not sys.argv[1:] or any(word in each.name for word in sys.argv[1:])]
     with tempfile.TemporaryDirectory(prefix="nettop-truth-") as name:
-        played, snapshot = play_all(chosen, Path(name))
-        figures, reasons = others(chosen, Path(name), snapshot)
+        rounds = list(play_all(chosen, Path(name)))
+        played = [outcome for outcomes, _ in rounds for outcome in outcomes]
+        figures, reasons = others(chosen, Path(name), rounds[0][1])
     tell(columns(*HEAD))
     for outcome in played:
         scenario = outcome.scenario

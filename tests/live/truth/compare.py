@@ -36,6 +36,7 @@ def compare(truth: Truth, snapshot: Snapshot, netns: frozenset[int], wall: Calla
         _compare_connection(score, connection, shown)
     _compare_processes(score, truth, [row for row in snapshot.processes if row.netns in netns])
     compare_requests(score, truth, snapshot, netns)
+    _compare_lookups(score, truth, snapshot, netns)
     compare_counts(score, truth, snapshot, netns)
     return score
 
@@ -94,6 +95,35 @@ def _compare_query(score: Score, true: Query, row: rows.DnsQuery) -> None:
     hold(score, true, row, facts)
     if true.asked_ns is not None and true.answered_ns is not None and row.latency_ms is not None:
         score.latency_errors_ms.append(row.latency_ms - (true.answered_ns - true.asked_ns) / 1e6)
+
+
+def _compare_lookups(score: Score, truth: Truth, snapshot: Snapshot, netns: frozenset[int]) -> None:
+    """Each with the queries that are joined with it: what is joined and was not asked for it is wrong as well."""
+    if not truth.lookups:
+        return
+    asked: dict[int | None, list[str]] = defaultdict(list)
+    for query in snapshot.dns:
+        asked[query.lookup_id].append(query.qname or "")
+    for true, row in paired(
+        score,
+        truth.lookups,
+        [row for row in snapshot.lookups if row.netns in netns],
+        key_of_made=lambda true: (true.name, true.function),
+        key_of_seen=lambda row: (row.name, row.function),
+        time_of_made=lambda _: None,
+        time_of_seen=lambda row: row.asked_at,
+    ):
+        score.pids_right += row.pid == true.pid
+        facts: list[tuple[object, object]] = [
+            (true.pid, row.pid),
+            (true.comm, row.comm),
+            (true.result, row.result),
+            (true.asked, tuple(sorted(asked[row.id]))),
+            (true.addresses, None if true.addresses is None else tuple(sorted(row.addresses))),
+        ]
+        hold(score, true, row, facts)
+        if true.took_ms is not None and row.latency_ms is not None:
+            score.latency_errors_ms.append(row.latency_ms - true.took_ms)
 
 
 def _compare_connection(score: Score, true: Connection, row: rows.Connection) -> None:

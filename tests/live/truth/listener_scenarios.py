@@ -97,6 +97,7 @@ def shared(place: Place) -> Iterator[None]:
     yield
     server = listening(place, workers=3)
     assert knock(place, server, ROOM) == 0
+    time.sleep(TICK_S)  # nettop looks in vain who holds what nobody has accepted
     accept(server, ROOM)
-    time.sleep(2 * TICK_S)  # nettop looks who holds what was accepted
+    time.sleep(5 * TICK_S)  # it looks again after one interval, two and four
     as_staged(place, server, queue=0, drops=0, accepted=ROOM)

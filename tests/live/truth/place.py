@@ -25,6 +25,7 @@ from tests.live.truth.rows import (
     Handshake,
     Host,
     Listener,
+    Lookup,
     Process,
     Query,
     Request,
@@ -132,7 +133,7 @@ class Place:
         self._servers[address] = server
 
     def add(
-        self, *facts: Query | Connection | Process | Listener | Host | Dropped | Stray | Request | Handshake
+        self, *facts: Query | Connection | Process | Listener | Host | Dropped | Stray | Request | Handshake | Lookup
     ) -> None:
         """What the scenario knows and its programs cannot write down themselves."""
         for fact in facts:
@@ -177,6 +178,7 @@ class Place:
             strays=tuple(fact.stray for fact in facts if fact.stray),
             handshakes=tuple(fact.handshake for fact in facts if fact.handshake),
             requests=tuple(fact.request for fact in facts if fact.request),
+            lookups=tuple(fact.lookup for fact in facts if fact.lookup),
             bystanders=frozenset(self._bystanders),
             foreign=frozenset(self._foreign),
         )

@@ -5,6 +5,7 @@ from tests.live.truth import (
     drop_scenarios,
     host_scenarios,
     listener_scenarios,
+    lookup_scenarios,
     owner_scenarios,
     process_scenarios,
     request_scenarios,
@@ -21,5 +22,6 @@ SUBJECTS = (
     drop_scenarios,
     host_scenarios,
     request_scenarios,
+    lookup_scenarios,
 )
 __all__ = ["SCENARIOS", "SUBJECTS"]

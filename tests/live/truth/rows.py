@@ -13,6 +13,7 @@ from nettop.model.rows import (
     AddressScope,
     DnsStatus,
     End,
+    LookupFunction,
     RequestProtocol,
     RequestSide,
     Side,
@@ -36,6 +37,19 @@ class Query(Struct, frozen=True, kw_only=True):
     attempts: int = 1
     asked_ns: int | None = None
     answered_ns: int | None = None
+
+
+class Lookup(Struct, frozen=True, kw_only=True):
+    """A call of a function of the C library. `asked` are the names of its queries, sorted as the `addresses` are."""
+
+    pid: int
+    comm: str
+    name: str
+    function: LookupFunction
+    result: str
+    asked: tuple[str, ...]
+    addresses: tuple[str, ...] | None = None
+    took_ms: float | None = None
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -241,13 +255,14 @@ class Fact(Struct, frozen=True, kw_only=True):
     stray: Stray | None = None
     request: Request | None = None
     handshake: Handshake | None = None
+    lookup: Lookup | None = None
 
 
 class Truth(Struct, frozen=True, kw_only=True):
     """All that a scenario made. `bystanders` are the processes that may be seen too: its servers.
 
     `foreign` are programs of others, which log their requests and nothing else: their connections are not asked about.
-    Of the kinds from `flows` to `handshakes`, only a scenario that has one of a kind says that these are all.
+    Of the kinds from `flows` to `handshakes`, and of `lookups`, only a scenario that has one says that these are all.
     """
 
     queries: tuple[Query, ...] = ()
@@ -260,5 +275,6 @@ class Truth(Struct, frozen=True, kw_only=True):
     strays: tuple[Stray, ...] = ()
     handshakes: tuple[Handshake, ...] = ()
     requests: tuple[Request, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
     bystanders: frozenset[int] = frozenset()
     foreign: frozenset[int] = frozenset()

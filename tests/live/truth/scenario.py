@@ -32,16 +32,17 @@ class Scenario:
     name: str
     play: Play
     far: bool = False
+    options: tuple[str, ...] = ()  # of nettop
 
 
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(subject: str, name: str, *, far: bool = False) -> Callable[[Play], Play]:
+def scenario(subject: str, name: str, *, far: bool = False, options: tuple[str, ...] = ()) -> Callable[[Play], Play]:
     """Register one, under the words of the laboratory's list."""
 
     def register(play: Play) -> Play:
-        SCENARIOS.append(Scenario(subject, name, play, far))
+        SCENARIOS.append(Scenario(subject, name, play, far, options))
         return play
 
     return register
@@ -93,11 +94,17 @@ def stage(scenarios: list[Scenario], directory: Path) -> Iterator[Stage]:
         yield made
 
 
-def play_all(scenarios: list[Scenario], directory: Path) -> tuple[list[Outcome], Snapshot]:
-    """Play them under one `nettop snapshot` with its default interval; the snapshot too."""
+def play_all(scenarios: list[Scenario], directory: Path) -> Iterator[tuple[list[Outcome], Snapshot]]:
+    """Play them under one `nettop snapshot` for those with the same options; the snapshots too."""
+    for options in dict.fromkeys(each.options for each in scenarios):
+        yield _play([each for each in scenarios if each.options == options], directory, options)
+
+
+def _play(scenarios: list[Scenario], directory: Path, options: tuple[str, ...]) -> tuple[list[Outcome], Snapshot]:
+    """With nettop's default interval."""
     with stage(scenarios, directory) as playing:
         netns = [name for where in playing.places for name in where.names]
-        with snapshot_running(*(part for name in netns for part in ("--netns", name))) as nettop:
+        with snapshot_running(*options, *(part for name in netns for part in ("--netns", name))) as nettop:
             wait_until(lambda: _rests(nettop.pid), "nettop to have looked at the sockets that there are")
             playing.forward()
             playing.take_truths()

@@ -1,5 +1,6 @@
 // node at either end: `node web.js FUNCTION ARGUMENTS`, as the functions of web.py are run. Lines of JSON to the test.
 
+const dns = require("dns");
 const fs = require("fs");
 const http = require("http");
 const http2 = require("http2");
@@ -84,4 +85,10 @@ async function tlsClient({ address, port, name, connections }) {
   }
 }
 
-({ server, client, http2Client, tlsClient })[process.argv[2]](JSON.parse(process.argv[3]));
+// Each name by getaddrinfo, in a thread of libuv's, and by c-ares, which is node's own.
+async function lookUp({ names }) {
+  const found = names.map((name) => [dns.promises.lookup(name, { all: true }), dns.promises.resolve4(name)]);
+  await Promise.all(found.flat());
+}
+
+({ server, client, http2Client, tlsClient, lookUp })[process.argv[2]](JSON.parse(process.argv[3]));

@@ -1,0 +1,1 @@
+"""What `make deb`, `make pyz` and `make release` build from; part of no package itself."""
