@@ -295,7 +295,7 @@ def _hooks() -> Iterator[Check]:
     finally:
         kernel.close()
         os.close(cgroup)
-    yield from _opt_in()
+    yield from opt_in()
 
 
 class _Option(NamedTuple):
@@ -310,7 +310,7 @@ class _Option(NamedTuple):
         return Check(need=f"{self.hook.words} ({self.name})", mechanism=self.mechanism, status=status, detail=detail)
 
 
-def _opt_in() -> Iterator[Check]:
+def opt_in() -> Iterator[Check]:
     """What only the options --lookups and --decrypt need; compiled together, because that takes seconds."""
     returns = uretprobes.are_harmless()
     watched: program.Lookups = "with-returns" if returns else "without-returns"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nettop.cli.checks import closing, commands, what_is_told
+from nettop.cli.checks import closing, commands, opt_in, what_is_told
+from nettop.errors import CannotRunError
 from nettop.kernel.btf import BtfError
 from nettop.model.cutting import Powers
 
@@ -71,3 +72,66 @@ def test_whether_connections_can_be_closed() -> None:
 def test_which_commands_there_are(powers: Powers, status: str, detail: str) -> None:
     check = commands(powers)
     assert (check.status, check.detail) == (status, detail)
+
+
+class Kernel:
+    """Loads all but what is refused, and has libraries of both kinds."""
+
+    libraries_covered, tls_libraries_covered = 2, 1
+    attached: tuple[str, ...] = ()
+    closed = False
+
+    def __init__(self, refused: tuple[str, ...]) -> None:
+        self._refused = refused
+
+    def load_opt_in(self, need: str) -> None:
+        if need in self._refused:
+            raise CannotRunError("The kernel refuses it.", "")
+
+    def attach_lookups(self, _with_returns: bool) -> None:
+        self.attached += ("lookups",)
+
+    def attach_plaintext(self) -> None:
+        self.attached += ("plaintext",)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+REFUSED = "The kernel refuses it. Everything else works without it"
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ((), {"--lookups": "can be attached, to 2 libraries", "--decrypt": "can be attached, to 1 library"}),
+        (("lookups",), {"--lookups": REFUSED, "--decrypt": "can be attached, to 1 library"}),
+        (("plaintext",), {"--lookups": "can be attached, to 2 libraries", "--decrypt": REFUSED}),
+    ],
+)
+def test_what_has_to_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], said: dict[str, str]
+) -> None:
+    """Each for itself, although both are compiled at once."""
+    kernel = Kernel(refused)
+    compiled: list[tuple[str, ...]] = []
+    monkeypatch.setattr("nettop.kernel.uretprobes.are_harmless", lambda: True)
+    monkeypatch.setattr("nettop.cli.checks.compiled_programs", compiled.append)
+    monkeypatch.setattr("nettop.kernel.program.KernelProgram", lambda _scope, _compiled: kernel)
+    found = {check.need.rpartition("(")[2].rstrip(")"): check for check in opt_in()}
+    assert {option: check.detail for option, check in found.items()} == said
+    statuses = {option: "absent" if text == REFUSED else "ok" for option, text in said.items()}
+    assert {option: check.status for option, check in found.items()} == statuses
+    assert len(compiled) == 1
+    assert kernel.attached == tuple(each for each in ("lookups", "plaintext") if each not in refused)
+    assert kernel.closed
+
+
+def test_nothing_of_it_where_it_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_defines: tuple[str, ...]) -> None:
+        raise CannotRunError("It cannot be compiled.", "")
+
+    monkeypatch.setattr("nettop.kernel.uretprobes.are_harmless", lambda: True)
+    monkeypatch.setattr("nettop.cli.checks.compiled_programs", refuse)
+    found = [(check.status, check.detail) for check in opt_in()]
+    assert found == [("absent", "It cannot be compiled. Everything else works without it")] * 2
