@@ -24,7 +24,8 @@ MATRIX_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86 qemu-user-stat
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
-BESIDE := tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py databases.py http2.py quic.py requests.py)
+BESIDE := tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py databases.py http2.py libc_lookups.py metrics.py quic.py requests.py \
+	resolved.py)
 DEB_PACKAGES := debhelper dpkg-dev
 ROOT_PACKAGES := buildah crun lintian mmdebstrap# what the packages are tried with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk

@@ -278,8 +278,6 @@ def test_a_kernel_with_neither_mptcp_nor_conntrack(tmp_path: Path) -> None:
         types = types.replace(b"\0" + name + b"\0", b"\0?" + name[1:] + b"\0")
     lacking.write_bytes(types)
     there = mounted(f"--bind {lacking} {VMLINUX}")
-    doctor = subprocess.run([*there, *NETTOP, "doctor"], capture_output=True, text=True, check=True)
-    assert [line for line in doctor.stdout.splitlines() if line.startswith("absent") and "NF_CONNTRACK" in line]
     with namespace(tmp_path) as inside, snapshot_running("--netns", inside.name, prefix=there) as nettop:
         server = inside.play(programs.tcp_server, address="127.0.0.1", port=7002)
         assert server.hear() == "listening"
