@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 
+from nettop.errors import CannotRunError
+from nettop.kernel.limits import require_memory  # small, and there for the report when memory has run out
+
 _COLLECT_AFTER = 20_000  # new objects: imports and rows make few cycles, and looking for them took a tenth of start-up
-_CANNOT_RUN = 3  # exit code of nettop.errors.CannotRunError, which is not imported yet
 
 
 def main() -> int:
@@ -17,11 +19,18 @@ def main() -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - without memory or descriptors an import may fail in any way
-        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        sentence = f"nettop: nettop cannot be loaded: {reason}. Raise the limits (ulimit -a), or reinstall it.\n"
-        os.write(2, sentence.encode())
-        return _CANNOT_RUN
+        os.write(2, f"nettop: {_report(error)}\n".encode())
+        return CannotRunError.exit_code
     return run()
+
+
+def _report(error: Exception) -> str:
+    try:
+        require_memory()
+    except CannotRunError as too_low:
+        return f"{too_low.message} {too_low.remedy}"
+    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"nettop cannot be loaded: {reason}. Raise the limits (ulimit -a), or reinstall it."
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The errors that a user sees: one sentence, one remedy, one exit code. Only nettop/cli/main.py prints them."""
+"""The errors that a user sees: one sentence, one remedy, one exit code. Only the entry points print them."""
 
 
 class NettopError(Exception):

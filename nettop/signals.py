@@ -14,14 +14,19 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 @contextmanager
-def on_ending(handler: Handler) -> Iterator[None]:
-    """Install the handler for these signals, except those inherited as ignored, as under nohup(1)."""
+def on_ending(handler: Handler, afterwards: signal.Handlers | None = None) -> Iterator[None]:
+    """Install the handler for these signals, except those inherited as ignored, as under nohup(1).
+
+    Once all is done what handled them before does so again, or `afterwards`.
+    """
     before = {number: signal.getsignal(number) for number in ENDING}
     obeyed = [number for number, action in before.items() if action is not signal.SIG_IGN]
     for number in obeyed:
         signal.signal(number, handler)
+    done = False
     try:
         yield
+        done = True
     finally:
         for number in obeyed:
-            signal.signal(number, before[number])
+            signal.signal(number, afterwards if done and afterwards is not None else before[number])

@@ -2,28 +2,11 @@
 
 import argparse
 import ipaddress
-import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from nettop.cli.options import add_output, add_setting, add_watching, duration, filter_help
-from nettop.cli.watching import READ_TIMEOUT_S, Prepared, output_of, prepare, stop_signals, watching
 from nettop.errors import UsageError
-from nettop.export.file import READABLE, OutputFile
-from nettop.export.openmetrics import CONTENT_TYPE, CONTENT_TYPE_0_0_4, openmetrics, prometheus_text
-from nettop.export.scrape import ScrapeServer
-from nettop.metrics.counting import Counting
-from nettop.model.events import AnyEvent, Tick
-from nettop.model.stream_filter import StreamFilter
-from nettop.sources import Source
 
 DEFAULT_FOR_S = 5.0  # where the text is written once
-_BACKLOG = 16
-_SOON_S = 0.005  # until the next round while somebody is served
-_OLDER_FORMAT = ".prom"  # the only names that node_exporter's textfile collector reads
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,86 +48,9 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.output is not None and options.listen is not None:
         raise UsageError("-o and --listen cannot be combined.", "Start nettop twice, or have one read the other.")
-    prepared = prepare(options, told=True)
-    counting = Counting(prepared.settings.metrics_series)
-    if options.listen is not None:
-        return _serve(options, prepared, counting)
-    if options.output is not None:
-        return _publish(options, prepared, counting)
-    with _watched(options, prepared) as (source, stopped), output_of(options, signals=stopped) as output:
-        seconds = DEFAULT_FOR_S if options.seconds is None else options.seconds
-        for event in _events(source, prepared, seconds, stopped):
-            counting.apply(event)
-        stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
-        output.write(openmetrics(counting.series()))
-        output.commit()
-    return 0
+    from nettop.cli.publishing import publish  # noqa: PLC0415 - no other command counts, or serves
 
-
-def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting) -> int:
-    """Write the file anew at each tick, complete or not at all."""
-    path: Path = options.output
-    written = prometheus_text if path.suffix == _OLDER_FORMAT else openmetrics
-    with _watched(options, prepared) as (source, stopped):
-        overwrite = options.force
-        with OutputFile(path, overwrite, mode=READABLE):
-            pass  # what is wrong with the path is said before the first tick
-        for event in _events(source, prepared, options.seconds, stopped):
-            counting.apply(event)
-            if isinstance(event, Tick):
-                with OutputFile(path, overwrite, mode=READABLE) as file:
-                    file.write(written(counting.series()))
-                    file.commit()
-                overwrite = True  # it is ours
-    return 0
-
-
-def _serve(options: argparse.Namespace, prepared: Prepared, counting: Counting) -> int:
-    """Answer whoever asks, between two reads."""
-
-    def page(wants_openmetrics: bool) -> tuple[str, bytes]:
-        if wants_openmetrics:
-            return CONTENT_TYPE, openmetrics(counting.series())
-        return CONTENT_TYPE_0_0_4, prometheus_text(counting.series())
-
-    listening = _listening(options.listen)
-    server = ScrapeServer(listening, page)
-    try:
-        with _watched(options, prepared, listening.fileno()) as (source, stopped):
-            for event in _events(source, prepared, options.seconds, stopped, server):
-                counting.apply(event)
-    finally:
-        server.close()
-    return 0
-
-
-@contextmanager
-def _watched(
-    options: argparse.Namespace, prepared: Prepared, listening: int | None = None
-) -> Iterator[tuple[Source, list[int]]]:
-    # With a filter each row is asked for, because the filter chooses among rows; without one, a flood is only counted.
-    filtered = bool(prepared.settings.filter.strip())
-    with (
-        stop_signals() as stopped,
-        watching(options, prepared.settings, prepared.scope, filtered, listening) as source,
-    ):
-        yield source, stopped
-
-
-def _events(
-    source: Source, prepared: Prepared, seconds: float | None, stopped: list[int], server: ScrapeServer | None = None
-) -> Iterator[AnyEvent]:
-    """All that pass the filter, until the time is up or a signal arrives; the server has its turn between the reads."""
-    passes = StreamFilter(prepared.chosen).passes
-    end = None if seconds is None else time.monotonic() + seconds
-    serves = False
-    while not stopped and not source.finished:
-        now = time.monotonic()
-        if end is not None and now >= end:
-            break
-        yield from filter(passes, source.read(_SOON_S if serves else READ_TIMEOUT_S))
-        serves = server is not None and server.serve(now)
-    yield from filter(passes, source.finish())
+    return publish(options, DEFAULT_FOR_S if options.seconds is None else options.seconds)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -157,15 +63,3 @@ def _address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdecimal() and 0 < int(port) <= 65_535):
         raise argparse.ArgumentTypeError(f"'{text}' has no port: give one, as 127.0.0.1:9469")
     return str(address), int(port)
-
-
-def _listening(address: tuple[str, int]) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
-        host, port = address
-        raise UsageError(
-            f"nettop cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}.",
-            "Give another address and port, or see with 'ss -ltnp' who has it.",
-        ) from error

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from nettop.cli.options import add_output, add_watching, duration, filter_help
 from nettop.cli.watching import output_of, prepare, stop_signals, watched_events, watching
 from nettop.export.json import event_json
-from nettop.export.otlp import Otlp
-from nettop.metrics.counting import Counting
 from nettop.model.events import AnyEvent
 from nettop.model.finals import Finals
 from nettop.model.stream_filter import StreamFilter
@@ -42,6 +40,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _lines(options: argparse.Namespace, settings: Settings) -> Callable[[AnyEvent], Iterable[bytes]]:
     if options.format == "otlp":
+        from nettop.export.otlp import Otlp  # noqa: PLC0415 - JSON needs neither
+        from nettop.metrics.counting import Counting  # noqa: PLC0415
+
         return Otlp(Counting(settings.metrics_series)).take
     if options.final:
         finals = Finals()

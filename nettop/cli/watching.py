@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -227,13 +228,16 @@ def watched_events(source: Source, seconds: float | None, stopped: list[int]) ->
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect the signals that end the watch instead of dying of them, so that what was seen is still written."""
+    """Collect the signals that end the watch instead of dying of them, so that what was seen is still written.
+
+    Once it is written they are ignored: nettop is about to end, and must not end as if it had not done its work.
+    """
     received: list[int] = []
 
     def received_one(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    with on_ending(received_one):
+    with on_ending(received_one, afterwards=signal.SIG_IGN):
         yield received
 
 

@@ -19,6 +19,11 @@ _ADDRESS_SPACE_BYTES, _DATA_BYTES = 512 << 20, 256 << 20
 def require_room(more_files: int = 0) -> None:
     """Raise the soft limit of open files to what nettop needs. Raises CannotRunError if a limit is too low."""
     _require_files(_FILES + more_files + _FILES_PER_CPU * (os.cpu_count() or 1))
+    require_memory()
+
+
+def require_memory() -> None:
+    """Raise CannotRunError if a limit of memory is too low."""
     _require_memory("address space", "-v", resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES)
     _require_memory("data", "-d", resource.RLIMIT_DATA, _DATA_BYTES)
 

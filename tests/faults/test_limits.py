@@ -49,8 +49,9 @@ def test_too_little_address_space(quiet: Namespace, megabytes: int) -> None:
     assert "ulimit" in done.stderr
 
 
-@pytest.mark.parametrize("megabytes", [20, limits._DATA_BYTES // MIB - 1])
+@pytest.mark.parametrize("megabytes", [10, 15, 20, limits._DATA_BYTES // MIB - 1])
 def test_too_little_data(quiet: Namespace, megabytes: int) -> None:
+    """Also where nettop's own modules do not fit."""
     done = under(f"--data={megabytes * MIB}", "snapshot", "--for", "0.1", "--netns", quiet.name)
     assert (done.returncode, done.stdout) == (3, "")
     one_sentence(done.stderr)

@@ -88,6 +88,22 @@ def test_headless(quiet: Namespace, tmp_path: Path, number: signal.Signals, comm
             assert not partial.exists() or number == signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", OBEYED)
+def test_once_all_is_written(quiet: Namespace, tmp_path: Path, number: signal.Signals) -> None:
+    """What comes while nettop takes itself apart does not make it end as if it had written nothing."""
+    path = tmp_path / "out"
+    with subprocess.Popen([*NETTOP, "snapshot", "--netns", quiet.name, "--for", "0.1", "-o", str(path)]) as process:
+        try:
+            wait_until(path.exists, "the snapshot")
+            while process.poll() is None:
+                process.send_signal(number)
+                time.sleep(0.001)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    check_snapshot(path.read_bytes())
+
+
 @pytest.mark.parametrize("number", ALL)
 def test_the_screen(quiet: Namespace, number: signal.Signals) -> None:
     """The terminal is as it was found, whichever stage it was, also if the signal comes twice."""
