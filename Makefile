@@ -20,7 +20,7 @@ TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-deja
 	postgresql-15 procps redis-server redis-tools strace tcpdump wrk zsh
 FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants
 FLEET := $(VENV)/fleet
-MATRIX_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86 qemu-user-static
+MATRIX_PACKAGES := cpio e2fsprogs lz4 zstd qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: in namespaces of their own, and next to nothing on the clock.
