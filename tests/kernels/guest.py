@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kernels.kernels import Kernel
-from tests.kernels.machines import Machine
 from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
 _HERE = Path(__file__).parent
+COMPILED = "compiled.msgpack"  # in the guest's tree
 _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
 _MEMORY = "1536M"
 _TIMEOUT_S = 1200.0  # five hundred suffice on an idle host
@@ -47,6 +47,7 @@ class Run:
 
 def copy_tree(to: Path) -> None:
     """What a guest needs of the working tree, so that all guests run the same, whoever is editing."""
+    to.mkdir()
     for name in _TREE:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("*.pyc.*"))  # half written
@@ -54,23 +55,27 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
-def run_guest(kernel: Kernel, userland: Userland, machine: Machine, setting: Setting, tree: Path) -> Run:
-    """Boot, run the steps, and clean up. A guest that dies before its first step is booted again."""
+def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, compiled: Path) -> Run:
+    """Boot, run the steps, and clean up. A guest that dies before its first step is booted again.
+
+    `compiled` is a file of ahead.py's, if it is there.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nettop-guest-") as directory:
         work = Path(directory)
-        _make_initramfs(kernel, userland, tree, work)
+        _make_initramfs(kernel, userland, tree, compiled, work)
         boots = 0
         steps: dict[str, Step] = {}
         while not steps and boots < _BOOT_TRIES:
-            died = _boot(kernel, userland, machine, setting, work)
+            died = _boot(kernel, userland, setting, work)
             steps = _results(work / "results")
             boots += 1
         return Run(steps, _text(work / "output"), time.monotonic() - started, boots, died)
 
 
-def _boot(kernel: Kernel, userland: Userland, machine: Machine, setting: Setting, work: Path) -> str | None:
+def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> str | None:
     """Run QEMU to its end; the end of the console if the guest did not get to its own."""
+    machine = userland.machine
     output, results = machine.ports
     told = f"OUTPUT={output} RESULTS={results} STEPS={','.join(setting.steps)}"
     words = f"{machine.append} {_APPEND} {setting.append} {told}"
@@ -110,7 +115,7 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, work: Path) -> None:
+def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, compiled: Path, work: Path) -> None:
     root = work / "initramfs.d"
     for name in ("bin", "proc", "sys", "dev", "userland", "modules"):
         (root / name).mkdir(parents=True)
@@ -119,6 +124,8 @@ def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, work: Path) 
     for module in kernel.modules:
         shutil.copy2(module, root / "modules")
     shutil.copytree(tree, root / "tree")
+    if compiled.exists():
+        shutil.copy2(compiled, root / "tree" / COMPILED)
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     with (work / "initramfs").open("wb") as packed:
         subprocess.run(

@@ -8,6 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from nettop.kernel.compiled_cache import compiled_programs
+from tests.kernels.ahead import PLAIN, take_compiled
+
 _NETTOP = Path(sys.executable).with_name("nettop")
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q", "--tb=short", "--durations=12")
 _TREE = Path(__file__).resolve().parents[2]
@@ -41,13 +44,17 @@ def main() -> None:
             results.write(json.dumps(step) + "\n")
 
         tell("boot", True, time.clock_gettime(time.CLOCK_BOOTTIME))
+        expected = take_compiled()
         for name in os.environ["STEPS"].split(","):
             sys.stdout.write(f"\n--- {name}\n")
             sys.stdout.flush()
             before = time.monotonic()
             passed, said = _run(_STEPS[name], kept=name == "doctor")
-            if said:
+            if name == "doctor":
                 DOCTOR.write_text(said)
+                if expected not in (None, compiled_programs(PLAIN)):
+                    sys.stdout.write("What was compiled for this kernel elsewhere is not what doctor has compiled.\n")
+                    passed = False
             absent = [line.removeprefix(_ABSENT).strip() for line in said.splitlines() if line.startswith(_ABSENT)]
             tell(name, passed, time.monotonic() - before, absent)
         tell("end", True, time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -50,8 +50,10 @@ class Userland:
     """A disk image and what is on it."""
 
     suite: str
+    machine: Machine
     image: Path
     busybox: Path  # for the initramfs
+    bcc: str  # version of the package
 
 
 def provide_userland(suite: str, archive: Archive, machine: Machine, cache: Path) -> Userland:
@@ -76,7 +78,8 @@ def provide_userland(suite: str, archive: Archive, machine: Machine, cache: Path
         _pack(root, work / "image")
         (work / "image").rename(image)
         shutil.rmtree(work)
-    return Userland(suite, image, busybox)
+    (bcc,) = (name.split("_")[1] for name in packages if name.startswith("libbpfcc_"))
+    return Userland(suite, machine, image, busybox, bcc)
 
 
 def _requirements() -> list[str]:
