@@ -83,6 +83,7 @@ def _installed_bcc() -> str:
 def _shapes(watched: Lookups) -> Iterator[tuple[str, ...]]:
     """What the steps of a guest ask for."""
     yield PLAIN
+    yield defines(Scope(), lookups=watched, decrypt=True)  # doctor's
     yield defines(Scope(), lookups=watched)
     for lookups, cut in product(("off", watched), (False, True)):
         yield defines(Scope(netns=(1,)), lookups=lookups, cut=cut)
