@@ -162,7 +162,7 @@ class StreamTracker:
 
     def _answered(self, key: SocketKey, spoken: _Spoken, head: Http2Head, record: HttpHead) -> None:
         known = spoken.streams.get(head.stream)
-        if known is None and head.stream == 1 and not spoken.last_stream:
+        if known is None and head.stream == 1:
             known = self._upgraded(key, spoken)
         if known is None:
             return

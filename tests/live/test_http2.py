@@ -236,6 +236,27 @@ def test_an_upgrade_from_http_1(lab: Lab) -> None:
         assert [(each.count, each.failed) for each in counts] == [(3, 1)]
 
 
+def test_an_upgrade_that_is_answered_after_others_were_asked(lab: Lab) -> None:
+    _, backend, _ = served(lab.inside)
+    port = next(_ports)
+    proxy = lab.inside.start(
+        "nghttpx", "--single-process", "--workers=1", "--conf=/dev/null", f"--frontend={LOOPBACK},{port};no-tls",
+        f"--backend={LOOPBACK},{backend}",
+    )  # fmt: skip
+    wait_until(lambda: listens(proxy, port), "nghttpx")
+    paths = ("/slow/30", "/status/404")
+    client = lab.inside.start("nghttp", "-n", "-u", *(f"http://{LOOPBACK}:{port}{path}" for path in paths))
+    client.end()
+    snapshot = lab.watch.up_to_now()
+    proxy.stop(signal.SIGTERM)
+    for pid, side in ((client.pid, "client"), (proxy.pid, "server")):
+        rows = [row for row in rows_of(snapshot, pid) if row.side == side]
+        assert sorted((row.protocol, row.path, row.status) for row in rows) == [
+            ("h2", "/slow/30", 200),
+            ("h2", "/status/404", 404),
+        ]
+
+
 def test_connections_older_than_nettop(directory: Path) -> None:
     """Names that were said before are unknown, and the row says so; what is new is known. None is wrong."""
     with namespace(directory) as inside:

@@ -240,6 +240,17 @@ def test_the_request_that_asked_for_an_upgrade_is_stream_1() -> None:
     assert [(row.protocol, row.path, row.status) for row in wire.told()] == [("h2", "/up", 404), ("h2", "/next", None)]
 
 
+def test_the_request_that_asked_for_an_upgrade_may_be_answered_after_the_next_one_was_asked() -> None:
+    wire = Wire()
+    wire.tracker.head(http_head(b"GET /up HTTP/1.1\r\nHost: a.test\r\nUpgrade: h2c\r\n\r\n"))
+    wire.ask(3, "/next")
+    wire.answer(3, 201)
+    wire.answer(1, 404)
+    assert [(row.protocol, row.path, row.status) for row in wire.told()] == [("h2", "/up", 404), ("h2", "/next", 201)]
+    wire.answer(1, 500)
+    assert wire.told() == []
+
+
 def test_secrets_are_masked_and_queries_kept_only_if_asked_for() -> None:
     for privacy, path in (
         (Privacy(), "/users/7"),
