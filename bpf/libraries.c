@@ -23,10 +23,12 @@ static __always_inline int is_c_library(const char *name)
 #endif
 
 #ifdef DECRYPT
-/* libssl.so.3; node, which nettop has mapped itself to find it before anybody runs it */
+/* libssl.so.3, libgnutls.so.30.34.3; node, which nettop has mapped itself to find it before anybody runs it */
 static __always_inline int is_tls_library(const char *name)
 {
-	return (name[0] == 'l' && name[1] == 'i' && name[2] == 'b' && name[3] == 's' && name[4] == 's' && name[5] == 'l') ||
+	return (name[0] == 'l' && name[1] == 'i' && name[2] == 'b' &&
+		((name[3] == 's' && name[4] == 's' && name[5] == 'l') ||
+		 (name[3] == 'g' && name[4] == 'n' && name[5] == 'u' && name[6] == 't'))) ||
 	       (name[0] == 'n' && name[1] == 'o' && name[2] == 'd' && name[3] == 'e' && !name[4]);
 }
 

@@ -2,7 +2,9 @@
 
 import mmap
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from nettop.errors import CannotRunError
@@ -15,6 +17,11 @@ _SECTION = struct.Struct("<4xI16xQQI20x")  # of Elf64_Shdr: sh_type, sh_offset, 
 _SYMBOL = struct.Struct("<IB3xQQ")  # of Elf64_Sym: st_name, st_info, st_value, st_size
 _MOST_CODE_BYTES = 16_384  # of a function
 _MAX_SYMBOLS = 100_000  # of a table: glibc has 3,000, and anybody may name a file as it is named
+# .eh_frame_hdr, Linux Standard Base Core 10.6.2: a version, what the numbers behind it are, how many entries there are,
+# and of each two distances from here. What they lead to (DWARF 5 section 6.4.1): where a function begins, and its size.
+_UNWINDING = 0x6474E550  # PT_GNU_EH_FRAME
+_HEADER, _ENTRY, _DESCRIBED = struct.Struct("<Bx2s4xI"), struct.Struct("<ii"), struct.Struct("<8xiI")
+_TABLE = (1, b"\x03\x3b")
 _LOADED, _SYMBOLS, _DYNAMIC_SYMBOLS, _FUNCTION = 1, 2, 11, 2  # PT_LOAD, SHT_SYMTAB, SHT_DYNSYM, STT_FUNC
 
 
@@ -33,21 +40,69 @@ def function_offsets(file: Path, functions: Sequence[str]) -> dict[str, int]:
 
 def function_codes(file: Path, functions: Sequence[str]) -> dict[str, tuple[int, bytes]]:
     """The same with the machine code of each. Raises CannotRunError."""
+    with _mapped(file) as raw:
+        found: dict[str, tuple[int, bytes]] = {}
+        for function, address, size in _addresses(raw, functions):
+            if function not in found:
+                found[function] = _code(raw, address, size)
+        return found
+
+
+def code_at(file: Path, begin: int) -> tuple[int, bytes]:
+    """A function that may have no name, if one begins there: as function_codes(), by what the file says for unwinding.
+
+    Raises CannotRunError.
+    """
+    with _mapped(file) as raw:
+        return _code(raw, *_unwound(raw, begin))
+
+
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap]:
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            found: dict[str, tuple[int, bytes]] = {}
-            for function, address, size in _addresses(raw, functions):
-                if function not in found:
-                    begin = _in_file(raw, address)
-                    found[function] = begin, raw[begin : begin + min(size, _MOST_CODE_BYTES)]
-            return found
+            if raw[: len(_MAGIC)] != _MAGIC:
+                raise ValueError("it is not a 64-bit ELF file")
+            yield raw
     except (OSError, ValueError, struct.error, IndexError) as error:
         raise CannotRunError(f"{file} cannot be read as a program: {error}.", "Install it again.") from error
 
 
+def _code(raw: mmap.mmap, address: int, size: int) -> tuple[int, bytes]:
+    begin = _in_file(raw, address)
+    return begin, raw[begin : begin + min(size, _MOST_CODE_BYTES)]
+
+
+def _unwound(raw: mmap.mmap, begin: int) -> tuple[int, int]:
+    """Address and size of the function that begins at this place of the file."""
+    found_at, header = next(((at, address) for kind, at, address, _ in _segments(raw) if kind == _UNWINDING), (0, 0))
+    version, encodings, count = _HEADER.unpack_from(raw, found_at)
+    if (version, encodings) != _TABLE:
+        raise ValueError("its table for unwinding is of an unknown kind")
+    table = found_at + _HEADER.size
+
+    def entry(number: int) -> tuple[int, ...]:
+        return tuple(header + distance for distance in _ENTRY.unpack_from(raw, table + number * _ENTRY.size))
+
+    loaded = (each for each in _segments(raw) if each[0] == _LOADED)
+    address = next((begin - at + place for _, at, place, size in loaded if 0 <= begin - at < size), 0)
+    number = bisect_left(range(count), address, key=lambda each: entry(each)[0])
+    if number == count or entry(number)[0] != address:
+        raise ValueError(f"no function begins at {begin:#x}")
+    _, described = entry(number)
+    distance, size = _DESCRIBED.unpack_from(raw, _in_file(raw, described))
+    if described + 8 + distance != address:
+        raise ValueError("its table for unwinding is of an unknown kind")
+    return address, size
+
+
+def _segments(raw: mmap.mmap) -> Iterator[tuple[int, ...]]:
+    begins, _, count, _ = _PLACES.unpack_from(raw)
+    for number in range(count):
+        yield _SEGMENT.unpack_from(raw, begins + _SEGMENT.size * number)
+
+
 def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    if raw[: len(_MAGIC)] != _MAGIC:
-        raise ValueError("it is not a 64-bit ELF file")
     wanted = {function.encode(): function for function in functions}
     longest = max(map(len, wanted)) + 1
     _, sections_at, _, count = _PLACES.unpack_from(raw)
@@ -67,9 +122,7 @@ def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _in_file(raw: mmap.mmap, address: int) -> int:
-    segments_at, _, count, _ = _PLACES.unpack_from(raw)
-    for number in range(count):
-        kind, begins, loaded_at, size = _SEGMENT.unpack_from(raw, segments_at + _SEGMENT.size * number)
+    for kind, begins, loaded_at, size in _segments(raw):
         if kind == _LOADED and loaded_at <= address < loaded_at + size:
             return int(address - loaded_at + begins)
     raise ValueError(f"nothing of it is loaded at {address:#x}")

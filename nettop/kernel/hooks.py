@@ -312,14 +312,16 @@ PLAINTEXT_CALLS = tuple(
     for function, program in (
         ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"),
         ("SSL_read", "tls_read"), ("SSL_read_ex", "tls_read_ex"),
+        ("gnutls_record_send2", "tls_write"),  # to which gnutls_record_send jumps
+        ("gnutls_record_recv", "tls_read"),
     )
 )  # fmt: skip
 PLAINTEXT_RETURNED = Hook("plaintext", "what such a call came to", "tls_returned", UPROBE, "SSL_read")
 PLAINTEXT_FORGOTTEN = tuple(
     Hook("plaintext", "the end of a session of TLS", "tls_forgotten", UPROBE, function)
-    for function in ("SSL_free", "SSL_clear", "SSL_set_bio")
+    for function in ("SSL_free", "SSL_clear", "SSL_set_bio", "gnutls_deinit")
 )
-PLAINTEXT_MECHANISM = "uprobe SSL_write, SSL_read"
+PLAINTEXT_MECHANISM = "uprobe SSL_write, gnutls_record_send"
 
 CLOSING = Hook(
     "closing", "ending a TCP connection that is open (--allow-cut)", "bpf_iter__tcp", ITERATOR, "tcp", since="6.5"

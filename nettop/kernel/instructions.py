@@ -69,6 +69,11 @@ class Instruction(NamedTuple):
         return self.raw in (b"\xc3", b"\xf3\xc3")
 
     @property
+    def leaves(self) -> bool:
+        """Whether it always jumps, over a distance."""
+        return self.raw[0] in (0xE9, 0xEB)
+
+    @property
     def is_emulated(self) -> bool:
         """Whether the kernel does its work by itself, for a tenth of the cost (arch/x86/kernel/uprobes.c).
 
@@ -83,10 +88,14 @@ class Instruction(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Bytes from the beginning of a function: where its arguments are still there, and where it returns."""
+    """Bytes from the beginning of a function: where its arguments are still there, and where it returns.
+
+    And where functions begin that return for it, because it jumps to them.
+    """
 
     entry: int
     returns: tuple[int, ...]
+    continues: tuple[int, ...]
 
 
 def places(code: bytes) -> Places:
@@ -96,7 +105,8 @@ def places(code: bytes) -> Places:
     targets = {each.target for each in found if each.target is not None and 0 <= each.target < len(code)}
     if not targets <= begins:
         raise UnknownInstructionError("has a jump to the inside of an instruction")
-    return Places(_entry(found, targets), tuple(each.at for each in found if each.returns))
+    outside = {each.target for each in found if each.leaves and each.target is not None} - begins
+    return Places(_entry(found, targets), tuple(each.at for each in found if each.returns), tuple(sorted(outside)))
 
 
 def _entry(found: list[Instruction], targets: set[int]) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from nettop.kernel.abi import LibraryRecord
 
 _C_LIBRARY = re.compile(rb"(libc\.so(\.6)?|libc-2\.\d+\.so|ld-musl-[\w-]+\.so\.1)(?: \(deleted\))?")
-_TLS_LIBRARY = re.compile(rb"libssl\.so\.(1\.1|3)(?: \(deleted\))?")
+_TLS_LIBRARY = re.compile(rb"lib(ssl\.so\.(1\.1|3)|gnutls\.so\.30)[.\d]*(?: \(deleted\))?")
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(/.*)")  # proc(5), maps
 _FUSE = 0x65735546  # FUSE_SUPER_MAGIC, include/uapi/linux/magic.h
 _MINOR_BITS = 20  # of the kernel's dev_t

@@ -16,23 +16,29 @@ from typing import NamedTuple
 from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
 from nettop.kernel.abi import ProcessKey
-from nettop.kernel.elf import function_codes
+from nettop.kernel.elf import code_at, function_codes
 from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_RETURNED
-from nettop.kernel.instructions import UnknownInstructionError, places
+from nettop.kernel.instructions import Places, UnknownInstructionError, places
 from nettop.kernel.libraries import Library
 from nettop.kernel.library_probes import LibraryProbes
 from nettop.model.rows import NotDecryptedReason
 
 MAX_LIBRARIES = 32  # a host has one or two, and those of its containers' images
-_MAX_RETURNS = 4  # of a function: compilers make one, or a few
-FILES = MAX_LIBRARIES * (len(PLAINTEXT_CALLS) * (1 + _MAX_RETURNS) + len(PLAINTEXT_FORGOTTEN))  # descriptors
-_NEEDED = ("SSL_write", "SSL_read", "SSL_free")
+_MOST_RETURNS = 8  # of a function, and those that return for it: compilers make one in each, or a few
+_MOST_PROBES = 24  # of a library
+FILES = MAX_LIBRARIES * _MOST_PROBES  # descriptors
+_NEEDED = (  # of OpenSSL, of GnuTLS
+    {"SSL_write", "SSL_read", "SSL_free"},
+    {"gnutls_record_send2", "gnutls_record_recv", "gnutls_deinit"},
+)
 _FUNCTIONS = tuple(hook.target for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN))
 _ELSEWHERE = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
     "/usr/local/lib*/libssl.so.*",
     "/lib/libssl.so.*",
+    "/usr/lib*/libgnutls.so.*",
+    "/usr/lib/*-linux-gnu/libgnutls.so.*",
     "/usr/bin/node",
     "/usr/local/bin/node",
 )
@@ -82,7 +88,7 @@ class PlaintextProbes(LibraryProbes):
         return tuple(
             Undecrypted(process, comm, reasons.get(process.pid, "other-library"))
             for process, comm in processes
-            if process.pid not in covered
+            if process.pid in reasons or process.pid not in covered
         )
 
     def _attach_to(self, file: Path) -> list[int]:
@@ -90,6 +96,8 @@ class PlaintextProbes(LibraryProbes):
         try:
             # a call whose end is not seen would be taken for one that goes on: ends first
             wanted = sorted(_probes(file), key=lambda each: each[0] != PLAINTEXT_RETURNED.program)
+            if len(wanted) > _MOST_PROBES:
+                raise CannotRunError(f"it has {len(wanted)} places to watch", "")
             for program, at in wanted:
                 links.append(syscalls.link_uprobe(self._load(program), file, at, False))
         except OSError:
@@ -102,7 +110,7 @@ class PlaintextProbes(LibraryProbes):
 def _probes(file: Path) -> Iterator[tuple[str, int]]:
     """Programs and where in the file they go. Raises CannotRunError."""
     functions = function_codes(file, _FUNCTIONS)
-    if not all(function in functions for function in _NEEDED):
+    if not any(needed <= functions.keys() for needed in _NEEDED):
         raise CannotRunError("it has none of the functions", "")
     for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN):
         if hook.target not in functions:
@@ -114,9 +122,18 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
             raise CannotRunError(f"its {hook.target} {error}", "") from None
         yield hook.program, begin + found.entry
         if hook in PLAINTEXT_CALLS:
-            if not 0 < len(found.returns) <= _MAX_RETURNS:
-                raise CannotRunError(f"its {hook.target} returns in {len(found.returns)} places", "")
-            yield from ((PLAINTEXT_RETURNED.program, begin + at) for at in found.returns)
+            returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
+            if not 0 < len(returns) <= _MOST_RETURNS:
+                raise CannotRunError(f"its {hook.target} returns in {len(returns)} places", "")
+            yield from ((PLAINTEXT_RETURNED.program, at) for at in sorted(returns))
+
+
+def _returns_for(file: Path, begin: int, found: Places) -> Iterator[int]:
+    """Where functions return to which one jumps instead of calling them, if they are in the same file."""
+    for at in found.continues:
+        with suppress(CannotRunError, UnknownInstructionError):
+            other, code = code_at(file, begin + at)
+            yield from (other + each for each in places(code).returns)
 
 
 @contextmanager

@@ -4,20 +4,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
+import ssl
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Request
+from nettop.model.rows import Endpoint, Request
 from nettop.model.snapshot import Snapshot
-from tests.live import https_programs
-from tests.live.lab import Namespace, Program, Watch, namespace, nettop
+from tests.live import https_programs, programs
+from tests.live.lab import Namespace, Program, Watch, listens, namespace, nettop, wait_until
 from tests.live.lab import certificate as lab_certificate
 from tests.live.nginx import nginx
 
@@ -126,6 +126,35 @@ def test_curl_and_nginx(lab: Lab) -> None:
         if row.side == "server" and row.remote and row.remote.port == rows[0].local_port
     ]
     assert [(row.comm, row.path, row.status) for row in served] == [("nginx", "/cart", 200), ("nginx", "/missing", 404)]
+
+
+def test_gnutls(lab: Lab) -> None:
+    """wget asks nginx, and curl asks GnuTLS's own server: which sends what it has to say at once, or not."""
+    program = lab.inside.start(
+        "wget", "-q", "--no-check-certificate", "-O", "-", f"{lab.url}/cart", f"{lab.url}/basket"
+    )
+    program.end()
+    snapshot, rows = lab.answered(program, 2)
+    assert [(row.comm, row.side, row.path, row.status, row.decrypted) for row in rows] == [
+        ("wget", "client", "/cart", 200, True),
+        ("wget", "client", "/basket", 200, True),
+    ]
+    connections = {row.id: row for row in snapshot.connections}
+    assert [connections[row.connection_id or 0].local for row in rows] == [
+        Endpoint(address=ADDRESS, port=rows[0].local_port or 0)
+    ] * 2
+    port = next(_ports)
+    options = ("--x509certfile", str(lab.certificate), "--x509keyfile", str(lab.certificate), "--port", str(port))
+    server = lab.inside.start("gnutls-serv", "--http", "--quiet", *options)
+    wait_until(lambda: listens(server, port), "the server to listen")
+    program = lab.inside.start("curl", "-sk", f"https://{ADDRESS}:{port}/shelf")
+    program.end()
+    snapshot = lab.watch.until(lambda each: len(of(each, program)) == len(of(each, server)) == 1, "both ends")
+    (served,) = of(snapshot, server)
+    assert (served.comm, served.side, served.method, served.path, served.status) == (
+        "gnutls-serv", "server", "GET", "/shelf", 200,
+    )  # fmt: skip
+    server.stop(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("version", ["TLS 1.2", "TLS 1.3"])
@@ -255,7 +284,7 @@ def test_coverage(lab: Lab) -> None:
     snapshot = lab.watch.until(lambda each: each.decrypt_coverage is not None, "the coverage")
     assert snapshot.decrypt_coverage is not None
     assert snapshot.decrypt_coverage.libraries >= 1
-    assert snapshot.hooks["plaintext"] == "uprobe SSL_write, SSL_read"
+    assert snapshot.hooks["plaintext"] == "uprobe SSL_write, gnutls_record_send"
 
 
 def test_sessions_of_http2_are_counted_and_nothing_is_guessed(lab: Lab) -> None:
@@ -270,34 +299,60 @@ def test_sessions_of_http2_are_counted_and_nothing_is_guessed(lab: Lab) -> None:
     assert not of(snapshot, program)
 
 
-@pytest.mark.parametrize(("copied", "reason"), [(True, "later"), (False, "other-library")])
-def test_a_process_that_is_not_covered_is_named(lab: Lab, directory: Path, copied: bool, reason: str) -> None:
+def test_a_process_that_began_with_another_file_is_named(lab: Lab, directory: Path) -> None:
     port = next(_ports)
     server = lab.inside.play(https_programs.silent_server, address=ADDRESS, port=port, certificate=str(lab.certificate))
     assert server.hear() == "listening"
-    url = f"https://{ADDRESS}:{port}/waits"
-    if copied:
-        folder = directory / "copy"
-        folder.mkdir()
-        shutil.copy(library(), folder / "libssl.so.3")
-        program = lab.inside.start("env", f"LD_LIBRARY_PATH={folder}", "curl", "-sk", "--http1.1", url)
-    elif shutil.which("wget") is None or b"gnutls" not in linked_with("wget"):
-        pytest.skip("needs wget with GnuTLS")
-    else:
-        program = lab.inside.start("wget", "-q", "-t", "1", "--no-check-certificate", "-O", "-", url)
+    folder = directory / "copy"
+    folder.mkdir()
+    shutil.copy(library(), folder / "libssl.so.3")
+    command = ("env", f"LD_LIBRARY_PATH={folder}", "curl", "-sk", "--http1.1", f"https://{ADDRESS}:{port}/waits")
+    program = lab.inside.start(*command)
     assert server.hear() == "asked"
-
-    def said(snapshot: Snapshot) -> bool:
-        coverage = snapshot.decrypt_coverage
-        return coverage is not None and any(each.pid == program.pid for each in coverage.not_covered or ())
-
-    snapshot = lab.watch.until(said, "the process to be named")
+    check_it_is_named(lab, program, "curl", "later")
+    snapshot = lab.watch.up_to_now()
     assert snapshot.decrypt_coverage is not None
-    (named,) = [each for each in snapshot.decrypt_coverage.not_covered or () if each.pid == program.pid]
-    assert (named.comm, named.reason) == ("curl" if copied else "wget", reason)
-    assert not of(snapshot, program)
     assert not any(each.pid == server.pid for each in snapshot.decrypt_coverage.not_covered or ())
     server.say("hang up")
+
+
+def test_a_process_without_a_library_that_is_known_is_named(lab: Lab) -> None:
+    port = next(_ports)
+    asked, answered = hellos(lab.certificate)
+    server = lab.inside.play(programs.script, address=ADDRESS, port=port, listens=True)
+    server.say([[len(asked), [answered.hex()]], [None, []]])
+    assert server.hear() == "listening"
+    program = lab.inside.play(programs.script, address=ADDRESS, port=port, listens=False)
+    program.say([[0, [asked.hex()]], [None, []]])
+    assert (server.hear(), program.hear()) == ("waits", "waits")
+    check_it_is_named(lab, program, "python3", "other-library")
+    server.say("go on")
+    program.say("go on")
+
+
+def check_it_is_named(lab: Lab, program: Program, comm: str, reason: str) -> None:
+    def named(snapshot: Snapshot) -> list[tuple[str | None, str]]:
+        coverage = snapshot.decrypt_coverage
+        found = () if coverage is None else coverage.not_covered or ()
+        return [(each.comm, each.reason) for each in found if each.pid == program.pid]
+
+    snapshot = lab.watch.until(lambda each: bool(named(each)), "the process to be named")
+    assert named(snapshot) == [(comm, reason)]
+    assert not of(snapshot, program)
+
+
+def hellos(certificate: Path) -> tuple[bytes, bytes]:
+    """Of a client and a server, as OpenSSL says them."""
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    of_server.load_cert_chain(certificate)
+    asked, heard, answered = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        https_programs.context().wrap_bio(ssl.MemoryBIO(), asked).do_handshake()
+    hello = asked.read()
+    heard.write(hello)
+    with suppress(ssl.SSLWantReadError):
+        of_server.wrap_bio(heard, answered, server_side=True).do_handshake()
+    return hello, answered.read()
 
 
 def library() -> Path:
@@ -306,10 +361,6 @@ def library() -> Path:
 
     line = next(line for line in Path("/proc/self/maps").read_text().splitlines() if "libssl.so.3" in line)
     return Path(line.split()[-1])
-
-
-def linked_with(program: str) -> bytes:
-    return subprocess.run(["ldd", shutil.which(program) or ""], check=True, capture_output=True).stdout
 
 
 # Where else they are told
@@ -364,7 +415,7 @@ def test_together_with_look_ups(directory: Path, certificate: Path) -> None:
 def test_doctor_says_whether_it_works_here() -> None:
     report = json.loads(nettop("doctor", "--json").stdout)
     (check,) = [each for each in report["checks"] if "--decrypt" in each["need"]]
-    assert (check["status"], check["mechanism"]) == ("ok", "uprobe SSL_write, SSL_read")
+    assert (check["status"], check["mechanism"]) == ("ok", "uprobe SSL_write, gnutls_record_send")
 
 
 def test_it_takes_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from nettop.errors import CannotRunError
+from nettop.kernel.elf import code_at, function_codes
 from nettop.kernel.instructions import UnknownInstructionError, instructions, places
 
 SSL_READ = bytes.fromhex(  # of Debian's OpenSSL 3.0, but for what it does where its argument is negative
@@ -59,6 +61,13 @@ def test_what_is_not_certain_is_refused(code: str, why: str) -> None:
         places(bytes.fromhex(code))
 
 
+def test_which_functions_return_for_it() -> None:
+    """Those that it always jumps to; not one that it may jump to, nor one that it calls."""
+    code = bytes.fromhex("85ff 7405 e900010000 740c 31c0 e800020000 c3")
+    found = places(code)
+    assert (found.returns, found.continues) == ((len(code) - 1,), (9 + 0x100,))
+
+
 def test_a_return_is_no_part_of_another_instruction() -> None:
     """The same byte as a constant, a distance, and in an operand."""
     code = bytes.fromhex("b8c3c3c3c3 83c0c3 488d83c3000000 c6c3c3 f3c3")
@@ -69,6 +78,21 @@ class Function(NamedTuple):
     name: str
     address: int
     code: bytes
+
+
+def test_a_function_without_a_name() -> None:
+    """As Debian's GnuTLS returns from gnutls_record_recv(): what is told for unwinding says how far one reaches."""
+    library = next((each for each in Path("/usr/lib").glob("*-linux-gnu/libgnutls.so.30")), None)
+    if library is None:
+        pytest.skip("GnuTLS is not installed")
+    names = ("gnutls_record_send2", "gnutls_record_recv", "gnutls_deinit", "gnutls_bye")
+    for begin, code in function_codes(library, names).values():
+        assert code_at(library, begin) == (begin, code)
+        with pytest.raises(CannotRunError, match="no function begins"):
+            code_at(library, begin + 1)
+    begin, code = function_codes(library, names)["gnutls_record_recv"]
+    (other,) = places(code).continues
+    assert places(code_at(library, begin + other)[1]).returns
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump of binutils")

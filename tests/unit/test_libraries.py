@@ -122,17 +122,19 @@ TLS_MAPS = """\
 7f0000000000-7f0000020000 r-xp 00000000 fe:01 77 /usr/lib/x86_64-linux-gnu/libssl.so.3
 7f0000200000-7f0000210000 r-xp 00000000 fe:01 78 /usr/lib/x86_64-linux-gnu/libssl3.so
 7f0000300000-7f0000310000 r-xp 00000000 fe:01 79 /opt/libssl.so.1.1 (deleted)
+7f0000400000-7f0000410000 r-xp 00000000 fe:01 80 /usr/lib/x86_64-linux-gnu/libgnutls.so.30.34.3
+7f0000500000-7f0000510000 r-xp 00000000 fe:01 81 /usr/lib/x86_64-linux-gnu/libgnutls-dane.so.0.4.1
 """
 
 
 def test_what_may_have_tls(tmp_path: Path) -> None:
-    """OpenSSL's library, not NSS's; and each program, which may have it in itself."""
+    """OpenSSL's and GnuTLS's libraries, not NSS's; and each program, which may have it in itself."""
     (tmp_path / "12").mkdir()
     (tmp_path / "12" / "maps").write_text(TLS_MAPS)
     (tmp_path / "12" / "comm").write_text("cat\n")
     (tmp_path / "12" / "exe").symlink_to("/usr/bin/cat")
     found = {each.inode: each.executable for each in in_proc(tmp_path, may_have_tls)}
-    assert found == {1201: True, 77: False, 79: False}
+    assert found == {1201: True, 77: False, 79: False, 80: False}
 
 
 def test_who_is_not_covered_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +145,17 @@ def test_who_is_not_covered_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     probes = PlaintextProbes(lambda _: 0)
     curl, unreadable = record(1, 10, b"libssl.so.3"), record(2, 11, b"libssl.so.3")
     probes.attach(by_file([curl, unreadable], may_have_tls))
-    later = [record(3, 12, b"libssl.so.3"), record(4, 13, b"java", executable=1), record(4, 10, b"java", executable=1)]
-    speakers = [(ProcessKey(pid, 0), b"some") for pid in (10, 11, 12, 13)]
+    later = [
+        record(3, 12, b"libssl.so.3"),
+        record(3, 14, b"libssl.so.3"),
+        record(1, 14, b"libssl.so.3"),
+        record(4, 13, b"java", executable=1),
+        record(4, 10, b"java", executable=1),
+    ]
+    speakers = [(ProcessKey(pid, 0), b"some") for pid in (10, 11, 12, 13, 14)]
     undecrypted = probes.undecrypted(speakers, by_file([curl, unreadable, *later], may_have_tls))
     assert [(each.process.pid, each.reason) for each in undecrypted] == [
-        (11, "unreadable"), (12, "later"), (13, "other-library")
+        (11, "unreadable"), (12, "later"), (13, "other-library"), (14, "later")
     ]  # fmt: skip
 
 
