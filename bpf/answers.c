@@ -6,42 +6,57 @@
  */
 #ifdef REQUESTS
 
-#define TAIL_BYTES 3 /* of a segment, of the end of a head, at most */
-
-/* Where lines end that an empty one follows, by top bits; `bare` has those where it has no carriage return. */
-static __always_inline u64 head_ends(u64 word, u64 next, u64 *bare)
-{
-	u64 ends = equal_bytes(word, '\n'), next_ends = equal_bytes(next, '\n');
-
-	*bare = ends & (ends >> 8 | next_ends << 56);
-	return *bare | (ends & (ends >> 16 | next_ends << 48) & (equal_bytes(word, '\r') >> 8 | equal_bytes(next, '\r') << 56));
-}
-
 static __always_inline int begins_answer(u64 *words)
 {
 	return (words[0] & FIRST_SEVEN) == HTTP_1_;
 }
 
-/* Nobody knows any more which answer is whose. */
-static __always_inline void lose_answers(struct turn_slot *slot, struct exchange *exchange)
+/* Nobody knows any more which answer is whose; nor will, if there were several, because one that comes may be of any of them. */
+static __always_inline void lose_answers(struct turn_slot *slot, struct exchange *exchange, struct head_room *room, int several)
 {
+	u32 number = answers_to(exchange, slot), waiting = exchange->asked - number;
+
+	if (waiting && several)
+		exchange->heads_known |= HEADS_LOST;
+	if (waiting && exchange->listed & bits_of(number, waiting))
+		room->goes_on = GOES_ON_LOST;
 	exchange->answered = exchange->asked;
 	slot->answers = 0;
 }
 
-/* Go on so many bytes further. Returns whether an answer begins there. */
-static __always_inline int begin_next(struct __sk_buff *skb, struct exchange *exchange, struct head_room *room, u32 further)
+/* So that they do not wait for ever: a record without an answer. */
+static __always_inline void tell_lost(struct exchange *exchange, struct head_room *room)
 {
-	struct frame_walk *walk = &room->walk;
 	struct http_head *head = &room->head;
 
-	head->seq = walk->begin += further;
-	head->payload_offset = walk->payload_offset += further;
-	head->payload_bytes = walk->bytes -= further;
-	head->prefix_bytes = 0;
-	exchange->heads[head->egress & 1] = head->seq;
-	return walk->bytes >= ANSWER_BYTES && !bpf_skb_load_bytes(skb, walk->payload_offset, room->start, ANSWER_BYTES) &&
-	       begins_answer(room->start);
+	if (room->most)
+		return; /* the next time */
+	room->goes_on = 0;
+	head->kind = HTTP_RESPONSE;
+	head->number = exchange->asked;
+	head->requests = head->prefix_bytes = 0;
+	room->most = 1;
+}
+
+/* Go on so many bytes further. Returns whether an answer begins there; 0 also where too little of one is there to tell. */
+static __always_inline int begin_next(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
+				      struct head_room *room, u32 further)
+{
+	int enough = step_to(skb, room, further, ANSWER_BYTES);
+	u64 last = room->walk.bytes - 1;
+
+	exchange->heads[room->head.egress & 1] = room->head.seq;
+	slot->unfinished &= ~(1 << room->head.egress);
+	if (enough && begins_answer(room->start))
+		return 1;
+	if (last < ANSWER_BYTES - 1 && !read_short(skb, room->walk.payload_offset, last + 1, room->start) &&
+	    (u8)room->start[0] == 'H' && !has_line_end(room->start)) {
+		exchange->heads[room->head.egress & 1]--; /* it is looked at once more */
+		keep_beginning(key, slot, room, 0);
+	} else {
+		lose_answers(slot, exchange, room, 1);
+	}
+	return 0;
 }
 
 /* Of a head that goes on: where it does. */
@@ -53,56 +68,49 @@ static __always_inline void await_interim(struct __sk_buff *skb, u64 key, struct
 		return;
 	fresh->next = room->walk.begin + room->walk.bytes;
 	fresh->kind = HTTP_INTERIM;
-	/* what may be part of its end */
-	bpf_skb_load_bytes(skb, room->walk.payload_offset + room->walk.bytes - TAIL_BYTES, fresh->text, TAIL_BYTES);
-	fresh->text[1] = room->start[1];
+	bpf_skb_load_bytes(skb, room->walk.payload_offset + room->walk.bytes - TAIL_BYTES, &fresh->tail, TAIL_BYTES);
+	fresh->status = room->start[1];
 	slot->unfinished |= 1 << room->head.egress;
 }
 
-/* The end of a head that went on until this segment began, if that is not all in here. */
-static __always_inline void end_interim(struct head_room *room, struct unfinished *known)
-{
-	u64 *start = room->start, ends, bare;
-
-	ends = head_ends((known->text[0] & 0xffffff) | start[0] << 24, start[0] >> 40 | start[1] << 24, &bare) & 0x808080;
-	ends &= -ends;
-	room->walk.ended = is_set(ends);
-	room->walk.at = ((ends >> 7) * 0x0001020304050607ull >> 56) - is_set(ends & bare);
-	start[1] = known->text[1];
-}
-
 /* Find the answer that a segment has. Returns whether there is one. */
-static __always_inline int begin_answer(struct __sk_buff *skb, struct turn_slot *slot, struct exchange *exchange,
+static __always_inline int begin_answer(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct exchange *exchange,
 					struct head_room *room)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *known;
-	u32 further;
+	u32 further = room->walk.at;
 
 	room->stops = 1;
 	room->walk.ended = 0;
-	if (!(slot->unfinished & (1 << head->egress))) {
-		if (!room->walk.at || begin_next(skb, exchange, room, room->walk.at))
+	if (!further) {
+		if (!(slot->unfinished & (1 << head->egress)))
 			return 1;
-		lose_answers(slot, exchange);
-		return 0;
+		known = unfinished_heads.lookup(&room->place);
+		if (!known)
+			return 0;
+		further = known->next - head->seq;
+		if (known->kind == HTTP_INTERIM && !further) {
+			end_across(room, known);
+			room->start[1] = known->status;
+			slot->unfinished &= ~(1 << head->egress);
+			return exchange->asked != exchange->answered;
+		}
+		if (further && head->seq == known->begin && begins_answer(room->start)) {
+			slot->unfinished &= ~(1 << head->egress);
+			if (!exchange->without_bodies) /* the body, or the answer to a HEAD, which has a length but no body */
+				lose_answers(slot, exchange, room, 1);
+			return exchange->asked != exchange->answered;
+		}
+		if (!(further >> 31) && further >= head->payload_bytes)
+			return 0;
+		if (further >> 31) {
+			slot->unfinished &= ~(1 << head->egress);
+			lose_answers(slot, exchange, room, 1);
+			return 0;
+		}
 	}
-	known = unfinished_heads.lookup(&room->place);
-	if (!known)
-		return 0;
-	further = known->next - head->seq;
-	if (known->kind == HTTP_INTERIM && !further) {
-		end_interim(room, known);
-	} else if (further && head->seq == known->begin && begins_answer(room->start)) {
-		if (!exchange->without_bodies) /* the body, or the answer to a HEAD, which has a length but no body */
-			lose_answers(slot, exchange);
-	} else if (!(further >> 31) && further >= head->payload_bytes) {
-		return 0;
-	} else if (further >> 31 || !begin_next(skb, exchange, room, further)) {
-		lose_answers(slot, exchange);
-	}
-	slot->unfinished &= ~(1 << head->egress);
-	return exchange->asked != exchange->answered;
+	return begin_next(skb, key, slot, exchange, room, further) && exchange->asked != exchange->answered;
 }
 
 /* Behind this answer the next one begins so many bytes further, in this segment or in a later one. */
@@ -152,34 +160,34 @@ static __always_inline void take_one_answer(struct __sk_buff *skb, u64 key, stru
 		else if (room->walk.bytes <= SCANS * SCAN_STEP)
 			await_interim(skb, key, slot, room);
 		else
-			lose_answers(slot, exchange);
+			lose_answers(slot, exchange, room, waiting > 1);
 		return;
 	}
 	begin_answers(slot, exchange, room);
 	note_answers(slot, exchange, room, number, waiting, 1);
 	if (waiting == 1 || slot->unfinished & TURN_TUNNEL)
 		return;
-	if (status == 0x343032 || status == 0x343033) { /* "204" and "304" have no body */
+	if (room->end && (status == 0x343032 || status == 0x343033)) { /* "204" and "304" have no body */
 		await_answer(key, slot, room);
 		return;
 	}
 	follows = is_answer_at(skb, room, room->end);
 	AS_STORED();
 	if (!room->end || room->body & BODY_UNKNOWN) {
-		lose_answers(slot, exchange);
+		lose_answers(slot, exchange, room, waiting > 1);
 	} else if (room->body & BODY_CHUNKED && !follows) { /* no chunk begins like an answer; one to a HEAD has none */
 		pass_over_chunks(key, slot, room);
 	} else if (room->body & BODY_CHUNKED || (room->length == NO_LENGTH && (follows || exchange->without_bodies))) {
 		await_answer(key, slot, room);
 	} else if (room->length >= LONGEST_BODY) {
-		lose_answers(slot, exchange);
+		lose_answers(slot, exchange, room, waiting > 1);
 	} else {
 		room->walk.at += room->length;
 		/* what begins like an answer may be the body, if another one follows that */
 		if (follows && room->length && !is_answer_at(skb, room, room->walk.at)) {
 			room->walk.at = room->end;
 			if (!exchange->without_bodies) {
-				lose_answers(slot, exchange);
+				lose_answers(slot, exchange, room, waiting > 1);
 				return;
 			}
 		}
@@ -196,9 +204,17 @@ static __always_inline void end_chunks(u64 key, struct turn_slot *slot, struct e
 		return;
 	room->end = walk->at;
 	if (walk->more || (walk->ended && walk->header[1]))
-		lose_answers(slot, exchange);
+		lose_answers(slot, exchange, room, 1);
 	else if (walk->ended)
 		await_answer(key, slot, room);
+}
+
+/* Behind the last chunk of a request. */
+static __always_inline void end_asked_chunks(struct exchange *exchange, struct head_room *room)
+{
+	exchange->heads[room->head.egress & 1] = room->walk.begin + room->walk.at - 1;
+	exchange->heads_known |= HEADS_ENDED;
+	go_behind(room, room->walk.at);
 }
 
 /* What is known of a segment before it is looked through; see room->goes_on for what is to be done with it. */
@@ -212,17 +228,21 @@ static __always_inline void begin_segment(struct __sk_buff *skb, u64 key, struct
 		room->goes_on = 0;
 		return;
 	}
-	if (goes_on == GOES_ON_CHUNKS)
+	if (goes_on == GOES_ON_CHUNKS || goes_on == GOES_ON_LOST)
 		return;
+	if (goes_on == GOES_ON_HEAD) {
+		begin_rest(skb, slot, room);
+		return;
+	}
 	room->goes_on = 0;
 	if (goes_on == GOES_ON_ANSWERS) {
-		if (begin_answer(skb, slot, exchange, room))
+		if (begin_answer(skb, key, slot, exchange, room))
 			room->goes_on = GOES_ON_ANSWERS;
 		return;
 	}
 	if (goes_on == GOES_ON_EMPTY && !pass_empty_line(skb, room))
 		return;
-	if (begin_request(key, slot, exchange, room))
+	if (begin_request(skb, key, slot, exchange, room))
 		room->goes_on = GOES_ON_REQUEST;
 }
 
@@ -238,13 +258,21 @@ static __always_inline void end_segment(struct __sk_buff *skb, u64 key, struct h
 		take_one_answer(skb, key, slot, exchange, room);
 	else if (room->goes_on == GOES_ON_REQUEST)
 		end_request(skb, key, slot, exchange, room);
+	else if (room->goes_on == GOES_ON_HEAD)
+		end_rest(skb, key, slot, exchange, room);
 	AS_STORED();
-	if (room->goes_on != GOES_ON_CHUNKS)
-		return;
-	walk_chunks(skb, slot, room);
+	if (room->goes_on == GOES_ON_CHUNKS) {
+		walk_chunks(skb, slot, room);
+		AS_STORED();
+		room->goes_on = 0;
+		if (exchange->asker != (room->head.egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
+			end_chunks(key, slot, exchange, room);
+		else if (room->walk.ended && !room->walk.header[1])
+			end_asked_chunks(exchange, room);
+	}
 	AS_STORED();
-	if (exchange->asker != (room->head.egress ? SPEAKER_LOCAL : SPEAKER_REMOTE))
-		end_chunks(key, slot, exchange, room);
+	if (room->goes_on == GOES_ON_LOST)
+		tell_lost(exchange, room);
 }
 
 /* Where this program has run too often for a segment. */
@@ -253,8 +281,8 @@ static __always_inline void lose_rest(u64 key, struct head_room *room)
 	struct turn_slot *slot = slot_of(room);
 	struct exchange *exchange = slot ? exchange_at(slot, key) : 0;
 
-	if (exchange)
-		lose_answers(slot, exchange);
+	if (exchange && room->goes_on == GOES_ON_ANSWERS)
+		lose_answers(slot, exchange, room, 1);
 }
 
 /*
@@ -290,7 +318,7 @@ static __always_inline void continue_request(struct __sk_buff *skb)
 		list_head(skb, key, room);
 	room->most = 0;
 	AS_STORED();
-	if (room->goes_on == GOES_ON_ANSWERS) {
+	if (room->goes_on) {
 		continuations.call(skb, REQUESTS_ASKED);
 		lose_rest(key, room);
 	}

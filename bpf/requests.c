@@ -109,7 +109,9 @@ static __always_inline int begins_request(u64 *words)
 #define GOES_ON_FIRST 2   /* one that comes to a listener, */
 #define GOES_ON_CHUNKS 3  /* a body, */
 #define GOES_ON_ANSWERS 4 /* answers to several requests, or one behind informational ones, */
-#define GOES_ON_EMPTY 5   /* a request behind an empty line */
+#define GOES_ON_EMPTY 5   /* a request behind an empty line, */
+#define GOES_ON_HEAD 6    /* the head of a request that began before, */
+#define GOES_ON_LOST 7    /* what is to be told of answers that nobody can tell apart */
 
 #define HEAD_WORD 0x44414548
 
@@ -133,6 +135,8 @@ static __always_inline int method_of(u32 first)
 	return METHOD_UNUSUAL;
 }
 
+#define HEADS_ENDED 4 /* where a request began is told by where its last byte is, */
+#define HEADS_LOST 8  /* and which answer is whose is not known any more */
 #define TIMED 2 /* requests that wait at once, of which the kernel side knows when each began */
 
 /* The requests of the connection whose turns lie in the same place of `turns`; see `born` there. */
@@ -153,7 +157,7 @@ struct exchange {
 	u32 failed_5xx;
 	u32 slowest_us;
 	u32 heads[2]; /* where the newest head began that was received, and sent */
-	u8 heads_known; /* 1: of what was received, 2: of what was sent */
+	u8 heads_known; /* 1: of what was received, 2: of what was sent; HEADS_* */
 	u8 asker;
 	u8 certain;   /* it is HTTP */
 	u8 method;    /* METHOD_* of the newest request */
@@ -168,8 +172,9 @@ BPF_F_TABLE("array", int, struct exchange, exchanges, 1 << TURN_SLOTS_BITS, PAGE
 
 #define HTTP_CHUNKS 255 /* of a body: nothing of it is handed on, nor */
 #define HTTP_INTERIM 254 /* of the head of an informational answer, nor */
-#define HTTP_ANSWERS 253 /* of what comes before the next answer, where several are awaited */
-/* What was sent of a head that goes on in the next segment, or where the next chunk of a body, or the next answer, begins. */
+#define HTTP_ANSWERS 253 /* of what comes before the next answer, where several are awaited, nor */
+#define HTTP_BODY 252 /* of a request's body, of which the length is said */
+/* What was sent of a head that goes on in the next segment, or where the next chunk of a body, or the next answer or request, begins. */
 struct unfinished {
 	u32 begin;
 	u32 next;     /* where it goes on */
@@ -177,8 +182,19 @@ struct unfinished {
 	u32 number;   /* of the request whose rest is handed on */
 	u16 room;     /* how much of it */
 	u8 bytes;     /* of `text`: it is not yet known what it is */
-	u8 kind;      /* HTTP_REST, TLS_REST, or one of the three above */
-	u64 text[4];  /* HEAD_BYTES from the segment, and as many from the next */
+	u8 kind;      /* HTTP_REST, TLS_REST, or one of the four above */
+	union {
+		u64 text[4]; /* HEAD_BYTES from the segment, and as many from the next */
+		struct {     /* of a request's head, or an informational answer's: */
+			u64 tail;    /* its last bytes, which may be part of its end */
+			u64 status;  /* see room->start[1]; or */
+			u64 length;  /* what it has said of its body so far, as in head_room, */
+			u8 body;
+			u8 expects;
+			u8 method;   /* and what the request is */
+			u8 listed;
+		};
+	};
 };
 /* By the socket's address, with 1 added for what it sends. */
 BPF_TABLE("lru_hash", u64, struct unfinished, unfinished_heads, 1024);
@@ -203,8 +219,10 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 
 #define SCANNED_BYTES 512
 #define SCANNED_WORDS (SCANNED_BYTES / 8)
-#define SCANS 4        /* of so many bytes each: of requests that share a segment what is in 2 KB counts, */
-#define FIELDS_TOLD 4  /* that may tell of a body: these are two at most, or others that look like them */
+#define SCANS 4        /* of so many bytes each, at a time */
+#define SCANS_OF_MANY 2 /* so many for requests that are taken together: not more than are captured */
+#define SCAN_OVERLAP 32 /* bytes that are looked at again the next time: a field that tells of a body is shorter */
+#define FIELDS_TOLD 4  /* of a head, that may tell of a body: these are two at most, or others that look like them */
 #define AS_STORED() asm volatile("" ::: "memory") /* clang is to read again what it has just written */
 #define FRAMES_BYTES 4096
 /* Of a segment of HTTP/2: see http2.c. */
@@ -243,12 +261,13 @@ struct head_room {
 	u64 place;     /* key of unfinished_heads */
 	u32 tail;
 	u32 end;       /* of the head; 0: it does not end in this segment */
-	u32 ends;      /* of heads that end in what was looked at */
+	u32 ends;      /* of heads that end in what was looked at, */
+	u32 last_end;  /* and of the last of them */
 	u64 fields;    /* not 0: some may tell of a body, */
 	u64 told;      /* so many, whose places are in `found` */
 	u64 length;    /* of the body */
 	u32 failures;  /* 1 if an answer has 4xx and, in the upper half, if it has 5xx */
-	u64 found[FIELDS_TOLD]; /* see scan_part() */
+	u64 found[2 * FIELDS_TOLD]; /* see scan_part() */
 	u32 number;    /* What is known before a search and used after it: the verifier follows a search once for each state that
 			* it knows, but does not know what is in a map. */
 	u8 method;
@@ -258,7 +277,9 @@ struct head_room {
 	u8 upgrades;    /* to another protocol */
 	u8 stops;       /* what follows the first head is not looked at */
 	u8 body;        /* BODY_*: bodies.c */
-	u8 expects;     /* the client may wait for a word of the server before it sends the body */
+	u8 expects;     /* the client may wait for a word of the server before it sends the body, */
+	u8 expects_before; /* as what came of the head before said */
+	u16 captures;   /* so much more of a head */
 	u8 goes_on;     /* GOES_ON_*: with what the program `requests` takes over */
 	u32 requests;   /* in the segment */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
@@ -420,6 +441,7 @@ static __always_inline u32 read_part(struct __sk_buff *skb, struct head_room *ro
 static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *room, u32 from, int tells)
 {
 	u64 *words = room->words, lines, next, hits, bare, place, is_first, end = room->end, ends = 0, fields = 0;
+	u64 last_end = room->last_end;
 	u64 field, expects = 0, told = room->told, stops = -(u64)room->stops;
 	u8 *at, line_end = tells ? '\n' : '\r';
 	u32 number, used = read_part(skb, room, from);
@@ -437,8 +459,8 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 		field = tells ? body_bytes(at) : maybe_body_bytes(at);
 		fields |= field;
 		if (tells) {
-			room->found[told & (FIELDS_TOLD - 1)] = from + number * 8 + (((field & -field) >> 7) * 0x0001020304050607ull >> 56);
-			told += is_set(field);
+			room->found[told & (2 * FIELDS_TOLD - 1)] = from + number * 8 + (((field & -field) >> 7) * 0x0001020304050607ull >> 56);
+			told += is_set(field) & (is_set(end) ^ 1); /* of the first head */
 			expects |= expect_bytes(at);
 		}
 		hits = lines & ((lines >> 16) | (next << 48));
@@ -454,11 +476,13 @@ static __always_inline void scan_part(struct __sk_buff *skb, struct head_room *r
 		hits = is_set(hits);
 		is_first = hits & (is_set(end) ^ 1);
 		end |= place & -is_first;
+		last_end += (place - last_end) & -hits;
 		ends += hits;
 		if (tells)
 			used &= (u32)is_set(end & stops) - 1;
 	}
 	room->end = end;
+	room->last_end = last_end;
 	room->ends += ends;
 	room->fields |= fields & TOP_BITS;
 	if (tells) {
@@ -805,7 +829,7 @@ static __always_inline void take_answer_head(struct turn_slot *slot, struct exch
 	exchange->heads[head->egress & 1] = head->seq;
 	exchange->heads_known |= way;
 	exchange->certain = 1;
-	if ((hundreds == '1' && status != SWITCHING) || (waiting > 1 && !head->prefix_bytes)) {
+	if ((hundreds == '1' && status != SWITCHING) || waiting > 1) {
 		room->goes_on = GOES_ON_ANSWERS;
 		return;
 	}
@@ -830,8 +854,8 @@ static __always_inline struct unfinished *make_unfinished(u64 key, struct turn_s
 	return fresh;
 }
 
-/* The rest of a request's head, or of a hello, is handed on as it comes, so that there are as many bytes at most. */
-static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct head_room *room, u8 kind, u32 most)
+/* The rest of a hello is handed on as it comes, so that there are as many bytes at most. */
+static __always_inline void await_hello(u64 key, struct turn_slot *slot, struct head_room *room, u32 most)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *fresh;
@@ -844,7 +868,7 @@ static __always_inline void await_rest(u64 key, struct turn_slot *slot, struct h
 	fresh->next = head->seq + head->prefix_bytes + head->payload_bytes;
 	fresh->number = head->number;
 	fresh->room = most - head->payload_bytes;
-	fresh->kind = kind;
+	fresh->kind = TLS_REST;
 	slot->unfinished |= 1 << head->egress;
 }
 
@@ -857,7 +881,7 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 	struct http_head *head = &room->head;
 	u64 last = head->payload_bytes - 1;
 	struct unfinished *known;
-	u32 most;
+	u32 most, further;
 
 	room->place = key | head->egress;
 	known = unfinished_heads.lookup(&room->place);
@@ -868,6 +892,17 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 	}
 	if (known && (known->kind == HTTP_INTERIM || known->kind == HTTP_ANSWERS) && known->born == slot->born) {
 		room->goes_on = GOES_ON_ANSWERS;
+		return 0;
+	}
+	if (known && known->kind == HTTP_BODY && known->born == slot->born) {
+		further = known->next - head->seq;
+		if (further > head->payload_bytes && !(further >> 31))
+			return 0;
+		slot->unfinished &= ~(1 << head->egress);
+		if (further && further < head->payload_bytes) {
+			room->walk.at = further;
+			room->goes_on = GOES_ON_REQUEST;
+		}
 		return 0;
 	}
 	if (!known || known->born != slot->born || known->next != head->seq) {
@@ -884,11 +919,15 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 			return 0;
 		return known;
 	}
+	if (known->kind == HTTP_REST) {
+		room->goes_on = GOES_ON_HEAD;
+		return 0;
+	}
 	head->kind = known->kind;
 	head->number = known->number;
 	most = known->room;
 	room->most = most & CAPTURED_MASK;
-	if (head->kind == TLS_REST && head->payload_bytes < most) { /* of small segments it takes several */
+	if (head->payload_bytes < most) { /* of small segments it takes several */
 		known->next = head->seq + head->payload_bytes;
 		known->room = most - head->payload_bytes;
 	} else {
@@ -1002,7 +1041,7 @@ static __always_inline void take_handshake(u64 key, struct turn_slot *slot, stru
 		return;
 	if (record < most)
 		most = record;
-	await_rest(key, slot, room, TLS_REST, most);
+	await_hello(key, slot, room, most);
 }
 
 /* The first bytes of a segment that has fewer than HEAD_BYTES. */
@@ -1083,9 +1122,9 @@ static __always_inline int take_plain_request(struct __sk_buff *skb, struct turn
 	give_room_back();
 	if (!is_plain)
 		return 0;
-	exchange->heads[egress] = said->begin;
+	exchange->heads[egress] = said->begin + bytes - 1;
 	exchange->heads[!egress] = slot->ends[!egress] - 1;
-	exchange->heads_known = 3;
+	exchange->heads_known = 3 | HEADS_ENDED;
 	exchange->method = METHOD_BARE;
 	exchange->asked_ns[number & (TIMED - 1)] = slot->spoke_ns;
 	exchange->listed &= ~bits_of(number, 1);

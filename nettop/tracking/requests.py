@@ -206,6 +206,8 @@ class RequestTracker:
             return
         raw, known.raw = (known.raw + head.payload)[:MAX_HEAD_BYTES], b""
         parsed = parse_request(raw, self._privacy.query)
+        if parsed is not None and parsed.end is None and len(raw) < MAX_HEAD_BYTES:
+            known.raw = raw
         if parsed is None:  # of another protocol
             self._waiting.pop((known.socket, known.number))
             self._forget_number(known.socket, known.number)
@@ -226,6 +228,9 @@ class RequestTracker:
         if self._early:
             self._adopt(place_of(head), (head.socket, head.seen_ns))
         socket = head.socket, head.seen_ns
+        if not head.requests:  # which response is whose is not known any more
+            self._give_up_before(socket, head.number)
+            return
         for offset, parsed in enumerate(parse_responses(raw, max(head.requests, 1))):
             known = self._take(socket, head.number + offset)
             if known is not None:

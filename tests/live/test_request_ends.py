@@ -1,0 +1,149 @@
+"""Where one request of HTTP/1 ends and the next begins: anywhere in a segment, and behind heads of any length."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.live.lab import (
+    Lab,
+    Said,
+    connections_of,
+    played,
+    watched_namespace,
+)
+from tests.live.test_bodies import CHUNKED, INNER, LENGTH, NEXT, answered, asked, chunk, requests_of
+
+_ports = count(9100)
+Row = tuple[str, str, int | None]
+SECOND = b"GET /second HTTP/1.1\r\nHost: yes\r\n\r\n"
+_, FIRST = asked(b"GET")
+_, OK = answered(200, LENGTH % 0)
+_, CREATED = answered(201, LENGTH % 0)
+_, TOO_LARGE = answered(413, LENGTH % 0)
+COOKIE = b"Cookie: " + b"c" * 2_900
+GET_BOTH: list[Row] = [("GET", "/asked", 200), ("GET", "/second", 201)]
+POST_BOTH: list[Row] = [("POST", "/asked", 200), ("GET", "/second", 201)]
+EARLY: list[Row] = [("POST", "/asked", 413)]
+
+
+def post(data: bytes, *fields: bytes) -> bytes:
+    return asked(b"POST", *fields, LENGTH % len(data))[1] + data
+
+
+def pieces(said: bytes, size: int) -> Said:
+    return [(True, said[at : at + size]) for at in range(0, len(said), size)]
+
+
+def cut(said: bytes, *at: int) -> Said:
+    return [(True, said[begin:end]) for begin, end in zip((0, *at), (*at, len(said)), strict=True)]
+
+
+BOTH: Said = [(False, OK), (False, CREATED)]
+IN_CHUNKS = asked(b"POST", CHUNKED)[1]
+POST_OK = post(b"ok")
+LONG_POST = post(INNER * 3, COOKIE)
+CASES: dict[str, tuple[Said, list[Row]]] = {
+    "a body between them": ([(True, POST_OK + SECOND), *BOTH], POST_BOTH),
+    "a body behind them": (
+        [(True, FIRST + post(b"ok").replace(b"/asked", b"/third")), (False, OK + CREATED)],
+        [("GET", "/asked", 200), ("POST", "/third", 201)],
+    ),
+    "chunks between them": ([(True, IN_CHUNKS + chunk(INNER) + b"0\r\n\r\n" + SECOND), *BOTH], POST_BOTH),
+    "chunks, and the next one with the last of them": (
+        [(True, IN_CHUNKS + b"%x\r\n" % len(INNER)), (True, INNER), (True, b"\r\n0\r\n\r\n" + SECOND), *BOTH],
+        POST_BOTH,
+    ),
+    "the next one with the rest of a body": (
+        [(True, POST_OK[:-1]), (True, POST_OK[-1:] + SECOND), *BOTH], POST_BOTH,
+    ),
+    "the next one with a body that came too late": (
+        [(True, asked(b"POST", LENGTH % len(INNER))[1]), (False, TOO_LARGE), (True, INNER + SECOND), (False, CREATED)],
+        [*EARLY, ("GET", "/second", 201)],
+    ),
+    **{
+        f"the next one with the rest of a head, cut at {at}": ([*cut(FIRST + SECOND, at), *BOTH], GET_BOTH)
+        for at in (5, 40, len(FIRST) - 3, len(FIRST) - 1)
+    },
+    **{
+        f"the next one cut after {at} bytes": ([*cut(FIRST + SECOND, len(FIRST) + at), *BOTH], GET_BOTH)
+        for at in (1, 3, 12, 20)
+    },
+    "a POST cut after its first byte": (
+        [*cut(FIRST + POST_OK, len(FIRST) + 1), *BOTH], [("GET", "/asked", 200), ("POST", "/asked", 201)],
+    ),
+    "a POST behind a POST": (
+        [(True, POST_OK), (True, POST_OK + SECOND), (False, OK), (False, OK), (False, CREATED)],
+        [("POST", "/asked", 200), *POST_BOTH],
+    ),
+    "a long head": ([(True, LONG_POST), (False, OK), (True, SECOND), (False, CREATED)], POST_BOTH),
+    "a long head and the next one": (
+        [(True, asked(b"GET", COOKIE)[1] + SECOND), *BOTH], GET_BOTH,
+    ),
+    "a very long head": (
+        [(True, asked(b"POST", *[COOKIE] * 6, LENGTH % 4)[1] + b"GET " + SECOND), *BOTH], POST_BOTH,
+    ),
+    "a long head, answered before the body": (
+        [(True, LONG_POST[: -3 * len(INNER)]), (False, TOO_LARGE), *[(True, INNER)] * 3], EARLY,
+    ),
+    "a head in segments, answered before the body": (
+        [*pieces(LONG_POST[: -3 * len(INNER)], 1448), (False, TOO_LARGE), *[(True, INNER)] * 3], EARLY,
+    ),
+    "a head in small segments, answered before the body": (
+        [*pieces(post(INNER, b"X-Field: value")[: -len(INNER)], 50), (False, TOO_LARGE), (True, INNER)], EARLY,
+    ),
+    "its length in the first of several": (
+        [
+            *pieces(asked(b"POST", LENGTH % len(INNER), COOKIE)[1], 1448), (False, TOO_LARGE),
+            (True, INNER), (True, SECOND), (False, CREATED),
+        ],
+        [*EARLY, ("GET", "/second", 201)],
+    ),
+    "more than is captured": ([(True, FIRST * 30), *[(False, CREATED)] * 30], [("GET", "/asked", 201)] * 30),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(directory: Path) -> Iterator[Lab]:
+    with watched_namespace(directory) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_request_has_its_row(lab: Lab, name: str) -> None:
+    said, wanted = CASES[name]
+    ends = played(lab.inside, next(_ports), [*said, *NEXT, *said, *NEXT])
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        assert requests_of(snapshot, end) == [*wanted, ("GET", "/next", 202)] * 2
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        failed = sum(status is not None and status >= 400 for _, _, status in wanted)
+        assert (connection.requests.count, connection.requests.failed) == (2 * len(wanted) + 2, 2 * failed)
+
+
+LOST: dict[str, tuple[Said, list[Row]]] = {
+    "a head that goes on in the next segment": (
+        [(True, FIRST * 3), (False, b"HTTP/1.1 304 Not Modified\r\nA: "), (False, b"b\r\n\r\n" + OK + OK)],
+        [("GET", "/asked", 304), ("GET", "/asked", None), ("GET", "/asked", None)],
+    ),
+    "a body without a length": (
+        [(True, FIRST * 2), (False, answered(200)[1]), (False, CREATED)],
+        [("GET", "/asked", 200), ("GET", "/asked", None)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_once_responses_cannot_be_told_apart_none_is_taken_for_another(lab: Lab, name: str) -> None:
+    """What is asked from then on is only counted."""
+    said, wanted = LOST[name]
+    ends = played(lab.inside, next(_ports), [*said, *NEXT, *NEXT])
+    snapshot = lab.watch.up_to_now()
+    for end in ends:
+        assert requests_of(snapshot, end) == wanted
+        assert {row.error for row in snapshot.requests if row.pid == end.pid and row.status is None} == {"unknown"}
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        assert (connection.requests.count, connection.requests.failed) == (len(wanted) + 2, 0)
