@@ -87,6 +87,7 @@ def _shapes(watched: Lookups) -> Iterator[tuple[str, ...]]:
     yield defines(Scope(), lookups=watched)
     for lookups, cut in product(("off", watched), (False, True)):
         yield defines(Scope(netns=(1,)), lookups=lookups, cut=cut)
+    yield defines(Scope(netns=(1,), pids=(1,), comms=(b"",), units=("",)))
 
 
 def main() -> None:

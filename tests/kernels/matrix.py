@@ -16,7 +16,7 @@ from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
-from tests.kernels.settings import PLAIN, QUICK, VARIANTS, Setting
+from tests.kernels.settings import PLAIN, QUICK, VARIANTS, WITHOUT_CUTTING, Setting
 from tests.kernels.userland import provide_userland
 
 _GUESTS = 2  # at a time, by default
@@ -53,9 +53,9 @@ class Case:
 
 CASES = (
     *map(Case, (*SUITES, NEWEST)),
-    Case("6.12", _NEWER_USERLAND),
-    Case("6.1", flavour="cloud-arm64"),
-    Case("6.12", _NEWER_USERLAND, "arm64-16k"),
+    Case("6.12", _NEWER_USERLAND, setting=WITHOUT_CUTTING),
+    Case("6.1", flavour="cloud-arm64", setting=WITHOUT_CUTTING),
+    Case("6.12", _NEWER_USERLAND, "arm64-16k", WITHOUT_CUTTING),
     *(Case("6.1", setting=setting) for setting in VARIANTS),
 )
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
     if options.quick:
-        cases = [replace(case, setting=QUICK) for case in cases if case.setting is PLAIN]
+        cases = [replace(case, setting=QUICK) for case in cases if not case.setting.name]
     try:
         return run(cases, options.guests, options.verbose)
     except ArchiveError as error:
@@ -144,7 +144,7 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     lines = []
     for case, done in runs.items():
         doctor = done.steps.get("doctor")
-        if doctor is not None and case.setting is PLAIN:
+        if doctor is not None and not case.setting.name:
             release = kernels[case.kernel].release
             lines += ["", f"{release} tells {'all but' if doctor.absent else 'everything'}"]
             lines += [f"  {absent}" for absent in doctor.absent]

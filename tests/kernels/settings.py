@@ -16,6 +16,7 @@ class Setting:
 
 
 PLAIN = Setting()
+WITHOUT_CUTTING = Setting(steps=PLAIN.steps[:-1])  # for which each guest compiles four shapes, if not compiled for it
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
     Setting("8-cpus", processors="8", steps=("doctor", "cpus")),
