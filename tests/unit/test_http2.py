@@ -235,8 +235,8 @@ def test_a_head_that_never_ends_is_given_up() -> None:
 
 
 WORDS = st.text(st.sampled_from("abcdefgh/-.%?~€"), min_size=1, max_size=30)
-FIELDS = st.lists(
-    st.tuples(st.sampled_from(["cookie", "x-a", "content-type", "grpc-status", "accept", "traceparent"]), WORDS),
+FIELDS = st.lists(  # not grpc-status, which only trailers have: by it they are known where the rest of a head is not
+    st.tuples(st.sampled_from(["cookie", "x-a", "content-type", "accept", "traceparent"]), WORDS),
     max_size=6,
 )
 
