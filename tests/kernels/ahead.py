@@ -30,6 +30,7 @@ _SECTOR_BYTES, _SIZE_BYTES = 512, 4  # of the image; of the size that stands beh
 _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # what Debian's kernels are packed with
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
+_PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
 _Shapes = list[tuple[Sequence[str], CompiledPrograms]]
 
@@ -47,7 +48,7 @@ def compile_ahead(kernel: Kernel, userland: Userland, to: Path) -> None:
 
 
 def take_compiled() -> CompiledPrograms | None:
-    """In the guest: keep what was compiled for it where nettop looks. Returns what doctor's must be equal to."""
+    """In the guest: keep what was compiled for it where nettop looks. Returns the plain shape."""
     file = ROOT / COMPILED
     if not file.exists():
         return None
@@ -57,6 +58,21 @@ def take_compiled() -> CompiledPrograms | None:
         for shape, programs in shapes.items():
             compiled_cache._write(cache, compiled_cache._name(shape), programs)
     return shapes[PLAIN]
+
+
+def is_as_compiled_here(ahead: CompiledPrograms | None) -> bool:
+    """In the guest: whether what doctor has compiled is that; BCC makes a perf buffer for each CPU where it compiles."""
+    if ahead is None:
+        return True
+
+    def without_cpus(compiled: CompiledPrograms) -> CompiledPrograms:
+        shapes = {
+            name: shape._replace(entries=0) if shape.type == _PERF_EVENT_ARRAY else shape
+            for name, shape in compiled.maps.items()
+        }
+        return msgspec.structs.replace(compiled, maps=shapes)
+
+    return without_cpus(ahead) == without_cpus(compiled_cache.compiled_programs(PLAIN))
 
 
 def type_information(image: bytes) -> bytes:
