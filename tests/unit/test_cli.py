@@ -418,9 +418,31 @@ def test_without_root(command: list[str]) -> None:
 
 def test_what_to_do_depends_on_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert where_to_get_privileges().startswith("Run it as root (sudo nettop), ")
+    assert where_to_get_privileges().startswith("Run it as root (sudo ")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert where_to_get_privileges().startswith("Root is restricted here, as in a container: ")
+
+
+@pytest.mark.parametrize(
+    ("called", "again"),
+    [
+        ("bin/nettop", "nettop"),  # the one in PATH
+        ("nettop/__main__.py", "nettop"),  # python -m nettop
+        (".venv/bin/nettop", ".venv/bin/nettop"),
+        ("./nettop.pyz", "./nettop.pyz"),
+    ],
+)
+def test_what_to_do_names_the_nettop_that_was_called(
+    called: str, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "bin/nettop"
+    installed.parent.mkdir()
+    installed.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(installed.parent))
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert where_to_get_privileges().startswith(f"Run it as root (sudo {again}), ")
 
 
 def test_wsl_1(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
