@@ -243,7 +243,7 @@ def test_only_a_stream_leaves_out_what_its_filter_does_not_choose(
     monkeypatch.setattr(watching, "confinement", lambda: None)
     given: list[str | None] = []
 
-    def source(_scope: object, _interval: float, text: str | None, *_: object) -> None:
+    def source(_scope: object, _interval: float, text: str | None, *_: object, **_named: object) -> None:
         given.append(text)
         raise RunError("Enough.", "Go on.")
 
@@ -481,7 +481,9 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
 def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowed, and with nothing in the cache."""
     monkeypatch.setattr(watching, "require_privileges", lambda: None)
-    monkeypatch.setattr(live, "compiled_programs", compile_apart)
+    monkeypatch.setattr(
+        live, "compiled_programs", lambda wanted, when_compiling: when_compiling() or compile_apart(wanted)
+    )
 
 
 def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,6 +494,19 @@ def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert error.startswith("nettop: The Python module bcc cannot be imported: ")
     assert "python3-bpfcc (Debian, Ubuntu)" in error
     assert error.count("\n") == 1
+
+
+def test_a_terminal_is_told_what_takes_so_long(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_on_a_first_start(monkeypatch)
+    monkeypatch.setitem(sys.modules, "bcc", None)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+    code, output, error = outcome(capfd, "snapshot")
+    assert (code, output) == (3, "")
+    assert error.startswith(
+        "nettop: compiling the kernel programs, which takes some seconds.\nnettop: The Python module bcc"
+    )
 
 
 def test_with_pypis_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
