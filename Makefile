@@ -17,7 +17,7 @@ CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0 libseccomp2
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish gnutls-bin iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx gcc musl-tools nodejs \
-	postgresql-15 procps redis-server redis-tools strace tcpdump wget wrk zsh
+	postgresql procps redis-server redis-tools strace tcpdump wget wrk zsh
 FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants
 FLEET := $(VENV)/fleet
 MATRIX_PACKAGES := cpio e2fsprogs lz4 zstd qemu-system-arm qemu-system-x86 qemu-user-static

@@ -53,9 +53,9 @@ class Report(Row, frozen=True, gc=False, kw_only=True):
     checks: tuple[Check, ...]
 
 
-def examine() -> Report:
-    """Try everything that watching needs, then undo it."""
-    checks = tuple(_checks())
+def examine(when_compiling: Callable[[], None] = lambda: None) -> Report:
+    """Try everything that watching needs, then undo it; `when_compiling` as in compiled_programs()."""
+    checks = tuple(_checks(when_compiling))
     return Report(
         nettop=__version__,
         kernel=platform.release(),
@@ -87,7 +87,7 @@ def report_text(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _checks() -> Iterator[Check]:
+def _checks(when_compiling: Callable[[], None]) -> Iterator[Check]:
     basics = [
         _check("a Linux kernel", "uname", _kernel),
         *_capabilities(),
@@ -108,6 +108,7 @@ def _checks() -> Iterator[Check]:
         for hook in HOOKS:
             yield Check(need=hook.words, mechanism=hook.mechanism, status="skipped")
         return
+    when_compiling()
     yield from _hooks()
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from nettop.cli.messages import tell_of_compiling
 from nettop.cli.options import add_debug
 from nettop.export.standard_streams import StandardOutput
 
@@ -22,6 +23,6 @@ def run(options: argparse.Namespace) -> int:
     """Examine and report; 3 if nettop cannot run here."""
     from nettop.cli.checks import examine, report_json, report_text  # noqa: PLC0415 - no other command needs it
 
-    report = examine()
+    report = examine(tell_of_compiling)
     StandardOutput().write(report_json(report) if options.json else report_text(report).encode())
     return 0 if report.can_run else 3

@@ -1,7 +1,8 @@
 """The command line's parser, assembled from the commands."""
 
 import argparse
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 from nettop import __version__
 from nettop.cli import config, diagnose, doctor, metrics, replay, screen, snapshot, stream
@@ -17,6 +18,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[0].upper()}{message[1:]}.", f"See '{self.prog} --help'.")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Raises OSError, of which newer versions of argparse say nothing (Python 3.13)."""
+        (file or sys.stderr).write(message)
 
 
 def make_parser() -> argparse.ArgumentParser:

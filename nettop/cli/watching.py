@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, Protocol
 
-from nettop.cli.messages import note
+from nettop.cli.messages import note, tell_of_compiling
 from nettop.cli.scope import container_ids, require_few, units_named
 from nettop.errors import UsageError
 from nettop.export.file import OutputFile
@@ -199,7 +199,9 @@ def live(
     # Only a stream omits events that do not match; the snapshot and the screen collect everything and filter later.
     recorded = settings.filter.strip() or None if asked.everything else None
     looked_at = LookedAt(settings.dns_ports, _privacy(settings), asked.lookups, asked.decrypt, asked.may_cut)
-    source = LiveSource(scope, settings.interval, recorded, looked_at, asked.everything)
+    source = LiveSource(
+        scope, settings.interval, recorded, looked_at, asked.everything, when_compiling=tell_of_compiling
+    )
     try:
         source.give_up_privileges(reach.written_to)
         source.shut_in(filter(None, (*reach.places, reach.written_to)), reach.listening)

@@ -1,5 +1,6 @@
 """The published JSON Schemas, generated from the rows."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def _schema(kind: Any, title: str, also: Sequence[type] = ()) -> dict[str, Any]:
     (schema, *_), definitions = msgspec.json.schema_components((kind, *also), ref_template=_DEFINITION)
     schema["$defs"] = definitions
     for definition in definitions.values():
+        if "description" in definition:  # a docstring, from which Python 3.13 takes the indentation
+            definition["description"] = inspect.cleandoc(definition["description"])
         if "properties" in definition:
             definition["required"] = [name for name in definition["properties"] if name not in _OPTIONAL]
             for property_schema in definition["properties"].values():

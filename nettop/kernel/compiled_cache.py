@@ -7,7 +7,7 @@ can write to. An unusable directory is not an error: nettop then compiles at eve
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,10 +25,16 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def compiled_programs(defines: tuple[str, ...], directory: Path = DIRECTORY) -> CompiledPrograms:
-    """The kernel side for the running kernel and these -D, from the cache or compiled. Raises CannotRunError."""
+def compiled_programs(
+    defines: tuple[str, ...], directory: Path = DIRECTORY, when_compiling: Callable[[], None] = lambda: None
+) -> CompiledPrograms:
+    """The kernel side for the running kernel and these -D, from the cache or compiled. Raises CannotRunError.
+
+    `when_compiling` is called before it is compiled, which takes seconds.
+    """
     with suppress(OSError, _UnfitError, msgspec.MsgspecError), _opened(directory) as cache:
         return _read(cache, _name(defines))
+    when_compiling()
     return compile_and_keep(defines, directory)
 
 

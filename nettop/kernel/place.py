@@ -3,7 +3,9 @@
 import errno
 import os
 import platform
+import shutil
 import struct
+import sys
 from pathlib import Path
 
 from nettop.errors import CannotRunError
@@ -81,8 +83,16 @@ def require_readable_kernel() -> None:
 def where_to_get_privileges() -> str:
     """How to get the missing privileges."""
     if os.geteuid() != 0:
-        return "Run it as root (sudo nettop), or give it these capabilities (see SECURITY.md)."
+        return f"Run it as root (sudo {_own_name()}), or give it these capabilities (see SECURITY.md)."
     return (
         "Root is restricted here, as in a container: run nettop on the host, or start the container with "
         "--privileged --pid=host --cgroupns=host."
     )
+
+
+def _own_name() -> str:
+    """What starts this nettop again: the path by which it was called, if its name alone would find none or another."""
+    called, found = sys.argv[0], shutil.which("nettop")
+    if not Path(called).name.startswith("nettop") or (found and os.path.realpath(found) == os.path.realpath(called)):
+        return "nettop"  # also for python -m nettop
+    return called

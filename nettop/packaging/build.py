@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipapp
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ DIST = ROOT / "dist"
 WORK = ROOT / "build" / "packages"
 _INTERPRETER = "/usr/bin/python3 -I"  # the distribution's, which has its BCC; nothing from the environment or the user
 _ZIP_BEGINS = 315_532_800  # 1980-01-01, before which a ZIP file knows no time
-_MAINTAINER = "The nettop developers <nettop@nettop.invalid>"
+_NO_ADDRESS = "nettop@nettop.invalid"  # a package must name one, and nobody can have this one (RFC 2606)
 
 
 def version() -> str:
@@ -80,15 +81,23 @@ def build_deb() -> Path:
     for page in ("README.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "docs"):
         (shutil.copytree if (ROOT / page).is_dir() else shutil.copy2)(ROOT / page, tree / page)
     (tree / "debian/copyright").write_text("\n\n".join(_licenses(tree / "lib")))
-    date = formatdate(_source_date())
+    control, date = tree / "debian/control", formatdate(_source_date())
+    control.write_text(control.read_text().replace("@MAINTAINER@", maintainer()))
     (tree / "debian/changelog").write_text(
         f"nettop ({version()}-1) unstable; urgency=medium\n\n"
-        f"  * See /usr/share/doc/nettop/changelog.gz.\n\n -- {_MAINTAINER}  {date}\n"
+        f"  * See /usr/share/doc/nettop/changelog.gz.\n\n -- {maintainer()}  {date}\n"
     )
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(_source_date()), "PYTHONDONTWRITEBYTECODE": "1"}
     _run("dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps", cwd=tree, environment=environment)
     (built,) = tree.parent.glob("nettop_*.deb")
     return Path(shutil.copy2(built, DIST))
+
+
+def maintainer() -> str:
+    """Who answers for the Debian package: DEBFULLNAME and DEBEMAIL, as for debchange(1), or the author of nettop."""
+    author = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["authors"][0]
+    name = os.environ.get("DEBFULLNAME") or author["name"]
+    return f"{name} <{os.environ.get('DEBEMAIL') or author.get('email', _NO_ADDRESS)}>"
 
 
 def _licenses(libraries: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The running kernel as a source of events."""
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -74,19 +74,22 @@ class LookedAt(NamedTuple):
 class LiveSource:
     """Attaches on construction: from then on nothing in scope is missed. Raises CannotRunError."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is watched, how, and who is told of the wait
         self,
         scope: Scope,
         interval_s: float,
         filter_text: str | None = None,
         looked_at: LookedAt = LookedAt(),  # noqa: B008
         list_everything: bool = False,
+        *,
+        when_compiling: Callable[[], None] = lambda: None,
     ) -> None:
         dns_ports, privacy, lookups, decrypt, may_cut = looked_at
         self._returns_seen = lookups and uretprobes.are_harmless()
         watched: Lookups = "off" if not lookups else "with-returns" if self._returns_seen else "without-returns"
         opt_in: OptIn = {"lookups": watched, "decrypt": decrypt, "cut": may_cut}
-        compiled = compiled_programs(defines(scope, dns_ports, privacy is not None, **opt_in))
+        wanted = defines(scope, dns_ports, privacy is not None, **opt_in)
+        compiled = compiled_programs(wanted, when_compiling=when_compiling)
         self._program = KernelProgram(scope, compiled, list_everything=list_everything)
         cgroup = open_cgroup2()
         try:

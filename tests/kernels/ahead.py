@@ -61,7 +61,7 @@ def take_compiled() -> CompiledPrograms | None:
 
 
 def is_as_compiled_here(ahead: CompiledPrograms | None) -> bool:
-    """In the guest: whether what doctor has compiled is that; BCC makes a perf buffer for each CPU where it compiles."""
+    """In the guest: whether doctor has compiled that; BCC makes a perf buffer for each CPU where it compiles."""
     if ahead is None:
         return True
 

@@ -56,6 +56,13 @@ def test_the_second_start_does_not_compile(compiler: Compiler, directory: Path) 
     assert [file.suffix for file in files(directory)] == [".programs"]
 
 
+def test_who_waits_for_the_compiler_is_told_so(compiler: Compiler, directory: Path) -> None:
+    waits: list[int] = []
+    for _ in range(2):
+        compiled_cache.compiled_programs(PLAIN, directory, lambda: waits.append(compiler.asked))
+    assert waits == [0]  # before, and not where nothing is compiled
+
+
 def test_doctor_compiles_anew_and_leaves_that_to_the_next_start(compiler: Compiler, directory: Path) -> None:
     for _ in range(2):
         assert compiled_cache.compile_and_keep(PLAIN, directory) == compiler.compiled

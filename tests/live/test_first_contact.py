@@ -74,3 +74,10 @@ def test_sixteen_colours(name: str) -> None:
         for row in terminal.screen.buffer.values():
             written = [cell for cell in row.values() if cell.data.strip()]
             assert all(cell.fg != cell.bg or cell.fg == "default" for cell in written)
+
+
+def test_on_a_terminal_the_doctor_says_why_it_takes_seconds() -> None:
+    """It always compiles. Where standard error is a file or a pipe, nothing is said."""
+    with Terminal([*NETTOP, "doctor"], columns=200, lines=60) as terminal:
+        terminal.until_said("compiling the kernel programs, which takes some seconds.")
+    assert said((), "doctor")[2] == ""

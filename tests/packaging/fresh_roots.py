@@ -193,6 +193,14 @@ def test_the_suites_own_checks_find_no_error(root: Root, deb: Path) -> None:
     root.apt("purge", "nettop")
 
 
+def test_the_suite_has_every_package_that_make_installs(root: Root) -> None:
+    lists = re.findall(r"^([A-Z]+_PACKAGES) :=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    rule = f"named: ; @echo {' '.join(f'$({each})' for each in lists)}"
+    packages = run("make", "--no-print-directory", "--directory", str(ROOT), f"--eval={rule}", "named").split()
+    assert "python3-bpfcc" in packages
+    root.apt("install", "--simulate", *packages)
+
+
 # The container
 
 

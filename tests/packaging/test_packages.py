@@ -38,6 +38,15 @@ def control() -> dict[str, str]:
     return dict(line.split(": ", 1) for line in package.strip().splitlines())
 
 
+def test_who_builds_the_deb_answers_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEBFULLNAME", raising=False)
+    monkeypatch.delenv("DEBEMAIL", raising=False)
+    assert re.fullmatch(r"The nettop developers <[^<> ]+@[^<> ]+>", build.maintainer())
+    monkeypatch.setenv("DEBFULLNAME", "Ann Example")
+    monkeypatch.setenv("DEBEMAIL", "ann@example.org")
+    assert build.maintainer() == "Ann Example <ann@example.org>"
+
+
 def test_the_locked_libraries_are_those_that_nettop_asks_for() -> None:
     asked = [
         Requirement(line) for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]

@@ -501,7 +501,7 @@ class TestExport:
             ("nowhere/x.json", "cannot be used: No such file or directory."),
             ("x" * 300, "File name too long"),
             ("~nobody-of-this-name/x", "There is no user of ~nobody-of-this-name/x."),
-            ("a\0b", "null byte"),
+            ("a\0b", "embedded null"),
             ("/", "is a directory."),
             ("link.json", "is a symbolic link."),
         ],

@@ -243,7 +243,7 @@ def test_only_a_stream_leaves_out_what_its_filter_does_not_choose(
     monkeypatch.setattr(watching, "confinement", lambda: None)
     given: list[str | None] = []
 
-    def source(_scope: object, _interval: float, text: str | None, *_: object) -> None:
+    def source(_scope: object, _interval: float, text: str | None, *_: object, **_named: object) -> None:
         given.append(text)
         raise RunError("Enough.", "Go on.")
 
@@ -418,9 +418,31 @@ def test_without_root(command: list[str]) -> None:
 
 def test_what_to_do_depends_on_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert where_to_get_privileges().startswith("Run it as root (sudo nettop), ")
+    assert where_to_get_privileges().startswith("Run it as root (sudo ")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert where_to_get_privileges().startswith("Root is restricted here, as in a container: ")
+
+
+@pytest.mark.parametrize(
+    ("called", "again"),
+    [
+        ("bin/nettop", "nettop"),  # the one in PATH
+        ("nettop/__main__.py", "nettop"),  # python -m nettop
+        (".venv/bin/nettop", ".venv/bin/nettop"),
+        ("./nettop.pyz", "./nettop.pyz"),
+    ],
+)
+def test_what_to_do_names_the_nettop_that_was_called(
+    called: str, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "bin/nettop"
+    installed.parent.mkdir()
+    installed.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(installed.parent))
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert where_to_get_privileges().startswith(f"Run it as root (sudo {again}), ")
 
 
 def test_wsl_1(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,7 +481,9 @@ def test_the_doctor_tells_a_person_first_what_it_comes_to() -> None:
 def as_on_a_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowed, and with nothing in the cache."""
     monkeypatch.setattr(watching, "require_privileges", lambda: None)
-    monkeypatch.setattr(live, "compiled_programs", compile_apart)
+    monkeypatch.setattr(
+        live, "compiled_programs", lambda wanted, when_compiling: when_compiling() or compile_apart(wanted)
+    )
 
 
 def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,6 +494,19 @@ def test_without_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert error.startswith("nettop: The Python module bcc cannot be imported: ")
     assert "python3-bpfcc (Debian, Ubuntu)" in error
     assert error.count("\n") == 1
+
+
+def test_a_terminal_is_told_what_takes_so_long(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_on_a_first_start(monkeypatch)
+    monkeypatch.setitem(sys.modules, "bcc", None)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+    code, output, error = outcome(capfd, "snapshot")
+    assert (code, output) == (3, "")
+    assert error.startswith(
+        "nettop: compiling the kernel programs, which takes some seconds.\nnettop: The Python module bcc"
+    )
 
 
 def test_with_pypis_bcc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
