@@ -68,7 +68,7 @@ static __always_inline void await_interim(struct __sk_buff *skb, u64 key, struct
 		return;
 	fresh->next = room->walk.begin + room->walk.bytes;
 	fresh->kind = HTTP_INTERIM;
-	bpf_skb_load_bytes(skb, room->walk.payload_offset + room->walk.bytes - TAIL_BYTES, &fresh->tail, TAIL_BYTES);
+	fresh->tail = tail_of(skb, room);
 	fresh->status = room->start[1];
 	slot->unfinished |= 1 << room->head.egress;
 }
@@ -92,15 +92,15 @@ static __always_inline int begin_answer(struct __sk_buff *skb, u64 key, struct t
 		further = known->next - head->seq;
 		if (known->kind == HTTP_INTERIM && !further) {
 			end_across(room, known);
+			room->tail_before = known->tail;
 			room->start[1] = known->status;
 			slot->unfinished &= ~(1 << head->egress);
 			return exchange->asked != exchange->answered;
 		}
 		if (further && head->seq == known->begin && begins_answer(room->start)) {
 			slot->unfinished &= ~(1 << head->egress);
-			if (!exchange->without_bodies) /* the body, or the answer to a HEAD, which has a length but no body */
-				lose_answers(slot, exchange, room, 1);
-			return exchange->asked != exchange->answered;
+			lose_answers(slot, exchange, room, 1); /* the body, or what follows the answer to a HEAD, which has none */
+			return 0;
 		}
 		if (!(further >> 31) && further >= head->payload_bytes)
 			return 0;
@@ -185,11 +185,8 @@ static __always_inline void take_one_answer(struct __sk_buff *skb, u64 key, stru
 		room->walk.at += room->length;
 		/* what begins like an answer may be the body, if another one follows that */
 		if (follows && room->length && !is_answer_at(skb, room, room->walk.at)) {
-			room->walk.at = room->end;
-			if (!exchange->without_bodies) {
-				lose_answers(slot, exchange, room, waiting > 1);
-				return;
-			}
+			lose_answers(slot, exchange, room, waiting > 1);
+			return;
 		}
 		await_answer(key, slot, room);
 	}
@@ -282,7 +279,7 @@ static __always_inline void lose_rest(u64 key, struct head_room *room)
 	struct exchange *exchange = slot ? exchange_at(slot, key) : 0;
 
 	if (exchange && room->goes_on == GOES_ON_ANSWERS)
-		lose_answers(slot, exchange, room, 1);
+		lose_answers(slot, exchange, room, exchange->asked - answers_to(exchange, slot) > 1);
 }
 
 /*

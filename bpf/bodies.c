@@ -248,6 +248,21 @@ static __always_inline void end_across(struct head_room *room, struct unfinished
 	room->walk.at = ((ends >> 7) * 0x0001020304050607ull >> 56) - is_set(ends & bare);
 }
 
+/* The last bytes of a head that goes on, which may be part of its end: of this segment, and before it if that is short. */
+static __always_inline u32 tail_of(struct __sk_buff *skb, struct head_room *room)
+{
+	struct frame_walk *walk = &room->walk;
+	u32 tail = 0, bits = 8 * walk->bytes;
+
+	if (walk->bytes >= TAIL_BYTES) {
+		bpf_skb_load_bytes(skb, walk->payload_offset + walk->bytes - TAIL_BYTES, &tail, TAIL_BYTES);
+		return tail;
+	}
+	if (read_short(skb, walk->payload_offset, walk->bytes, room->behind))
+		return 0;
+	return room->tail_before >> bits | (u32)room->behind[0] << (8 * TAIL_BYTES - bits);
+}
+
 /* Go on so many bytes further. Returns whether there are as many as are needed. */
 static __always_inline int step_to(struct __sk_buff *skb, struct head_room *room, u32 further, u32 needed)
 {
@@ -365,7 +380,6 @@ static __always_inline void await_head(struct __sk_buff *skb, u64 key, struct tu
 {
 	struct frame_walk *walk = &room->walk;
 	struct unfinished *fresh;
-	u64 last;
 
 	if (walk->bytes > SCANS * SCAN_STEP) {
 		walk->at = SCANS * SCAN_STEP - SCAN_OVERLAP;
@@ -379,9 +393,7 @@ static __always_inline void await_head(struct __sk_buff *skb, u64 key, struct tu
 	fresh->number = room->number;
 	fresh->room = most;
 	fresh->kind = HTTP_REST;
-	last = walk->bytes;
-	if (last > TAIL_BYTES)
-		bpf_skb_load_bytes(skb, walk->payload_offset + walk->bytes - TAIL_BYTES, &fresh->tail, TAIL_BYTES);
+	fresh->tail = tail_of(skb, room);
 	fresh->length = room->length;
 	fresh->body = room->body;
 	fresh->expects = room->expects;
@@ -401,6 +413,7 @@ static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct t
 	int listed = room->listed;
 
 	room->goes_on = 0;
+	room->tail_before = 0;
 	if (method == METHOD_CONNECT)
 		room->body = 0;
 	if (method < METHOD_BARE || !room->end || room->body)
@@ -471,6 +484,7 @@ static __always_inline void begin_rest(struct __sk_buff *skb, struct turn_slot *
 	}
 	room->number = known->number;
 	room->captures = known->room;
+	room->tail_before = known->tail;
 	room->length = known->length;
 	room->body = known->body;
 	room->expects_before = known->expects;

@@ -280,6 +280,9 @@ struct head_room {
 	u8 expects;     /* the client may wait for a word of the server before it sends the body, */
 	u8 expects_before; /* as what came of the head before said */
 	u16 captures;   /* so much more of a head */
+	u8 within;      /* the body of a request */
+	u8 behind_gap;  /* what comes before it is still on its way */
+	u32 tail_before; /* see tail_of() */
 	u8 goes_on;     /* GOES_ON_*: with what the program `requests` takes over */
 	u32 requests;   /* in the segment */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
@@ -884,6 +887,7 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 	u32 most, further;
 
 	room->place = key | head->egress;
+	room->within = 0;
 	known = unfinished_heads.lookup(&room->place);
 
 	if (known && known->kind == HTTP_CHUNKS && known->born == slot->born && (s32)(head->seq - known->next) <= 0) {
@@ -896,10 +900,11 @@ static __always_inline struct unfinished *go_on(struct __sk_buff *skb, u64 key, 
 	}
 	if (known && known->kind == HTTP_BODY && known->born == slot->born) {
 		further = known->next - head->seq;
-		if (further > head->payload_bytes && !(further >> 31))
+		room->within = further && !(further >> 31);
+		if (room->within && further > head->payload_bytes)
 			return 0;
 		slot->unfinished &= ~(1 << head->egress);
-		if (further && further < head->payload_bytes) {
+		if (room->within && further < head->payload_bytes) {
 			room->walk.at = further;
 			room->goes_on = GOES_ON_REQUEST;
 		}
@@ -967,6 +972,8 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 	struct exchange *exchange;
 	int is_answer, whole = head->payload_bytes >= HEAD_BYTES;
 
+	if (room->behind_gap)
+		return; /* a body may begin like a head; what goes on is not here */
 	if (slot->unfinished & (1 << egress)) {
 		known = go_on(skb, key, slot, room);
 		if (known) {
@@ -977,7 +984,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 			head->seq = known->begin;
 			__builtin_memcpy(head->prefix, known->text, HEAD_BYTES);
 		}
-		if (room->most || room->goes_on)
+		if (room->most || room->goes_on || room->within)
 			return;
 	}
 	is_answer = (room->start[0] & FIRST_SEVEN) == HTTP_1_;
@@ -1192,6 +1199,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 	room->head.payload_bytes = room->walk.bytes = bytes;
 	room->head.egress = egress;
 	room->begins_turn = said->begins_turn;
+	room->behind_gap = said->behind_gap;
 	room->start[0] = words[0];
 	room->start[1] = words[1];
 	room->turn = turn_index(key) ^ (slot->place & (TURN_PLACES - 1));

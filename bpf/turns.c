@@ -303,7 +303,8 @@ struct said {
 	struct first_words *first; /* what it is then, if it comes in */
 	u32 payload_at;            /* 0: there is no payload */
 	u32 begin;                 /* its sequence number */
-	u32 begins_turn;
+	u16 begins_turn;
+	u16 behind_gap;            /* not all that was sent before it has come */
 };
 
 /* A TCP packet that goes out or comes in. */
@@ -330,6 +331,7 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	said->begin = begin;
 	said->slot = slot;
 	if (slot) {
+		said->behind_gap = slot->place & TURN_ENDS_KNOWN(egress) && (s32)(begin - slot->ends[egress]) > 0;
 		said->begins_turn = speaks(skb, slot, begin + skb->len - payload_at, egress);
 		return;
 	}

@@ -14,7 +14,7 @@ SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "6.18": "trix
 NEWEST = "newest"
 NEWEST_SUITE = "trixie-backports"
 CLOUD = "cloud-amd64"
-# What the disk, its file system, the scenarios and a firewall need. Some are built in, or part of another, in some kernels.
+# What the disk, the scenarios and a firewall need. Some are built in, or part of another, in some kernels.
 _MODULES = ("crc32c_generic", "nvme", "ext4", "veth", "nft_counter", "nft_chain_nat", "nft_nat", "nft_reject_inet")
 _DEPENDS = re.compile(rb"\0depends=([\w,-]*)\0")  # .modinfo
 _RECIPE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]

@@ -90,10 +90,12 @@ PIPELINED: dict[str, tuple[Said, Outline]] = {
     "without a body": (
         [*TWO, (False, answered(304, LENGTH % 5000)[1] + answered(204)[1])], [("/asked", 304), ("/asked", 204)],
     ),
-    "to HEAD": ([(True, HEAD), (True, GET), (False, FINAL + OTHER)], BOTH),
-    "to HEAD, in their own": ([(True, HEAD), (True, GET), (False, FINAL), (False, OTHER)], BOTH),
+    "to HEAD": ([(True, HEAD), (True, GET), (False, FINAL + OTHER)], [("/asked", FAILED), UNKNOWN]),
+    "to HEAD, in their own": (
+        [(True, HEAD), (True, GET), (False, FINAL), (False, OTHER)], [("/asked", FAILED), UNKNOWN],
+    ),
     "to a HEAD behind another": (
-        [(True, GET + HEAD + GET), (False, FAILS + FINAL + OTHER)], [("/asked", FAILED), *BOTH],
+        [(True, GET + HEAD + GET), (False, FAILS + FINAL + OTHER)], [("/asked", FAILED), ("/asked", FAILED), UNKNOWN],
     ),
     "to HEAD, in chunks": ([(True, HEAD), (True, GET), (False, CHUNKED_ONE + OTHER)], BOTH),
     "a body like an answer, and one behind it": ([*TWO, (False, FINAL + BODY + OTHER)], BOTH),

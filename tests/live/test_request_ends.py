@@ -43,6 +43,8 @@ def cut(said: bytes, *at: int) -> Said:
 BOTH: Said = [(False, OK), (False, CREATED)]
 IN_CHUNKS = asked(b"POST", CHUNKED)[1]
 POST_OK = post(b"ok")
+NOT_FOUND = answered(404, LENGTH % 0)[1]
+POST_ASKED = post(b"x" * 60)
 LONG_POST = post(INNER * 3, COOKIE)
 CASES: dict[str, tuple[Said, list[Row]]] = {
     "a body between them": ([(True, POST_OK + SECOND), *BOTH], POST_BOTH),
@@ -101,6 +103,20 @@ CASES: dict[str, tuple[Said, list[Row]]] = {
         [*EARLY, ("GET", "/second", 201)],
     ),
     "more than is captured": ([(True, FIRST * 30), *[(False, CREATED)] * 30], [("GET", "/asked", 201)] * 30),
+    **{
+        f"a body of which {last} bytes come last": (
+            [*cut(POST_ASKED, len(POST_ASKED) - last), (False, OK), (True, SECOND), (False, CREATED)], POST_BOTH,
+        )
+        for last in (1, 2, 7, 15)
+    },
+    "the line that ends a head in a segment of its own": (
+        [*cut(FIRST, len(FIRST) - 4, len(FIRST) - 2), (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH,
+    ),
+    "each line and its end in their own segments": (
+        [*[(True, part) for line in FIRST.split(b"\r\n")[:-1] for part in (line, b"\r\n") if part],
+         (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH,
+    ),
+    "a head byte by byte": ([*pieces(FIRST, 1), (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH),
 }  # fmt: skip
 
 
@@ -131,6 +147,13 @@ LOST: dict[str, tuple[Said, list[Row]]] = {
     "a body without a length": (
         [(True, FIRST * 2), (False, answered(200)[1]), (False, CREATED)],
         [("GET", "/asked", 200), ("GET", "/asked", None)],
+    ),
+    "HEAD behind one, whose body is like an answer and is cut": (
+        [
+            (True, FIRST + SECOND.replace(b"GET", b"HEAD")),
+            (False, answered(200, LENGTH % len(NOT_FOUND))[1] + NOT_FOUND[:-5]), (False, NOT_FOUND[-5:] + CREATED),
+        ],
+        [("GET", "/asked", 200), ("HEAD", "/second", None)],
     ),
 }  # fmt: skip
 
