@@ -60,7 +60,7 @@ static __always_inline int begin_next(struct __sk_buff *skb, u64 key, struct tur
 }
 
 /* Of a head that goes on: where it does. */
-static __always_inline void await_interim(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room)
+static __always_inline void await_interim(u64 key, struct turn_slot *slot, struct head_room *room)
 {
 	struct unfinished *fresh = make_unfinished(key, slot, room);
 
@@ -68,7 +68,7 @@ static __always_inline void await_interim(struct __sk_buff *skb, u64 key, struct
 		return;
 	fresh->next = room->walk.begin + room->walk.bytes;
 	fresh->kind = HTTP_INTERIM;
-	fresh->tail = tail_of(skb, room);
+	fresh->tail = room->tail;
 	fresh->status = room->start[1];
 	slot->unfinished |= 1 << room->head.egress;
 }
@@ -92,7 +92,7 @@ static __always_inline int begin_answer(struct __sk_buff *skb, u64 key, struct t
 		further = known->next - head->seq;
 		if (known->kind == HTTP_INTERIM && !further) {
 			end_across(room, known);
-			room->tail_before = known->tail;
+			room->tail = known->tail;
 			room->start[1] = known->status;
 			slot->unfinished &= ~(1 << head->egress);
 			return exchange->asked != exchange->answered;
@@ -158,7 +158,7 @@ static __always_inline void take_one_answer(struct __sk_buff *skb, u64 key, stru
 		if (room->end)
 			await_answer(key, slot, room);
 		else if (room->walk.bytes <= SCANS * SCAN_STEP)
-			await_interim(skb, key, slot, room);
+			await_interim(key, slot, room);
 		else
 			lose_answers(slot, exchange, room, waiting > 1);
 		return;

@@ -218,6 +218,20 @@ static __always_inline void scan_requests(struct __sk_buff *skb, struct head_roo
 		room->requests = room->ends;
 }
 
+/* The last bytes of a head that goes on, which may be part of its end: of this segment, and before it if that is short. */
+static __always_inline void note_tail(struct __sk_buff *skb, struct head_room *room)
+{
+	struct frame_walk *walk = &room->walk;
+	u32 bits = 8 * walk->bytes;
+
+	if (walk->bytes >= TAIL_BYTES) {
+		room->tail = 0;
+		bpf_skb_load_bytes(skb, walk->payload_offset + walk->bytes - TAIL_BYTES, &room->tail, TAIL_BYTES);
+	} else {
+		room->tail = room->tail >> bits | ((u32)room->start[0] & ((1 << bits) - 1)) << (8 * TAIL_BYTES - bits);
+	}
+}
+
 /* Where the heads of a segment end, how many there are, and what the first says of a body. */
 static __always_inline void look_through(struct __sk_buff *skb, struct head_room *room)
 {
@@ -226,6 +240,8 @@ static __always_inline void look_through(struct __sk_buff *skb, struct head_room
 	scan_requests(skb, room);
 	AS_STORED();
 	read_fields(skb, room);
+	AS_STORED();
+	note_tail(skb, room);
 }
 
 /* Where lines end that an empty one follows, by top bits; `bare` has those where it has no carriage return. */
@@ -246,21 +262,6 @@ static __always_inline void end_across(struct head_room *room, struct unfinished
 	ends &= -ends;
 	room->walk.ended = is_set(ends);
 	room->walk.at = ((ends >> 7) * 0x0001020304050607ull >> 56) - is_set(ends & bare);
-}
-
-/* The last bytes of a head that goes on, which may be part of its end: of this segment, and before it if that is short. */
-static __always_inline u32 tail_of(struct __sk_buff *skb, struct head_room *room)
-{
-	struct frame_walk *walk = &room->walk;
-	u32 tail = 0, bits = 8 * walk->bytes;
-
-	if (walk->bytes >= TAIL_BYTES) {
-		bpf_skb_load_bytes(skb, walk->payload_offset + walk->bytes - TAIL_BYTES, &tail, TAIL_BYTES);
-		return tail;
-	}
-	if (read_short(skb, walk->payload_offset, walk->bytes, room->behind))
-		return 0;
-	return room->tail_before >> bits | (u32)room->behind[0] << (8 * TAIL_BYTES - bits);
 }
 
 /* Go on so many bytes further. Returns whether there are as many as are needed. */
@@ -376,7 +377,7 @@ static __always_inline void end_body(u64 key, struct turn_slot *slot, struct exc
 }
 
 /* The head has not ended yet: it goes on in this segment, where it is looked at next, or in another one. */
-static __always_inline void await_head(struct __sk_buff *skb, u64 key, struct turn_slot *slot, struct head_room *room, u32 most)
+static __always_inline void await_head(u64 key, struct turn_slot *slot, struct head_room *room, u32 most)
 {
 	struct frame_walk *walk = &room->walk;
 	struct unfinished *fresh;
@@ -393,7 +394,7 @@ static __always_inline void await_head(struct __sk_buff *skb, u64 key, struct tu
 	fresh->number = room->number;
 	fresh->room = most;
 	fresh->kind = HTTP_REST;
-	fresh->tail = tail_of(skb, room);
+	fresh->tail = room->tail;
 	fresh->length = room->length;
 	fresh->body = room->body;
 	fresh->expects = room->expects;
@@ -413,7 +414,6 @@ static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct t
 	int listed = room->listed;
 
 	room->goes_on = 0;
-	room->tail_before = 0;
 	if (method == METHOD_CONNECT)
 		room->body = 0;
 	if (method < METHOD_BARE || !room->end || room->body)
@@ -437,7 +437,7 @@ static __always_inline void end_request(struct __sk_buff *skb, u64 key, struct t
 	AS_STORED();
 	if (!room->end) {
 		captured = head->prefix_bytes + head->payload_bytes;
-		await_head(skb, key, slot, room, captured < CAPTURED_REQUEST_BYTES ? CAPTURED_REQUEST_BYTES - captured : 0);
+		await_head(key, slot, room, captured < CAPTURED_REQUEST_BYTES ? CAPTURED_REQUEST_BYTES - captured : 0);
 	} else if (room->body) {
 		end_body(key, slot, exchange, room);
 	} else if (method != METHOD_UNUSUAL && method != METHOD_CONNECT) {
@@ -484,7 +484,7 @@ static __always_inline void begin_rest(struct __sk_buff *skb, struct turn_slot *
 	}
 	room->number = known->number;
 	room->captures = known->room;
-	room->tail_before = known->tail;
+	room->tail = known->tail;
 	room->length = known->length;
 	room->body = known->body;
 	room->expects_before = known->expects;
@@ -511,7 +511,7 @@ static __always_inline void end_rest(struct __sk_buff *skb, u64 key, struct turn
 		room->most = most & CAPTURED_MASK;
 	}
 	if (!room->end) {
-		await_head(skb, key, slot, room, most > head->payload_bytes ? most - head->payload_bytes : 0);
+		await_head(key, slot, room, most > head->payload_bytes ? most - head->payload_bytes : 0);
 		return;
 	}
 	if (exchange->asked != room->number + 1) /* another one was taken for a request meanwhile */

@@ -259,7 +259,7 @@ struct head_room {
 	u64 start[2];  /* HEAD_BYTES of the message, */
 	u64 behind[2]; /* and of what follows its head */
 	u64 place;     /* key of unfinished_heads */
-	u32 tail;
+	u32 tail;      /* the last bytes of a head that goes on: note_tail() */
 	u32 end;       /* of the head; 0: it does not end in this segment */
 	u32 ends;      /* of heads that end in what was looked at, */
 	u32 last_end;  /* and of the last of them */
@@ -282,7 +282,6 @@ struct head_room {
 	u16 captures;   /* so much more of a head */
 	u8 within;      /* the body of a request */
 	u8 behind_gap;  /* what comes before it is still on its way */
-	u32 tail_before; /* see tail_of() */
 	u8 goes_on;     /* GOES_ON_*: with what the program `requests` takes over */
 	u32 requests;   /* in the segment */
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
@@ -1191,7 +1190,7 @@ static __always_inline void take_head_of(struct __sk_buff *skb, struct turn_slot
 		return;
 	/* the rest is for those that are handed on: see list_head() */
 	room->head.kind = kind;
-	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = room->walk.at = 0;
+	room->head.prefix_bytes = room->most = room->upgrades = room->walk.runs = room->walk.at = room->tail = 0;
 	room->goes_on = goes_on;
 	room->head.time_ns = slot->spoke_ns;
 	room->head.seq = room->walk.begin = said->begin;

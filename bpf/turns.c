@@ -307,6 +307,18 @@ struct said {
 	u16 behind_gap;            /* not all that was sent before it has come */
 };
 
+/* Where the first payload that a socket receives is to begin; a socket whose SYN has no answer yet does not know. */
+static __always_inline void begin_receiving(struct turn_slot *slot)
+{
+	u32 next = 0;
+
+	READ(next, slot->socket, OFFSET_tcp_sock_rcv_nxt);
+	if (!next)
+		return;
+	slot->ends[0] = next;
+	slot->place |= TURN_ENDS_KNOWN(0);
+}
+
 /* A TCP packet that goes out or comes in. */
 static __always_inline void take_turn(struct __sk_buff *skb, struct packet *packet, int egress, struct said *said)
 {
@@ -331,7 +343,10 @@ static __always_inline void take_turn(struct __sk_buff *skb, struct packet *pack
 	said->begin = begin;
 	said->slot = slot;
 	if (slot) {
-		said->behind_gap = slot->place & TURN_ENDS_KNOWN(egress) && (s32)(begin - slot->ends[egress]) > 0;
+		if (!egress && !(slot->place & TURN_ENDS_KNOWN(0)))
+			begin_receiving(slot);
+		if (!egress)
+			said->behind_gap = (slot->ends[0] - begin) >> 31 & slot->place / TURN_ENDS_KNOWN(0);
 		said->begins_turn = speaks(skb, slot, begin + skb->len - payload_at, egress);
 		return;
 	}

@@ -123,6 +123,18 @@ def http_pieces(address: str, port: int, pieces: list[str], answers: int) -> Non
         say(received.count(b"HTTP/1.1 200"))
 
 
+def http_upload(address: str, port: int, body: list[str], times: int) -> None:
+    """POSTs with their bodies in pieces, none of which waits for what was sent before it; each time a GET behind it."""
+    connection = http.client.HTTPConnection(address, port)
+    length = str(sum(map(len, body)))
+    for _ in range(times):
+        connection.request("POST", "/upload", (piece.encode() for piece in body), {"Content-Length": length})
+        connection.getresponse().read()
+        connection.request("GET", "/behind")
+        connection.getresponse().read()
+    say("done")
+
+
 def http_script_server(address: str, port: int, steps: list[list[Any]], fast_open: bool = False) -> None:
     """One connection: after so many heads more the text that stands with the number, in one segment."""
     with socket.socket() as listener:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import http_programs
 from tests.live.lab import (
     Lab,
     Said,
@@ -137,6 +138,32 @@ def test_each_request_has_its_row(lab: Lab, name: str) -> None:
         assert connection.requests is not None
         failed = sum(status is not None and status >= 400 for _, _, status in wanted)
         assert (connection.requests.count, connection.requests.failed) == (2 * len(wanted) + 2, 2 * failed)
+
+
+def test_a_body_that_comes_before_its_head(lab: Lab) -> None:
+    """Each POST is lost once: the server has the body before it."""
+    port, times = next(_ports), 8
+    server = lab.inside.play(http_programs.http_server, address="127.0.0.1", port=port)
+    assert server.hear() == "listening"
+    lab.inside.nft(f"""
+        table inet loses {{
+          chain in {{
+            type filter hook input priority 0
+            tcp dport {port} @th,256,32 0x504f5354 numgen inc mod 2 == 0 drop
+          }}
+        }}
+        """)
+    body = [INNER.decode()] * 20
+    client = lab.inside.play(http_programs.http_upload, address="127.0.0.1", port=port, body=body, times=times)
+    assert client.hear() == "done"
+    client.end()
+    lab.inside.nft("delete table inet loses")
+    snapshot = lab.watch.up_to_now()
+    for end in (client, server):
+        assert requests_of(snapshot, end) == [("POST", "/upload", 200), ("GET", "/behind", 200)] * times
+        (connection,) = connections_of(snapshot, end)
+        assert connection.requests is not None
+        assert connection.requests.count == 2 * times
 
 
 LOST: dict[str, tuple[Said, list[Row]]] = {
