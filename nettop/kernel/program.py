@@ -33,6 +33,7 @@ from nettop.kernel.hooks import (
     OPT_IN_BUFFERS,
     PLAINTEXT_CALLS,
     PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_FRAMES,
     PLAINTEXT_RETURNED,
     Continuation,
     Decoder,
@@ -317,7 +318,7 @@ class KernelProgram:
             raise RefusedError(hook, f"loading: {error.strerror}", error.words) from error
         self._program_fds[hook.program] = descriptor
         if isinstance(hook, Continuation):
-            syscalls.update(self._maps["continuations"], struct.pack("=I", hook.index), struct.pack("=I", descriptor))
+            syscalls.update(self._maps[hook.among], struct.pack("=I", hook.index), struct.pack("=I", descriptor))
         return descriptor
 
     def poll(self, timeout_ms: int) -> None:
@@ -515,13 +516,14 @@ class KernelProgram:
         """Those that are compiled in."""
         return [each for each in CONTINUATIONS if each.program in self._compiled.programs]
 
-    def _opt_in(self) -> list[Hook]:
+    def _opt_in(self) -> list[Hook | Continuation]:
         """The programs of what is watched only if asked for, as far as they are compiled in."""
         every = (*LOOKUPS, LOOKUPS_RETURNED, *PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN)
         hooks = {hook.program: hook for hook in every if hook.program in self._compiled.programs}
         if hooks and self._has_libraries:
             hooks[LIBRARIES.program] = LIBRARIES
-        return list(hooks.values())
+        continued = [each for each in (PLAINTEXT_FRAMES,) if each.program in self._compiled.programs]
+        return [*hooks.values(), *continued]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()
