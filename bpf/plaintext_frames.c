@@ -45,10 +45,11 @@ static __always_inline void begin_http2_inside(struct tls_session_key *key, stru
 	back->state = back->next ? WAY_KNOWN : WAY_FIRST;
 }
 
-/* Tell that a session has ended, or that it is followed no longer. */
+/* Tell that a session has ended, or that it is followed no longer, and how many requests it had. */
 static __always_inline void tell_http2_end(struct tls_session_key *key, struct tls_session *session, u64 task, u64 time_ns,
 					   u8 flags)
 {
+	struct tls_http2 *inside = tls_http2.lookup(key);
 	struct spilled_head *head = spilled.ringbuf_reserve(sizeof(*head) + sizeof(struct http_head));
 	struct http_head *record = (void *)(head + 1);
 
@@ -61,6 +62,8 @@ static __always_inline void tell_http2_end(struct tls_session_key *key, struct t
 	record->time_ns = time_ns;
 	record->kind = PLAINTEXT_ENDED;
 	record->http2 = flags;
+	if (inside && inside->born_ns == session->born_ns)
+		record->payload_bytes = inside->exchange.asked;
 	describe_plaintext(record, task, key, session);
 	spilled.ringbuf_submit(head, BPF_RB_NO_WAKEUP);
 }
@@ -68,9 +71,9 @@ static __always_inline void tell_http2_end(struct tls_session_key *key, struct t
 static __always_inline void miss_http2_inside(struct tls_session_key *key, struct tls_session *session, u64 task, u64 time_ns)
 {
 	session->state |= SESSION_SILENT;
-	tls_http2.delete(key);
 	count_loss(TLS_HTTP2_SESSIONS, 1);
 	tell_http2_end(key, session, task, time_ns, HTTP2_SPOKEN | HTTP2_LEFT_OUT);
+	tls_http2.delete(key);
 }
 
 static __always_inline void end_http2_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words)

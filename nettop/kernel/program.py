@@ -241,7 +241,7 @@ class KernelProgram:
 
     @property
     def tls_http2_sessions(self) -> int:
-        """How many sessions of TLS, at either end, have begun HTTP/2, of which nothing is read."""
+        """How many sessions of HTTP/2 inside TLS, at either end, are read no further, because a call was missed."""
         return self._counter(abi.TLS_HTTP2_SESSIONS)
 
     def undecrypted(self, speakers: Sequence[tuple[abi.ProcessKey, bytes]]) -> tuple[Undecrypted, ...] | None:

@@ -167,6 +167,9 @@ class PlaintextTracker:
     def _frames_ended(self, session: _Session, head: HttpHead) -> None:
         """A session of HTTP/2 is over, or followed no longer. What waits on a known connection is left to its end."""
         missed = bool(head.http2 & abi.HTTP2_LEFT_OUT)
+        sums = self._sums.get(self._sockets.get(session, (0, 0)))
+        if sums is not None:
+            sums.count = max(sums.count, head.payload_bytes)
         if missed or session not in self._sockets:
             self._streams.ended(session, "normal", head.time_ns, missed)
         if session not in self._sockets:

@@ -1,9 +1,10 @@
 """Programs that speak HTTP/2 inside TLS: each function runs in a process of its own, started by lab.Namespace.play().
 
-The path of each request says the port of its connection's client: `/PORT/NUMBER`.
+The path of each request says the port of its connection's client: `/PORT/PID/NUMBER`.
 """
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ class _Client:
         fields = [
             (":method", "POST" if body else "GET"),
             (":scheme", "https"),
-            (":path", f"/{self.own_port}/{number}"),
+            (":path", f"/{self.own_port}/{os.getpid()}/{number}"),
             (":authority", "shop.nettop.test"),
             ("cookie", COOKIE),
             ("authorization", CREDENTIALS),
@@ -62,9 +63,9 @@ class _Client:
             if kind in (_SETTINGS, _PING) and not flags & _ACK:
                 self._write(_frame(kind, _ACK, 0, body if kind == _PING else b""))
             if kind == _HEADERS:
-                fields = dict(self._decoder.decode(body))
+                fields = self._decoder.decode(body, raw=True)
                 if stream == self._stream:
-                    status = int(fields[":status"])
+                    status = int(next(value for name, value in fields if name == b":status"))
             if stream == self._stream and kind in (0, _HEADERS) and flags & _END_STREAM:
                 return status
 
