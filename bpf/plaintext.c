@@ -407,6 +407,13 @@ int tls_returned(struct pt_regs *ctx)
 	return 0;
 }
 
+/* SSL_sendfile(3) and other functions by which a program may say or hear something that is not looked at. */
+int tls_missed(struct pt_regs *ctx)
+{
+	miss_call(plain(bpf_get_current_task()), plain(PT_REGS_PARM1(ctx)));
+	return 0;
+}
+
 /* SSL_free(3), SSL_clear(3), SSL_set_bio(3): what was known of the session no longer holds. */
 int tls_forgotten(struct pt_regs *ctx)
 {

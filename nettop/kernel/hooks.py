@@ -324,6 +324,13 @@ PLAINTEXT_FORGOTTEN = tuple(
     Hook("plaintext", "the end of a session of TLS", "tls_forgotten", UPROBE, function)
     for function in ("SSL_free", "SSL_clear", "SSL_set_bio", "gnutls_deinit")
 )
+PLAINTEXT_MISSED = tuple(
+    Hook("plaintext", "what is said by other functions of TLS libraries", "tls_missed", UPROBE, function)
+    for function in (
+        "SSL_sendfile", "SSL_write_ex2",
+        "gnutls_record_send_file", "gnutls_record_send_range", "gnutls_record_recv_packet",
+    )
+)  # fmt: skip
 PLAINTEXT_FRAMES = Continuation("tls_frames", UPROBE, 0, among="tls_continuations", need="plaintext")
 PLAINTEXT_MECHANISM = "uprobe SSL_write, gnutls_record_send"
 

@@ -34,6 +34,7 @@ from nettop.kernel.hooks import (
     PLAINTEXT_CALLS,
     PLAINTEXT_FORGOTTEN,
     PLAINTEXT_FRAMES,
+    PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Continuation,
     Decoder,
@@ -518,7 +519,8 @@ class KernelProgram:
 
     def _opt_in(self) -> list[Hook | Continuation]:
         """The programs of what is watched only if asked for, as far as they are compiled in."""
-        every = (*LOOKUPS, LOOKUPS_RETURNED, *PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN)
+        plaintext = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
+        every = (*LOOKUPS, LOOKUPS_RETURNED, *plaintext)
         hooks = {hook.program: hook for hook in every if hook.program in self._compiled.programs}
         if hooks and self._has_libraries:
             hooks[LIBRARIES.program] = LIBRARIES

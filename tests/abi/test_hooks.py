@@ -18,6 +18,7 @@ from nettop.kernel.hooks import (
     PLAINTEXT_CALLS,
     PLAINTEXT_FORGOTTEN,
     PLAINTEXT_FRAMES,
+    PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Hook,
 )
@@ -47,8 +48,8 @@ def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None
 
 def test_plaintext_has_programs_of_its_own(compiled: CompiledPrograms) -> None:
     with_plaintext = compile_apart(defines(Scope(), decrypt=True))
-    hooks = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, PLAINTEXT_FRAMES, *PLAINTEXT_FORGOTTEN, LIBRARIES)
-    more = {hook.program for hook in hooks}
+    hooks = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED, LIBRARIES)
+    more = {PLAINTEXT_FRAMES.program, *(hook.program for hook in hooks)}
     assert with_plaintext.programs.keys() - compiled.programs.keys() == more
     assert with_plaintext.maps.keys() - compiled.maps.keys() == {
         "tls_calls", "tls_sessions", "tls_http2", "no_tls_http2", "tls_rooms", "no_tls_room", "tls_continuations",

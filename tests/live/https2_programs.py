@@ -3,6 +3,7 @@
 The path of each request says the port of its connection's client: `/PORT/PID/NUMBER`.
 """
 
+import ctypes
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from tests.live.programs import hear, say
 
 LIKE_A_HEAD = bytes.fromhex("000008010500000007828684418a0f01ff")
 _HEADERS, _SETTINGS, _PING = 1, 4, 6
+_SESSION_AT = 24  # struct PySSLSocket: behind the object's head and a pointer
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 
 
@@ -73,6 +75,11 @@ class _Client:
         """Reset the stream of the newest request."""
         self._write(_frame(3, 0, self._stream, (8).to_bytes(4)))
 
+    def send_file(self) -> None:
+        """Call SSL_sendfile(3), which refuses without the kernel's TLS."""
+        session = ctypes.c_void_p.from_address(id(self._tls._sslobj) + _SESSION_AT)  # type: ignore[attr-defined]
+        assert ctypes.CDLL("libssl.so.3").SSL_sendfile(session, 0, 0, 0, 0) < 0
+
     def close(self) -> None:
         """Without a word."""
         self._received.close()
@@ -117,6 +124,16 @@ def waits(address: str, port: int) -> None:
     client.cancel()
     say("asked")
     hear()
+    client.close()
+
+
+def sends_a_file(address: str, port: int) -> None:
+    """Between two requests, in a way that nettop does not look at."""
+    client = _Client(address, port)
+    for number in range(2):
+        client.ask(number)
+        assert client.answer() == 200
+        client.send_file()
     client.close()
 
 
