@@ -195,7 +195,7 @@ def test_no_secret_is_kept(lab: Lab) -> None:
     program.end()
     lab.answered(program, 4)
     recorded = lab.watch.recording.read_bytes()
-    assert b"/3" in recorded
+    assert b'/3"' in recorded
     assert b"must-not-keep" not in recorded
 
 
