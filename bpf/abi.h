@@ -333,7 +333,8 @@ _Static_assert(sizeof(struct library_record) == 104, "library_record");
 #define PLAINTEXT_REQUEST 12
 #define PLAINTEXT_RESPONSE 13
 #define PLAINTEXT_PIPELINED 14 /* a request that came before the answer to the one before: which answer is whose is not certain */
-#define PLAINTEXT_ENDED 15     /* the session, while requests waited */
+#define PLAINTEXT_ENDED 15     /* the session, while requests waited or of HTTP/2; with HTTP2_LEFT_OUT they may have been answered */
+#define PLAINTEXT_FRAMES 16    /* as HTTP2_FRAMES; payload_bytes are how many requests the session has had. None: some were left out */
 #define PLAINTEXT_ANSWER_BYTES 256 /* that are handed on */
 
 /* Which it is, */
@@ -603,7 +604,7 @@ _Static_assert(sizeof(struct spilled_head) == 8, "spilled_head");
 #define LOOKUPS_UNLISTED 145     /* that came too fast to be handed on */
 #define LOOKUPS_WITHOUT_ROOM 146 /* too many at the same time */
 #define TLS_CALLS_WITHOUT_ROOM 147 /* too many at the same time */
-#define TLS_HTTP2_SESSIONS 148     /* of which nothing is read */
+#define TLS_HTTP2_SESSIONS 148     /* of which nothing is read any more, because something was missed */
 #define LOSS_COUNTERS 149
 
 #endif

@@ -246,6 +246,14 @@ static __always_inline int is_passed_over(u64 key, u32 end, int egress)
 	return way->state >= WAY_FIRST && (s32)(way->next - end) >= 0;
 }
 
+/* From walk->at on. `skb` is a constant 0 where it lies in the memory of the process that runs. */
+static __always_inline int read_walked(struct __sk_buff *skb, struct frame_walk *walk, void *to, u32 bytes)
+{
+	if (skb)
+		return bpf_skb_load_bytes(skb, walk->payload_offset + walk->at, to, bytes);
+	return read_user(to, bytes, (void *)(walk->buffer + walk->at));
+}
+
 /* Append to what is handed on. */
 static __always_inline void keep_header(struct head_room *room)
 {
@@ -283,8 +291,7 @@ static __always_inline void keep_part(struct __sk_buff *skb, struct head_room *r
 	last = walk->part - 1;
 	HIDE(used);
 	HIDE(last);
-	if (bpf_skb_load_bytes(skb, walk->payload_offset + walk->at, room->frames + (used & (FRAMES_BYTES - 1)),
-			       (last & (FRAMES_BYTES - 1)) + 1))
+	if (read_walked(skb, walk, room->frames + (used & (FRAMES_BYTES - 1)), (last & (FRAMES_BYTES - 1)) + 1))
 		walk->copies = 0;
 	walk->used += walk->part;
 }
@@ -353,7 +360,7 @@ static __always_inline int walk_frame(struct __sk_buff *skb, struct http2 *http2
 		last = walk->part - 1;
 		HIDE(held);
 		HIDE(last);
-		if (bpf_skb_load_bytes(skb, walk->payload_offset + walk->at, (u8 *)walk->header + (held & 15), (last & 15) + 1))
+		if (read_walked(skb, walk, (u8 *)walk->header + (held & 15), (last & 15) + 1))
 			return 0;
 		way->next += walk->part;
 		way->held += walk->part;
@@ -499,15 +506,11 @@ static __always_inline void reject_frames(u64 key, struct turn_slot *slot, struc
 	way->handed += walk->total;
 }
 
-/* Before the frames of a segment are walked. Returns whether they can be. */
-static __always_inline int begin_walk(struct __sk_buff *skb, struct http2 *http2, struct frame_way *way,
-				      struct exchange *exchange, struct head_room *room)
+/* Before the frames of a segment are walked, of which walk->asks is known. */
+static __always_inline void begin_count(struct http2 *http2, struct frame_way *way, struct head_room *room)
 {
 	struct frame_walk *walk = &room->walk;
 
-	walk->asks = exchange->asker == (room->head.egress ? SPEAKER_LOCAL : SPEAKER_REMOTE);
-	if (!find_frames(skb, http2, way, exchange, room))
-		return 0;
 	walk->used = walk->total = walk->requests = walk->heads = walk->ended = walk->first_stream = 0;
 	walk->bad = 0;
 	walk->header[0] = way->header;
@@ -516,7 +519,37 @@ static __always_inline int begin_walk(struct __sk_buff *skb, struct http2 *http2
 	walk->copies = walk->in_scope & is_due(DUE_STREAMS + (walk->asks ^ 1), room->head.time_ns);
 	AS_STORED();
 	walk->copies &= walk->asks | is_set(http2->listed_to);
+}
+
+/* The same, if it is known where they begin. Returns whether it is. */
+static __always_inline int begin_walk(struct __sk_buff *skb, struct http2 *http2, struct frame_way *way,
+				      struct exchange *exchange, struct head_room *room)
+{
+	room->walk.asks = exchange->asker == (room->head.egress ? SPEAKER_LOCAL : SPEAKER_REMOTE);
+	if (!find_frames(skb, http2, way, exchange, room))
+		return 0;
+	begin_count(http2, way, room);
 	return 1;
+}
+
+/* Walk as many frames as one run of a program can; walk->runs is WALK_ENDED after the last ones. */
+static __always_inline void walk_frames(struct __sk_buff *skb, struct http2 *http2, struct frame_way *way, struct head_room *room)
+{
+	struct frame_walk *walk = &room->walk;
+	int number;
+
+	walk->runs++;
+#pragma clang loop unroll(disable)
+	for (number = 0; number < FRAMES_AT_ONCE; number++) {
+		HIDE(number);
+		walk->more = walk_frame(skb, http2, way, room);
+		AS_STORED();
+		if (!walk->more)
+			break;
+	}
+	AS_STORED();
+	if (!walk->more || walk->runs == MOST_RUNS)
+		walk->runs = WALK_ENDED;
 }
 
 /* After they have been. */
@@ -559,7 +592,6 @@ static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct t
 	struct exchange *exchange = exchange_at(slot, key);
 	struct frame_walk *walk = &room->walk;
 	struct frame_way *way;
-	int number;
 
 	if (!exchange)
 		return;
@@ -575,18 +607,7 @@ static __always_inline void take_frames(struct __sk_buff *skb, u64 key, struct t
 	}
 	if (!walk->runs && !begin_walk(skb, http2, way, exchange, room))
 		return;
-	walk->runs++;
-#pragma clang loop unroll(disable)
-	for (number = 0; number < FRAMES_AT_ONCE; number++) {
-		HIDE(number);
-		walk->more = walk_frame(skb, http2, way, room);
-		AS_STORED();
-		if (!walk->more)
-			break;
-	}
-	AS_STORED();
-	if (!walk->more || walk->runs == MOST_RUNS)
-		walk->runs = WALK_ENDED;
+	walk_frames(skb, http2, way, room);
 	continuations.call(skb, FRAMES);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Requests of HTTP/1 inside TLS, from uprobes where a TLS library takes plaintext or gives it: what a program hands to
+ * Requests of HTTP inside TLS, from uprobes where a TLS library takes plaintext or gives it: what a program hands to
  * SSL_write(3), and what SSL_read(3) hands to it. Compiled only with --decrypt, because that reads secrets, and because a uprobe
  * is a breakpoint in the watched programs.
  *
@@ -22,6 +22,8 @@
 #define SESSION_SILENT 1    /* what is said is no HTTP/1, or no longer */
 #define SESSION_UNCLEAR 2   /* it used two sockets in one call: which one is its own is not asked again */
 #define SESSION_PIPELINED 4 /* the client asked again before the answer: which answer is whose is not certain */
+#define SESSION_HTTP2 8     /* plaintext_frames.c */
+#define SESSION_MISSED 16   /* a call of it was not seen to its end */
 
 /* By thread. Nothing is removed by others, and the thread removes its own where its call or its life ends. */
 struct tls_call {
@@ -83,10 +85,32 @@ static __always_inline int is_watched(u64 task)
 #endif
 }
 
+static __always_inline void name_session(struct tls_session_key *key, u64 task, u64 session)
+{
+	void *leader = 0;
+
+	key->session = session;
+	READ(leader, task, OFFSET_task_struct_group_leader);
+	READ(key->start_boot_ns, leader, OFFSET_task_struct_start_boottime);
+	READ(key->pid, task, OFFSET_task_struct_tgid);
+}
+
+/* How much a call was will not be known. */
+static __always_inline void miss_call(u64 task, u64 address)
+{
+	struct tls_session_key key = {};
+	struct tls_session *session;
+
+	name_session(&key, task, address);
+	session = tls_sessions.lookup(&key);
+	if (session)
+		session->state |= SESSION_MISSED;
+}
+
 static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, int tells_length)
 {
 	u64 task = plain(bpf_get_current_task());
-	struct tls_call call = {};
+	struct tls_call *open = tls_call_of(task), call = {};
 
 	if (!is_watched(task)) {
 		tls_calls.delete(&task);
@@ -99,8 +123,13 @@ static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, int 
 	call.length_at = tells_length ? plain(PT_REGS_PARM4(ctx)) : 0;
 	call.began_ns = bpf_ktime_get_ns();
 	call.writes = writes;
-	if (tls_calls.update(&task, &call))
+	/* one within another, as of TLS inside TLS; or a function that calls another of these to do the same */
+	if (open && (open->session != call.session || open->buffer != call.buffer))
+		miss_call(task, open->session);
+	if (tls_calls.update(&task, &call)) {
 		count_loss(TLS_CALLS_WITHOUT_ROOM, 1);
+		miss_call(task, call.session);
+	}
 }
 
 int tls_write(struct pt_regs *ctx)
@@ -125,16 +154,6 @@ int tls_read_ex(struct pt_regs *ctx)
 {
 	begin_tls_call(ctx, 0, 1);
 	return 0;
-}
-
-static __always_inline void name_session(struct tls_session_key *key, u64 task, u64 session)
-{
-	void *leader = 0;
-
-	key->session = session;
-	READ(leader, task, OFFSET_task_struct_group_leader);
-	READ(key->start_boot_ns, leader, OFFSET_task_struct_start_boottime);
-	READ(key->pid, task, OFFSET_task_struct_tgid);
 }
 
 /*
@@ -191,14 +210,33 @@ struct tls_words {
 	u8 listed;   /* or else only the end of the request is looked for */
 };
 
+/* What all records say: who, and on which connection. */
+static __always_inline void describe_plaintext(struct http_head *record, u64 task, struct tls_session_key *key,
+					       struct tls_session *session)
+{
+	u64 socket = session->socket;
+	struct socket_entry *entry;
+
+	record->netns = netns_of_task(task);
+	record->owner_certainty = OWNER_EXACT;
+	((u64 *)record->prefix)[0] = key->session;
+	((u64 *)record->prefix)[1] = session->born_ns;
+	identify(&record->owner, (void *)task);
+	entry = socket ? sockets.lookup(&socket) : 0;
+	if (entry && entry->seen_ns == session->seen_ns) { /* it is still open */
+		record->socket = socket;
+		record->seen_ns = entry->seen_ns;
+		read_both_ends(record, socket);
+	}
+}
+
 /* Complete and hand on the record, with `room` bytes behind it, a power of two. */
 static __always_inline int tell_plaintext(struct tls_words *words, struct tls_session_key *key, struct tls_session *session, u32 room)
 {
 	u32 spare = room == CAPTURED_REQUEST_BYTES ? SPARE_BYTES : 0;
 	struct spilled_head *head = spilled.ringbuf_reserve(sizeof(*head) + sizeof(struct http_head) + room + spare);
 	struct http_head *record = (void *)(head + 1);
-	struct socket_entry *entry;
-	u64 last = words->bytes - 1, socket = session->socket;
+	u64 last = words->bytes - 1;
 	int done;
 
 	if (!head) {
@@ -208,21 +246,11 @@ static __always_inline int tell_plaintext(struct tls_words *words, struct tls_se
 	head->buffer = LOST_HTTP_EVENTS;
 	__builtin_memset(record, 0, sizeof(*record));
 	record->time_ns = words->time_ns;
-	record->netns = netns_of_task(words->task);
 	record->number = words->number;
 	record->kind = words->kind;
 	record->egress = words->writes;
 	record->payload_bytes = words->bytes;
-	record->owner_certainty = OWNER_EXACT;
-	((u64 *)record->prefix)[0] = key->session;
-	((u64 *)record->prefix)[1] = session->born_ns;
-	identify(&record->owner, (void *)words->task);
-	entry = socket ? sockets.lookup(&socket) : 0;
-	if (entry && entry->seen_ns == session->seen_ns) { /* it is still open */
-		record->socket = socket;
-		record->seen_ns = entry->seen_ns;
-		read_both_ends(record, socket);
-	}
+	describe_plaintext(record, words->task, key, session);
 	if (last > room - 1)
 		last = room - 1;
 	record->captured_bytes = words->bytes ? last + 1 : 0;
@@ -284,6 +312,11 @@ static __always_inline void take_answer_inside(struct tls_session_key *key, stru
 		tell_plaintext(words, key, session, PLAINTEXT_ANSWER_BYTES);
 }
 
+static __always_inline void begin_http2_inside(struct tls_session_key *key, struct tls_session *session, u32 writes);
+static __always_inline void take_frames_inside(struct pt_regs *ctx, struct tls_words *words, struct tls_session_key *key,
+					       struct tls_session *session, u32 begin);
+static __always_inline void end_http2_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words);
+
 /* What a call says about its session's socket. A session that has moved to another one begins anew. */
 static __always_inline void join_session(struct tls_session *session, struct tls_call *call)
 {
@@ -304,31 +337,30 @@ static __always_inline void join_session(struct tls_session *session, struct tls
 	session->seen_ns = call->seen_ns;
 }
 
-static __always_inline void look_inside(struct tls_call *call, struct tls_session_key *key, struct tls_session *session,
-					struct tls_words *words)
+static __always_inline void look_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words,
+					u64 now_ns)
 {
-	u64 start[HEAD_BYTES / 8] = {}, now_ns;
+	u64 start[HEAD_BYTES / 8] = {};
 
-	if (session->state & SESSION_SILENT || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
+	if (session->state & (SESSION_SILENT | SESSION_HTTP2) || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
 		return;
-	if (start[0] == PREFACE_1 && start[1] == PREFACE_2) {
-		session->state |= SESSION_SILENT;
-		count_loss(TLS_HTTP2_SESSIONS, 1);
+	if (start[0] == PREFACE_1 && start[1] == PREFACE_2 && !session->said[words->writes & 1]) {
+		begin_http2_inside(key, session, words->writes & 1);
 		return;
 	}
-	now_ns = bpf_ktime_get_ns();
-	words->time_ns = words->writes ? call->began_ns : now_ns;
 	if ((start[0] & FIRST_SEVEN) == HTTP_1_)
 		take_answer_inside(key, session, words, (start[1] >> 8) & 0xffffff); /* three digits */
 	else if (begins_request(start))
 		take_request_inside(key, session, words, method_of((u32)start[0]), now_ns);
 }
 
-static __always_inline void take_plaintext(u64 task, struct tls_call *call, u64 bytes)
+static __always_inline void take_plaintext(struct pt_regs *ctx, u64 task, struct tls_call *call, u64 bytes)
 {
 	struct tls_words words = {.task = task, .buffer = call->buffer, .bytes = bytes, .writes = call->writes};
 	struct tls_session_key key = {};
 	struct tls_session *session;
+	u64 now_ns = bpf_ktime_get_ns();
+	u32 begin;
 
 	name_session(&key, task, call->session);
 	session = tls_sessions.lookup(&key);
@@ -341,8 +373,12 @@ static __always_inline void take_plaintext(u64 task, struct tls_call *call, u64 
 			return;
 	}
 	join_session(session, call);
-	look_inside(call, &key, session, &words);
+	words.time_ns = words.writes ? call->began_ns : now_ns;
+	look_inside(&key, session, &words, now_ns);
+	begin = session->said[words.writes & 1];
 	session->said[words.writes & 1] += bytes;
+	if ((session->state & (SESSION_HTTP2 | SESSION_SILENT)) == SESSION_HTTP2)
+		take_frames_inside(ctx, &words, &key, session, begin);
 }
 
 /* Where one of these functions executes `ret`. */
@@ -360,13 +396,21 @@ int tls_returned(struct pt_regs *ctx)
 		return 0;
 	call = *open;
 	tls_calls.delete(&task);
-	if (above > MOST_PROLOGUE_BYTES || returned <= 0) /* of a call around one that never returned, or without success */
+	if (above <= MOST_PROLOGUE_BYTES && returned <= 0) /* without success */
 		return 0;
 	bytes = returned;
-	if (call.length_at && read_user(&bytes, sizeof(bytes), (void *)call.length_at))
-		return 0;
-	if (bytes - 1 < MOST_CALL_BYTES)
-		take_plaintext(task, &call, bytes);
+	if (above > MOST_PROLOGUE_BYTES || /* of a call around one that never returned */
+	    (call.length_at && read_user(&bytes, sizeof(bytes), (void *)call.length_at)))
+		miss_call(task, call.session);
+	else if (bytes - 1 < MOST_CALL_BYTES)
+		take_plaintext(ctx, task, &call, bytes);
+	return 0;
+}
+
+/* SSL_sendfile(3) and other functions by which a program may say or hear something that is not looked at. */
+int tls_missed(struct pt_regs *ctx)
+{
+	miss_call(plain(bpf_get_current_task()), plain(PT_REGS_PARM1(ctx)));
 	return 0;
 }
 
@@ -386,6 +430,8 @@ int tls_forgotten(struct pt_regs *ctx)
 	words.number = session->asked;
 	if (session->listed && session->asked != session->answered)
 		tell_plaintext(&words, &key, session, PLAINTEXT_ANSWER_BYTES);
+	if (session->state & SESSION_HTTP2)
+		end_http2_inside(&key, session, &words);
 	tls_sessions.delete(&key);
 	return 0;
 }

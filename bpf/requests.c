@@ -228,6 +228,7 @@ BPF_TABLE("lru_hash", struct early_key, struct early_request, early_requests, 10
 /* Of a segment of HTTP/2: see http2.c. */
 struct frame_walk {
 	u64 header[4];      /* of the frame that is looked at; what lies behind it is noise */
+	u64 buffer;         /* not in a packet but here, in the memory of the process that runs */
 	u32 begin;          /* sequence number of the segment, */
 	u32 bytes;          /* and how many it has, */
 	u32 payload_offset; /* from here on */
@@ -287,6 +288,7 @@ struct head_room {
 	u32 most;      /* bytes of payload to hand on; 0: nothing is */
 	u32 turn;      /* where the connection's turns are */
 	struct frame_walk walk;
+	struct spilled_head spilled; /* in front of the record, of plaintext */
 	struct http_head head;
 	union { /* what follows the head in the record, if that are frames */
 		u64 words[SCANNED_WORDS + 4];

@@ -71,7 +71,7 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         "--decrypt",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show requests of HTTP/1 inside TLS, by breakpoints in libraries (reads secrets: see docs/security.md)",
+        help="show requests of HTTP inside TLS, by breakpoints in TLS libraries (reads secrets: see docs/security.md)",
     )
     add_debug(parser)
 

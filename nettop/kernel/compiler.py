@@ -36,6 +36,7 @@ _SOURCES = (
     "bodies.c",
     "answers.c",
     "http2.c",
+    "plaintext_frames.c",
     "databases.c",
     "quic.c",
     "packets.c",

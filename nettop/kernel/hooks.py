@@ -195,13 +195,16 @@ LOOKUP_EVENTS = Buffer("lookup_events", abi.LOST_LOOKUP_EVENTS, abi.decode_looku
 class Continuation:
     """A program that others continue in (bpf_tail_call), so that the verifier follows it once and not in each of them.
 
-    `index` is where they find it in the map `continuations`.
+    `index` is where they find it in the map `among`, which has programs of one kind. `need` is that of the
+    hooks that continue in it, where they are watched only if asked for.
     """
 
     program: str
     kind: Kind
     index: int
     target: str = "continuation"
+    among: str = "continuations"
+    need: str = ""
 
     @property
     def mechanism(self) -> str:
@@ -306,7 +309,7 @@ LOOKUPS_RETURNED = Hook(
 )
 OPT_IN_BUFFERS = (LOOKUP_EVENTS,)
 # Only with plaintext: attached to each TLS library (kernel/plaintext.py).
-_PLAINTEXT_WORDS = "requests of HTTP/1 inside TLS"
+_PLAINTEXT_WORDS = "requests of HTTP inside TLS"
 PLAINTEXT_CALLS = tuple(
     Hook("plaintext", _PLAINTEXT_WORDS, program, UPROBE, function)
     for function, program in (
@@ -321,6 +324,14 @@ PLAINTEXT_FORGOTTEN = tuple(
     Hook("plaintext", "the end of a session of TLS", "tls_forgotten", UPROBE, function)
     for function in ("SSL_free", "SSL_clear", "SSL_set_bio", "gnutls_deinit")
 )
+PLAINTEXT_MISSED = tuple(
+    Hook("plaintext", "what is said by other functions of TLS libraries", "tls_missed", UPROBE, function)
+    for function in (
+        "SSL_sendfile", "SSL_write_ex2",
+        "gnutls_record_send_file", "gnutls_record_send_range", "gnutls_record_recv_packet",
+    )
+)  # fmt: skip
+PLAINTEXT_FRAMES = Continuation("tls_frames", UPROBE, 0, among="tls_continuations", need="plaintext")
 PLAINTEXT_MECHANISM = "uprobe SSL_write, gnutls_record_send"
 
 CLOSING = Hook(

@@ -17,7 +17,7 @@ from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
 from nettop.kernel.abi import ProcessKey
 from nettop.kernel.elf import code_at, function_codes
-from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_RETURNED
+from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED, PLAINTEXT_RETURNED
 from nettop.kernel.instructions import Places, UnknownInstructionError, places
 from nettop.kernel.libraries import Library
 from nettop.kernel.library_probes import LibraryProbes
@@ -31,7 +31,8 @@ _NEEDED = (  # of OpenSSL, of GnuTLS
     {"SSL_write", "SSL_read", "SSL_free"},
     {"gnutls_record_send2", "gnutls_record_recv", "gnutls_deinit"},
 )
-_FUNCTIONS = tuple(hook.target for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN))
+_HOOKS = (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
+_FUNCTIONS = tuple(hook.target for hook in _HOOKS)
 _ELSEWHERE = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
@@ -112,7 +113,7 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
     functions = function_codes(file, _FUNCTIONS)
     if not any(needed <= functions.keys() for needed in _NEEDED):
         raise CannotRunError("it has none of the functions", "")
-    for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN):
+    for hook in _HOOKS:
         if hook.target not in functions:
             continue
         begin, code = functions[hook.target]

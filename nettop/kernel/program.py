@@ -33,6 +33,8 @@ from nettop.kernel.hooks import (
     OPT_IN_BUFFERS,
     PLAINTEXT_CALLS,
     PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_FRAMES,
+    PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Continuation,
     Decoder,
@@ -240,7 +242,7 @@ class KernelProgram:
 
     @property
     def tls_http2_sessions(self) -> int:
-        """How many sessions of TLS, at either end, have begun HTTP/2, of which nothing is read."""
+        """How many sessions of HTTP/2 inside TLS, at either end, are read no further, because a call was missed."""
         return self._counter(abi.TLS_HTTP2_SESSIONS)
 
     def undecrypted(self, speakers: Sequence[tuple[abi.ProcessKey, bytes]]) -> tuple[Undecrypted, ...] | None:
@@ -317,7 +319,7 @@ class KernelProgram:
             raise RefusedError(hook, f"loading: {error.strerror}", error.words) from error
         self._program_fds[hook.program] = descriptor
         if isinstance(hook, Continuation):
-            syscalls.update(self._maps["continuations"], struct.pack("=I", hook.index), struct.pack("=I", descriptor))
+            syscalls.update(self._maps[hook.among], struct.pack("=I", hook.index), struct.pack("=I", descriptor))
         return descriptor
 
     def poll(self, timeout_ms: int) -> None:
@@ -515,13 +517,15 @@ class KernelProgram:
         """Those that are compiled in."""
         return [each for each in CONTINUATIONS if each.program in self._compiled.programs]
 
-    def _opt_in(self) -> list[Hook]:
+    def _opt_in(self) -> list[Hook | Continuation]:
         """The programs of what is watched only if asked for, as far as they are compiled in."""
-        every = (*LOOKUPS, LOOKUPS_RETURNED, *PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN)
+        plaintext = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
+        every = (*LOOKUPS, LOOKUPS_RETURNED, *plaintext)
         hooks = {hook.program: hook for hook in every if hook.program in self._compiled.programs}
         if hooks and self._has_libraries:
             hooks[LIBRARIES.program] = LIBRARIES
-        return list(hooks.values())
+        continued = [each for each in (PLAINTEXT_FRAMES,) if each.program in self._compiled.programs]
+        return [*hooks.values(), *continued]
 
     def _make_maps(self, sockets_entries: int) -> None:
         syscalls.allow_locked_memory()

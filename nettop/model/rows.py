@@ -537,8 +537,8 @@ class DecryptCoverage(Row, frozen=True, gc=False, kw_only=True):
     """Whose requests inside TLS a watch with `--decrypt` sees: those of processes with one of so many TLS libraries.
 
     `not_covered` are the other processes that were seen to begin TLS, 16 at most, `not_covered_cut` how many more there
-    are; both are None where the kernel does not tell (before Linux 5.12). `http2_sessions` is how many sessions, at
-    either end, have begun HTTP/2 inside TLS, of which nothing is read.
+    are; both are None where the kernel does not tell (before Linux 5.12). `http2_sessions` is how many sessions of
+    HTTP/2, at either end, are read no further, because a call was missed.
     """
 
     libraries: Count

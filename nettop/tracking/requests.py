@@ -39,7 +39,7 @@ class RequestTracker:
         self._rows = RequestRows(clock)
         self._streams = StreamTracker(self._rows, self._privacy, self._take_upgraded)
         self._databases = DatabaseTracker(self._rows)
-        self._plaintext = PlaintextTracker(self._rows, self._said, self._privacy.query)
+        self._plaintext = PlaintextTracker(self._rows, self._said, self._privacy)
         self._waiting: OrderedDict[tuple[SocketKey, int], Known] = OrderedDict()
         self._numbers: dict[SocketKey, deque[int]] = {}  # of those that wait, in order
         self._early: OrderedDict[Place, list[Known]] = OrderedDict()
@@ -50,7 +50,7 @@ class RequestTracker:
         """How much was forgotten because there was no room."""
         return {
             "requests_waiting": self._evicted + self._streams.evicted + self._plaintext.evicted,
-            "http2_tables": self._streams.tables_evicted,
+            "http2_tables": self._streams.tables_evicted + self._plaintext.tables_evicted,
             "database_connections": self._databases.evicted,
         }
 
@@ -66,7 +66,7 @@ class RequestTracker:
         elif head.kind == abi.HTTP2_FRAMES:
             if self._early:
                 self._adopt(place_of(head), (head.socket, head.seen_ns))
-            self._streams.frames(head)
+            self._streams.frames((head.socket, head.seen_ns), head)
         elif head.kind in (abi.DATABASE_REQUEST, abi.DATABASE_ANSWER):
             self._databases.head(head)
         elif head.kind == abi.HTTP_RESPONSE:
@@ -81,7 +81,7 @@ class RequestTracker:
         key = record.socket, record.seen_ns
         if self._early:
             self._adopt(place_of(record), key)
-        self._streams.ended(record, how)
+        self._streams.ended(key, how, record.time_ns, bool(record.http2 & abi.HTTP2_LEFT_OUT))
         self._databases.ended(record, how)
         self._plaintext.ended(key, how, record.time_ns)
         for number in self._numbers.pop(key, ()):

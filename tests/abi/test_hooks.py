@@ -17,6 +17,8 @@ from nettop.kernel.hooks import (
     OPT_IN_BUFFERS,
     PLAINTEXT_CALLS,
     PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_FRAMES,
+    PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Hook,
 )
@@ -46,9 +48,12 @@ def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None
 
 def test_plaintext_has_programs_of_its_own(compiled: CompiledPrograms) -> None:
     with_plaintext = compile_apart(defines(Scope(), decrypt=True))
-    more = {hook.program for hook in (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, LIBRARIES)}
+    hooks = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED, LIBRARIES)
+    more = {PLAINTEXT_FRAMES.program, *(hook.program for hook in hooks)}
     assert with_plaintext.programs.keys() - compiled.programs.keys() == more
-    assert with_plaintext.maps.keys() - compiled.maps.keys() == {"tls_calls", "tls_sessions"}
+    assert with_plaintext.maps.keys() - compiled.maps.keys() == {
+        "tls_calls", "tls_sessions", "tls_http2", "no_tls_http2", "tls_rooms", "no_tls_room", "tls_continuations",
+    }  # fmt: skip
 
 
 def test_every_need_is_served_once() -> None:

@@ -7,102 +7,27 @@ import signal
 import ssl
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from nettop.model.rows import Endpoint, Request
+from nettop.model.rows import Endpoint
 from nettop.model.snapshot import Snapshot
 from tests.live import https_programs, programs
-from tests.live.lab import Namespace, Program, Watch, listens, namespace, nettop, wait_until
-from tests.live.lab import certificate as lab_certificate
-from tests.live.nginx import nginx
+from tests.live.decrypt_lab import ADDRESS, PORT, Lab, decrypt_lab, joins, of, serve
+from tests.live.lab import Program, Watch, listens, namespace, nettop, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
-ADDRESS, NAME, PORT = "127.0.0.1", "shop.nettop.test", 8443
 _ports = count(8500)
 
 
-@dataclass
-class Lab:
-    inside: Namespace
-    watch: Watch
-    folder: Path
-    certificate: Path
-
-    @property
-    def url(self) -> str:
-        return f"https://{ADDRESS}:{PORT}"
-
-    def answered(self, program: Program, number: int) -> tuple[Snapshot, list[Request]]:
-        """Wait until so many requests of a program have been answered, and as many at nginx."""
-
-        def over(snapshot: Snapshot) -> bool:
-            return len([row for row in of(snapshot, program) if row.status is not None]) >= number
-
-        self.watch.until(over, f"{number} requests of pid {program.pid}")
-        snapshot = self.watch.up_to_now()
-        return snapshot, of(snapshot, program)
-
-
-def of(snapshot: Snapshot, program: Program) -> list[Request]:
-    return [row for row in snapshot.requests if row.pid == program.pid]
-
-
-def joins(snapshot: Snapshot, rows: list[Request]) -> Counter[str]:
-    """How many rows are on the connection that their path says, on another one, on none that is known."""
-    connections = {row.id: row for row in snapshot.connections}
-    outcomes: Counter[str] = Counter()
-    for row in rows:
-        connection = connections.get(row.connection_id or 0)
-        if connection is None:
-            outcomes["unknown"] += 1
-            continue
-        end = connection.local if row.side == "client" else connection.remote
-        assert row.path is not None
-        assert end is not None
-        outcomes["right" if row.path.split("/")[1] == str(end.port) else "wrong"] += 1
-    return outcomes
-
-
-@contextmanager
-def serve(inside: Namespace, folder: Path, certificate: Path) -> Iterator[None]:
-    """By nginx, which says in its log who asked for what."""
-    folder.mkdir()
-    server = nginx(
-        inside, folder, PORT, told="$pid $remote_port $request_method $uri $status",
-        http=f"""server {{
-            listen {ADDRESS}:{PORT} ssl; listen {ADDRESS}:{PORT + 1} ssl http2; ssl_protocols TLSv1.2 TLSv1.3;
-            ssl_certificate {certificate}; ssl_certificate_key {certificate};
-            location /missing {{ return 404; }}
-            location / {{ return 200 "ok\\n"; }}
-        }}""",
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        server.stop(signal.SIGTERM)  # its workers too
-
-
 @pytest.fixture(scope="module")
-def certificate(directory: Path) -> Path:
-    return lab_certificate(directory / "certificate.pem", NAME)
-
-
-@pytest.fixture(scope="module")
-def lab(directory: Path, certificate: Path) -> Iterator[Lab]:
-    folder = directory / "nginx"
-    with (
-        namespace(directory) as inside,
-        serve(inside, folder, certificate),
-        Watch(directory, "--netns", inside.name, "--decrypt") as watch,
-    ):
-        yield Lab(inside, watch, folder, certificate)
-        watch.stop()
+def lab(directory: Path) -> Iterator[Lab]:
+    with decrypt_lab(directory) as made:
+        yield made
 
 
 def test_curl_and_nginx(lab: Lab) -> None:
@@ -287,18 +212,6 @@ def test_coverage(lab: Lab) -> None:
     assert snapshot.hooks["plaintext"] == "uprobe SSL_write, gnutls_record_send"
 
 
-def test_sessions_of_http2_are_counted_and_nothing_is_guessed(lab: Lab) -> None:
-    def sessions(snapshot: Snapshot) -> int:
-        return 0 if snapshot.decrypt_coverage is None else snapshot.decrypt_coverage.http2_sessions
-
-    before = sessions(lab.watch.up_to_now())
-    program = lab.inside.start("curl", "-sk", "--http2", f"https://{ADDRESS}:{PORT + 1}/cart")
-    program.end()
-    snapshot = lab.watch.until(lambda each: sessions(each) >= before + 2, "both ends of its session")
-    assert sessions(snapshot) == before + 2
-    assert not of(snapshot, program)
-
-
 def test_a_process_that_began_with_another_file_is_named(lab: Lab, directory: Path) -> None:
     port = next(_ports)
     server = lab.inside.play(https_programs.silent_server, address=ADDRESS, port=port, certificate=str(lab.certificate))
@@ -378,33 +291,33 @@ def test_only_the_scope(lab: Lab, directory: Path) -> None:
     assert b"/elsewhere" not in lab.watch.recording.read_bytes()
 
 
-def test_a_process_in_scope(directory: Path, certificate: Path) -> None:
+def test_a_process_in_scope(lab: Lab, directory: Path) -> None:
     folder = directory / "by-comm"
     with (
         namespace(directory) as inside,
-        serve(inside, folder, certificate),
+        serve(inside, folder, lab.certificate),
         Watch(directory, "--netns", inside.name, "--comm", "curl", "--decrypt", quiet=False) as watch,
     ):
-        lab = Lab(inside, watch, folder, certificate)
+        apart = Lab(inside, watch, folder, lab.certificate)
         program = inside.start("curl", "-sk", "--http1.1", f"{lab.url}/inside")
         program.end()
-        snapshot, rows = lab.answered(program, 1)
+        snapshot, rows = apart.answered(program, 1)
         assert [row.path for row in rows] == ["/inside"]
         assert {row.pid for row in snapshot.requests} == {program.pid}
         watch.stop()
 
 
-def test_together_with_look_ups(directory: Path, certificate: Path) -> None:
+def test_together_with_look_ups(lab: Lab, directory: Path) -> None:
     folder = directory / "both"
     with (
         namespace(directory) as inside,
-        serve(inside, folder, certificate),
+        serve(inside, folder, lab.certificate),
         Watch(directory, "--netns", inside.name, "--lookups", "--decrypt") as watch,
     ):
-        lab = Lab(inside, watch, folder, certificate)
+        apart = Lab(inside, watch, folder, lab.certificate)
         program = inside.start("curl", "-sk", "--http1.1", f"https://localhost:{PORT}/both")
         program.end()
-        _, rows = lab.answered(program, 1)
+        _, rows = apart.answered(program, 1)
         assert [(row.host, row.path, row.status) for row in rows] == [("localhost", "/both", 200)]
         asking = inside.start("getent", "ahosts", "localhost")  # curl knows that name by itself
         asking.end()

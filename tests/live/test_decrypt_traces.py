@@ -9,16 +9,17 @@ from typing import NamedTuple
 import pytest
 
 from nettop.kernel.elf import function_codes
-from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN
+from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED
 from nettop.kernel.instructions import places
 from tests.live import https_programs
+from tests.live.decrypt_lab import ADDRESS, NAME, PORT, serve
 from tests.live.lab import Namespace, Program, Watch, existing_ids, namespace, wait_until
 from tests.live.lab import certificate as lab_certificate
-from tests.live.test_decrypt import ADDRESS, NAME, PORT, library, serve
+from tests.live.test_decrypt import library
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
-FUNCTIONS = tuple(hook.target for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN))
+FUNCTIONS = tuple(hook.target for hook in (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED))
 BREAKPOINT = 0xCC
 _folders = count()
 

@@ -16,7 +16,7 @@ from nettop.model.events import DnsChanged, UdpChanged, Unlisted
 from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.sources import live
-from nettop.sources.live import LiveSource
+from nettop.sources.live import LiveSource, LookedAt
 from tests.faults import load
 from tests.live import http_programs
 from tests.live.lab import Namespace, Program, connections_of, dns_of, namespace, process_of, wait_until
@@ -76,8 +76,12 @@ class Watched:
 
 
 @contextmanager
-def watched(where: Namespace, list_everything: bool = False, pids: tuple[int, ...] = ()) -> Iterator[Watched]:
-    source = LiveSource(Scope(netns=(where.inode,), pids=pids), interval_s=0.2, list_everything=list_everything)
+def watched(
+    where: Namespace, list_everything: bool = False, pids: tuple[int, ...] = (), decrypt: bool = False
+) -> Iterator[Watched]:
+    scope = Scope(netns=(where.inode,), pids=pids)
+    looked_at = LookedAt(decrypt=decrypt)
+    source = LiveSource(scope, interval_s=0.2, looked_at=looked_at, list_everything=list_everything)
     try:
         yield Watched(source)
     finally:
