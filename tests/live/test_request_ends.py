@@ -75,6 +75,9 @@ CASES: dict[str, tuple[Said, list[Row]]] = {
     "a POST cut after its first byte": (
         [*cut(FIRST + POST_OK, len(FIRST) + 1), *BOTH], [("GET", "/asked", 200), ("POST", "/asked", 201)],
     ),
+    "a POST with the last byte of a head": (
+        [*cut(FIRST + POST_OK, len(FIRST) - 1), *BOTH], [("GET", "/asked", 200), ("POST", "/asked", 201)],
+    ),
     "a POST behind a POST": (
         [(True, POST_OK), (True, POST_OK + SECOND), (False, OK), (False, OK), (False, CREATED)],
         [("POST", "/asked", 200), *POST_BOTH],
@@ -116,6 +119,13 @@ CASES: dict[str, tuple[Said, list[Row]]] = {
         [*[(True, part) for line in FIRST.split(b"\r\n")[:-1] for part in (line, b"\r\n") if part],
          (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH,
     ),
+    **{
+        f"a response of which {last!r} comes last, and one cut at {at}": (
+            [(True, FIRST), (False, answered(200, LENGTH % len(last))[1]), (False, last),
+             (True, SECOND), *[(False, part) for part in (CREATED[:at], CREATED[at:]) if part]], GET_BOTH,
+        )
+        for last in (b"OK", b"H", b"YES") for at in (0, 9)
+    },
     "a head byte by byte": ([*pieces(FIRST, 1), (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH),
 }  # fmt: skip
 
