@@ -976,6 +976,18 @@ static __always_inline int may_begin(struct turn_slot *slot, u64 *words, u32 byt
 	return bytes > 7 ? !others : !(others << (64 - 8 * bytes));
 }
 
+/* Whether the body that goes on ends in this segment, or where it begins: its sequence numbers tell, whatever else has come. */
+static __always_inline int ends_known_body(struct turn_slot *slot, u64 key, struct http_head *head)
+{
+	struct unfinished *known;
+
+	if (!(slot->unfinished & (1 << head->egress)))
+		return 0;
+	key |= head->egress;
+	known = unfinished_heads.lookup(&key);
+	return known && known->kind == HTTP_BODY && known->born == slot->born && known->next - head->seq < head->payload_bytes;
+}
+
 static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct head_room *room,
 					 int egress)
 {
@@ -985,7 +997,7 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 	int is_answer;
 	u32 bytes;
 
-	if (room->behind_gap)
+	if (room->behind_gap && !ends_known_body(slot, key, head))
 		return; /* a body may begin like a head; what goes on is not here */
 	if (slot->unfinished & (1 << egress)) {
 		known = go_on(skb, key, slot, room);

@@ -11,6 +11,7 @@ from tests.live.lab import (
     Said,
     connections_of,
     played,
+    scripted,
     watched_namespace,
 )
 from tests.live.test_bodies import CHUNKED, INNER, LENGTH, NEXT, answered, asked, chunk, requests_of
@@ -149,6 +150,39 @@ def test_each_request_has_its_row(lab: Lab, name: str) -> None:
         assert (connection.requests.count, connection.requests.failed) == (2 * len(wanted) + 2, 2 * failed)
 
 
+LOSES_ONE = """
+    table inet loses_one {{
+      chain in {{
+        type filter hook input priority 0
+        tcp dport {port} meta length {length} numgen inc mod 1000 == 0 drop
+      }}
+    }}
+"""
+IP_AND_TCP = 52  # with timestamps
+
+
+def test_a_request_that_comes_before_the_end_of_a_body(lab: Lab) -> None:
+    """Its response is there already, and the end is lost on its way."""
+    port, end = next(_ports), INNER + b"last"
+    begin = asked(b"POST", LENGTH % len(INNER + end))[1] + INNER
+    lab.inside.nft(LOSES_ONE.format(port=port, length=IP_AND_TCP + len(end)))
+    server = scripted(lab.inside, port, True, [[len(begin), [TOO_LARGE.hex()]], [len(end + SECOND), [CREATED.hex()]]])
+    assert server.hear() == "listening"
+    client = scripted(
+        lab.inside, port, False,
+        [[0, [begin.hex()]], [len(TOO_LARGE), [[end.hex(), SECOND.hex()]]], [len(CREATED), []]],
+    )  # fmt: skip
+    for program in (client, server):
+        program.hear()
+        program.end()
+    lab.inside.nft("delete table inet loses_one")
+    snapshot = lab.watch.up_to_now()
+    for program in (client, server):
+        assert requests_of(snapshot, program) == [*EARLY, ("GET", "/second", 201)]
+    (connection,) = connections_of(snapshot, client)
+    assert connection.retransmits
+
+
 LOST: dict[str, tuple[Said, list[Row]]] = {
     "a head that goes on in the next segment": (
         [(True, FIRST * 3), (False, b"HTTP/1.1 304 Not Modified\r\nA: "), (False, b"b\r\n\r\n" + OK + OK)],
@@ -157,6 +191,13 @@ LOST: dict[str, tuple[Said, list[Row]]] = {
     "a body without a length": (
         [(True, FIRST * 2), (False, answered(200)[1]), (False, CREATED)],
         [("GET", "/asked", 200), ("GET", "/asked", None)],
+    ),
+    "HEAD, and a response behind it as long as the body would be": (
+        [
+            (True, SECOND.replace(b"GET", b"HEAD") + FIRST * 2),
+            (False, answered(200, LENGTH % len(OK))[1] + OK + CREATED),
+        ],
+        [("HEAD", "/second", 200), ("GET", "/asked", None), ("GET", "/asked", None)],
     ),
     "HEAD behind one, whose body is like an answer and is cut": (
         [
