@@ -183,8 +183,8 @@ static __always_inline void take_one_answer(struct __sk_buff *skb, u64 key, stru
 		lose_answers(slot, exchange, room, waiting > 1);
 	} else {
 		room->walk.at += room->length;
-		/* what begins like an answer may be the body, if another one follows that */
-		if (follows && room->length && !is_answer_at(skb, room, room->walk.at)) {
+		/* what begins like an answer is the body if another one follows that, and this one is not to a HEAD */
+		if (follows && room->length && (exchange->without_bodies || !is_answer_at(skb, room, room->walk.at))) {
 			lose_answers(slot, exchange, room, waiting > 1);
 			return;
 		}

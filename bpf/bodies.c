@@ -91,6 +91,10 @@ static __always_inline void read_fields(struct __sk_buff *skb, struct head_room 
 		room->body = 0;
 		room->length = room->goes_on == GOES_ON_ANSWERS ? NO_LENGTH : 0;
 	}
+	if (room->goes_on == GOES_ON_HEAD && room->walk.ended) { /* where this segment begins: what follows is of the next one */
+		room->expects = 0;
+		return;
+	}
 	if (!room->fields)
 		return;
 	if (room->told > FIELDS_TOLD)

@@ -965,23 +965,53 @@ static __always_inline int has_line_end(u64 *words)
 	return (equal_bytes(words[0], '\n') | equal_bytes(words[1], '\n')) != 0;
 }
 
+/* Whether so few bytes may go on to be a head. What a server sends in a segment of its own may be all of a body: "OK". */
+static __always_inline int may_begin(struct turn_slot *slot, u64 *words, u32 bytes, int egress)
+{
+	u64 others = (words[0] ^ HTTP_1_) & FIRST_SEVEN;
+
+	if (bytes >= HEAD_BYTES || has_line_end(words) || !IS_CAPITAL((u8)words[0]))
+		return 0;
+	if ((slot->born & ASKER) != (egress ? SPEAKER_REMOTE : SPEAKER_LOCAL))
+		return 1;
+	return bytes > 7 ? !others : !(others << (64 - 8 * bytes));
+}
+
+/* Whether the body that goes on ends in this segment, or where it begins: its sequence numbers tell, whatever else has come. */
+static __always_inline int ends_known_body(struct turn_slot *slot, u64 key, struct http_head *head)
+{
+	struct unfinished *known;
+
+	if (!(slot->unfinished & (1 << head->egress)))
+		return 0;
+	key |= head->egress;
+	known = unfinished_heads.lookup(&key);
+	return known && known->kind == HTTP_BODY && known->born == slot->born && known->next - head->seq < head->payload_bytes;
+}
+
 static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot *slot, u64 key, struct head_room *room,
 					 int egress)
 {
 	struct http_head *head = &room->head;
 	struct unfinished *known = 0;
 	struct exchange *exchange;
-	int is_answer, whole = head->payload_bytes >= HEAD_BYTES;
+	int is_answer;
+	u32 bytes;
 
-	if (room->behind_gap)
+	if (room->behind_gap && !ends_known_body(slot, key, head))
 		return; /* a body may begin like a head; what goes on is not here */
 	if (slot->unfinished & (1 << egress)) {
 		known = go_on(skb, key, slot, room);
+		bytes = known ? known->bytes + head->payload_bytes : 0;
+		if (known && (known->text[0] & FIRST_SEVEN) != HTTP_1_ && !begins_request(known->text) &&
+		    !may_begin(slot, known->text, bytes, egress)) { /* it was none, and the next one may begin here */
+			slot->unfinished &= ~(1 << egress);
+			known = 0;
+		}
 		if (known) {
 			head->prefix_bytes = known->bytes & (HEAD_BYTES - 1);
 			room->start[0] = known->text[0];
 			room->start[1] = known->text[1];
-			whole = head->prefix_bytes + head->payload_bytes >= HEAD_BYTES;
 			head->seq = known->begin;
 			__builtin_memcpy(head->prefix, known->text, HEAD_BYTES);
 		}
@@ -989,8 +1019,9 @@ static __always_inline void look_at_head(struct __sk_buff *skb, struct turn_slot
 			return;
 	}
 	is_answer = (room->start[0] & FIRST_SEVEN) == HTTP_1_;
-	if (is_answer ? head->prefix_bytes + head->payload_bytes < ANSWER_BYTES : !begins_request(room->start)) {
-		if (!whole && !has_line_end(room->start) && head->prefix_bytes + head->payload_bytes < HEAD_BYTES)
+	bytes = head->prefix_bytes + head->payload_bytes;
+	if (is_answer ? bytes < ANSWER_BYTES : !begins_request(room->start)) {
+		if (may_begin(slot, room->start, bytes, egress))
 			keep_beginning(key, slot, room, known);
 		else if (known)
 			slot->unfinished &= ~(1 << egress);

@@ -69,7 +69,8 @@ def until_acknowledged(tcp: socket.socket) -> None:
 def script(address: str, port: int, listens: bool, waits: bool = False) -> None:
     """One connection: each step waits for so many bytes, then sends each piece (hexadecimal) in a segment of its own.
 
-    It hears the steps in its first line. Instead of a number null waits for a line.
+    It hears the steps in its first line. Instead of a number null waits for a line. Those in a list of their own do not
+    wait for one another.
     """
     steps: list[list[Any]] = hear()
     if listens:
@@ -90,7 +91,8 @@ def script(address: str, port: int, listens: bool, waits: bool = False) -> None:
                 assert received
                 left -= received
             for piece in pieces:
-                tcp.sendall(bytes.fromhex(piece))
+                for segment in [piece] if isinstance(piece, str) else piece:
+                    tcp.sendall(bytes.fromhex(segment))
                 until_acknowledged(tcp)
         say("done")
         if waits:

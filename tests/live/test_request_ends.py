@@ -12,6 +12,7 @@ from tests.live.lab import (
     Said,
     connections_of,
     played,
+    scripted,
     watched_namespace,
 )
 from tests.live.test_bodies import CHUNKED, INNER, LENGTH, NEXT, answered, asked, chunk, requests_of
@@ -76,6 +77,9 @@ CASES: dict[str, tuple[Said, list[Row]]] = {
     "a POST cut after its first byte": (
         [*cut(FIRST + POST_OK, len(FIRST) + 1), *BOTH], [("GET", "/asked", 200), ("POST", "/asked", 201)],
     ),
+    "a POST with the last byte of a head": (
+        [*cut(FIRST + POST_OK, len(FIRST) - 1), *BOTH], [("GET", "/asked", 200), ("POST", "/asked", 201)],
+    ),
     "a POST behind a POST": (
         [(True, POST_OK), (True, POST_OK + SECOND), (False, OK), (False, OK), (False, CREATED)],
         [("POST", "/asked", 200), *POST_BOTH],
@@ -117,6 +121,13 @@ CASES: dict[str, tuple[Said, list[Row]]] = {
         [*[(True, part) for line in FIRST.split(b"\r\n")[:-1] for part in (line, b"\r\n") if part],
          (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH,
     ),
+    **{
+        f"a response of which {last!r} comes last, and one cut at {at}": (
+            [(True, FIRST), (False, answered(200, LENGTH % len(last))[1]), (False, last),
+             (True, SECOND), *[(False, part) for part in (CREATED[:at], CREATED[at:]) if part]], GET_BOTH,
+        )
+        for last in (b"OK", b"H", b"YES") for at in (0, 9)
+    },
     "a head byte by byte": ([*pieces(FIRST, 1), (False, OK), (True, SECOND), (False, CREATED)], GET_BOTH),
 }  # fmt: skip
 
@@ -166,6 +177,39 @@ def test_a_body_that_comes_before_its_head(lab: Lab) -> None:
         assert connection.requests.count == 2 * times
 
 
+LOSES_ONE = """
+    table inet loses_one {{
+      chain in {{
+        type filter hook input priority 0
+        tcp dport {port} meta length {length} numgen inc mod 1000 == 0 drop
+      }}
+    }}
+"""
+IP_AND_TCP = 52  # with timestamps
+
+
+def test_a_request_that_comes_before_the_end_of_a_body(lab: Lab) -> None:
+    """Its response is there already, and the end is lost on its way."""
+    port, end = next(_ports), INNER + b"last"
+    begin = asked(b"POST", LENGTH % len(INNER + end))[1] + INNER
+    lab.inside.nft(LOSES_ONE.format(port=port, length=IP_AND_TCP + len(end)))
+    server = scripted(lab.inside, port, True, [[len(begin), [TOO_LARGE.hex()]], [len(end + SECOND), [CREATED.hex()]]])
+    assert server.hear() == "listening"
+    client = scripted(
+        lab.inside, port, False,
+        [[0, [begin.hex()]], [len(TOO_LARGE), [[end.hex(), SECOND.hex()]]], [len(CREATED), []]],
+    )  # fmt: skip
+    for program in (client, server):
+        program.hear()
+        program.end()
+    lab.inside.nft("delete table inet loses_one")
+    snapshot = lab.watch.up_to_now()
+    for program in (client, server):
+        assert requests_of(snapshot, program) == [*EARLY, ("GET", "/second", 201)]
+    (connection,) = connections_of(snapshot, client)
+    assert connection.retransmits
+
+
 LOST: dict[str, tuple[Said, list[Row]]] = {
     "a head that goes on in the next segment": (
         [(True, FIRST * 3), (False, b"HTTP/1.1 304 Not Modified\r\nA: "), (False, b"b\r\n\r\n" + OK + OK)],
@@ -174,6 +218,13 @@ LOST: dict[str, tuple[Said, list[Row]]] = {
     "a body without a length": (
         [(True, FIRST * 2), (False, answered(200)[1]), (False, CREATED)],
         [("GET", "/asked", 200), ("GET", "/asked", None)],
+    ),
+    "HEAD, and a response behind it as long as the body would be": (
+        [
+            (True, SECOND.replace(b"GET", b"HEAD") + FIRST * 2),
+            (False, answered(200, LENGTH % len(OK))[1] + OK + CREATED),
+        ],
+        [("HEAD", "/second", 200), ("GET", "/asked", None), ("GET", "/asked", None)],
     ),
     "HEAD behind one, whose body is like an answer and is cut": (
         [
