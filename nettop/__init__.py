@@ -1,3 +1,3 @@
 """nettop: top for the network of a Linux host."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
