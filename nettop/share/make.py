@@ -26,7 +26,7 @@ from nettop.view.panes import PANES
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 SETTINGS_PAGE = DOCS / "settings.md"
-_CHANGED = "November 26, 2026"  # when the meaning of the manual last changed
+_CHANGED = "November 27, 2026"  # when the meaning of the manual last changed
 _SUMMARY = "top for the network of a Linux host, from eBPF"
 _DESCRIPTION = (
     "nettop shows which process asks which DNS names and what the answers are, which TCP connections are open, for "
