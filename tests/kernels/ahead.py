@@ -40,7 +40,7 @@ def compile_ahead(kernel: Kernel, userland: Userland, to: Path) -> None:
     if os.geteuid() != 0 or userland.machine.is_foreign or userland.bcc != _installed_bcc():
         return
     watched = "without-returns" if (6, 11) <= kernel_version(kernel.release) < (6, 14) else "with-returns"
-    types = to.with_suffix(".btf")
+    types = to.with_name(f"{to.name}.btf")
     types.write_bytes(type_information(kernel.image.read_bytes()))
     script = 'mount --bind "$1" /sys/kernel/btf/vmlinux && exec "$2" -m tests.kernels.ahead "$3" $4'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
