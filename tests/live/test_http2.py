@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hpack import Encoder
 
+from nettop.kernel import program
 from nettop.model.rows import Request
 from nettop.protocols.http2 import PREFACE
 from tests.live import http2_programs
@@ -411,8 +412,9 @@ def test_what_is_missed_makes_no_wrong_name(lab: Lab) -> None:
     assert any(row.partial for row in rows_of(snapshot, server.pid))
 
 
-def test_what_is_left_out_makes_no_wrong_name(lab: Lab) -> None:
+def test_what_is_left_out_makes_no_wrong_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each path has a status of its own, which is known without a table."""
+    monkeypatch.setattr(program, "REQUESTS_LISTED_PER_S", 200)  # however slow the client is
     port = next(_ports)
     server = lab.inside.play(http2_programs.indexing_server, address=LOOPBACK, port=port)
     assert server.hear() == "listening"
