@@ -61,12 +61,11 @@ class Watched:
         return 1_000_000_000 // lookup_u64(self._source._program._maps["controls"], abi.REQUEST_INTERVAL_NS)
 
     def until_ended(self, client: Program) -> None:
-        def ended() -> bool:
-            self.take()
-            return client.exit_code is not None
-
-        wait_until(ended, "the client")
+        self.until(lambda _: client.exit_code is not None, "the client")
         assert client.exit_code == 0
+
+    def until(self, condition: Callable[[Snapshot], bool], what: str) -> None:
+        wait_until(lambda: condition(self.take()), what)
 
     def finish(self) -> Snapshot:
         for event in self._source.finish():

@@ -220,6 +220,8 @@ def meet_on_fresh_sockets(ledger: str, address: str, first_port: int, sockets: i
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # who is watched must not starve the watcher
     shared = mmap.mmap(-1, 64)  # three numbers: the round that may begin, and the rounds that each sender has ended
     size, senders = 8, []
+    # Of each round its own: a socket that is closed while a scan of open files looks at it gives its port back late.
+    ports = [range(first_port + each * sockets, first_port + (each + 1) * sockets) for each in range(rounds)]
     for number in (1, 2):
         pid = os.fork()
         if pid == 0:
@@ -227,12 +229,9 @@ def meet_on_fresh_sockets(ledger: str, address: str, first_port: int, sockets: i
             processors = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {processors[number % len(processors)]})
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                targets, send, payload = (
-                    [(address, first_port + port) for port in range(sockets)],
-                    udp.sendto,
-                    bytes(size),
-                )
+                send, payload = udp.sendto, bytes(size)
                 for each in range(1, rounds + 1):
+                    targets = [(address, port) for port in ports[each - 1]]
                     while struct.unpack_from("q", shared)[0] < each:
                         pass
                     for target in targets:
@@ -244,7 +243,7 @@ def meet_on_fresh_sockets(ledger: str, address: str, first_port: int, sockets: i
     received = 0
     for each in range(1, rounds + 1):
         opened = []
-        for port in range(first_port, first_port + sockets):
+        for port in ports[each - 1]:
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             udp.bind((address, port))
             udp.settimeout(PATIENCE_S)
