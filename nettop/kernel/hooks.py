@@ -109,12 +109,14 @@ class _Uprobe(Kind):
 
     def attach_type(self, target: str) -> int:
         del target
-        return 0
+        return syscalls.TRACE_UPROBE_MULTI
 
     def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
         del cgroup_fd
         file, _, function = target.rpartition(":")
-        return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
+        offset = function_offset(Path(file), function)
+        (link,) = syscalls.link_uprobes(program_fd, Path(file), (offset,), self.at_return)
+        return link
 
 
 @dataclass(frozen=True)
