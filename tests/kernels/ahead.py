@@ -102,6 +102,7 @@ def _shapes(kernel: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
         yield defines(Scope(comms=(b"",)))  # of a test of machine.py
     yield defines(Scope(), lookups=watched, decrypt=True)  # doctor's
     yield defines(Scope(), lookups=watched)
+    yield defines(Scope(netns=(1,)), decrypt=True)
     for lookups, cut in product(("off", watched), (False, True)):
         yield defines(Scope(netns=(1,)), lookups=lookups, cut=cut)
     yield defines(Scope(netns=(1,), pids=(1,), comms=(b"",), units=("",)))

@@ -24,7 +24,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "doctor": (str(_NETTOP), "doctor", "--debug"),
     **{
         name: (*_PYTEST, f"tests/kernels/{name}.py")
-        for name in ("core", "lookups", "machine", "screen", "cpus", "refused")
+        for name in ("core", "lookups", "decrypt", "machine", "screen", "cpus", "refused")
     },
     "short": (*_PYTEST, "tests/kernels/core.py", "-k", _SHORT),
     # but for tests that need programs of util-linux

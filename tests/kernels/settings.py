@@ -12,7 +12,7 @@ class Setting:
     name: str = ""
     processors: str = "2"  # QEMU's -smp
     append: str = ""
-    steps: tuple[str, ...] = ("doctor", "core", "lookups", "machine", "screen", "cutting")
+    steps: tuple[str, ...] = ("doctor", "core", "lookups", "decrypt", "machine", "screen", "cutting")
 
 
 PLAIN = Setting()
