@@ -315,7 +315,7 @@ _PLAINTEXT_WORDS = "requests of HTTP inside TLS"
 PLAINTEXT_CALLS = tuple(
     Hook("plaintext", _PLAINTEXT_WORDS, program, UPROBE, function)
     for function, program in (
-        ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"),
+        ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"), ("SSL_write_ex2", "tls_write_ex2"),
         ("SSL_read", "tls_read"), ("SSL_read_ex", "tls_read_ex"),
         ("gnutls_record_send2", "tls_write"),  # to which gnutls_record_send jumps
         ("gnutls_record_recv", "tls_read"),
@@ -329,7 +329,7 @@ PLAINTEXT_FORGOTTEN = tuple(
 PLAINTEXT_MISSED = tuple(
     Hook("plaintext", "what is said by other functions of TLS libraries", "tls_missed", UPROBE, function)
     for function in (
-        "SSL_sendfile", "SSL_write_ex2",
+        "SSL_sendfile",
         "gnutls_record_send_file", "gnutls_record_send_range", "gnutls_record_recv_packet",
     )
 )  # fmt: skip

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nettop.errors import CannotRunError
+from nettop.kernel import instructions, instructions_arm64
 from nettop.kernel.abi import ProcessKey
-from nettop.kernel.elf import code_at, function_codes
+from nettop.kernel.elf import code_at, function_codes, stub_of
 from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED, PLAINTEXT_RETURNED
-from nettop.kernel.instructions import Places, UnknownInstructionError, places
+from nettop.kernel.instructions import Places, UnknownInstructionError
 from nettop.kernel.libraries import AS_CODE, Library
 from nettop.kernel.library_probes import LibraryProbes, Probed
 from nettop.model.rows import NotDecryptedReason
@@ -32,6 +33,8 @@ _NEEDED = (  # of OpenSSL, of GnuTLS
 )
 _HOOKS = (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
 _FUNCTIONS = tuple(hook.target for hook in _HOOKS)
+_CALLS = {hook.target for hook in PLAINTEXT_CALLS}
+_PLACES = {"x86_64": instructions.places, "aarch64": instructions_arm64.places}
 _USUAL = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
@@ -61,8 +64,6 @@ class PlaintextProbes(LibraryProbes):
 
     def attach(self, libraries: Iterable[Library]) -> str:
         """See LibraryProbes. Raises CannotRunError if none of them can be watched."""
-        if platform.machine() != "x86_64":
-            raise CannotRunError("What is said inside TLS can be watched on x86-64 only.", "Run it without --decrypt.")
         problem = super().attach(libraries)
         if not self.covered:
             raise CannotRunError(
@@ -118,9 +119,11 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
             continue
         begin, code = functions[hook.target]
         try:
-            found = places(code)
+            found = _PLACES[platform.machine()](code)
         except UnknownInstructionError as error:
             raise CannotRunError(f"its {hook.target} {error}", "") from None
+        if hook in PLAINTEXT_CALLS and not found.returns and _leads_to(file, begin, found) <= functions.keys() & _CALLS:
+            continue  # it does nothing but jump to one that is watched
         yield hook.program, begin + found.entry
         if hook in PLAINTEXT_CALLS:
             returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
@@ -129,9 +132,14 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
             yield from ((PLAINTEXT_RETURNED.program, at) for at in sorted(returns))
 
 
+def _leads_to(file: Path, begin: int, found: Places) -> set[str | None]:
+    """The names of functions to which one jumps by stubs; of any other None."""
+    return {stub_of(file, begin + at) for at in found.continues} or {None}
+
+
 def _returns_for(file: Path, begin: int, found: Places) -> Iterator[int]:
     """Where functions return to which one jumps instead of calling them, if they are in the same file."""
     for at in found.continues:
         with suppress(CannotRunError, UnknownInstructionError):
             other, code = code_at(file, begin + at)
-            yield from (other + each for each in places(code).returns)
+            yield from (other + each for each in _PLACES[platform.machine()](code).returns)
