@@ -44,7 +44,7 @@ run: setup ## Set up and open the live screen
 .PHONY: test
 test: lint ## Set up and run every check; without root, skip tests that need it
 	@[ "$$(id -u)" = 0 ] || echo "NOT ROOT: skipping every test that reads real traffic through the kernel."
-	@$(BIN)/pytest -m "not live" >$(VENV)/others.log 2>&1 & others=$$!; \
+	@nice -n 5 $(BIN)/pytest -m "not live" >$(VENV)/others.log 2>&1 & others=$$!; \
 	$(BIN)/pytest -m live $(ELSEWHERE) >$(VENV)/elsewhere.log 2>&1 & elsewhere=$$!; \
 	trap "kill $$others $$elsewhere 2>/dev/null" EXIT; \
 	$(BIN)/pytest -m live $(addprefix --ignore=,$(ELSEWHERE)); status=$$?; \
