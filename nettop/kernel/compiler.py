@@ -367,11 +367,11 @@ def _attach_types(btf: Btf) -> Iterator[tuple[str, int]]:
                 yield hook.target, type_id
 
 
-def kernel_functions() -> dict[str, int]:
-    """Those that programs call, where there are: BTF type ids. None where the kernel has no BTF."""
+def kernel_functions() -> dict[str, int] | None:
+    """Those that programs call, as far as there are: BTF type ids. None if the kernel has no BTF."""
     with suppress(CannotRunError):
         return dict(_kfuncs(Btf.of_running_kernel()))
-    return {}
+    return None
 
 
 def _kfuncs(btf: Btf) -> Iterator[tuple[str, int]]:

@@ -51,6 +51,7 @@ def test_what_hooks_alone_do_not_say(types: Older | Newer, status: str) -> None:
 
 def test_whether_connections_can_be_closed() -> None:
     assert closing({"bpf_sock_destroy": 7}).status == "ok"
+    assert closing(None).status == "skipped"
     lacking = closing({})
     assert (lacking.status, "6.5 or later" in lacking.detail) == ("absent", True)
 
