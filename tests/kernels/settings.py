@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_SHORT = ("doctor", "short")
+_SHORT = ("report", "short")
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ PLAIN = Setting()
 WITHOUT_CUTTING = Setting(steps=PLAIN.steps[:-1])  # for which each guest compiles four shapes, if not compiled for it
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
-    Setting("8-cpus", processors="8", steps=("doctor", "cpus")),
-    Setting("16-cpus", processors="16", steps=("doctor", "cpus")),
-    Setting("possible-cpus", processors="2,sockets=16,cores=1,maxcpus=16", steps=("doctor", "cpus")),
+    Setting("8-cpus", processors="8", steps=("report", "cpus")),
+    Setting("16-cpus", processors="16", steps=("report", "cpus")),
+    Setting("possible-cpus", processors="2,sockets=16,cores=1,maxcpus=16", steps=("report", "cpus")),
     Setting("cgroup-v1", append="CGROUPS=v1", steps=_SHORT),
     Setting("cgroup-hybrid", append="CGROUPS=hybrid", steps=_SHORT),
     Setting("integrity", append="lockdown=integrity", steps=_SHORT),
