@@ -17,7 +17,7 @@ _HERE = Path(__file__).parent
 COMPILED = "compiled.msgpack"  # in the guest's tree
 _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
 _MEMORY = "1536M"
-_TIMEOUT_S = 1200.0  # five hundred suffice on an idle host
+_TIMEOUT_S = 1800.0  # five hundred suffice on an idle host
 _BOOT_TRIES = 3
 _APPEND = "loglevel=4 panic=-1"
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # no guest outlives the matrix
