@@ -96,7 +96,7 @@ def _installed_bcc() -> str:
 
 def _shapes(kernel: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
     """What the steps of a guest with that kernel ask for."""
-    watched: Lookups = "without-returns" if (6, 11) <= kernel < (6, 14) else "with-returns"
+    watched: Lookups = "with-returns"  # as all kernels in Debian's archive can
     yield PLAIN
     if kernel < (5, 17):
         yield defines(Scope(comms=(b"",)))  # of a test of machine.py
