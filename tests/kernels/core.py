@@ -519,9 +519,10 @@ def test_a_connect_that_a_firewall_rejects(lab: Lab, apart: Namespace, tmp_path:
         client.end(PATIENCE_S)
         row = only(connections_of(lab.settled(client, connections=1), client))
         end = json.loads(ledger.read_text())["connection"]["end"]
-        if end == "rejected" and kernel() < (5, 14):
-            end = "given-up"
-        assert (row.end, row.owner) == (end, "exact")
+        # the answer may come just when the program is in connect() no more: then it is as if it came later
+        ends = {"rejected" if kernel() >= (5, 14) else "given-up", later} if end == "rejected" else {end}
+        assert row.end in ends
+        assert row.owner == "exact"
 
 
 def test_dns_behind_nat(lab: Lab, apart: Namespace) -> None:

@@ -3,6 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from nettop.kernel.compiled_cache import compiled_programs
+from nettop.kernel.program import defines
+from nettop.kernel.scope import Scope
 from tests.kernels import PATIENCE_S
 from tests.live import https_programs
 from tests.live.decrypt_lab import joins, of
@@ -17,6 +20,9 @@ def test_requests_inside_tls(tmp_path: Path) -> None:
     with namespace(tmp_path) as inside:
         server = inside.play(https_programs.serve_without_certificate, address=ADDRESS, port=PORT)
         assert server.hear(PATIENCE_S) == "listening"
+        compiled_programs(
+            defines(Scope(netns=(1,)), decrypt=True)
+        )  # takes an emulated machine minutes
         with Watch(tmp_path, "--decrypt", "--netns", inside.name) as watch:
             # its seccomp filter kills it for system calls that are new
             client = inside.play(
