@@ -80,6 +80,10 @@ load: fleet ## Show what HOSTS=100 hosts cost their Prometheus
 soak: $(VENV)/.test ## Run the screen under load for SECONDS=1800; fail if memory, threads or descriptors grow
 	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
 
+.PHONY: soak-powers
+soak-powers: $(VENV)/.test ## Kill nettop with all its powers again and again for SECONDS=600; fail if it leaves or harms anything
+	@$(SUDO) $(BIN)/python -m tests.faults.probes_soak $(or $(SECONDS),600)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.test ## Feed nettop hostile DNS and other protocols: generated, published, coverage-guided; FUZZ="--cases N --seed N"
 	$(BIN)/pip install --quiet --editable '.[fuzz]'

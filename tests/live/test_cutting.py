@@ -84,7 +84,16 @@ def order(terminal: Terminal, expression: str, words: str, *said: str) -> None:
     """Type it on the card of the first connection that the filter chooses."""
     choose(terminal, expression)
     terminal.press("2")
-    terminal.until(lambda: re.search(r" 2 Connections [1-9]", terminal.text), "a connection")
+    terminal.until(lambda: has_connections(terminal), "a connection")
+    give(terminal, words, *said)
+
+
+def has_connections(terminal: Terminal) -> bool:
+    return re.search(r" 2 Connections [1-9]", terminal.text) is not None
+
+
+def give(terminal: Terminal, words: str, *said: str) -> None:
+    """Type it on the card of the row under the cursor."""
     terminal.press("x")
     terminal.until_said("Type one of these:")
     terminal.press(words)
@@ -217,7 +226,7 @@ def test_a_connection_of_another_namespace_is_left_to_a_command_that_works(quiet
         servers, client = lost(quiet)
         choose(terminal, f"pid:{client.pid} port:{FIRST}")
         terminal.press("2")
-        terminal.until(lambda: re.search(r" 2 Connections [1-9]", terminal.text), "a connection")
+        terminal.until(lambda: has_connections(terminal), "a connection")
         terminal.press("x")
         terminal.until_said("nettop changes nothing unless it is started with --allow-cut.", "kill -TERM", "ss -K")
         (command,) = re.findall(r"(nsenter --net=\S+ ss -K .*?)\s*│", terminal.text)
