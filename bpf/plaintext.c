@@ -107,7 +107,7 @@ static __always_inline void miss_call(u64 task, u64 address)
 		session->state |= SESSION_MISSED;
 }
 
-static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, int tells_length)
+static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, u64 length_at)
 {
 	u64 task = plain(bpf_get_current_task());
 	struct tls_call *open = tls_call_of(task), call = {};
@@ -120,7 +120,7 @@ static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, int 
 	call.stack = plain(PT_REGS_SP(ctx));
 	call.session = plain(PT_REGS_PARM1(ctx));
 	call.buffer = plain(PT_REGS_PARM2(ctx));
-	call.length_at = tells_length ? plain(PT_REGS_PARM4(ctx)) : 0;
+	call.length_at = length_at;
 	call.began_ns = bpf_ktime_get_ns();
 	call.writes = writes;
 	/* one within another, as of TLS inside TLS; or a function that calls another of these to do the same */
@@ -140,7 +140,14 @@ int tls_write(struct pt_regs *ctx)
 
 int tls_write_ex(struct pt_regs *ctx)
 {
-	begin_tls_call(ctx, 1, 1);
+	begin_tls_call(ctx, 1, plain(PT_REGS_PARM4(ctx)));
+	return 0;
+}
+
+/* SSL_write_ex2(3), since OpenSSL 3.3, in which SSL_write_ex() does nothing but jump to it. */
+int tls_write_ex2(struct pt_regs *ctx)
+{
+	begin_tls_call(ctx, 1, plain(PT_REGS_PARM5(ctx)));
 	return 0;
 }
 
@@ -152,7 +159,7 @@ int tls_read(struct pt_regs *ctx)
 
 int tls_read_ex(struct pt_regs *ctx)
 {
-	begin_tls_call(ctx, 0, 1);
+	begin_tls_call(ctx, 0, plain(PT_REGS_PARM4(ctx)));
 	return 0;
 }
 

@@ -16,7 +16,7 @@ from nettop.kernel.compiled_cache import compile_and_keep, compiled_programs
 from nettop.kernel.hooks import CLOSING, HOOKS, LOOKUPS, LOOKUPS_MECHANISM, PLAINTEXT_CALLS, PLAINTEXT_MECHANISM, Hook
 from nettop.kernel.limits import require_room
 from nettop.kernel.place import confinement, require_linux, require_readable_kernel, where_to_get_privileges
-from nettop.kernel.privileges import ATTACHING, holds, libcap_ng
+from nettop.kernel.privileges import ATTACHING, give_up_privileges, holds, libcap_ng
 from nettop.kernel.scope import Scope
 from nettop.model.cutting import Powers
 from nettop.model.rows import Row
@@ -319,11 +319,15 @@ def opt_in() -> Iterator[Check]:
     def lookups(kernel: program.KernelProgram) -> str:
         kernel.attach_lookups(returns)
         limit = "" if returns else ", but not to what comes of them: on this kernel that may kill sandboxed programs"
-        return f"{_libraries(kernel.libraries_covered)}{limit}"
+        return f"{_libraries(kernel.libraries_covered)}{later(kernel)}{limit}"
 
     def plaintext(kernel: program.KernelProgram) -> str:
         kernel.attach_plaintext()
-        return _libraries(kernel.tls_libraries_covered)
+        return f"{_libraries(kernel.tls_libraries_covered)}{later(kernel)}"
+
+    def later(kernel: program.KernelProgram) -> str:
+        unprivileged = kernel.may_attach_later(lambda: give_up_privileges(lambda: None, None))
+        return " and to what replaces them" if unprivileged else ""
 
     options = (
         _Option("--lookups", LOOKUPS[0], LOOKUPS_MECHANISM, lookups),

@@ -27,21 +27,22 @@ def shut_in(
     readable: Iterable[Path | int] = (),
     signals: bool = False,
     listening: int | None = None,
+    probes: bool = False,
 ) -> None:
     """Shut this thread and all that it starts in, for good; the filter takes in those that run already.
 
     `writable`: directories below which files may be made and written; `/` and what is not there count for nothing.
     `readable`: what may be read beside the system's and nettop's own files, and /proc; an int is a directory's
     descriptor. With `signals` other processes may be sent SIGTERM and SIGKILL, by pidfd_send_signal(2) and in no other
-    way. `listening` is the descriptor of a socket on which connections are still accepted. Needs no_new_privs
-    (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
+    way. `listening` is the descriptor of a socket on which connections are still accepted. With `probes` programs that
+    are loaded may be attached to more files. Needs no_new_privs (give_up_privileges) or CAP_SYS_ADMIN. Raises OSError.
     """
     version = syscalls.landlock_version()
     if version:
         files = {path for path in writable if not _is_root(path)}
         _restrict_files(version, files, {*readable, *_SYSTEM, *_code()}, signals)
     os.umask(_OWNER_ONLY)  # the filter refuses fchmod()
-    _filter_calls(signals, listening)
+    _filter_calls(_refused(signals, listening, probes))
 
 
 # Landlock
@@ -168,12 +169,12 @@ _ALWAYS = (
 # enum bpf_cmd: to look up, change, remove and go through elements, to run a program (the pass over the sockets) and an
 # iterator, and what is told of nettop's own programs and maps
 _BPF_ALLOWED = {1, 2, 3, 4, 10, 15, 21, 24, 33}
-_BPF_UNKNOWN_FROM = max(_BPF_ALLOWED) + 1
+_BPF_LINK_CREATE, _BPF_UNKNOWN_FROM = 28, max(_BPF_ALLOWED) + 1
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # to whom signals go, include/uapi/asm-generic/fcntl.h
 _OWNER_ONLY = 0o077
 
 
-def _refused(signals: bool, listening: int | None) -> Iterator[_Refused]:
+def _refused(signals: bool, listening: int | None, probes: bool) -> Iterator[_Refused]:
     yield from map(_Refused, _ALWAYS)
     # on any socket but one, if there is one
     yield _Refused("accept4", () if listening is None else ((0, _NE, listening, 0),))
@@ -195,7 +196,8 @@ def _refused(signals: bool, listening: int | None) -> Iterator[_Refused]:
     yield _Refused("prlimit64", ((2, _NE, 0, 0),))  # to set one, whosever it is
     for command in (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX):
         yield _Refused("fcntl", ((1, _MASKED_EQ, _LOW, command),))
-    for command in sorted(set(range(_BPF_UNKNOWN_FROM)) - _BPF_ALLOWED):
+    allowed = _BPF_ALLOWED | {_BPF_LINK_CREATE} if probes else _BPF_ALLOWED
+    for command in sorted(set(range(_BPF_UNKNOWN_FROM)) - allowed):
         yield _Refused("bpf", ((0, _EQ, command, 0),))
     yield _Refused("bpf", ((0, _GE, _BPF_UNKNOWN_FROM, 0),))
 
@@ -207,7 +209,7 @@ def has_seccomp() -> bool:
     return False
 
 
-def _filter_calls(signals: bool, listening: int | None) -> None:
+def _filter_calls(refused: Iterable[_Refused]) -> None:
     if not has_seccomp():
         return
     library = ctypes.CDLL(_LIBRARY)
@@ -221,7 +223,7 @@ def _filter_calls(signals: bool, listening: int | None) -> None:
     context = library.seccomp_init(_ALLOW)
     try:
         _succeed(library.seccomp_attr_set(context, _TSYNC, 1))
-        for name, comparisons, error in _refused(signals, listening):
+        for name, comparisons, error in refused:
             number = library.seccomp_syscall_resolve_name(name.encode())
             if number == -1:  # libseccomp is older than the call
                 continue

@@ -1,6 +1,8 @@
 """Where a function begins in the file of a program or library: what the kernel is told to attach a uprobe there."""
 
 import mmap
+import platform
+import re
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,7 @@ from nettop.errors import CannotRunError
 
 # elf(5), ELFCLASS64: what nettop runs on is little-endian
 _MAGIC = b"\x7fELF\x02"
+_MACHINE, _MACHINES = struct.Struct("<18xH"), {"x86_64": 62, "aarch64": 183}  # e_machine: EM_X86_64, EM_AARCH64
 _PLACES = struct.Struct("<32xQQ8xH2xH2x")  # of Elf64_Ehdr: e_phoff, e_shoff, e_phnum, e_shnum
 _SEGMENT = struct.Struct("<I4xQQ8xQ16x")  # of Elf64_Phdr: p_type, p_offset, p_vaddr, p_filesz
 _SECTION = struct.Struct("<4xI16xQQI20x")  # of Elf64_Shdr: sh_type, sh_offset, sh_size, sh_link
@@ -22,6 +25,9 @@ _MAX_SYMBOLS = 100_000  # of a table: glibc has 3,000, and anybody may name a fi
 _UNWINDING = 0x6474E550  # PT_GNU_EH_FRAME
 _HEADER, _ENTRY, _DESCRIBED = struct.Struct("<Bx2s4xI"), struct.Struct("<ii"), struct.Struct("<8xiI")
 _TABLE = (1, b"\x03\x3b")
+# How a stub of .plt begins on x86-64: endbr64, if need be, and a jump by way of a slot at a distance from its end.
+_JUMP_X86 = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
+_RELOCATIONS, _RELOCATION = 4, struct.Struct("<QQ8x")  # SHT_RELA; of Elf64_Rela: r_offset, r_info
 _LOADED, _SYMBOLS, _DYNAMIC_SYMBOLS, _FUNCTION = 1, 2, 11, 2  # PT_LOAD, SHT_SYMTAB, SHT_DYNSYM, STT_FUNC
 
 
@@ -57,12 +63,46 @@ def code_at(file: Path, begin: int) -> tuple[int, bytes]:
         return _code(raw, *_unwound(raw, begin))
 
 
+def stub_of(file: Path, begin: int) -> str | None:
+    """The function whose stub begins at this place: one that the dynamic linker finds, which may be in the same file.
+
+    None if that is no stub. Raises CannotRunError.
+    """
+    with _mapped(file) as raw:
+        slot = _slot(raw, begin)
+        _, sections_at, _, count = _PLACES.unpack_from(raw)
+        sections = [_SECTION.unpack_from(raw, sections_at + _SECTION.size * number) for number in range(count)]
+        for kind, at, size, symbols in sections if slot is not None else ():
+            if kind != _RELOCATIONS:
+                continue
+            for place, what in _RELOCATION.iter_unpack(raw[at : at + size - size % _RELOCATION.size]):
+                if place == slot:
+                    (name, *_) = _SYMBOL.unpack_from(raw, sections[symbols][1] + (what >> 32) * _SYMBOL.size)
+                    names = sections[sections[symbols][3]][1]
+                    return raw[names + name : raw.find(b"\0", names + name)].decode(errors="replace")
+        return None
+
+
+def _slot(raw: mmap.mmap, begin: int) -> int | None:
+    """The address from which a stub loads where it jumps to."""
+    address = _address(raw, begin)
+    jump = _JUMP_X86.match(raw, begin)
+    if jump is not None:
+        return int(address + jump.end() - begin + int.from_bytes(jump[1], "little", signed=True))
+    page, load = struct.unpack_from("<II", raw, begin)
+    if page & 0x9F00001F == 0x90000010 and load & 0xFFC003FF == 0xF9400211:  # adrp x16; ldr x17, [x16, ...]
+        pages = (page >> 5 & 0x7FFFF) << 2 | page >> 29 & 3
+        distance = (pages - (pages >> 20 << 21)) << 12
+        return int((address & ~0xFFF) + distance + (load >> 10 & 0xFFF) * 8)
+    return None
+
+
 @contextmanager
 def _mapped(file: Path) -> Iterator[mmap.mmap]:
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            if raw[: len(_MAGIC)] != _MAGIC:
-                raise ValueError("it is not a 64-bit ELF file")
+            if raw[: len(_MAGIC)] != _MAGIC or _MACHINE.unpack_from(raw) != (_MACHINES[platform.machine()],):
+                raise ValueError("it is not a 64-bit ELF file for this processor")
             yield raw
     except (OSError, ValueError, struct.error, IndexError) as error:
         raise CannotRunError(f"{file} cannot be read as a program: {error}.", "Install it again.") from error
@@ -84,8 +124,7 @@ def _unwound(raw: mmap.mmap, begin: int) -> tuple[int, int]:
     def entry(number: int) -> tuple[int, ...]:
         return tuple(header + distance for distance in _ENTRY.unpack_from(raw, table + number * _ENTRY.size))
 
-    loaded = (each for each in _segments(raw) if each[0] == _LOADED)
-    address = next((begin - at + place for _, at, place, size in loaded if 0 <= begin - at < size), 0)
+    address = _address(raw, begin)
     number = bisect_left(range(count), address, key=lambda each: entry(each)[0])
     if number == count or entry(number)[0] != address:
         raise ValueError(f"no function begins at {begin:#x}")
@@ -119,6 +158,11 @@ def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, 
                 function = wanted.get(raw[names + name : names + name + longest].partition(b"\0")[0])
                 if function is not None:
                     yield function, address, code_bytes
+
+
+def _address(raw: mmap.mmap, begin: int) -> int:
+    loaded = (each for each in _segments(raw) if each[0] == _LOADED)
+    return next((begin - at + place for _, at, place, size in loaded if 0 <= begin - at < size), 0)
 
 
 def _in_file(raw: mmap.mmap, address: int) -> int:

@@ -109,12 +109,14 @@ class _Uprobe(Kind):
 
     def attach_type(self, target: str) -> int:
         del target
-        return 0
+        return syscalls.TRACE_UPROBE_MULTI
 
     def link(self, program_fd: int, target: str, cgroup_fd: int) -> int:
         del cgroup_fd
         file, _, function = target.rpartition(":")
-        return syscalls.link_uprobe(program_fd, Path(file), function_offset(Path(file), function), self.at_return)
+        offset = function_offset(Path(file), function)
+        (link,) = syscalls.link_uprobes(program_fd, Path(file), (offset,), self.at_return)
+        return link
 
 
 @dataclass(frozen=True)
@@ -313,7 +315,7 @@ _PLAINTEXT_WORDS = "requests of HTTP inside TLS"
 PLAINTEXT_CALLS = tuple(
     Hook("plaintext", _PLAINTEXT_WORDS, program, UPROBE, function)
     for function, program in (
-        ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"),
+        ("SSL_write", "tls_write"), ("SSL_write_ex", "tls_write_ex"), ("SSL_write_ex2", "tls_write_ex2"),
         ("SSL_read", "tls_read"), ("SSL_read_ex", "tls_read_ex"),
         ("gnutls_record_send2", "tls_write"),  # to which gnutls_record_send jumps
         ("gnutls_record_recv", "tls_read"),
@@ -327,7 +329,7 @@ PLAINTEXT_FORGOTTEN = tuple(
 PLAINTEXT_MISSED = tuple(
     Hook("plaintext", "what is said by other functions of TLS libraries", "tls_missed", UPROBE, function)
     for function in (
-        "SSL_sendfile", "SSL_write_ex2",
+        "SSL_sendfile",
         "gnutls_record_send_file", "gnutls_record_send_range", "gnutls_record_recv_packet",
     )
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """The C and TLS libraries that processes have mapped, each once, however many processes and containers share it."""
 
+import errno
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +16,7 @@ _TLS_LIBRARY = re.compile(rb"lib(ssl\.so\.(1\.1|3)|gnutls\.so\.30)[.\d]*(?: \(de
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(/.*)")  # proc(5), maps
 _FUSE = 0x65735546  # FUSE_SUPER_MAGIC, include/uapi/linux/magic.h
 _MINOR_BITS = 20  # of the kernel's dev_t
+AS_CODE = mmap.PROT_READ | mmap.PROT_EXEC
 _OPENED = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -93,14 +96,13 @@ def _mapped(process: Path, is_wanted: IsWanted) -> Iterator[tuple[int, int, byte
         match = _MAPPING.fullmatch(line)
         if match is None:
             continue
-        begins, ends, major, minor, inode, path = match.groups()
+        begins, ends, _, _, inode, path = match.groups()
         name = path.rpartition(b"/")[2]
         executable = path == program
         if is_wanted(name, executable):
             pid = int(process.name)
             comm = (process / "comm").read_bytes().rstrip(b"\n")
-            device = int(major, 16) << _MINOR_BITS | int(minor, 16)
-            yield device, int(inode), name, executable, Mapping(pid, comm, int(begins, 16), int(ends, 16))
+            yield _device(match), int(inode), name, executable, Mapping(pid, comm, int(begins, 16), int(ends, 16))
 
 
 def _file_systems_of_programs(proc: Path) -> Iterator[int]:
@@ -110,6 +112,15 @@ def _file_systems_of_programs(proc: Path) -> Iterator[int]:
             if after.startswith("fuse"):
                 major, _, minor = before.split(" ")[2].partition(":")
                 yield int(major) << _MINOR_BITS | int(minor)
+
+
+def key_when_mapped(file: Path) -> tuple[int, int]:
+    """The key of a library that is mapped from there: stat(2) may name another device. Raises OSError."""
+    with file.open("rb") as there, mmap.mmap(there.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, AS_CODE):
+        for key, path in _own():
+            if path == os.fsencode(file):
+                return key
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
 
 
 def opened(library: Library) -> int | None:
@@ -128,11 +139,16 @@ def opened(library: Library) -> int | None:
 
 def _own_path(library: Library) -> bytes | None:
     """Where nettop itself has this library, if it does."""
+    return next((path for key, path in _own() if key == library.key), None)
+
+
+def _own() -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Keys and paths of what nettop itself has mapped as code."""
     for line in Path("/proc/self/maps").read_bytes().splitlines():
         match = _MAPPING.fullmatch(line)
-        if match is not None and match[6].rpartition(b"/")[2] == library.name:
-            status = Path(os.fsdecode(match[6])).stat()
-            device = os.major(status.st_dev) << _MINOR_BITS | os.minor(status.st_dev)
-            if (device, status.st_ino) == library.key:
-                return match[6]
-    return None
+        if match is not None:
+            yield (_device(match), int(match[5])), match[6]
+
+
+def _device(match: re.Match[bytes]) -> int:
+    return int(match[3], 16) << _MINOR_BITS | int(match[4], 16)

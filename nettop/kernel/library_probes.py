@@ -1,17 +1,20 @@
 """Uprobes on functions of libraries, by the library's file, and which of the libraries that processes have they cover.
 
-Attached before privileges are dropped; a library that is mapped later is found by the kernel's iterator, and counted as
-not covered.
+Attached before privileges are dropped. What comes later to the places where distributions put such files is watched too
+if the kernel takes no privileges for that (Linux 6.6). Any other library that is mapped later is found by the kernel's
+iterator, and counted as not covered.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from nettop.errors import CannotRunError
-from nettop.kernel.libraries import Library, opened
+from nettop.kernel import syscalls
+from nettop.kernel.libraries import Library, key_when_mapped, opened
 from nettop.model.rows import NotCoveredReason
 
 
@@ -29,22 +32,91 @@ class Coverage(NamedTuple):
     not_covered: tuple[NotCovered, ...]
 
 
-class LibraryProbes(ABC):
-    """Holds the descriptors that keep the probes in place, of so many libraries at most."""
+class Probed(NamedTuple):
+    """Where in a file a program, by its name, is to run, or where the functions return that begin there."""
 
-    def __init__(self, most: int) -> None:
+    program: str
+    offsets: Sequence[int]
+    at_return: bool = False
+
+
+class LibraryProbes(ABC):
+    """Holds the descriptors that keep the probes in place, of so many libraries at most.
+
+    `load` gives a program's descriptor by its name. `usual` are the places where distributions have such files, as
+    patterns.
+    """
+
+    def __init__(self, load: Callable[[str], int], most: int, usual: Sequence[str]) -> None:
+        self._load = load
         self._most = most
+        self._usual = usual
         self._links: list[int] = []
         self._covered: set[tuple[int, int]] = set()
         self._refused: dict[tuple[int, int], NotCoveredReason] = {}
+        self._usual_before: Collection[tuple[int, int]] = ()
 
     @abstractmethod
+    def _probed(self, file: Path) -> Sequence[Probed]:
+        """What of this file is to be watched, in this order. Raises CannotRunError if it has not what it takes."""
+
     def _attach_to(self, file: Path) -> list[int]:
-        """Watch this file; returns the descriptors. Raises CannotRunError if it has not what it takes, and OSError."""
+        links: list[int] = []
+        try:
+            for each in self._probed(file):
+                links += syscalls.link_uprobes(self._load(each.program), file, each.offsets, each.at_return)
+        except OSError:
+            for link in links:
+                os.close(link)
+            raise
+        return links
+
+    def usual_files(self) -> list[Path]:
+        """Those that there are in the usual places."""
+        try:
+            return sorted({path.resolve() for pattern in self._usual for path in Path("/").glob(pattern[1:])})
+        except OSError:
+            return []
+
+    def attach_later(self) -> None:
+        """Watch what has come to the usual places since, as by an upgrade; without privileges. Each is tried once."""
+        for path in self._new_usual_files():
+            if len(self._covered) >= self._most:
+                return
+            with suppress(OSError, CannotRunError):
+                key = key_when_mapped(path)
+                if key not in self._covered:
+                    self._links += self._attach_to(path)
+                    self._covered.add(key)
+
+    def may_attach_later(self, give_up_privileges: Callable[[], None]) -> bool:
+        """Whether the kernel takes no privileges for it, as a child tries. Call this before there are other threads."""
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            try:
+                syscalls.die_with(parent)
+                give_up_privileges()
+                os._exit(not any(self._attach_to(file) for file in self.usual_files()))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        return status == 0
+
+    def _new_usual_files(self) -> list[Path]:
+        """Those that were not there at the last call."""
+        there = {}
+        for path in self.usual_files():
+            with suppress(OSError):
+                status = path.stat()
+                there[status.st_dev, status.st_ino] = path
+        known, self._usual_before = self._usual_before, there.keys()
+        return [path for identity, path in there.items() if identity not in known]
 
     def attach(self, libraries: Iterable[Library]) -> str:
         """Watch these, those first that most processes have. Returns why the last of the others could not be."""
         problem = ""
+        self._new_usual_files()
         for library in sorted(libraries, key=lambda each: -len(each.mapped)):
             if len(self._covered) >= self._most:
                 self._refused[library.key] = "too-many"

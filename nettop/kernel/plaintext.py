@@ -6,21 +6,21 @@ the files that programs started later will map are watched, if they are where di
 """
 
 import mmap
-import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from nettop.errors import CannotRunError
-from nettop.kernel import syscalls
+from nettop.kernel import instructions, instructions_arm64
 from nettop.kernel.abi import ProcessKey
-from nettop.kernel.elf import code_at, function_codes
+from nettop.kernel.elf import code_at, function_codes, stub_of
 from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED, PLAINTEXT_RETURNED
-from nettop.kernel.instructions import Places, UnknownInstructionError, places
-from nettop.kernel.libraries import Library
-from nettop.kernel.library_probes import LibraryProbes
+from nettop.kernel.instructions import Places, UnknownInstructionError
+from nettop.kernel.libraries import AS_CODE, Library
+from nettop.kernel.library_probes import LibraryProbes, Probed
 from nettop.model.rows import NotDecryptedReason
 
 MAX_LIBRARIES = 32  # a host has one or two, and those of its containers' images
@@ -33,7 +33,9 @@ _NEEDED = (  # of OpenSSL, of GnuTLS
 )
 _HOOKS = (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
 _FUNCTIONS = tuple(hook.target for hook in _HOOKS)
-_ELSEWHERE = (  # where programs that are started later will find them
+_CALLS = {hook.target for hook in PLAINTEXT_CALLS}
+_PLACES = {"x86_64": instructions.places, "aarch64": instructions_arm64.places}
+_USUAL = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
     "/usr/local/lib*/libssl.so.*",
@@ -43,8 +45,7 @@ _ELSEWHERE = (  # where programs that are started later will find them
     "/usr/bin/node",
     "/usr/local/bin/node",
 )
-_MOST_ELSEWHERE = 16
-_AS_CODE = mmap.PROT_READ | mmap.PROT_EXEC
+_MOST_USUAL = 16
 
 
 class Undecrypted(NamedTuple):
@@ -56,16 +57,13 @@ class Undecrypted(NamedTuple):
 
 
 class PlaintextProbes(LibraryProbes):
-    """`load` gives a program's descriptor by its name."""
+    """See LibraryProbes."""
 
     def __init__(self, load: Callable[[str], int]) -> None:
-        super().__init__(MAX_LIBRARIES)
-        self._load = load
+        super().__init__(load, MAX_LIBRARIES, _USUAL)
 
     def attach(self, libraries: Iterable[Library]) -> str:
         """See LibraryProbes. Raises CannotRunError if none of them can be watched."""
-        if platform.machine() != "x86_64":
-            raise CannotRunError("What is said inside TLS can be watched on x86-64 only.", "Run it without --decrypt.")
         problem = super().attach(libraries)
         if not self.covered:
             raise CannotRunError(
@@ -92,20 +90,23 @@ class PlaintextProbes(LibraryProbes):
             if process.pid in reasons or process.pid not in covered
         )
 
-    def _attach_to(self, file: Path) -> list[int]:
-        links: list[int] = []
-        try:
-            # a call whose end is not seen would be taken for one that goes on: ends first
-            wanted = sorted(_probes(file), key=lambda each: each[0] != PLAINTEXT_RETURNED.program)
-            if len(wanted) > _MOST_PROBES:
-                raise CannotRunError(f"it has {len(wanted)} places to watch", "")
-            for program, at in wanted:
-                links.append(syscalls.link_uprobe(self._load(program), file, at, False))
-        except OSError:
-            for link in links:
-                os.close(link)
-            raise
-        return links
+    def _probed(self, file: Path) -> Sequence[Probed]:
+        wanted: dict[str, list[int]] = {PLAINTEXT_RETURNED.program: []}  # first: else a call's end may not be seen
+        for program, at in _probes(file):
+            wanted.setdefault(program, []).append(at)
+        probes = sum(map(len, wanted.values()))
+        if probes > _MOST_PROBES:
+            raise CannotRunError(f"it has {probes} places to watch", "")
+        return [Probed(program, offsets) for program, offsets in wanted.items()]
+
+    @contextmanager
+    def mapped_here(self) -> Iterator[None]:
+        """Have files mapped that programs started later will use, so that they are found as those of processes are."""
+        with ExitStack() as kept:
+            for file in islice(self.usual_files(), _MOST_USUAL):
+                with suppress(OSError, ValueError), file.open("rb") as opened:
+                    kept.enter_context(mmap.mmap(opened.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, AS_CODE))
+            yield
 
 
 def _probes(file: Path) -> Iterator[tuple[str, int]]:
@@ -118,9 +119,11 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
             continue
         begin, code = functions[hook.target]
         try:
-            found = places(code)
+            found = _PLACES[platform.machine()](code)
         except UnknownInstructionError as error:
             raise CannotRunError(f"its {hook.target} {error}", "") from None
+        if hook in PLAINTEXT_CALLS and not found.returns and _leads_to(file, begin, found) <= functions.keys() & _CALLS:
+            continue  # it does nothing but jump to one that is watched
         yield hook.program, begin + found.entry
         if hook in PLAINTEXT_CALLS:
             returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
@@ -129,25 +132,14 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
             yield from ((PLAINTEXT_RETURNED.program, at) for at in sorted(returns))
 
 
+def _leads_to(file: Path, begin: int, found: Places) -> set[str | None]:
+    """The names of functions to which one jumps by stubs; of any other None."""
+    return {stub_of(file, begin + at) for at in found.continues} or {None}
+
+
 def _returns_for(file: Path, begin: int, found: Places) -> Iterator[int]:
     """Where functions return to which one jumps instead of calling them, if they are in the same file."""
     for at in found.continues:
         with suppress(CannotRunError, UnknownInstructionError):
             other, code = code_at(file, begin + at)
-            yield from (other + each for each in places(code).returns)
-
-
-@contextmanager
-def mapped_here() -> Iterator[None]:
-    """Have libraries mapped that programs started later will use, so that they are found as those of processes are."""
-    with suppress(OSError):
-        kept = []
-        files = sorted({path.resolve() for pattern in _ELSEWHERE for path in Path("/").glob(pattern[1:])})
-        for file in files[:_MOST_ELSEWHERE]:
-            with suppress(OSError, ValueError), file.open("rb") as opened:
-                kept.append(mmap.mmap(opened.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, _AS_CODE))
-        try:
-            yield
-        finally:
-            for each in kept:
-                each.close()
+            yield from (other + each for each in _PLACES[platform.machine()](code).returns)

@@ -7,7 +7,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ from nettop.kernel.libraries import IsWanted, Library, by_file, in_proc, is_c_li
 from nettop.kernel.library_probes import Coverage
 from nettop.kernel.lookups import LookupProbes
 from nettop.kernel.perf_buffers import PAGE_BYTES, PerfBuffers
-from nettop.kernel.plaintext import PlaintextProbes, Undecrypted, mapped_here
+from nettop.kernel.plaintext import PlaintextProbes, Undecrypted
 from nettop.kernel.scope import Scope
 from nettop.model.rows import COMM_CHARACTERS, DNS_PORTS
 from nettop.protocols.table import ORDERED
@@ -219,8 +219,19 @@ class KernelProgram:
         """Watch what is said inside TLS, in libraries that are mapped now or may be later. Raises CannotRunError."""
         self._attach_libraries()
         self._plaintext = PlaintextProbes(self._program_fds.__getitem__)
-        with mapped_here():
+        with self._plaintext.mapped_here():
             self._plaintext.attach(self._libraries(may_have_tls))
+
+    def attach_later(self) -> None:
+        """Watch libraries that have come since to where distributions put them, if the kernel lets nettop."""
+        for probes in (self._lookups, self._plaintext):
+            if probes is not None:
+                probes.attach_later()
+
+    def may_attach_later(self, give_up_privileges: Callable[[], None]) -> bool:
+        """Whether the kernel lets it do so without privileges. Call this before there are other threads."""
+        probes = [each for each in (self._lookups, self._plaintext) if each is not None]
+        return all(each.may_attach_later(give_up_privileges) for each in probes)
 
     def _attach_libraries(self) -> None:
         if self._has_libraries and LIBRARIES.need not in self._links:
@@ -234,6 +245,11 @@ class KernelProgram:
         if not self._has_libraries:
             return in_proc(is_wanted=is_wanted)
         return by_file(abi.decode_libraries(syscalls.run_iterator(self._links[LIBRARIES.need])), is_wanted)
+
+    @property
+    def watches_libraries(self) -> bool:
+        """Whether libraries are watched, also some that come later."""
+        return self._lookups is not None or self._plaintext is not None
 
     @property
     def tls_libraries_covered(self) -> int:

@@ -9,7 +9,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +32,7 @@ KPROBE, CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING = 2, 
 # enum bpf_attach_type
 CGROUP_INET_INGRESS, CGROUP_INET_EGRESS, CGROUP_INET_SOCK_CREATE, CGROUP_INET_SOCK_RELEASE = 0, 1, 2, 34
 CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT, CGROUP_UDP4_SENDMSG, CGROUP_UDP6_SENDMSG = 10, 11, 14, 15
-TRACE_RAW_TP, TRACE_ITER = 23, 28
+TRACE_RAW_TP, TRACE_ITER, TRACE_UPROBE_MULTI = 23, 28, 48
 HASH, PERF_EVENT_ARRAY, PERCPU_ARRAY, LRU_HASH = 1, 4, 6, 9  # enum bpf_map_type
 
 _BATCH, _LARGEST_BATCH = 512, 4096  # elements that are read by one call; no bucket of a hash has more than the latter
@@ -163,11 +163,37 @@ def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:
     return _bpf(_LINK_CREATE, struct.pack("<IIII", program_fd, cgroup_fd, attach_type, 0))
 
 
-def link_uprobe(program_fd: int, file: Path, offset: int, at_return: bool) -> int:
-    """Run the program where a function begins in the file, or returns, in any process that has it mapped; returns the
-    descriptor of what keeps it there. Raises OSError.
+def link_uprobes(program_fd: int, file: Path, offsets: Sequence[int], at_return: bool) -> list[int]:
+    """Run the program at these places of the file, or where the functions return that begin there, in any process that
+    has it mapped; returns the descriptors of what keeps it there. Raises OSError.
+
+    By one link from Linux 6.6 on, which takes no privilege once the program is loaded; else by an event for each place.
     """
     name = ctypes.create_string_buffer(os.fsencode(file))
+    try:
+        return [_link_uprobes(program_fd, name, offsets, at_return)]
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    events: list[int] = []
+    try:
+        for offset in offsets:
+            events.append(_open_uprobe(program_fd, name, offset, at_return))
+    except OSError:
+        for event in events:
+            os.close(event)
+        raise
+    return events
+
+
+def _link_uprobes(program_fd: int, name: "ctypes.Array[ctypes.c_char]", offsets: Sequence[int], at_return: bool) -> int:
+    array = (ctypes.c_uint64 * len(offsets))(*offsets)
+    of_all = struct.pack("<IIII", program_fd, 0, TRACE_UPROBE_MULTI, 0)
+    places = struct.pack("<QQQQ", ctypes.addressof(name), ctypes.addressof(array), 0, 0)
+    return _bpf(_LINK_CREATE, of_all + places + struct.pack("<III4x", len(offsets), at_return, 0))
+
+
+def _open_uprobe(program_fd: int, name: "ctypes.Array[ctypes.c_char]", offset: int, at_return: bool) -> int:
     attributes = bytearray(_PERF_EVENT_BYTES)
     struct.pack_into("<IIQ", attributes, 0, int(_UPROBES.read_text()), len(attributes), at_return)
     struct.pack_into("<QQ", attributes, _PERF_EVENT_NAME_AT, ctypes.addressof(name), offset)

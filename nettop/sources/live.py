@@ -54,6 +54,7 @@ FLOOD_OF_REQUESTS_PER_S = 10_000  # without rows
 _TELLING = frozenset(hook.program for hook in HOOKS if hook.buffers)
 MAX_NOT_COVERED = 16  # libraries by name: more are counted
 DECRYPT_COVERAGE_S = 2.0  # which processes speak TLS changes as fast as they come
+LIBRARIES_EVERY_S = 5.0  # how often to look for libraries that were replaced, which takes 3 ms
 COVERAGE_EVERY_S = 10.0  # how often to look which libraries are mapped
 
 
@@ -104,6 +105,7 @@ class LiveSource:
         finally:
             os.close(cgroup)
         self._coverage: rows.LookupCoverage | None = None
+        self._next_libraries_ns = 0
         self._next_coverage_ns = 0 if lookups else None
         self._decrypt_coverage: rows.DecryptCoverage | None = None
         self._next_decrypt_ns = 0 if decrypt else None
@@ -192,7 +194,7 @@ class LiveSource:
         """Have the kernel refuse what is not needed from now on; see nettop.kernel.cage."""
         directories = [Path(hierarchy.directory) for hierarchy in cgroups.hierarchies()]
         readable: tuple[Path | int, ...] = (*directories, *self._containers.directories, self._proc)
-        shut_in(writable, readable, self.cutter is not None, listening)
+        shut_in(writable, readable, self.cutter is not None, listening, self._program.watches_libraries)
 
     @property
     def pace(self) -> str:
@@ -289,6 +291,9 @@ class LiveSource:
         if losses.perf_buffer[HTTP_EVENTS.name] != self._heads_lost:
             self._heads_lost = losses.perf_buffer[HTTP_EVENTS.name]
             self._tracker.heads_lost()
+        if pass_ns >= self._next_libraries_ns:
+            self._next_libraries_ns = pass_ns + int(LIBRARIES_EVERY_S * 1e9)
+            self._program.attach_later()
         yield from self._lookups(pass_ns)
         yield from self._decrypted(pass_ns)
         yield from self._tracker.unlisted(self._program.unlisted(), pass_ns)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -39,12 +38,11 @@ def compile_ahead(kernel: Kernel, userland: Userland, to: Path) -> None:
     """Write what a guest need not compile into a file; nothing where that cannot be done here."""
     if os.geteuid() != 0 or userland.machine.is_foreign or userland.bcc != _installed_bcc():
         return
-    watched = "without-returns" if (6, 11) <= kernel_version(kernel.release) < (6, 14) else "with-returns"
     types = to.with_name(f"{to.name}.btf")
     types.write_bytes(type_information(kernel.image.read_bytes()))
     script = 'mount --bind "$1" /sys/kernel/btf/vmlinux && exec "$2" -m tests.kernels.ahead "$3" $4'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
-    subprocess.run([*command, str(types), sys.executable, str(to), watched], cwd=ROOT, check=True)
+    subprocess.run([*command, str(types), sys.executable, str(to), kernel.release], cwd=ROOT, check=True)
 
 
 def take_compiled() -> CompiledPrograms | None:
@@ -96,20 +94,24 @@ def _installed_bcc() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _shapes(watched: Lookups) -> Iterator[tuple[str, ...]]:
-    """What the steps of a guest ask for."""
+def _shapes(kernel: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
+    """What the steps of a guest with that kernel ask for."""
+    watched: Lookups = "without-returns" if (6, 11) <= kernel < (6, 14) else "with-returns"
     yield PLAIN
+    if kernel < (5, 17):
+        yield defines(Scope(comms=(b"",)))  # of a test of machine.py
     yield defines(Scope(), lookups=watched, decrypt=True)  # doctor's
     yield defines(Scope(), lookups=watched)
+    yield defines(Scope(netns=(1,)), decrypt=True)
     for lookups, cut in product(("off", watched), (False, True)):
         yield defines(Scope(netns=(1,)), lookups=lookups, cut=cut)
     yield defines(Scope(netns=(1,), pids=(1,), comms=(b"",), units=("",)))
 
 
 def main() -> None:
-    """Compile for the kernel whose type information is mounted, into a file, with look-ups watched as it can."""
-    file, watched = sys.argv[1:]
-    shapes: _Shapes = [(shape, compile_apart(shape)) for shape in _shapes(cast(Lookups, watched))]
+    """Compile for the kernel of this release, whose type information is mounted, into a file."""
+    file, release = sys.argv[1:]
+    shapes: _Shapes = [(shape, compile_apart(shape)) for shape in _shapes(kernel_version(release))]
     Path(file).write_bytes(msgspec.msgpack.encode(shapes))
 
 

@@ -25,7 +25,7 @@ from nettop.model.snapshot import Snapshot
 from tests.kernels import PATIENCE_S, kernel_version
 from tests.kernels.inside import DOCTOR
 from tests.live import dns_server, programs
-from tests.live.cgroups import forest, short_lives
+from tests.live.cgroups import TREES, forest, short_lives
 from tests.live.lab import (
     FAR_IPV4,
     NEAR_IPV4,
@@ -580,7 +580,8 @@ def test_units_and_containers_of_processes_that_are_gone(lab: Lab, tmp_path: Pat
     """By an exit alone: /proc has never been asked for them, and their cgroups are removed."""
     container = "ab" * 32
     with forest() as trees:
-        groups = [trees.make("system.slice/core.service"), trees.make(f"system.slice/docker-{container}.scope/below")]
+        paths = ("system.slice/core.service", f"system.slice/docker-{container}.scope/below")
+        groups = [trees.make(path, v1=TREES[0].v1) for path in paths]
         client = short_lives(lab.near, groups, CLOSED, tmp_path / "log")
         pids = client.hear(PATIENCE_S)
     client.say("end")

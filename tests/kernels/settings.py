@@ -12,7 +12,7 @@ class Setting:
     name: str = ""
     processors: str = "2"  # QEMU's -smp
     append: str = ""
-    steps: tuple[str, ...] = ("doctor", "core", "lookups", "machine", "screen", "cutting")
+    steps: tuple[str, ...] = ("doctor", "core", "lookups", "decrypt", "machine", "screen", "cutting")
 
 
 PLAIN = Setting()
@@ -27,4 +27,6 @@ VARIANTS = (
     Setting("integrity", append="lockdown=integrity", steps=_SHORT),
     Setting("confidentiality", append="lockdown=confidentiality", steps=("refused",)),
     Setting("no-conntrack", append="MODULES=few", steps=_SHORT),
+    Setting("no-mptcp", append="BTF=without-mptcp", steps=_SHORT),
+    Setting("no-btf", append="BTF=none", steps=("refused",)),
 )

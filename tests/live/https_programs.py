@@ -5,6 +5,7 @@ The path of each request says the port of its connection's client: `/PORT/NUMBER
 
 import asyncio
 import http.client
+import http.server
 import json
 import socket
 import ssl
@@ -26,6 +27,7 @@ def context(version: str = "TLS 1.3") -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     made.minimum_version = made.maximum_version = VERSIONS[version]
+    made.set_ciphers("ALL:@SECLEVEL=0")  # also of a server without a certificate, before TLS 1.3
     return made
 
 
@@ -115,16 +117,16 @@ def through_memory(address: str, port: int, connections: int, requests: int) -> 
     say("done")
 
 
-def sandboxed(address: str, port: int, requests: int) -> None:
+def sandboxed(address: str, port: int, requests: int, version: str = "TLS 1.3") -> None:
     """In a process whose seccomp filter kills it for any system call that is newer."""
-    connection = connected(address, port, "TLS 1.3")
+    connection = connected(address, port, version)
     forbid_new_calls()
     say([ask(connection, number) for number in range(requests)])
 
 
-def for_ever(address: str, port: int) -> None:
+def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
     """Requests on one connection until it hears something; then how many were answered."""
-    connection = connected(address, port, "TLS 1.3")
+    connection = connected(address, port, version)
     stopped = threading.Event()
 
     def listen() -> None:
@@ -138,6 +140,33 @@ def for_ever(address: str, port: int) -> None:
         assert ask(connection, number) == 200
         number += 1
     say(number)
+
+
+def serve_without_certificate(address: str, port: int) -> None:
+    """Answers each connection in a thread of its own, up to TLS 1.2."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.maximum_version = ssl.TLSVersion.TLSv1_2
+    made.set_ciphers("aNULL:@SECLEVEL=0")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        do_POST = do_GET  # noqa: N815 - as the library calls it
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer((address, port), Handler) as server:
+        server.socket = made.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        say("listening")
+        server.serve_forever()
 
 
 def silent_server(address: str, port: int, certificate: str) -> None:

@@ -88,6 +88,7 @@ TRIALS = (
         "type": lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x"),
         "trace": lambda: call("ptrace", 16, other, None, None),
         "bpf": lambda: syscalls.create_map("another", syscalls.MapShape(2, 4, 4, 1, 0)),
+        "attach": lambda: syscalls.link_iterator(0),
         "ids of the kernel's types": lambda: syscalls._bpf(23, bytes(128)),
         "limits": lambda: resource.prlimit(other, resource.RLIMIT_CPU, (1000, 1000)),
         "priority": lambda: os.setpriority(os.PRIO_PROCESS, other, 1),

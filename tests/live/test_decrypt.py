@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +16,11 @@ import pytest
 
 from nettop.model.rows import Endpoint
 from nettop.model.snapshot import Snapshot
+from tests.kernels import kernel_version
 from tests.live import https_programs, programs
 from tests.live.decrypt_lab import ADDRESS, PORT, Lab, decrypt_lab, joins, of, serve
-from tests.live.lab import Program, Watch, listens, namespace, nettop, wait_until
+from tests.live.lab import NETTOP, PATIENCE_S, Program, Watch, listens, namespace, nettop, wait_until
+from tests.live.test_privileges import within_reach
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
@@ -227,6 +230,39 @@ def test_a_process_that_began_with_another_file_is_named(lab: Lab, directory: Pa
     assert snapshot.decrypt_coverage is not None
     assert not any(each.pid == server.pid for each in snapshot.decrypt_coverage.not_covered or ())
     server.say("hang up")
+
+
+@pytest.mark.skipif(kernel_version() < (6, 6), reason="takes privileges before Linux 6.6")
+def test_a_library_that_is_replaced_later_is_watched_without_privileges(lab: Lab, directory: Path) -> None:
+    """As by an upgrade: in a mount namespace, by a nettop that has shut itself in as nobody."""
+    port = next(_ports)
+    server = lab.inside.play(https_programs.silent_server, address=ADDRESS, port=port, certificate=str(lab.certificate))
+    assert server.hear() == "listening"
+    replaced = directory / "replaced"
+    shutil.copy(library(), replaced)
+    holder = lab.inside.start("sleep", str(10 * PATIENCE_S))
+    wait_until(lambda: Path(f"/proc/{holder.pid}/comm").read_text() == "sleep\n", "its mount namespace")
+    enter = ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--")
+    with Watch(directory, "--decrypt", "--netns", lab.inside.name, command=(*enter, *NETTOP)) as watch:
+        before = watch.until(lambda each: each.decrypt_coverage is not None, "the coverage").decrypt_coverage
+        assert before is not None
+        assert Path(f"/proc/{watch.pid}").stat().st_uid != 0 or within_reach()
+        subprocess.run([*enter, "mount", "--bind", str(replaced), str(library())], check=True)
+
+        def is_watched(snapshot: Snapshot) -> bool:
+            assert snapshot.decrypt_coverage is not None
+            return snapshot.decrypt_coverage.libraries == before.libraries + 1
+
+        watch.until(is_watched, "the new file to be watched")
+        program = lab.inside.start(*enter, "curl", "-sk", "--http1.1", f"https://{ADDRESS}:{port}/replaced")
+        assert server.hear() == "asked"
+        snapshot = watch.until(lambda each: bool(of(each, program)), "its request")
+        (row,) = of(snapshot, program)
+        assert (row.comm, row.path, row.side, row.decrypted) == ("curl", "/replaced", "client", True)
+        assert snapshot.decrypt_coverage is not None
+        assert not any(each.pid == program.pid for each in snapshot.decrypt_coverage.not_covered or ())
+        server.say("hang up")
+        watch.stop()
 
 
 def test_a_process_without_a_library_that_is_known_is_named(lab: Lab) -> None:

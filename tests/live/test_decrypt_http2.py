@@ -132,7 +132,9 @@ def test_a_flood_is_counted_and_some_of_it_listed(lab: Lab, directory: Path) -> 
         urls = (f"{URL}/flood", f"{URL}/missing")
         client = outside.start("h2load", f"-n{FLOOD}", "-c2", f"-m{STREAMS}", *urls)
         watching.until_ended(client)
-        watching.until(lambda snapshot: all(row.end for row in snapshot.connections), "nginx, which ends after its client")
+        watching.until(
+            lambda snapshot: all(row.end for row in snapshot.connections), "nginx, which ends after its client"
+        )
         snapshot = watching.finish()
         assert f"{FLOOD // 2} 2xx, 0 3xx, {FLOOD // 2} 4xx" in client.end()
     for side in ("client", "server"):

@@ -94,19 +94,23 @@ class Kernel:
     def attach_plaintext(self) -> None:
         self.attached += ("plaintext",)
 
+    def may_attach_later(self, _give_up_privileges: object) -> bool:
+        return self.attached == ("lookups",)
+
     def close(self) -> None:
         self.closed = True
 
 
+TO_LIBRARIES = "can be attached, to 2 libraries and to what replaces them"
 REFUSED = "The kernel refuses it. Everything else works without it"
 
 
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        ((), {"--lookups": "can be attached, to 2 libraries", "--decrypt": "can be attached, to 1 library"}),
+        ((), {"--lookups": TO_LIBRARIES, "--decrypt": "can be attached, to 1 library"}),
         (("lookups",), {"--lookups": REFUSED, "--decrypt": "can be attached, to 1 library"}),
-        (("plaintext",), {"--lookups": "can be attached, to 2 libraries", "--decrypt": REFUSED}),
+        (("plaintext",), {"--lookups": TO_LIBRARIES, "--decrypt": REFUSED}),
     ],
 )
 def test_what_has_to_be_asked_for(

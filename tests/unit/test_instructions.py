@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from nettop.errors import CannotRunError
+from nettop.kernel import instructions_arm64
 from nettop.kernel.elf import code_at, function_codes
 from nettop.kernel.instructions import UnknownInstructionError, instructions, places
 
@@ -72,6 +73,43 @@ def test_a_return_is_no_part_of_another_instruction() -> None:
     """The same byte as a constant, a distance, and in an operand."""
     code = bytes.fromhex("b8c3c3c3c3 83c0c3 488d83c3000000 c6c3c3 f3c3")
     assert places(code).returns == (len(code) - 2,)
+
+
+def arm64(*words: int) -> bytes:
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+STORE, LOAD, CALL, RETURN = 0xA9BE7BFD, 0xA8C27BFD, 0x94000123, 0xD65F03C0  # stp, ldp of x29 and x30; bl; ret
+
+
+@pytest.mark.parametrize(
+    ("words", "returns", "continues"),
+    [
+        ((STORE, CALL, LOAD, RETURN), (12,), ()),
+        ((0xD503233F, STORE, LOAD, 0xD65F0BFF, RETURN), (12, 16), ()),  # paciasp, retaa
+        ((0x17FFFFFC, STORE, 0x14000002, RETURN, 0x14000007), (12,), (-16, 44)),  # b out, b within, b out
+        ((0xB4000062, RETURN, RETURN, RETURN), (4, 8, 12), ()),  # cbz
+        ((0x58000100, RETURN), (4,), ()),  # ldr x0 of a place far behind
+    ],
+)
+def test_where_a_function_of_arm64_returns(words: tuple[int, ...], returns: object, continues: object) -> None:
+    found = instructions_arm64.places(arm64(*words))
+    assert (found.entry, found.returns, found.continues) == (0, returns, continues)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (arm64(0x58000040, RETURN, RETURN, RETURN), "reads its own code"),  # ldr x0 of what looks like a return
+        (arm64(0x10000040, RETURN, RETURN, RETURN), "reads its own code"),  # adr
+        (arm64(RETURN, 0x0000C3C3), "no instruction"),
+        (arm64(STORE, 0xD65F0120), "another register"),  # ret x9
+        (arm64(RETURN)[:3], "cut"),
+    ],
+)
+def test_what_is_not_certain_on_arm64_is_refused(code: bytes, why: str) -> None:
+    with pytest.raises(UnknownInstructionError, match=why):
+        instructions_arm64.places(code)
 
 
 class Function(NamedTuple):

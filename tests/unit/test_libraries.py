@@ -3,7 +3,9 @@
 import errno
 import os
 import platform
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from nettop.errors import CannotRunError
 from nettop.kernel import library_probes, lookups, uretprobes
 from nettop.kernel.abi import LibraryRecord, ProcessKey
+from nettop.kernel.elf import function_codes, stub_of
 from nettop.kernel.libraries import Library, Mapping, by_file, in_proc, may_have_tls, opened
 from nettop.kernel.lookups import LookupProbes
-from nettop.kernel.plaintext import PlaintextProbes
+from nettop.kernel.plaintext import _PLACES, PlaintextProbes
 
 FUSE = 0x65735546
 MAPS = """\
@@ -159,10 +162,31 @@ def test_who_is_not_covered_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
 
 
-def test_plaintext_is_not_watched_on_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    with pytest.raises(CannotRunError, match="x86-64"):
-        PlaintextProbes(lambda _: 0).attach([])
+OPENSSL_33 = """
+int SSL_write_ex2(void *s, const void *b, unsigned long n, long flags, unsigned long *w) { return *w = n; }
+int SSL_write_ex(void *s, const void *b, unsigned long n, unsigned long *w) { return SSL_write_ex2(s, b, n, 0, w); }
+int SSL_write(void *s, const void *b, int n) { return n; }
+int SSL_read(void *s, void *b, int n) { return n; }
+void SSL_free(void *s) {}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@pytest.mark.parametrize("ahead", ["", "-fcf-protection", "-Wl,-Bsymbolic"], ids=["plain", "marked", "direct"])
+def test_a_function_that_does_nothing_but_jump_to_one_that_is_watched(tmp_path: Path, ahead: str) -> None:
+    """As SSL_write_ex() does since OpenSSL 3.3, by a stub."""
+    source, library = tmp_path / "ssl.c", tmp_path / "libssl.so.3"
+    source.write_text(OPENSSL_33)
+    if platform.machine() != "x86_64" and "cf-protection" in ahead:
+        ahead = "-mbranch-protection=standard"
+    command = ["gcc", "-O2", "-fPIC", "-shared", *filter(None, [ahead]), "-o", str(library), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    programs = [each.program for each in PlaintextProbes(lambda _: 0)._probed(library)]
+    assert "tls_write_ex2" in programs
+    assert ("tls_write_ex" in programs) == ("Bsymbolic" in ahead)
+    (begin, code) = function_codes(library, ["SSL_write_ex"])["SSL_write_ex"]
+    (stub,) = _PLACES[platform.machine()](code).continues
+    assert stub_of(library, begin + stub) == (None if "Bsymbolic" in ahead else "SSL_write_ex2")
 
 
 def test_without_any_library_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
