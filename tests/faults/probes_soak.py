@@ -36,8 +36,7 @@ from tests.live.lab import (
     wait_until,
 )
 from tests.live.terminal import Terminal
-from tests.live.test_cutting import COMPILING_S, EVERYTHING, attempter, give, has_connections, refused
-from tests.live.test_screen import choose
+from tests.live.test_cutting import COMPILING_S, EVERYTHING, attempter, block, refused
 
 SECONDS = 600.0
 ALONE = 0.25  # of that, without nettop
@@ -266,19 +265,11 @@ def use(terminal: Terminal, bystander: Program) -> None:
     def says(pattern: str) -> None:
         terminal.until(lambda: re.search(pattern, terminal.text), pattern, PATIENCE_S)
 
-    def has_tried() -> bool:
-        assert refused(bystander) == set()
-        terminal.read(0.5)
-        return has_connections(terminal)
-
     until_it_watches(terminal)
     for title in (" 7 Requests", " 8 Look-ups"):
         terminal.press(title[1])
         says(f"{title} [1-9]")
-    choose(terminal, f"pid:{bystander.pid}")
-    terminal.press("2")
-    terminal.until(has_tried, "its connections", PATIENCE_S)
-    give(terminal, "block process 10", "Blocked for 10 min")
+    block(terminal, bystander)
 
 
 # All of it

@@ -102,6 +102,20 @@ def give(terminal: Terminal, words: str, *said: str) -> None:
     terminal.until_said(*said)
 
 
+def block(terminal: Terminal, program: Program) -> None:
+    """For ten minutes, from the card of one of its connections, which it tries until there is one."""
+
+    def has_tried() -> bool:
+        assert refused(program) == set()
+        terminal.read(0.5)
+        return has_connections(terminal)
+
+    choose(terminal, f"pid:{program.pid}")
+    terminal.press("2")
+    terminal.until(has_tried, "a connection", PATIENCE_S)
+    give(terminal, "block process 10", "Blocked for 10 min")
+
+
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Namespace]:
     with namespace(tmp_path) as made:
