@@ -8,9 +8,12 @@ while they still start. Ends with 1 if a program has ended, was once not answere
 nettop is left behind.
 """
 
+import os
 import random
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,6 +51,7 @@ HEAP_MB = 24.0  # allowed to node, which collects its garbage when it likes
 OPTIONS = ("--decrypt", "--lookups", "--allow-cut")
 SAID = ("LIVE", "CUT ON", "reads TLS", "look-ups in")
 DNS_ADDRESS, LOOKED_UP, FOUND = "127.0.0.2", "db.svc.test", "192.0.2.10"
+LIBRARIES = ("libssl.", "libc.so.", "libnode.")
 SCRIPT = Path(__file__).with_name("watched.js")
 
 
@@ -84,6 +88,7 @@ class Talking:
             *(Watched(name, program.pid, started(program.pid)) for name, program in programs.items()),
             *(Watched("nginx", pid, started(pid)) for pid in processes_in(where, "nginx")),
         ]
+        self.since = self.processes[0].started
         self.memory_mb: list[list[float]] = []  # of each of `processes`, from time to time
         self._sampled = 0.0
 
@@ -116,20 +121,47 @@ class Talking:
 @contextmanager
 def talking_in(where: Namespace, folder: Path) -> Iterator[Talking]:
     """Programs with OpenSSL, GnuTLS and a library of their own, long-lived ones and others that come and go."""
-    pem = certificate(folder / "certificate.pem", NAME)
+    pem, copies = certificate(folder / "certificate.pem", NAME), copied(folder / "copies")
     dnsmasq(where, [DNS_ADDRESS], "--local=/#/", f"--host-record={LOOKED_UP},{FOUND}")
     at: dict[str, Any] = {"address": ADDRESS, "port": PORT}
     lookup = {"name": LOOKED_UP, "found": [FOUND]}
-    with serve(where, folder / "nginx", pem):
+    with with_libraries(copies), serve(where, folder / "nginx", pem):
         programs = {
             "python": where.play(watched_programs.asks, **at),
             "sandboxed": where.play(watched_programs.sandboxed, **at, **lookup, nameserver=DNS_ADDRESS),
-            "node": where.start("node", str(SCRIPT), str(pem), "20", "20"),
+            "node": where.start(str(copies / "node"), str(SCRIPT), str(pem), "20", "20"),
             "curl, wget, h2load": where.play(watched_programs.runs, commands=commands()),
         }
         for program in programs.values():
             assert program.hear() == "running"
-        yield Talking(where, programs)
+        talking = Talking(where, programs)
+        with with_libraries(None):
+            yield talking
+
+
+def copied(folder: Path) -> Path:
+    """Of node and libraries, to be sure whose a breakpoint is: in a file it is everybody's, and others have nettops."""
+    folder.mkdir()
+    shutil.copy(Path(shutil.which("node") or "node").resolve(), folder / "node")
+    listed = subprocess.run(["ldd", "/usr/bin/curl", folder / "node"], check=True, capture_output=True, text=True)
+    for name, path in re.findall(r"(\S+) => (\S+)", listed.stdout):
+        if name.startswith(LIBRARIES):
+            shutil.copy(path, folder / name)
+    return folder
+
+
+@contextmanager
+def with_libraries(folder: Path | None) -> Iterator[None]:
+    """Programs that are started meanwhile look for libraries there first."""
+    before = os.environ.pop("LD_LIBRARY_PATH", None)
+    if folder is not None:
+        os.environ["LD_LIBRARY_PATH"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("LD_LIBRARY_PATH", None)
+        if before is not None:
+            os.environ["LD_LIBRARY_PATH"] = before
 
 
 def commands() -> list[tuple[list[str], str]]:
@@ -207,13 +239,14 @@ def left_behind(before: dict[str, set[int]]) -> dict[str, set[int]]:
     return new
 
 
-def others_look() -> bool:
-    """Whether somebody else's nettop runs that has breakpoints: in a file they are everybody's."""
+def others_look(since: str) -> bool:
+    """Whether somebody else's nettop runs that has breakpoints, and may have found the copies when it started."""
 
     def is_one(entry: Path) -> bool:
         with suppress(OSError):
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            return bool({b"--decrypt", b"--lookups", b"doctor"}.intersection(arguments))
+            looks = bool({b"--decrypt", b"--lookups", b"doctor"}.intersection(arguments))
+            return looks and int(started(int(entry.name))) >= int(since)
         return False
 
     return any(is_one(entry) for entry in Path("/proc").glob("[0-9]*"))
@@ -229,7 +262,7 @@ class Round(NamedTuple):
     lived_s: float
     programs: int
     gone_s: float
-    untouched: bool  # the programs' code; it is not while another nettop looks into the same libraries
+    untouched: bool  # the programs' code; not while another nettop, started since, looks into the same libraries
 
     def __str__(self) -> str:
         when = "while it started" if self.starting else "while it blocked"
@@ -267,7 +300,7 @@ def killed(talking: Talking, bystander: Program, seconds: float, starting: bool)
     wait_until(lambda: not of_session(terminal.pid), "its processes to end")
     wait_until(lambda: not any(held[kind] & ids for kind, ids in existing_ids().items()), "what it held to go")
     wait_until(lambda: not any(left_behind(before).values()), "what nobody holds to go")
-    wait_until(lambda: not talking.changed() or others_look(), "its breakpoints to go")
+    wait_until(lambda: not talking.changed() or others_look(talking.since), "its breakpoints to go")
     gone = time.monotonic()
     untouched = not talking.changed()
     assert refused(bystander) == set()
