@@ -7,6 +7,7 @@ import asyncio
 import http.client
 import http.server
 import json
+import select
 import socket
 import ssl
 import sys
@@ -140,6 +141,23 @@ def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
         assert ask(connection, number) == 200
         number += 1
     say(number)
+
+
+def for_ever_through_memory(address: str, port: int) -> None:
+    """The same by asyncio, with a pause after each."""
+
+    async def talk() -> int:
+        reader, writer = await asyncio.open_connection(address, port, ssl=context())
+        own, number = writer.get_extra_info("sockname")[1], 0
+        say("connected")
+        while not select.select([sys.stdin], [], [], 0.01)[0]:
+            writer.write(f"GET /{own}/{number} HTTP/1.1\r\nHost: shop.nettop.test\r\n\r\n".encode())
+            await reader.readuntil(b"ok\n")
+            number += 1
+        writer.close()
+        return number
+
+    say(asyncio.run(talk()))
 
 
 def serve_without_certificate(address: str, port: int) -> None:
