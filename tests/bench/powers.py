@@ -8,9 +8,9 @@ from typing import Any
 
 from tests.bench.observers import OnScreen, Watching, headless, on_screen
 from tests.bench.report import Findings, Table, number, spread
-from tests.bench.settings import Settings
+from tests.bench.settings import PATIENCE_S, Settings
 from tests.bench.traffic import CONNECTIONS, CONNECTS, HTTPS, LOOKUPS, Load, served
-from tests.live.lab import NETTOP, Namespace, namespace
+from tests.live.lab import NETTOP, Namespace, namespace, nettop
 from tests.live.terminal import Terminal
 from tests.live.test_cutting import attempter, block, started
 
@@ -63,11 +63,14 @@ NOBODY = "nobody"
 def run(settings: Settings, findings: Findings) -> None:
     """Each load in rounds: beside nobody, nettop, and nettop with the option."""
     rows = []
+    for option in ("", "--decrypt", "--lookups"):  # has each compiled: the screen waits for that by itself
+        nettop("snapshot", "--for", "0.1", *filter(None, [option]), timeout_s=PATIENCE_S)
     for power in POWERS:
+        rounds = []
         with namespace(settings.directory) as where, served(power.load, where, settings.directory):
-            rounds = [_round(settings, power, where, place) for place in range(settings.rounds(9, 3))]
-        for rates in rounds:
-            findings.add({"load": power.load.name, "unit": power.load.unit, **rates})
+            for place in range(settings.rounds(9, 3)):
+                rounds.append(_round(settings, power, where, place))
+                findings.add({"load": power.load.name, "unit": power.load.unit, **rounds[-1]})
         rows += list(_rows(power, rounds))
     findings.tables.append(Table("Powers", ("load", "beside", "in a second", "ratio"), rows, NOTES))
 
