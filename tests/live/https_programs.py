@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -125,8 +126,8 @@ def sandboxed(address: str, port: int, requests: int, version: str = "TLS 1.3") 
     say([ask(connection, number) for number in range(requests)])
 
 
-def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
-    """Requests on one connection until it hears something; then how many were answered."""
+def for_ever(address: str, port: int, version: str = "TLS 1.3", pause_s: float = 0.0) -> None:
+    """Requests on one connection until it hears something, with pauses; then how many were answered."""
     connection = connected(address, port, version)
     stopped = threading.Event()
 
@@ -140,6 +141,7 @@ def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
     while not stopped.is_set():
         assert ask(connection, number) == 200
         number += 1
+        time.sleep(pause_s)
     say(number)
 
 

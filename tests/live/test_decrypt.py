@@ -307,8 +307,8 @@ def test_a_process_that_has_another_library_too_is_named(lab: Lab) -> None:
 def test_processes_whose_library_is_watched_are_not_named(lab: Lab) -> None:
     """One that sends by itself what its library has encrypted, and one that does not, for as long as it takes."""
     running = [
-        lab.inside.play(function, address=ADDRESS, port=PORT)
-        for function in (https_programs.for_ever, https_programs.for_ever_through_memory)
+        lab.inside.play(https_programs.for_ever, address=ADDRESS, port=PORT, pause_s=0.01),
+        lab.inside.play(https_programs.for_ever_through_memory, address=ADDRESS, port=PORT),
     ]
     for program in running:
         assert program.hear() == "connected"
