@@ -16,13 +16,13 @@ CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0 libseccomp2
 TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish gnutls-bin iproute2 iptables jq mandoc \
-	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx gcc musl-tools nodejs \
+	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nscd gcc musl-tools nodejs \
 	postgresql procps redis-server redis-tools strace tcpdump wget wrk zsh
 FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants
 FLEET := $(VENV)/fleet
 MATRIX_PACKAGES := cpio e2fsprogs lz4 zstd qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
-DAEMONS := memcached nginx nghttpx postgresql redis-server# units that come with these, of which only the programs are wanted
+DAEMONS := memcached nginx nghttpx nscd postgresql redis-server# units that come with these, of which only the programs are wanted
 # Tests with real traffic that run beside the others of them: next to nothing of theirs is on the clock, or on the whole machine.
 ELSEWHERE := $(addprefix tests/faults/test_,cache.py signals.py) tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py \
 	compiled_cache.py databases.py http2.py libc_lookups.py metrics.py privileges.py quic.py requests.py resolved.py)
@@ -79,6 +79,10 @@ load: fleet ## Show what HOSTS=100 hosts cost their Prometheus
 .PHONY: soak
 soak: $(VENV)/.test ## Run the screen under load for SECONDS=1800; fail if memory, threads or descriptors grow
 	@$(SUDO) $(BIN)/python -m tests.faults.soak $(or $(SECONDS),1800)
+
+.PHONY: soak-powers
+soak-powers: $(VENV)/.test ## Kill nettop with all its powers again and again for SECONDS=600; fail if it leaves or harms anything
+	@$(SUDO) $(BIN)/python -m tests.faults.probes_soak $(or $(SECONDS),600)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.test ## Feed nettop hostile DNS and other protocols: generated, published, coverage-guided; FUZZ="--cases N --seed N"

@@ -6,7 +6,7 @@ What unpacks a record follows from its declaration. tests/abi compares each fiel
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Annotated, ClassVar, get_args
+from typing import Annotated, ClassVar, NamedTuple, get_args
 
 from msgspec import Struct
 
@@ -507,6 +507,8 @@ OPEN_LOOKUP = struct.Struct(
     f"@{OPEN_LOOKUP_HEAD_BYTES}x{LOOKUP_RECORD.format[1:]}"
 )  # a value of the map `open_lookups`
 LIBRARY_RECORD = layout(LibraryRecord)
+# key and value of the map `tls_sessions`, as bpf/plaintext.c has them: what follows `seen_ns` is only its own
+TLS_SESSION_KEY, TLS_SESSION = struct.Struct("=8xQI4x"), struct.Struct("=8xQQ48x")
 
 KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent | LookupRecord
 
@@ -578,6 +580,20 @@ def decode_lookup(raw: bytes) -> LookupRecord:
 def decode_open_lookup(raw: bytes) -> LookupRecord:
     """One value of the map `open_lookups`."""
     return LookupRecord(*OPEN_LOOKUP.unpack(raw))
+
+
+class TlsSession(NamedTuple):
+    """A session of a TLS library of which a call was seen, and the socket that it uses (address, seen_ns), if known."""
+
+    process: ProcessKey
+    socket: tuple[int, int] | None
+
+
+def decode_tls_session(key: bytes, value: bytes) -> TlsSession:
+    """One element of the map `tls_sessions`."""
+    start_boot_ns, pid = TLS_SESSION_KEY.unpack(key)
+    socket, seen_ns = TLS_SESSION.unpack(value)
+    return TlsSession(ProcessKey(pid, start_boot_ns), (socket, seen_ns) if socket else None)
 
 
 def decode_libraries(raw: bytes) -> list[LibraryRecord]:

@@ -7,7 +7,7 @@ the files that programs started later will map are watched, if they are where di
 
 import mmap
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -73,9 +73,12 @@ class PlaintextProbes(LibraryProbes):
         return problem
 
     def undecrypted(
-        self, processes: Iterable[tuple[ProcessKey, bytes]], libraries: Iterable[Library]
+        self,
+        processes: Iterable[tuple[ProcessKey, bytes]],
+        libraries: Iterable[Library],
+        unseen: Collection[ProcessKey] = (),
     ) -> tuple[Undecrypted, ...]:
-        """Those of these processes that have none of the libraries that are watched."""
+        """Those of these processes that have none of the libraries that are watched, or speak without it as well."""
         covered: set[int] = set()
         reasons: dict[int, NotDecryptedReason] = {}
         for library in libraries:
@@ -84,10 +87,14 @@ class PlaintextProbes(LibraryProbes):
                 covered.update(pids)
             elif not library.executable:
                 reasons.update(dict.fromkeys(pids, self.reason(library)))
+
+        def reason(process: ProcessKey) -> NotDecryptedReason | None:
+            if process.pid in reasons or process.pid not in covered:
+                return reasons.get(process.pid, "other-library")
+            return "some-connections" if process in unseen else None
+
         return tuple(
-            Undecrypted(process, comm, reasons.get(process.pid, "other-library"))
-            for process, comm in processes
-            if process.pid in reasons or process.pid not in covered
+            Undecrypted(process, comm, why) for process, comm in processes if (why := reason(process)) is not None
         )
 
     def _probed(self, file: Path) -> Sequence[Probed]:

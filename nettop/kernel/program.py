@@ -7,7 +7,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,11 +261,18 @@ class KernelProgram:
         """How many sessions of HTTP/2 inside TLS, at either end, are read no further, because a call was missed."""
         return self._counter(abi.TLS_HTTP2_SESSIONS)
 
-    def undecrypted(self, speakers: Sequence[tuple[abi.ProcessKey, bytes]]) -> tuple[Undecrypted, ...] | None:
-        """Those of these processes that speak TLS otherwise; None where nobody can tell."""
+    def undecrypted(
+        self, speakers: Sequence[tuple[abi.ProcessKey, bytes]], unseen: Collection[abi.ProcessKey]
+    ) -> tuple[Undecrypted, ...] | None:
+        """Those of these processes that speak TLS otherwise, also if only some do; None where nobody can tell."""
         if self._plaintext is None or not self._has_libraries:
             return None
-        return self._plaintext.undecrypted(speakers, self._libraries(may_have_tls)) if speakers else ()
+        return self._plaintext.undecrypted(speakers, self._libraries(may_have_tls), unseen) if speakers else ()
+
+    def tls_sessions(self) -> list[abi.TlsSession]:
+        """Those of which a call was seen, until the program frees them."""
+        found = syscalls.elements(self._maps["tls_sessions"], abi.TLS_SESSION_KEY.size, abi.TLS_SESSION.size)
+        return [abi.decode_tls_session(key, value) for key, value in found.items()]
 
     @property
     def libraries_covered(self) -> int:

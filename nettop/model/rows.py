@@ -64,7 +64,9 @@ WaitsFor = Literal["local", "remote", "remote-window", "network", "none"]
 LookupFunction = Literal["getaddrinfo", "gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r"]
 LookupStatus = Literal["pending", "returned", "abandoned", "unknown"]
 NotCoveredReason = Literal["later", "unreadable", "file-system", "too-many", "refused"]
-NotDecryptedReason = Literal["later", "unreadable", "file-system", "too-many", "refused", "other-library"]
+NotDecryptedReason = Literal[
+    "later", "unreadable", "file-system", "too-many", "refused", "other-library", "some-connections"
+]
 LOOKED_UP = "OK"  # the result of a look-up that found something
 DnsStatus = Literal["pending", "answered", "timeout", "refused", "forgotten"]
 DNS_STATUSES: tuple[DnsStatus, ...] = get_args(DnsStatus)
@@ -524,8 +526,9 @@ class NotDecrypted(Row, frozen=True, gc=False, kw_only=True):
     """A process with an open connection of TLS, of which no request inside it is seen.
 
     `reason` is "other-library" where it has none that nettop knows (a program that is linked statically, another
-    implementation, a process in which it was loaded under another name); the others say why the one that it has is not
-    watched: see UncoveredLibrary.
+    implementation, a process in which it was loaded under another name), and "some-connections" where it has one that
+    is watched, and a connection, begun since, that passes it by: it has another one too, or passes on what others
+    encrypt. The others say why the one that it has is not watched: see UncoveredLibrary.
     """
 
     pid: Pid

@@ -20,6 +20,7 @@ _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE = 20, 21, 22  # types of records
 _CLIENT_HELLO, _SERVER_HELLO, _NEW_TICKET, _CERTIFICATE = 1, 2, 4, 11  # types of handshake messages
 _SERVER_NAME, _ALPN, _TICKET, _PRE_SHARED_KEY, _VERSIONS, _ECH = 0, 16, 35, 41, 43, 0xFE0D
 _TLS_1_2, _TLS_1_3 = 0x0303, 0x0304
+_ONLY_1_3 = b"\x13"  # with which its cipher suites begin; no other version may choose one (RFC 8446 appendix B.4)
 _VERSION_NAMES = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", _TLS_1_2: "TLS 1.2", _TLS_1_3: "TLS 1.3"}
 _RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 _FATAL, _CLOSE_NOTIFY, _USER_CANCELED = 2, 0, 90
@@ -180,6 +181,8 @@ def _server_hello(flight: _Handshake) -> ServerHello:
     version: int | None = int.from_bytes(message[4:6])
     if len(chosen := extensions.get(_VERSIONS, b"")) == 2:
         version = int.from_bytes(chosen)
+    elif version == _TLS_1_2 and cipher[:1] == _ONLY_1_3:
+        version = _TLS_1_3  # a key share that is safe from quantum computers has pushed the extension out
     elif version == _TLS_1_2 and not all_read:
         version = None  # or 1.3, which is told in an extension
     resumed = flight.resumed

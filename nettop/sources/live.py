@@ -45,6 +45,7 @@ from nettop.tracking.services import Services
 from nettop.tracking.sources import PacketSources
 from nettop.tracking.tracker import Lookups as Host
 from nettop.tracking.tracker import Tracker
+from nettop.tracking.unseen_tls import UnseenTls
 
 MAX_WAIT_S = 0.25  # of one poll: how late a signal may be noticed
 INTERVALS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # what adjust() steps through
@@ -109,6 +110,7 @@ class LiveSource:
         self._next_coverage_ns = 0 if lookups else None
         self._decrypt_coverage: rows.DecryptCoverage | None = None
         self._next_decrypt_ns = 0 if decrypt else None
+        self._unseen_tls = UnseenTls()
         self._interval_ns = int(interval_s * 1e9)
         self._clock = Clock.now(procfs.time_namespace())
         self._proc = procfs.open_proc()
@@ -323,8 +325,9 @@ class LiveSource:
         if self._next_decrypt_ns is None or now_ns < self._next_decrypt_ns:
             return
         self._next_decrypt_ns = now_ns + int(DECRYPT_COVERAGE_S * 1e9)
-        found = self._program.undecrypted(self._tracker.tls_speakers())
         program = self._program
+        unseen = self._unseen_tls.look(list(self._tracker.tls_speaking()), program.tls_sessions)
+        found = program.undecrypted(self._tracker.tls_speakers(), unseen)
         coverage = _decrypt_coverage_row(found, program.tls_libraries_covered, program.tls_http2_sessions)
         if coverage != self._decrypt_coverage:
             self._decrypt_coverage = coverage

@@ -41,6 +41,7 @@ from nettop.tracking.services import Services
 from nettop.tracking.tls import TlsTracker
 from nettop.tracking.udp import UdpTracker, owner
 from nettop.tracking.udp_flows import UdpFlows
+from nettop.tracking.unseen_tls import Speaking
 
 _COUNTS = abi.Unlisted.__struct_fields__[abi.Unlisted.__struct_fields__.index("queries") :]
 
@@ -256,6 +257,15 @@ class Tracker:
         found = (self._connections.find(*key) for key in self._tls.greeted())
         owners = {owned.process: owned.comm for row, owned in filter(None, found) if row.tls and row.tls.version}
         return [(process, comm) for process, comm in owners.items() if process is not None]
+
+    def tls_speaking(self) -> Iterator[Speaking]:
+        """The established connections of which a handshake of TLS was seen, and which a process holds for certain."""
+        for key in self._tls.greeted():
+            row, owned = self._connections.find(*key) or (None, None)
+            if row is None or owned is None or owned.process is None or row.owner not in ("exact", "scanned"):
+                continue
+            if row.state == "established" and row.turns and row.tls and row.tls.version:
+                yield Speaking(key, owned.process, row.turns.answered)
 
     def heads_lost(self) -> None:
         """Before tick(): records of HTTP were lost."""

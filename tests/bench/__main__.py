@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from nettop.kernel.compiled_cache import DIRECTORY as COMPILED
-from tests.bench import completeness, cpu, groups, growth, machine, memory, screen, slowdown, start
+from tests.bench import completeness, cpu, groups, growth, machine, memory, powers, screen, slowdown, start
 from tests.bench.report import Findings, Target, markdown, targets_table
 from tests.bench.settings import Settings
 from tests.live.lab import NETTOP
@@ -34,6 +34,7 @@ CASES: dict[str, Case] = {
     "growth": growth.run,
     "screen": screen.run,
     "groups": groups.run,
+    "powers": powers.run,
 }
 DEFAULT_OUT = Path("build/bench")
 

@@ -89,7 +89,7 @@ class OnScreen:
         self._terminal = terminal
         self._directory = directory
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._drain)
+        self._thread = threading.Thread(target=self._drain_it)
         self.pid = terminal.pid
 
     def start(self) -> None:
@@ -97,6 +97,10 @@ class OnScreen:
         while b"LIVE" not in said:
             assert self._terminal.process.poll() is None, said
             said += self._terminal.take(0.5)
+        self.drain()
+
+    def drain(self) -> None:
+        """Have it read along from now on."""
         self._thread.start()
 
     def end(self) -> Snapshot:
@@ -120,7 +124,7 @@ class OnScreen:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _drain(self) -> None:
+    def _drain_it(self) -> None:
         while not self._over.is_set():
             self._terminal.take(0.2)
 

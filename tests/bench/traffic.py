@@ -13,10 +13,10 @@ from functools import cache, partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from tests.live.lab import Namespace, Program, dnsmasq, listens, wait_until
+from tests.live.lab import Namespace, Program, certificate, dnsmasq, listens, wait_until
 
 ADDRESS = "127.0.0.1"
-HTTP_PORT, HTTP2_PORT, IPERF_PORT = 8080, 8081, 5201
+HTTP_PORT, HTTP2_PORT, HTTPS_PORT, IPERF_PORT = 8080, 8081, 8443, 5201
 FIRST_CONNECTION, CONNECTION_PORT = int(IPv4Address("127.1.0.0")), 7000  # as in connections.c
 ZONE = "bench.test"
 FAR_TOO_MANY = 1 << 24  # of what is ended by time
@@ -25,7 +25,7 @@ _NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 1000000000;
-  server {{ listen {address}:{port}; location / {{ return 200 "hello\\n"; }} }} }}
+  server {{ listen {address}:{port}{options}; location / {{ return 200 "hello\\n"; }} }} }}
 """
 
 
@@ -135,9 +135,10 @@ def _questions(directory: Path, number: int) -> Path:
 
 
 @cache
-def _connections_program(directory: Path) -> Path:
-    path = directory / "connections"
-    source = Path(__file__).with_name("connections.c")
+def _program(directory: Path, name: str) -> Path:
+    """Of the C source beside this file that has this name."""
+    path = directory / name
+    source = Path(__file__).with_name(f"{name}.c")
     subprocess.run(["gcc", "-O2", "-o", path, source], check=True)
     return path
 
@@ -146,7 +147,7 @@ def start_connections(
     where: Namespace, directory: Path, seconds: float, rate: int = 0, number: int = FAR_TOO_MANY
 ) -> Program:
     """connections.c, server and client."""
-    return where.start(str(_connections_program(directory)), str(number), str(rate), f"{seconds:g}")
+    return where.start(str(_program(directory, "connections")), str(number), str(rate), f"{seconds:g}")
 
 
 def connections_done(program: Program, patience_s: float) -> Done:
@@ -178,16 +179,35 @@ def run_connections(where: Namespace, directory: Path, seconds: float) -> Done:
 
 def serve_http(where: Namespace, directory: Path) -> Program:
     """nginx in one process."""
+    return _serve_by_nginx(where, directory, HTTP_PORT)
+
+
+def serve_https(where: Namespace, directory: Path) -> Program:
+    """The same, inside TLS."""
+    pem = certificate(directory / "certificate.pem", "bench.test")
+    return _serve_by_nginx(where, directory, HTTPS_PORT, f" ssl; ssl_certificate {pem}; ssl_certificate_key {pem}")
+
+
+def _serve_by_nginx(where: Namespace, directory: Path, port: int, options: str = "") -> Program:
     configuration = directory / "nginx.conf"
-    configuration.write_text(_NGINX.format(directory=directory, address=ADDRESS, port=HTTP_PORT))
+    configuration.write_text(_NGINX.format(directory=directory, address=ADDRESS, port=port, options=options))
     server = where.start("nginx", "-c", str(configuration))
-    wait_until(lambda: listens(server, HTTP_PORT), "nginx")
+    wait_until(lambda: listens(server, port), "nginx")
     return server
 
 
 def run_requests(where: Namespace, _directory: Path, seconds: float) -> Done:
     """wrk on 16 connections that stay."""
-    client = where.start("wrk", "-t", "1", "-c", "16", "-d", f"{seconds:.0f}s", f"http://{ADDRESS}:{HTTP_PORT}/")
+    return _run_wrk(where, f"http://{ADDRESS}:{HTTP_PORT}/", seconds)
+
+
+def run_https(where: Namespace, _directory: Path, seconds: float) -> Done:
+    """The same, inside TLS."""
+    return _run_wrk(where, f"https://{ADDRESS}:{HTTPS_PORT}/", seconds)
+
+
+def _run_wrk(where: Namespace, url: str, seconds: float) -> Done:
+    client = where.start("wrk", "-t", "1", "-c", "16", "-d", f"{seconds:.0f}s", url)
     return read_wrk(said_by(client, seconds + GRACE_S), client.pid)
 
 
@@ -232,6 +252,17 @@ def read_h2load(said: str, pid: int | None = None) -> Done:
     return Done(float(rate[1]), int(number[1]), int(number[2]), pid)
 
 
+def serve_nobody(_where: Namespace, _directory: Path) -> None:
+    """The load needs no server."""
+
+
+def run_calls(where: Namespace, directory: Path, seconds: float, kind: str) -> Done:
+    """calls.c."""
+    client = where.start(str(_program(directory, "calls")), kind, f"{seconds:g}")
+    said = json.loads(said_by(client, seconds + GRACE_S))
+    return Done(said["calls"] / said["seconds"], pid=client.pid)
+
+
 def serve_iperf(where: Namespace, _directory: Path) -> Program:
     """iperf3's server."""
     server = where.start("iperf3", "-s", "-p", str(IPERF_PORT))
@@ -268,4 +299,7 @@ REQUESTS = Load("requests: wrk, nginx", "requests/s", serve_http, run_requests)
 HTTP2 = Load("HTTP/2: h2load, nghttpd", "requests/s", serve_http2, run_http2)
 STREAMS = Load("streams: iperf3", "Gbit/s", serve_iperf, run_streams)
 DATAGRAMS = Load("64-byte UDP: iperf3", "packets/s", serve_iperf, run_datagrams)
+HTTPS = Load("HTTPS: wrk, nginx", "requests/s", serve_https, run_https)
+LOOKUPS = Load("getaddrinfo(), /etc/hosts", "calls/s", serve_nobody, partial(run_calls, kind="lookups"))
+CONNECTS = Load("connect() of UDP", "calls/s", serve_nobody, partial(run_calls, kind="connects"))
 LOADS = (DNS, CONNECTIONS, REQUESTS, HTTP2, STREAMS, DATAGRAMS)

@@ -58,26 +58,39 @@ def _counting(most: int) -> Callable[[bytes, Any], Iterator[bytes]]:
     return count
 
 
-def grpc_server(address: str, port: int) -> None:
-    """Serve for ever."""
+def grpc_server(address: str, port: int, certificate: str = "") -> None:
+    """Serve for ever; with a certificate inside TLS, for which it has a library in itself."""
     server = grpc.server(ThreadPoolExecutor(8), options=_OPTIONS)
     server.add_generic_rpc_handlers((_Shop(),))
-    server.add_insecure_port(f"{address}:{port}")
+    if certificate:
+        pem = Path(certificate).read_bytes()
+        server.add_secure_port(f"{address}:{port}", grpc.ssl_server_credentials([(pem, pem)]))
+    else:
+        server.add_insecure_port(f"{address}:{port}")
     server.start()
     say("listening")
     server.wait_for_termination()
 
 
-def grpc_client(address: str, port: int, calls: list[list[Any]]) -> None:
+def grpc_client(address: str, port: int, calls: list[list[Any]], certificate: str = "") -> None:
     """[method, bytes of the message] one after the other on one connection; "Hang", true is cancelled at the next line.
 
-    So for each other line that it hears but null, which is one more method; says for each the status and its ms.
+    So for each other line that it hears but null, which is one more method; says for each the status and its ms. With a
+    server's certificate inside TLS.
     """
-    with grpc.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel:
+    with _channel(f"{address}:{port}", certificate) as channel:
         grpc.channel_ready_future(channel).result(60)
         say("connected")
         while (method := hear()) is not None:
             say([_call(channel, *call) for call in [*calls, [method, 10]]])
+
+
+def _channel(target: str, certificate: str) -> grpc.Channel:
+    if not certificate:
+        return grpc.insecure_channel(target, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(Path(certificate).with_suffix(".crt").read_bytes())
+    named = ("grpc.ssl_target_name_override", "shop.nettop.test")
+    return grpc.secure_channel(target, credentials, options=(*_OPTIONS, named))
 
 
 def grpc_crowd(address: str, port: int, methods: list[str], calls: int, threads: int) -> None:

@@ -7,10 +7,12 @@ import asyncio
 import http.client
 import http.server
 import json
+import select
 import socket
 import ssl
 import sys
 import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -124,8 +126,8 @@ def sandboxed(address: str, port: int, requests: int, version: str = "TLS 1.3") 
     say([ask(connection, number) for number in range(requests)])
 
 
-def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
-    """Requests on one connection until it hears something; then how many were answered."""
+def for_ever(address: str, port: int, version: str = "TLS 1.3", pause_s: float = 0.0) -> None:
+    """Requests on one connection until it hears something, with pauses; then how many were answered."""
     connection = connected(address, port, version)
     stopped = threading.Event()
 
@@ -139,7 +141,25 @@ def for_ever(address: str, port: int, version: str = "TLS 1.3") -> None:
     while not stopped.is_set():
         assert ask(connection, number) == 200
         number += 1
+        time.sleep(pause_s)
     say(number)
+
+
+def for_ever_through_memory(address: str, port: int) -> None:
+    """The same by asyncio, with a pause after each."""
+
+    async def talk() -> int:
+        reader, writer = await asyncio.open_connection(address, port, ssl=context())
+        own, number = writer.get_extra_info("sockname")[1], 0
+        say("connected")
+        while not select.select([sys.stdin], [], [], 0.01)[0]:
+            writer.write(f"GET /{own}/{number} HTTP/1.1\r\nHost: shop.nettop.test\r\n\r\n".encode())
+            await reader.readuntil(b"ok\n")
+            number += 1
+        writer.close()
+        return number
+
+    say(asyncio.run(talk()))
 
 
 def serve_without_certificate(address: str, port: int) -> None:

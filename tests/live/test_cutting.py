@@ -84,13 +84,36 @@ def order(terminal: Terminal, expression: str, words: str, *said: str) -> None:
     """Type it on the card of the first connection that the filter chooses."""
     choose(terminal, expression)
     terminal.press("2")
-    terminal.until(lambda: re.search(r" 2 Connections [1-9]", terminal.text), "a connection")
+    terminal.until(lambda: has_connections(terminal), "a connection")
+    give(terminal, words, *said)
+
+
+def has_connections(terminal: Terminal) -> bool:
+    return re.search(r" 2 Connections [1-9]", terminal.text) is not None
+
+
+def give(terminal: Terminal, words: str, *said: str) -> None:
+    """Type it on the card of the row under the cursor."""
     terminal.press("x")
     terminal.until_said("Type one of these:")
     terminal.press(words)
     terminal.until_said(words)
     terminal.press("\r")
     terminal.until_said(*said)
+
+
+def block(terminal: Terminal, program: Program) -> None:
+    """For ten minutes, from the card of one of its connections, which it tries until there is one."""
+
+    def has_tried() -> bool:
+        assert refused(program) == set()
+        terminal.read(0.5)
+        return has_connections(terminal)
+
+    choose(terminal, f"pid:{program.pid}")
+    terminal.press("2")
+    terminal.until(has_tried, "a connection", PATIENCE_S)
+    give(terminal, "block process 10", "Blocked for 10 min")
 
 
 @pytest.fixture
@@ -217,7 +240,7 @@ def test_a_connection_of_another_namespace_is_left_to_a_command_that_works(quiet
         servers, client = lost(quiet)
         choose(terminal, f"pid:{client.pid} port:{FIRST}")
         terminal.press("2")
-        terminal.until(lambda: re.search(r" 2 Connections [1-9]", terminal.text), "a connection")
+        terminal.until(lambda: has_connections(terminal), "a connection")
         terminal.press("x")
         terminal.until_said("nettop changes nothing unless it is started with --allow-cut.", "kill -TERM", "ss -K")
         (command,) = re.findall(r"(nsenter --net=\S+ ss -K .*?)\s*│", terminal.text)

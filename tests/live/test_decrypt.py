@@ -6,6 +6,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,8 +17,9 @@ import pytest
 
 from nettop.model.rows import Endpoint
 from nettop.model.snapshot import Snapshot
+from nettop.sources.live import DECRYPT_COVERAGE_S
 from tests.kernels import kernel_version
-from tests.live import https_programs, programs
+from tests.live import http2_programs, https_programs, programs
 from tests.live.decrypt_lab import ADDRESS, PORT, Lab, decrypt_lab, joins, of, serve
 from tests.live.lab import NETTOP, PATIENCE_S, Program, Watch, listens, namespace, nettop, wait_until
 from tests.live.test_privileges import within_reach
@@ -279,15 +281,61 @@ def test_a_process_without_a_library_that_is_known_is_named(lab: Lab) -> None:
     program.say("go on")
 
 
-def check_it_is_named(lab: Lab, program: Program, comm: str, reason: str) -> None:
-    def named(snapshot: Snapshot) -> list[tuple[str | None, str]]:
-        coverage = snapshot.decrypt_coverage
-        found = () if coverage is None else coverage.not_covered or ()
-        return [(each.comm, each.reason) for each in found if each.pid == program.pid]
+def test_a_process_that_has_another_library_too_is_named(lab: Lab) -> None:
+    """grpcio's, in a program that has Python's `ssl` mapped, which is watched."""
+    port, pem = next(_ports), str(lab.certificate)
+    server = lab.inside.play(http2_programs.grpc_server, address=ADDRESS, port=port, certificate=pem)
+    assert server.hear() == "listening"
+    program = lab.inside.play(http2_programs.grpc_client, address=ADDRESS, port=port, calls=[], certificate=pem)
+    assert program.hear() == "connected"
+    for end in (program, server):
+        assert library().name in Path(f"/proc/{end.pid}/maps").read_text()
 
-    snapshot = lab.watch.until(lambda each: bool(named(each)), "the process to be named")
-    assert named(snapshot) == [(comm, reason)]
+    def named(snapshot: Snapshot) -> bool:
+        program.say("Add")
+        assert [status for status, _ in program.hear()] == [0]
+        return all(reasons(snapshot, end) == ["some-connections"] for end in (program, server))
+
+    snapshot = lab.watch.until(named, "both ends to be named")
+    assert snapshot.decrypt_coverage is not None
+    assert {each.pid for each in snapshot.decrypt_coverage.not_covered or ()} == {program.pid, server.pid}
+    program.say(None)
+    program.end()
+    server.stop()
+
+
+def test_processes_whose_library_is_watched_are_not_named(lab: Lab) -> None:
+    """One that sends by itself what its library has encrypted, and one that does not, for as long as it takes."""
+    running = [
+        lab.inside.play(https_programs.for_ever, address=ADDRESS, port=PORT, pause_s=0.01),
+        lab.inside.play(https_programs.for_ever_through_memory, address=ADDRESS, port=PORT),
+    ]
+    for program in running:
+        assert program.hear() == "connected"
+    looks_end = time.monotonic() + 5 * DECRYPT_COVERAGE_S
+    lab.watch.until(lambda _: time.monotonic() > looks_end, "several looks")
+    snapshot = lab.watch.up_to_now()
+    assert [reasons(snapshot, program) for program in running] == [[], []]
+    for program in running:
+        assert len(of(snapshot, program)) > 3
+        program.say("stop")
+        assert program.hear() > 0
+        program.end()
+
+
+def check_it_is_named(lab: Lab, program: Program, comm: str, reason: str) -> None:
+    snapshot = lab.watch.until(lambda each: bool(reasons(each, program)), "the process to be named")
+    assert reasons(snapshot, program) == [reason]
+    assert snapshot.decrypt_coverage is not None
+    assert comm in {each.comm for each in snapshot.decrypt_coverage.not_covered or ()}
     assert not of(snapshot, program)
+
+
+def reasons(snapshot: Snapshot, program: Program) -> list[str]:
+    """Why a process is not covered; empty if it is."""
+    coverage = snapshot.decrypt_coverage
+    found = () if coverage is None else coverage.not_covered or ()
+    return [each.reason for each in found if each.pid == program.pid]
 
 
 def hellos(certificate: Path) -> tuple[bytes, bytes]:

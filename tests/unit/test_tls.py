@@ -16,9 +16,11 @@ def messages(name: str) -> list[TlsMessage]:
     return [message for message in parsed if message is not None]
 
 
-def hello(extensions: bytes, *, version: bytes = b"\3\3", session: bytes = b"", kind: int = 1) -> bytes:
-    """A hello of this kind in a record, with one cipher suite."""
-    suites = b"\0\2\x13\1\1\0" if kind == 1 else b"\xc0\x2f\0"
+def hello(
+    extensions: bytes, *, version: bytes = b"\3\3", session: bytes = b"", kind: int = 1, cipher: bytes = b"\xc0\x2f"
+) -> bytes:
+    """A hello of this kind in a record, with one cipher suite, which `cipher` is for a server."""
+    suites = b"\0\2\x13\1\1\0" if kind == 1 else cipher + b"\0"
     session = bytes((len(session),)) + session
     body = version + bytes(32) + session + suites + len(extensions).to_bytes(2) + extensions
     message = bytes((kind,)) + len(body).to_bytes(3) + body
@@ -195,6 +197,17 @@ def test_a_cut_hello_says_nothing_that_the_whole_one_does_not(name: str) -> None
             for field, value in asdict(part).items():
                 if field != "cut":
                     assert value in (None, (), asdict(whole)[field]), (length, field)
+
+
+def test_the_cipher_suite_tells_the_version_that_is_behind_the_cut() -> None:
+    """Where a server sends a key share that is safe from quantum computers first (BoringSSL)."""
+    share, version = extension(51, bytes(1_124)), extension(43, b"\3\4")
+    whole = hello(share + version, kind=2, cipher=b"\x13\1")
+    for payload in (whole, whole[:256]):
+        assert (server_hello(payload).version, server_hello(payload).cipher) == ("TLS 1.3", "TLS_AES_128_GCM_SHA256")
+    older = hello(share, kind=2)
+    assert server_hello(older).version == "TLS 1.2"
+    assert server_hello(older[:256]).version is None
 
 
 @given(st.binary(max_size=400))
