@@ -20,9 +20,7 @@ def test_requests_inside_tls(tmp_path: Path) -> None:
     with namespace(tmp_path) as inside:
         server = inside.play(https_programs.serve_without_certificate, address=ADDRESS, port=PORT)
         assert server.hear(PATIENCE_S) == "listening"
-        compiled_programs(
-            defines(Scope(netns=(1,)), decrypt=True)
-        )  # takes an emulated machine minutes
+        compiled_programs(defines(Scope(netns=(1,)), decrypt=True))  # takes an emulated machine minutes
         with Watch(tmp_path, "--decrypt", "--netns", inside.name) as watch:
             # its seccomp filter kills it for system calls that are new
             client = inside.play(

@@ -55,11 +55,10 @@ def main() -> None:
             results.write(json.dumps(step) + "\n")
 
         tell("boot", True, time.clock_gettime(time.CLOCK_BOOTTIME))
-        if os.environ.get("BTF") == "without-mptcp":
+        changed = os.environ.get("BTF")  # what init and this have made of the type information
+        if changed == "without-mptcp":
             _hide_mptcp()
-            ahead = None
-        else:
-            ahead = take_compiled()
+        ahead = None if changed else take_compiled()
         for name in os.environ["STEPS"].split(","):
             sys.stdout.write(f"\n--- {name}\n")
             sys.stdout.flush()
