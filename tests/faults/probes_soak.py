@@ -333,8 +333,8 @@ class Outcome:
     grown_mb: list[tuple[Watched, float, float]] = field(default_factory=list)
 
 
-def soak(seconds: float, seed: int, tell: Callable[[str], None] = lambda _: None, rounds: int = sys.maxsize) -> Outcome:
-    """Without nettop first, then beside one after the other."""
+def soak(seconds: float, seed: int, tell: Callable[[str], None] = lambda _: None, rounds: int | None = None) -> Outcome:
+    """Without nettop first, then beside one after the other; or beside so many `rounds`, whatever time they take."""
     chosen, outcome = random.Random(seed), Outcome()
     with (
         tempfile.TemporaryDirectory() as name,
@@ -349,21 +349,23 @@ def soak(seconds: float, seed: int, tell: Callable[[str], None] = lambda _: None
             talking.sample()
             time.sleep(SAMPLE_S)
         alone, end = len(talking.memory_mb), time.monotonic() + seconds
-        while time.monotonic() < end and len(outcome.rounds) < rounds:
+        while time.monotonic() < end if rounds is None else len(outcome.rounds) < rounds:
             starting = len(outcome.rounds) % 3 == 1
             lasts_s = chosen.uniform(*(STARTS_S if starting else WATCHES_S))
             outcome.rounds.append(killed(talking, bystander, lasts_s, starting))
             tell(str(outcome.rounds[-1]))
         outcome.grown_mb = list(grown(talking, alone))
         outcome.answered, outcome.wrong = talking.stop()
-    outcome.wrong += [
-        f"{each.name}[{each.pid}] grew by {beside:.1f} MB"
-        for each, _, beside in outcome.grown_mb
-        if beside > (HEAP_MB if each.name == "node" else GROWN_MB)
-    ]
-    if not any(each.untouched for each in outcome.rounds):
-        outcome.wrong.append("there was always another nettop that has breakpoints")
     return outcome
+
+
+def wrong_over_time(outcome: Outcome) -> Iterator[str]:
+    """What only a long time shows."""
+    for each, _, beside in outcome.grown_mb:
+        if beside > (HEAP_MB if each.name == "node" else GROWN_MB):
+            yield f"{each.name}[{each.pid}] grew by {beside:.1f} MB"
+    if not any(each.untouched for each in outcome.rounds):
+        yield "there was always another nettop that has breakpoints"
 
 
 def grown(talking: Talking, alone: int) -> Iterator[tuple[Watched, float, float]]:
@@ -397,8 +399,9 @@ def main() -> int:
         tell(f"{each.name}[{each.pid}]: grew by {without:+.2f} MB without nettop, then by {beside:+.2f} MB beside it")
     for name, answered in outcome.answered.items():
         tell(f"{name}: answered {answered} times")
-    tell("; ".join(outcome.wrong) or f"{len(outcome.rounds)} killed, nothing left, nobody harmed")
-    return 1 if outcome.wrong else 0
+    wrong = [*outcome.wrong, *wrong_over_time(outcome)]
+    tell("; ".join(wrong) or f"{len(outcome.rounds)} killed, nothing left, nobody harmed")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
