@@ -17,7 +17,17 @@ from nettop.errors import CannotRunError
 from nettop.kernel import syscalls
 from nettop.kernel.abi import ProcessKey
 from nettop.kernel.elf import code_at, function_codes
-from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED, PLAINTEXT_RETURNED
+from nettop.kernel.go_programs import go_functions
+from nettop.kernel.hooks import (
+    PLAINTEXT_CALLS,
+    PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_GO_CALLS,
+    PLAINTEXT_GO_OTHERS,
+    PLAINTEXT_GO_RETURNED,
+    PLAINTEXT_MISSED,
+    PLAINTEXT_RETURNED,
+    Hook,
+)
 from nettop.kernel.instructions import Places, UnknownInstructionError, places
 from nettop.kernel.libraries import Library
 from nettop.kernel.library_probes import LibraryProbes
@@ -25,7 +35,8 @@ from nettop.model.rows import NotDecryptedReason
 
 MAX_LIBRARIES = 32  # a host has one or two, and those of its containers' images
 _MOST_RETURNS = 8  # of a function, and those that return for it: compilers make one in each, or a few
-_MOST_PROBES = 24  # of a library
+_MOST_GO_RETURNS = 24  # one for each `return` of the source; a handshake has 15
+_MOST_PROBES = 64  # of a library; of a program of Go 50
 FILES = MAX_LIBRARIES * _MOST_PROBES  # descriptors
 _NEEDED = (  # of OpenSSL, of GnuTLS
     {"SSL_write", "SSL_read", "SSL_free"},
@@ -33,6 +44,13 @@ _NEEDED = (  # of OpenSSL, of GnuTLS
 )
 _HOOKS = (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
 _FUNCTIONS = tuple(hook.target for hook in _HOOKS)
+_GO_HOOKS = (*PLAINTEXT_GO_CALLS, *PLAINTEXT_GO_OTHERS)
+_GO_FUNCTIONS = tuple(hook.target for hook in _GO_HOOKS)
+_GO_NEEDED = {  # with one handshake at least, of clients or servers
+    *(f"crypto/tls.(*Conn).{method}" for method in ("Read", "Write", "Close")),
+    "runtime.gopanic",
+}
+_GO_HANDSHAKES = {hook.target for hook in PLAINTEXT_GO_CALLS} - _GO_NEEDED
 _ELSEWHERE = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
@@ -44,6 +62,7 @@ _ELSEWHERE = (  # where programs that are started later will find them
     "/usr/local/bin/node",
 )
 _MOST_ELSEWHERE = 16
+_RETURNED = (PLAINTEXT_RETURNED.program, PLAINTEXT_GO_RETURNED.program)
 _AS_CODE = mmap.PROT_READ | mmap.PROT_EXEC
 
 
@@ -96,7 +115,7 @@ class PlaintextProbes(LibraryProbes):
         links: list[int] = []
         try:
             # a call whose end is not seen would be taken for one that goes on: ends first
-            wanted = sorted(_probes(file), key=lambda each: each[0] != PLAINTEXT_RETURNED.program)
+            wanted = sorted(_probes(file), key=lambda each: each[0] not in _RETURNED)
             if len(wanted) > _MOST_PROBES:
                 raise CannotRunError(f"it has {len(wanted)} places to watch", "")
             for program, at in wanted:
@@ -112,21 +131,42 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
     """Programs and where in the file they go. Raises CannotRunError."""
     functions = function_codes(file, _FUNCTIONS)
     if not any(needed <= functions.keys() for needed in _NEEDED):
+        yield from _probes_of_go(file)
+        return
+    for hook, begin, found in _taken_apart(functions, _HOOKS):
+        yield hook.program, begin + found.entry
+        if hook in PLAINTEXT_CALLS:
+            returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
+            yield from _at_returns(PLAINTEXT_RETURNED, hook, returns, _MOST_RETURNS)
+
+
+def _probes_of_go(file: Path) -> Iterator[tuple[str, int]]:
+    """The same of a program of Go, whose functions do not return for each other."""
+    functions = go_functions(file, _GO_FUNCTIONS)
+    if not functions.keys() >= _GO_NEEDED or not _GO_HANDSHAKES & functions.keys():
         raise CannotRunError("it has none of the functions", "")
-    for hook in _HOOKS:
+    for hook, begin, found in _taken_apart(functions, _GO_HOOKS):
+        yield hook.program, begin + found.entry
+        if hook in PLAINTEXT_GO_CALLS:
+            returns = {begin + at for at in found.returns}
+            yield from _at_returns(PLAINTEXT_GO_RETURNED, hook, returns, _MOST_GO_RETURNS)
+
+
+def _taken_apart(functions: dict[str, tuple[int, bytes]], hooks: Iterable[Hook]) -> Iterator[tuple[Hook, int, Places]]:
+    for hook in hooks:
         if hook.target not in functions:
             continue
         begin, code = functions[hook.target]
         try:
-            found = places(code)
+            yield hook, begin, places(code)
         except UnknownInstructionError as error:
             raise CannotRunError(f"its {hook.target} {error}", "") from None
-        yield hook.program, begin + found.entry
-        if hook in PLAINTEXT_CALLS:
-            returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
-            if not 0 < len(returns) <= _MOST_RETURNS:
-                raise CannotRunError(f"its {hook.target} returns in {len(returns)} places", "")
-            yield from ((PLAINTEXT_RETURNED.program, at) for at in sorted(returns))
+
+
+def _at_returns(returned: Hook, hook: Hook, returns: set[int], most: int) -> Iterator[tuple[str, int]]:
+    if not 0 < len(returns) <= most:
+        raise CannotRunError(f"its {hook.target} returns in {len(returns)} places", "")
+    yield from ((returned.program, at) for at in sorted(returns))
 
 
 def _returns_for(file: Path, begin: int, found: Places) -> Iterator[int]:
