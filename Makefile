@@ -15,7 +15,7 @@ LINKS := bin/nettop share/man/man1/nettop.1 share/bash-completion/completions/ne
 CACHE := /var/cache/nettop# nettop.kernel.compiled_cache
 
 RUN_PACKAGES := python3 python3-venv python3-pip python3-bpfcc python3-cryptography libcap-ng0 libseccomp2
-TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish gnutls-bin iproute2 iptables jq mandoc \
+TEST_PACKAGES := apache2-bin bind9-dnsutils bpftool curl dnsmasq-base fonts-dejavu-core fish gnutls-bin golang-go iproute2 iptables jq mandoc \
 	mariadb-client-core mariadb-server-core memcached nftables nghttp2-client nghttp2-proxy nghttp2-server nginx nscd gcc musl-tools nodejs \
 	postgresql procps redis-server redis-tools strace tcpdump wget wrk zsh
 FLEET_PACKAGES := kcat librdkafka1 libyajl2 prometheus prometheus-node-exporter# unpacked only: 110 MB, and daemons that nobody wants

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Requests of HTTP inside TLS, from uprobes where a TLS library takes plaintext or gives it: what a program hands to
- * SSL_write(3), and what SSL_read(3) hands to it. Compiled only with --decrypt, because that reads secrets, and because a uprobe
+ * SSL_write(3), and what SSL_read(3) hands to it; plaintext_go.c has those of Go. Compiled only with --decrypt, because that reads secrets, and because a uprobe
  * is a breakpoint in the watched programs.
  *
  * A call has ended where its function executes `ret`: the probe is on that instruction. A uretprobe would put an address of its
@@ -19,11 +19,9 @@
 #define MOST_CALL_BYTES (1 << 30)
 #define TLS_RECORD_KINDS 4 /* change_cipher_spec, alert, handshake, application_data: 20 and on, RFC 8446 section 5.1 */
 
-#define SESSION_SILENT 1    /* what is said is no HTTP/1, or no longer */
-#define SESSION_UNCLEAR 2   /* it used two sockets in one call: which one is its own is not asked again */
-#define SESSION_PIPELINED 4 /* the client asked again before the answer: which answer is whose is not certain */
-#define SESSION_HTTP2 8     /* plaintext_frames.c */
-#define SESSION_MISSED 16   /* a call of it was not seen to its end */
+#define TLS_FRAMES 0
+#define TLS_TAKEN 1
+BPF_PROG_ARRAY(tls_continuations, 2);
 
 /* By thread. Nothing is removed by others, and the thread removes its own where its call or its life ends. */
 struct tls_call {
@@ -31,12 +29,15 @@ struct tls_call {
 	u64 stack;
 	u64 session;         /* address of the library's SSL */
 	u64 buffer;
+	u64 bytes;           /* what the call came to; of a call that goes on 0 */
 	u64 length_at;       /* where the function writes how much it was; 0: it returns that */
 	u64 began_ns;
 	u64 socket;          /* that was sent to meanwhile, with the seen_ns of its entry; 0: none */
 	u64 seen_ns;
+	u64 goroutine;       /* address of the runtime's g; 0: of a library */
 	u32 writes;
-	u32 sockets;         /* how many there were, 2 at most */
+	u16 sockets;         /* how many there were, 2 at most */
+	u16 joins;           /* the call is found where a packet leaves: see goroutine_call() */
 };
 BPF_HASH(tls_calls, u64, struct tls_call, 4096);
 
@@ -46,6 +47,10 @@ struct tls_session_key {
 	u32 pid;
 	u32 pad;
 };
+/*
+ * Threads of Go read and write at the same time: each field is written by one of them only, or is only ever set. So there are no
+ * bits that share a byte.
+ */
 struct tls_session {
 	u64 born_ns; /* with the address its identity */
 	u64 socket;
@@ -53,15 +58,28 @@ struct tls_session {
 	u64 listed;  /* by number modulo 64: the request was handed on, and so is its answer */
 	u64 said[2]; /* bytes that the program has got, and that it has written */
 	u64 body_until; /* of these, in the direction of the requests: where the body of the newest one ends, as its head says */
+	u64 open[2];    /* the goroutine that reads, and that writes: plaintext_go.c */
 	u32 asked;
 	u32 answered;
-	u8 asker;    /* SPEAKER_* */
-	u8 method;   /* METHOD_* of the newest request */
-	u8 state;    /* SESSION_* */
-	u8 pad[5];
+	u8 asker;     /* SPEAKER_* */
+	u8 method;    /* METHOD_* of the newest request */
+	u8 silent;    /* what is said is no HTTP/1, or no longer */
+	u8 unclear;   /* it used two sockets in one call: which one is its own is not asked again */
+	u8 pipelined; /* the client asked again before the answer: which answer is whose is not certain */
+	u8 http2;     /* plaintext_frames.c */
+	u8 missed;    /* a call of it was not seen to its end */
+	u8 ended;     /* while a call was open, which then removes this */
+	/* By direction as `said`, and here because the verifier would follow each case apart: see scan_part(). */
+	u8 held[2];   /* the last call came to one byte, */
+	u8 first[2];  /* this one: Go's servers read it ahead; */
+	u8 ahead[2];  /* what it began is looked at now */
+	u8 pad[2];
 };
+_Static_assert(sizeof(struct tls_session_key) == 24 && sizeof(struct tls_session) == 96, "TLS_SESSION in nettop/kernel/abi.py");
 /* Not all programs free what they made, and processes are killed: the one that was used longest ago gives way. */
 BPF_TABLE("lru_hash", struct tls_session_key, struct tls_session, tls_sessions, 16384);
+
+static __always_inline struct tls_call *goroutine_call(u64 task);
 
 static __always_inline struct tls_call *tls_call_of(u64 task)
 {
@@ -104,7 +122,7 @@ static __always_inline void miss_call(u64 task, u64 address)
 	name_session(&key, task, address);
 	session = tls_sessions.lookup(&key);
 	if (session)
-		session->state |= SESSION_MISSED;
+		session->missed = 1;
 }
 
 static __always_inline void begin_tls_call(struct pt_regs *ctx, u32 writes, u64 length_at)
@@ -237,13 +255,21 @@ static __always_inline void describe_plaintext(struct http_head *record, u64 tas
 	}
 }
 
+/* How many bytes of what a call begins were in the call before. */
+static __always_inline u64 bytes_ahead(struct tls_session *session, struct tls_words *words)
+{
+	return session->ahead[words->writes & 1] & 1;
+}
+
 /* Complete and hand on the record, with `room` bytes behind it, a power of two. */
 static __always_inline int tell_plaintext(struct tls_words *words, struct tls_session_key *key, struct tls_session *session, u32 room)
 {
 	u32 spare = room == CAPTURED_REQUEST_BYTES ? SPARE_BYTES : 0;
+	u64 ahead = spare ? bytes_ahead(session, words) : 0;
 	struct spilled_head *head = spilled.ringbuf_reserve(sizeof(*head) + sizeof(struct http_head) + room + spare);
 	struct http_head *record = (void *)(head + 1);
-	u64 last = words->bytes - 1;
+	u64 last = words->bytes + ahead - 1;
+	u8 *text = (u8 *)(record + 1);
 	int done;
 
 	if (!head) {
@@ -256,17 +282,20 @@ static __always_inline int tell_plaintext(struct tls_words *words, struct tls_se
 	record->number = words->number;
 	record->kind = words->kind;
 	record->egress = words->writes;
-	record->payload_bytes = words->bytes;
+	record->payload_bytes = words->bytes + ahead;
 	describe_plaintext(record, words->task, key, session);
 	if (last > room - 1)
 		last = room - 1;
 	record->captured_bytes = words->bytes ? last + 1 : 0;
+	text[0] = session->first[words->writes & 1];
+	last -= ahead;
 	asm volatile("%0 &= %1\n%0 += 1" : "+r"(last) : "r"((u64)room - 1));
-	done = !words->bytes || !read_user(record + 1, last, (void *)words->buffer);
+	HIDE(ahead);
+	done = !words->bytes || !read_user(text + (ahead & 1), last, (void *)words->buffer);
 	if (!done)
 		count_loss(LOST_HTTP_EVENTS, 1);
 	else if (spare)
-		session->body_until = session->said[words->writes & 1] + request_ends((u8 *)(record + 1), last);
+		session->body_until = session->said[words->writes & 1] - ahead + request_ends(text, last + ahead);
 	if (!done || !words->listed) {
 		spilled.ringbuf_discard(head, BPF_RB_NO_WAKEUP);
 		return 0;
@@ -284,11 +313,11 @@ static __always_inline void take_request_inside(struct tls_session_key *key, str
 
 	if (session->asker && session->asker != asker)
 		return;
-	if ((s64)(session->said[words->writes & 1] - session->body_until) < 0 || (waiting && session->method != METHOD_BARE))
+	if ((s64)(session->said[words->writes & 1] - bytes_ahead(session, words) - session->body_until) < 0 || (waiting && session->method != METHOD_BARE))
 		return; /* it is a body, or may be one */
 	if (waiting)
-		session->state |= SESSION_PIPELINED;
-	words->kind = session->state & SESSION_PIPELINED ? PLAINTEXT_PIPELINED : PLAINTEXT_REQUEST;
+		session->pipelined = 1;
+	words->kind = session->pipelined ? PLAINTEXT_PIPELINED : PLAINTEXT_REQUEST;
 	words->number = session->asked;
 	words->listed = may_pass(DUE_REQUESTS, now_ns, interval_ns, interval_ns * REQUESTS_AT_ONCE);
 	session->asker = asker;
@@ -311,7 +340,7 @@ static __always_inline void take_answer_inside(struct tls_session_key *key, stru
 	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
 		return;
 	if (hundreds == '1' || (session->method == METHOD_CONNECT && hundreds == '2'))
-		session->state |= SESSION_SILENT;
+		session->silent = 1;
 	words->number = session->answered++;
 	words->kind = PLAINTEXT_RESPONSE;
 	words->listed = 1;
@@ -323,76 +352,137 @@ static __always_inline void begin_http2_inside(struct tls_session_key *key, stru
 static __always_inline void take_frames_inside(struct pt_regs *ctx, struct tls_words *words, struct tls_session_key *key,
 					       struct tls_session *session, u32 begin);
 static __always_inline void end_http2_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words);
+static __always_inline void forget_http2_inside(struct tls_session_key *key);
 
 /* What a call says about its session's socket. A session that has moved to another one begins anew. */
 static __always_inline void join_session(struct tls_session *session, struct tls_call *call)
 {
-	if (!call->sockets || session->state & SESSION_UNCLEAR)
+	if (!call->sockets || session->unclear)
 		return;
 	if (call->sockets > 1) {
 		session->socket = session->seen_ns = 0;
-		session->state |= SESSION_UNCLEAR;
+		session->unclear = 1;
 		return;
 	}
 	if (session->socket && (session->socket != call->socket || session->seen_ns != call->seen_ns)) {
 		session->born_ns = call->began_ns;
 		session->asked = session->answered = 0;
-		session->asker = session->state = 0;
+		session->asker = session->silent = session->pipelined = session->http2 = session->missed = 0;
+		session->held[0] = session->held[1] = 0;
 		session->body_until = 0;
 	}
 	session->socket = call->socket;
 	session->seen_ns = call->seen_ns;
 }
 
+/* A call that came to one byte: what follows is looked at together with it. */
+static __always_inline void hold_first(struct tls_session *session, struct tls_words *words)
+{
+	u8 first = 0;
+
+	if (words->bytes != 1 || session->http2 || read_user(&first, 1, (void *)words->buffer))
+		return;
+	session->first[words->writes & 1] = first;
+	session->held[words->writes & 1] = 1;
+}
+
 static __always_inline void look_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words,
 					u64 now_ns)
 {
-	u64 start[HEAD_BYTES / 8] = {};
+	u64 start[HEAD_BYTES / 8] = {}, behind[HEAD_BYTES / 8];
+	u8 held = session->held[words->writes & 1];
 
-	if (session->state & (SESSION_SILENT | SESSION_HTTP2) || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
+	session->held[words->writes & 1] = session->ahead[words->writes & 1] = 0;
+	hold_first(session, words);
+	if (session->silent || session->http2 || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
 		return;
 	if (start[0] == PREFACE_1 && start[1] == PREFACE_2 && !session->said[words->writes & 1]) {
 		begin_http2_inside(key, session, words->writes & 1);
 		return;
 	}
+	if (held) {
+		behind[0] = start[0] << 8 | session->first[words->writes & 1];
+		behind[1] = start[1] << 8 | start[0] >> 56;
+		if (begins_request(behind)) {
+			start[0] = behind[0];
+			start[1] = behind[1];
+			session->ahead[words->writes & 1] = 1;
+		}
+	}
+	AS_STORED();
 	if ((start[0] & FIRST_SEVEN) == HTTP_1_)
 		take_answer_inside(key, session, words, (start[1] >> 8) & 0xffffff); /* three digits */
 	else if (begins_request(start))
 		take_request_inside(key, session, words, method_of((u32)start[0]), now_ns);
 }
 
-static __always_inline void take_plaintext(struct pt_regs *ctx, u64 task, struct tls_call *call, u64 bytes)
+/* A goroutine has left a call. */
+static __always_inline void leave_session(struct tls_session_key *key, struct tls_session *session, u32 writes)
 {
-	struct tls_words words = {.task = task, .buffer = call->buffer, .bytes = bytes, .writes = call->writes};
+	session->open[writes & 1] = 0;
+	if (!session->ended || session->open[0] || session->open[1])
+		return;
+	forget_http2_inside(key);
+	tls_sessions.delete(key);
+}
+
+static __always_inline struct tls_session *session_of(struct tls_session_key *key, u64 began_ns)
+{
+	struct tls_session *session = tls_sessions.lookup(key);
+
+	if (!session) {
+		struct tls_session fresh = {.born_ns = began_ns};
+
+		tls_sessions.update(key, &fresh);
+		session = tls_sessions.lookup(key);
+	}
+	return session;
+}
+
+static __always_inline void take_plaintext(struct pt_regs *ctx, u64 task, struct tls_call *call)
+{
+	struct tls_words words = {.task = task, .buffer = call->buffer, .bytes = call->bytes, .writes = call->writes};
 	struct tls_session_key key = {};
 	struct tls_session *session;
 	u64 now_ns = bpf_ktime_get_ns();
 	u32 begin;
 
 	name_session(&key, task, call->session);
-	session = tls_sessions.lookup(&key);
-	if (!session) {
-		struct tls_session fresh = {.born_ns = call->began_ns};
-
-		tls_sessions.update(&key, &fresh);
-		session = tls_sessions.lookup(&key);
-		if (!session)
-			return;
-	}
+	session = session_of(&key, call->began_ns);
+	if (!session)
+		return;
 	join_session(session, call);
 	words.time_ns = words.writes ? call->began_ns : now_ns;
-	look_inside(&key, session, &words, now_ns);
-	begin = session->said[words.writes & 1];
-	session->said[words.writes & 1] += bytes;
-	if ((session->state & (SESSION_HTTP2 | SESSION_SILENT)) == SESSION_HTTP2)
-		take_frames_inside(ctx, &words, &key, session, begin);
+	if (!session->ended) {
+		look_inside(&key, session, &words, now_ns);
+		begin = session->said[words.writes & 1];
+		session->said[words.writes & 1] += call->bytes;
+		if (session->http2 && !session->silent)
+			take_frames_inside(ctx, &words, &key, session, begin);
+	}
+	if (!words.writes)
+		leave_session(&key, session, 0);
+}
+
+/* What a call has come to, which is noted in tls_calls: the verifier follows this once, for all that call it. */
+int tls_taken(struct pt_regs *ctx)
+{
+	u64 task = plain(bpf_get_current_task());
+	struct tls_call *open = tls_call_of(task), call;
+
+	if (!open || !open->bytes)
+		return 0;
+	call = *open;
+	tls_calls.delete(&task);
+	take_plaintext(ctx, task, &call);
+	return 0;
 }
 
 /* Where one of these functions executes `ret`. */
 int tls_returned(struct pt_regs *ctx)
 {
-	u64 task = plain(bpf_get_current_task()), bytes = 0;
-	struct tls_call *open = tls_call_of(task), call;
+	u64 task = plain(bpf_get_current_task()), bytes = 0, session;
+	struct tls_call *open = tls_call_of(task);
 	s64 above;
 	s32 returned = plain(PT_REGS_RC(ctx));
 
@@ -401,16 +491,20 @@ int tls_returned(struct pt_regs *ctx)
 	above = plain(PT_REGS_SP(ctx)) - open->stack;
 	if (above < 0) /* a function that was called within this call, of which only the end was seen */
 		return 0;
-	call = *open;
-	tls_calls.delete(&task);
-	if (above <= MOST_PROLOGUE_BYTES && returned <= 0) /* without success */
-		return 0;
+	session = open->session;
 	bytes = returned;
+	if (above <= MOST_PROLOGUE_BYTES && returned <= 0) { /* without success */
+		tls_calls.delete(&task);
+		return 0;
+	}
 	if (above > MOST_PROLOGUE_BYTES || /* of a call around one that never returned */
-	    (call.length_at && read_user(&bytes, sizeof(bytes), (void *)call.length_at)))
-		miss_call(task, call.session);
-	else if (bytes - 1 < MOST_CALL_BYTES)
-		take_plaintext(ctx, task, &call, bytes);
+	    (open->length_at && read_user(&bytes, sizeof(bytes), (void *)open->length_at))) {
+		miss_call(task, session);
+	} else if (bytes - 1 < MOST_CALL_BYTES) {
+		open->bytes = bytes;
+		tls_continuations.call(ctx, TLS_TAKEN);
+	}
+	tls_calls.delete(&task);
 	return 0;
 }
 
@@ -421,11 +515,23 @@ int tls_missed(struct pt_regs *ctx)
 	return 0;
 }
 
+/* Tell that a session is over, if anybody waits for that. */
+static __always_inline void tell_session_end(struct tls_session_key *key, struct tls_session *session, u64 task)
+{
+	struct tls_words words = {.task = task, .kind = PLAINTEXT_ENDED, .listed = 1};
+
+	words.time_ns = bpf_ktime_get_ns();
+	words.number = session->asked;
+	if (session->listed && session->asked != session->answered)
+		tell_plaintext(&words, key, session, PLAINTEXT_ANSWER_BYTES);
+	if (session->http2)
+		end_http2_inside(key, session, &words);
+}
+
 /* SSL_free(3), SSL_clear(3), SSL_set_bio(3): what was known of the session no longer holds. */
 int tls_forgotten(struct pt_regs *ctx)
 {
 	u64 task = plain(bpf_get_current_task());
-	struct tls_words words = {.task = task, .kind = PLAINTEXT_ENDED, .listed = 1};
 	struct tls_session_key key = {};
 	struct tls_session *session;
 
@@ -433,12 +539,8 @@ int tls_forgotten(struct pt_regs *ctx)
 	session = tls_sessions.lookup(&key);
 	if (!session)
 		return 0;
-	words.time_ns = bpf_ktime_get_ns();
-	words.number = session->asked;
-	if (session->listed && session->asked != session->answered)
-		tell_plaintext(&words, &key, session, PLAINTEXT_ANSWER_BYTES);
-	if (session->state & SESSION_HTTP2)
-		end_http2_inside(&key, session, &words);
+	tell_session_end(&key, session, task);
+	forget_http2_inside(&key);
 	tls_sessions.delete(&key);
 	return 0;
 }
@@ -455,14 +557,19 @@ static __always_inline void tls_thread_ended(void *thread)
 static __always_inline void note_tls_socket(struct __sk_buff *skb, u32 payload_at)
 {
 	u64 task = plain(bpf_get_current_task()), key;
-	struct tls_call *call = tls_call_of(task);
 	struct socket_entry *entry;
+	struct tls_call *call;
 	u32 held = 0;
 	u8 record[3] = {};
 
-	if (!call || bpf_skb_load_bytes(skb, payload_at, record, sizeof(record)))
+	if (bpf_skb_load_bytes(skb, payload_at, record, sizeof(record)))
 		return;
 	if ((u8)(record[0] - 20) >= TLS_RECORD_KINDS || record[1] != 3 || record[2] > 4)
+		return;
+	call = tls_call_of(task);
+	if (!call)
+		call = goroutine_call(task);
+	if (!call)
 		return;
 	key = (u64)packet_socket(skb);
 	READ(held, key, OFFSET_sock_sk_lock_owned);

@@ -6,9 +6,6 @@
  */
 
 #ifdef DECRYPT
-#define TLS_FRAMES 0
-BPF_PROG_ARRAY(tls_continuations, 1);
-
 struct tls_http2 {
 	u64 born_ns; /* as in tls_session */
 	struct http2 http2;
@@ -27,13 +24,11 @@ static __always_inline void begin_http2_inside(struct tls_session_key *key, stru
 	struct frame_way *way, *back;
 	int only = 0;
 
-	session->state |= SESSION_HTTP2;
 	fresh = no_tls_http2.lookup(&only);
-	if (!fresh || tls_http2.update(key, fresh))
+	if (!fresh || tls_http2.update(key, fresh) || !(inside = tls_http2.lookup(key))) {
+		session->http2 = 1; /* it is missed with its next call */
 		return;
-	inside = tls_http2.lookup(key);
-	if (!inside)
-		return;
+	}
 	inside->born_ns = session->born_ns;
 	inside->exchange.asker = writes ? SPEAKER_LOCAL : SPEAKER_REMOTE;
 	inside->exchange.http2 = HTTP2_SPOKEN;
@@ -41,7 +36,9 @@ static __always_inline void begin_http2_inside(struct tls_session_key *key, stru
 	back = writes ? &inside->http2.ways[0] : &inside->http2.ways[1];
 	way->next = PREFACE_BYTES;
 	way->state = WAY_FIRST;
-	back->next = writes ? session->said[0] : session->said[1]; /* a server need not wait for the preface */
+	/* A server need not wait for the preface. If it writes right now, one of these two is seen there, or the session is missed. */
+	back->next = writes ? session->said[0] : session->said[1];
+	session->http2 = 1;
 	back->state = back->next ? WAY_KNOWN : WAY_FIRST;
 }
 
@@ -70,7 +67,7 @@ static __always_inline void tell_http2_end(struct tls_session_key *key, struct t
 
 static __always_inline void miss_http2_inside(struct tls_session_key *key, struct tls_session *session, u64 task, u64 time_ns)
 {
-	session->state |= SESSION_SILENT;
+	session->silent = 1;
 	count_loss(TLS_HTTP2_SESSIONS, 1);
 	tell_http2_end(key, session, task, time_ns, HTTP2_SPOKEN | HTTP2_LEFT_OUT);
 	tls_http2.delete(key);
@@ -78,9 +75,13 @@ static __always_inline void miss_http2_inside(struct tls_session_key *key, struc
 
 static __always_inline void end_http2_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words)
 {
-	u8 flags = session->state & (SESSION_MISSED | SESSION_SILENT) ? HTTP2_SPOKEN | HTTP2_LEFT_OUT : HTTP2_SPOKEN;
+	u8 flags = session->missed || session->silent ? HTTP2_SPOKEN | HTTP2_LEFT_OUT : HTTP2_SPOKEN;
 
 	tell_http2_end(key, session, words->task, words->time_ns, flags);
+}
+
+static __always_inline void forget_http2_inside(struct tls_session_key *key)
+{
 	tls_http2.delete(key);
 }
 
@@ -109,7 +110,7 @@ static __always_inline void take_frames_inside(struct pt_regs *ctx, struct tls_w
 	struct frame_way *way;
 	u64 task = words->task;
 
-	if (inside && inside->born_ns == session->born_ns && !(session->state & SESSION_MISSED)) {
+	if (inside && inside->born_ns == session->born_ns && !session->missed) {
 		way = words->writes ? &inside->http2.ways[1] : &inside->http2.ways[0];
 		if ((s32)(way->next - begin - (u32)words->bytes) >= 0) /* within a frame that nobody wants */
 			return;
@@ -199,8 +200,10 @@ int tls_frames(struct pt_regs *ctx)
 		way = room->head.egress ? &inside->http2.ways[1] : &inside->http2.ways[0];
 		walk_frames(0, &inside->http2, way, room);
 		tls_continuations.call(ctx, TLS_FRAMES);
-		session->state |= SESSION_MISSED;
+		session->missed = 1;
 	}
+	if (session && !room->head.egress)
+		leave_session(&key, session, 0);
 	tls_rooms.delete(&task);
 	return 0;
 }

@@ -508,7 +508,7 @@ OPEN_LOOKUP = struct.Struct(
 )  # a value of the map `open_lookups`
 LIBRARY_RECORD = layout(LibraryRecord)
 # key and value of the map `tls_sessions`, as bpf/plaintext.c has them: what follows `seen_ns` is only its own
-TLS_SESSION_KEY, TLS_SESSION = struct.Struct("=8xQI4x"), struct.Struct("=8xQQ48x")
+TLS_SESSION_KEY, TLS_SESSION = struct.Struct("=8xQI4x"), struct.Struct("=8xQQ72x")
 
 KernelRecord = SocketRecord | DnsPacket | HttpHead | ProcessEvent | LookupRecord
 

@@ -37,6 +37,7 @@ _SOURCES = (
     "answers.c",
     "http2.c",
     "plaintext_frames.c",
+    "plaintext_go.c",
     "databases.c",
     "quic.c",
     "packets.c",
@@ -193,6 +194,7 @@ _OPTIONAL: tuple[tuple[_Members, _Members], ...] = (
         },
         {},
     ),
+    ({"task_struct": ("thread.fsbase",)}, {}),  # x86-64, for bpf/plaintext_go.c
 )
 # Enumerators whose number is not the same everywhere, by their enum; some kernels lack them.
 _ENUMERATORS = {"cgroup_subsys_id": ("pids_cgrp_id",)}  # CONFIG_CGROUP_PIDS

@@ -17,9 +17,11 @@ _MACHINE, _MACHINES = struct.Struct("<18xH"), {"x86_64": 62, "aarch64": 183}  # 
 _PLACES = struct.Struct("<32xQQ8xH2xH2x")  # of Elf64_Ehdr: e_phoff, e_shoff, e_phnum, e_shnum
 _SEGMENT = struct.Struct("<I4xQQ8xQ16x")  # of Elf64_Phdr: p_type, p_offset, p_vaddr, p_filesz
 _SECTION = struct.Struct("<4xI16xQQI20x")  # of Elf64_Shdr: sh_type, sh_offset, sh_size, sh_link
+_NAMED_SECTION = struct.Struct("<I12xQQQ24x")  # of the same: sh_name, sh_addr, sh_offset, sh_size
+_STRINGS = struct.Struct("<62xH")  # of Elf64_Ehdr: e_shstrndx
 _SYMBOL = struct.Struct("<IB3xQQ")  # of Elf64_Sym: st_name, st_info, st_value, st_size
 _MOST_CODE_BYTES = 16_384  # of a function
-_MAX_SYMBOLS = 100_000  # of a table: glibc has 3,000, and anybody may name a file as it is named
+_MOST_SYMBOLS = 100_000  # of a table: glibc has 3,000, and anybody may name a file as it is named
 # .eh_frame_hdr, Linux Standard Base Core 10.6.2: a version, what the numbers behind it are, how many entries there are,
 # and of each two distances from here. What they lead to (DWARF 5 section 6.4.1): where a function begins, and its size.
 _UNWINDING = 0x6474E550  # PT_GNU_EH_FRAME
@@ -44,13 +46,15 @@ def function_offsets(file: Path, functions: Sequence[str]) -> dict[str, int]:
     return {function: begin for function, (begin, _) in function_codes(file, functions).items()}
 
 
-def function_codes(file: Path, functions: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+def function_codes(
+    file: Path, functions: Sequence[str], most_symbols: int = _MOST_SYMBOLS
+) -> dict[str, tuple[int, bytes]]:
     """The same with the machine code of each. Raises CannotRunError."""
-    with _mapped(file) as raw:
+    with mapped_file(file) as raw:
         found: dict[str, tuple[int, bytes]] = {}
-        for function, address, size in _addresses(raw, functions):
+        for function, address, size in _addresses(raw, functions, most_symbols):
             if function not in found:
-                found[function] = _code(raw, address, size)
+                found[function] = code_of(raw, address, size)
         return found
 
 
@@ -59,8 +63,8 @@ def code_at(file: Path, begin: int) -> tuple[int, bytes]:
 
     Raises CannotRunError.
     """
-    with _mapped(file) as raw:
-        return _code(raw, *_unwound(raw, begin))
+    with mapped_file(file) as raw:
+        return code_of(raw, *_unwound(raw, begin))
 
 
 def stub_of(file: Path, begin: int) -> str | None:
@@ -68,7 +72,7 @@ def stub_of(file: Path, begin: int) -> str | None:
 
     None if that is no stub. Raises CannotRunError.
     """
-    with _mapped(file) as raw:
+    with mapped_file(file) as raw:
         slot = _slot(raw, begin)
         _, sections_at, _, count = _PLACES.unpack_from(raw)
         sections = [_SECTION.unpack_from(raw, sections_at + _SECTION.size * number) for number in range(count)]
@@ -98,7 +102,8 @@ def _slot(raw: mmap.mmap, begin: int) -> int | None:
 
 
 @contextmanager
-def _mapped(file: Path) -> Iterator[mmap.mmap]:
+def mapped_file(file: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a program or library. Raises CannotRunError, also for a ValueError or the like of who reads them."""
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
             if raw[: len(_MAGIC)] != _MAGIC or _MACHINE.unpack_from(raw) != (_MACHINES[platform.machine()],):
@@ -108,8 +113,9 @@ def _mapped(file: Path) -> Iterator[mmap.mmap]:
         raise CannotRunError(f"{file} cannot be read as a program: {error}.", "Install it again.") from error
 
 
-def _code(raw: mmap.mmap, address: int, size: int) -> tuple[int, bytes]:
-    begin = _in_file(raw, address)
+def code_of(raw: mmap.mmap, address: int, size: int) -> tuple[int, bytes]:
+    """Where in the file the code begins that is loaded at an address, and so many bytes of it (16 KB at most)."""
+    begin = place_in_file(raw, address)
     return begin, raw[begin : begin + min(size, _MOST_CODE_BYTES)]
 
 
@@ -129,7 +135,7 @@ def _unwound(raw: mmap.mmap, begin: int) -> tuple[int, int]:
     if number == count or entry(number)[0] != address:
         raise ValueError(f"no function begins at {begin:#x}")
     _, described = entry(number)
-    distance, size = _DESCRIBED.unpack_from(raw, _in_file(raw, described))
+    distance, size = _DESCRIBED.unpack_from(raw, place_in_file(raw, described))
     if described + 8 + distance != address:
         raise ValueError("its table for unwinding is of an unknown kind")
     return address, size
@@ -141,7 +147,7 @@ def _segments(raw: mmap.mmap) -> Iterator[tuple[int, ...]]:
         yield _SEGMENT.unpack_from(raw, begins + _SEGMENT.size * number)
 
 
-def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+def _addresses(raw: mmap.mmap, functions: Sequence[str], most: int) -> Iterator[tuple[str, int, int]]:
     wanted = {function.encode(): function for function in functions}
     longest = max(map(len, wanted)) + 1
     _, sections_at, _, count = _PLACES.unpack_from(raw)
@@ -151,7 +157,7 @@ def _addresses(raw: mmap.mmap, functions: Sequence[str]) -> Iterator[tuple[str, 
             _, names, names_bytes, _ = sections[strings]
             if all(raw.find(name + b"\0", names, names + names_bytes) < 0 for name in wanted):
                 continue  # without a look at each symbol: most programs
-            for at in range(begins, begins + min(size, _MAX_SYMBOLS * _SYMBOL.size), _SYMBOL.size):
+            for at in range(begins, begins + min(size, most * _SYMBOL.size), _SYMBOL.size):
                 name, information, address, code_bytes = _SYMBOL.unpack_from(raw, at)
                 if information & 15 != _FUNCTION or not address:
                     continue
@@ -165,7 +171,20 @@ def _address(raw: mmap.mmap, begin: int) -> int:
     return next((begin - at + place for _, at, place, size in loaded if 0 <= begin - at < size), 0)
 
 
-def _in_file(raw: mmap.mmap, address: int) -> int:
+def section(raw: mmap.mmap, *names: bytes) -> tuple[int, int, int] | None:
+    """Address, place in the file and size of the first section with one of these names."""
+    _, sections_at, _, count = _PLACES.unpack_from(raw)
+    (strings,) = _STRINGS.unpack_from(raw)
+    entries = [_NAMED_SECTION.unpack_from(raw, sections_at + _SECTION.size * number) for number in range(count)]
+    texts = entries[strings][2]
+    for name, address, begins, size in entries:
+        if raw[texts + name : raw.find(b"\0", texts + name)] in names:
+            return address, begins, size
+    return None
+
+
+def place_in_file(raw: mmap.mmap, address: int) -> int:
+    """Where the file has what is loaded at an address. Raises ValueError."""
     for kind, begins, loaded_at, size in _segments(raw):
         if kind == _LOADED and loaded_at <= address < loaded_at + size:
             return int(address - loaded_at + begins)

@@ -333,7 +333,26 @@ PLAINTEXT_MISSED = tuple(
         "gnutls_record_send_file", "gnutls_record_send_range", "gnutls_record_recv_packet",
     )
 )  # fmt: skip
-PLAINTEXT_FRAMES = Continuation("tls_frames", UPROBE, 0, among="tls_continuations", need="plaintext")
+# Attached to each program that has Go's crypto/tls in itself (kernel/go_programs.py); x86-64 only.
+PLAINTEXT_GO_CALLS = tuple(
+    Hook("plaintext", _PLAINTEXT_WORDS, program, UPROBE, f"crypto/tls.(*Conn).{method}")
+    for method, program in (
+        ("Read", "go_read"), ("Write", "go_write"),
+        ("clientHandshake", "go_shakes"), ("serverHandshake", "go_shakes"),
+    )
+)  # fmt: skip
+PLAINTEXT_GO_RETURNED = Hook("plaintext", "what such a call came to", "go_returned", UPROBE, "crypto/tls.(*Conn).Read")
+PLAINTEXT_GO_OTHERS = (
+    Hook("plaintext", "the end of a session of TLS", "go_closed", UPROBE, "crypto/tls.(*Conn).Close"),
+    *(
+        Hook("plaintext", "calls that are left without a return", "go_left", UPROBE, function)
+        for function in ("runtime.gopanic", "runtime.Goexit")
+    ),
+)
+PLAINTEXT_CONTINUATIONS = tuple(
+    Continuation(program, UPROBE, index, among="tls_continuations", need="plaintext")
+    for index, program in enumerate(("tls_frames", "tls_taken"))
+)
 PLAINTEXT_MECHANISM = "uprobe SSL_write, gnutls_record_send"
 
 CLOSING = Hook(

@@ -49,6 +49,10 @@ _HARMLESS = (
     b"\x31\xc0",  # xor %eax,%eax
     b"\x85\xd2",  # test %edx,%edx
     b"\x48\x85\xff",  # test %rdi,%rdi
+    b"\x4c\x8d\x64\x24",  # Go's prologue: lea ..(%rsp),%r12
+    b"\x4c\x8d\xa4\x24",
+    b"\x4d\x3b\x66\x10",  # cmp 0x10(%r14),%r12
+    b"\x49\x3b\x66\x10",  # cmp 0x10(%r14),%rsp
 )
 
 

@@ -17,7 +17,17 @@ from nettop.errors import CannotRunError
 from nettop.kernel import instructions, instructions_arm64
 from nettop.kernel.abi import ProcessKey
 from nettop.kernel.elf import code_at, function_codes, stub_of
-from nettop.kernel.hooks import PLAINTEXT_CALLS, PLAINTEXT_FORGOTTEN, PLAINTEXT_MISSED, PLAINTEXT_RETURNED
+from nettop.kernel.go_programs import go_functions
+from nettop.kernel.hooks import (
+    PLAINTEXT_CALLS,
+    PLAINTEXT_FORGOTTEN,
+    PLAINTEXT_GO_CALLS,
+    PLAINTEXT_GO_OTHERS,
+    PLAINTEXT_GO_RETURNED,
+    PLAINTEXT_MISSED,
+    PLAINTEXT_RETURNED,
+    Hook,
+)
 from nettop.kernel.instructions import Places, UnknownInstructionError
 from nettop.kernel.libraries import AS_CODE, Library
 from nettop.kernel.library_probes import LibraryProbes, Probed
@@ -25,7 +35,8 @@ from nettop.model.rows import NotDecryptedReason
 
 MAX_LIBRARIES = 32  # a host has one or two, and those of its containers' images
 _MOST_RETURNS = 8  # of a function, and those that return for it: compilers make one in each, or a few
-_MOST_PROBES = 24  # of a library
+_MOST_GO_RETURNS = 24  # one for each `return` of the source; a handshake has 15
+_MOST_PROBES = 64  # of a library; of a program of Go 50
 FILES = MAX_LIBRARIES * _MOST_PROBES  # descriptors
 _NEEDED = (  # of OpenSSL, of GnuTLS
     {"SSL_write", "SSL_read", "SSL_free"},
@@ -35,6 +46,13 @@ _HOOKS = (*PLAINTEXT_CALLS, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
 _FUNCTIONS = tuple(hook.target for hook in _HOOKS)
 _CALLS = {hook.target for hook in PLAINTEXT_CALLS}
 _PLACES = {"x86_64": instructions.places, "aarch64": instructions_arm64.places}
+_GO_HOOKS = (*PLAINTEXT_GO_CALLS, *PLAINTEXT_GO_OTHERS)
+_GO_FUNCTIONS = tuple(hook.target for hook in _GO_HOOKS)
+_GO_NEEDED = {  # with one handshake at least, of clients or servers
+    *(f"crypto/tls.(*Conn).{method}" for method in ("Read", "Write", "Close")),
+    "runtime.gopanic",
+}
+_GO_HANDSHAKES = {hook.target for hook in PLAINTEXT_GO_CALLS} - _GO_NEEDED
 _USUAL = (  # where programs that are started later will find them
     "/usr/lib*/libssl.so.*",
     "/usr/lib/*-linux-gnu/libssl.so.*",
@@ -46,6 +64,7 @@ _USUAL = (  # where programs that are started later will find them
     "/usr/local/bin/node",
 )
 _MOST_USUAL = 16
+_RETURNED = (PLAINTEXT_RETURNED.program, PLAINTEXT_GO_RETURNED.program)
 
 
 class Undecrypted(NamedTuple):
@@ -98,12 +117,13 @@ class PlaintextProbes(LibraryProbes):
         )
 
     def _probed(self, file: Path) -> Sequence[Probed]:
-        wanted: dict[str, list[int]] = {PLAINTEXT_RETURNED.program: []}  # first: else a call's end may not be seen
-        for program, at in _probes(file):
+        places = list(_probes(file))
+        if len(places) > _MOST_PROBES:
+            raise CannotRunError(f"it has {len(places)} places to watch", "")
+        wanted: dict[str, list[int]] = {}
+        # a call whose end is not seen would be taken for one that goes on: ends first
+        for program, at in sorted(places, key=lambda each: each[0] not in _RETURNED):
             wanted.setdefault(program, []).append(at)
-        probes = sum(map(len, wanted.values()))
-        if probes > _MOST_PROBES:
-            raise CannotRunError(f"it has {probes} places to watch", "")
         return [Probed(program, offsets) for program, offsets in wanted.items()]
 
     @contextmanager
@@ -120,23 +140,44 @@ def _probes(file: Path) -> Iterator[tuple[str, int]]:
     """Programs and where in the file they go. Raises CannotRunError."""
     functions = function_codes(file, _FUNCTIONS)
     if not any(needed <= functions.keys() for needed in _NEEDED):
-        raise CannotRunError("it has none of the functions", "")
-    for hook in _HOOKS:
-        if hook.target not in functions:
-            continue
-        begin, code = functions[hook.target]
-        try:
-            found = _PLACES[platform.machine()](code)
-        except UnknownInstructionError as error:
-            raise CannotRunError(f"its {hook.target} {error}", "") from None
+        yield from _probes_of_go(file)
+        return
+    for hook, begin, found in _taken_apart(functions, _HOOKS):
         if hook in PLAINTEXT_CALLS and not found.returns and _leads_to(file, begin, found) <= functions.keys() & _CALLS:
             continue  # it does nothing but jump to one that is watched
         yield hook.program, begin + found.entry
         if hook in PLAINTEXT_CALLS:
             returns = {*(begin + at for at in found.returns), *_returns_for(file, begin, found)}
-            if not 0 < len(returns) <= _MOST_RETURNS:
-                raise CannotRunError(f"its {hook.target} returns in {len(returns)} places", "")
-            yield from ((PLAINTEXT_RETURNED.program, at) for at in sorted(returns))
+            yield from _at_returns(PLAINTEXT_RETURNED, hook, returns, _MOST_RETURNS)
+
+
+def _probes_of_go(file: Path) -> Iterator[tuple[str, int]]:
+    """The same of a program of Go, whose functions do not return for each other."""
+    functions = go_functions(file, _GO_FUNCTIONS) if platform.machine() == "x86_64" else {}
+    if not functions.keys() >= _GO_NEEDED or not _GO_HANDSHAKES & functions.keys():
+        raise CannotRunError("it has none of the functions", "")
+    for hook, begin, found in _taken_apart(functions, _GO_HOOKS):
+        yield hook.program, begin + found.entry
+        if hook in PLAINTEXT_GO_CALLS:
+            returns = {begin + at for at in found.returns}
+            yield from _at_returns(PLAINTEXT_GO_RETURNED, hook, returns, _MOST_GO_RETURNS)
+
+
+def _taken_apart(functions: dict[str, tuple[int, bytes]], hooks: Iterable[Hook]) -> Iterator[tuple[Hook, int, Places]]:
+    for hook in hooks:
+        if hook.target not in functions:
+            continue
+        begin, code = functions[hook.target]
+        try:
+            yield hook, begin, _PLACES[platform.machine()](code)
+        except UnknownInstructionError as error:
+            raise CannotRunError(f"its {hook.target} {error}", "") from None
+
+
+def _at_returns(returned: Hook, hook: Hook, returns: set[int], most: int) -> Iterator[tuple[str, int]]:
+    if not 0 < len(returns) <= most:
+        raise CannotRunError(f"its {hook.target} returns in {len(returns)} places", "")
+    yield from ((returned.program, at) for at in sorted(returns))
 
 
 def _leads_to(file: Path, begin: int, found: Places) -> set[str | None]:

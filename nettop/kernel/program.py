@@ -32,8 +32,11 @@ from nettop.kernel.hooks import (
     ON_REQUEST,
     OPT_IN_BUFFERS,
     PLAINTEXT_CALLS,
+    PLAINTEXT_CONTINUATIONS,
     PLAINTEXT_FORGOTTEN,
-    PLAINTEXT_FRAMES,
+    PLAINTEXT_GO_CALLS,
+    PLAINTEXT_GO_OTHERS,
+    PLAINTEXT_GO_RETURNED,
     PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Continuation,
@@ -543,11 +546,12 @@ class KernelProgram:
     def _opt_in(self) -> list[Hook | Continuation]:
         """The programs of what is watched only if asked for, as far as they are compiled in."""
         plaintext = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED)
-        every = (*LOOKUPS, LOOKUPS_RETURNED, *plaintext)
+        of_go = (*PLAINTEXT_GO_CALLS, PLAINTEXT_GO_RETURNED, *PLAINTEXT_GO_OTHERS)
+        every = (*LOOKUPS, LOOKUPS_RETURNED, *plaintext, *of_go)
         hooks = {hook.program: hook for hook in every if hook.program in self._compiled.programs}
         if hooks and self._has_libraries:
             hooks[LIBRARIES.program] = LIBRARIES
-        continued = [each for each in (PLAINTEXT_FRAMES,) if each.program in self._compiled.programs]
+        continued = [each for each in PLAINTEXT_CONTINUATIONS if each.program in self._compiled.programs]
         return [*hooks.values(), *continued]
 
     def _make_maps(self, sockets_entries: int) -> None:

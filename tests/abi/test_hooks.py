@@ -16,8 +16,11 @@ from nettop.kernel.hooks import (
     LOOKUPS_RETURNED,
     OPT_IN_BUFFERS,
     PLAINTEXT_CALLS,
+    PLAINTEXT_CONTINUATIONS,
     PLAINTEXT_FORGOTTEN,
-    PLAINTEXT_FRAMES,
+    PLAINTEXT_GO_CALLS,
+    PLAINTEXT_GO_OTHERS,
+    PLAINTEXT_GO_RETURNED,
     PLAINTEXT_MISSED,
     PLAINTEXT_RETURNED,
     Hook,
@@ -49,9 +52,11 @@ def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None
 def test_plaintext_has_programs_of_its_own(compiled: CompiledPrograms) -> None:
     with_plaintext = compile_apart(defines(Scope(), decrypt=True))
     hooks = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED, LIBRARIES)
-    more = {PLAINTEXT_FRAMES.program, *(hook.program for hook in hooks)}
+    if os.uname().machine == "x86_64":
+        hooks = (*hooks, *PLAINTEXT_GO_CALLS, PLAINTEXT_GO_RETURNED, *PLAINTEXT_GO_OTHERS)
+    more = {*(hook.program for hook in hooks), *(each.program for each in PLAINTEXT_CONTINUATIONS)}
     assert with_plaintext.programs.keys() - compiled.programs.keys() == more
-    assert with_plaintext.maps.keys() - compiled.maps.keys() == {
+    assert with_plaintext.maps.keys() - compiled.maps.keys() - {"go_calls"} == {
         "tls_calls", "tls_sessions", "tls_http2", "no_tls_http2", "tls_rooms", "no_tls_room", "tls_continuations",
     }  # fmt: skip
 

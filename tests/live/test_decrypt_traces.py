@@ -1,7 +1,7 @@
 """What --decrypt leaves in the programs that it watches: breakpoints, and nothing without it or after kill -9."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -44,12 +44,17 @@ def talking(directory: Path) -> Iterator[tuple[Namespace, Program]]:
 
 
 def breakpoints(program: Program) -> set[int]:
+    """Those in OpenSSL."""
+    return breakpoints_in(program, library(), function_codes(library(), FUNCTIONS))
+
+
+def breakpoints_in(program: Program, file: Path, functions: Mapping[str, tuple[int, bytes]]) -> set[int]:
     """Places in the file whose bytes are others in the process's memory. Each must be a breakpoint where one may be."""
     found = set()
     with Path(f"/proc/{program.pid}/mem").open("rb", buffering=0) as memory:
-        for at, code in function_codes(library(), FUNCTIONS).values():
+        for at, code in functions.values():
             (mapped,) = (
-                each for each in mapped_code(program) if each.offset <= at < each.offset + each.ends - each.begins
+                each for each in mapped_code(program, file) if each.offset <= at < each.offset + each.ends - each.begins
             )
             memory.seek(mapped.begins + at - mapped.offset)
             allowed = {places(code).entry, *places(code).returns}
@@ -61,10 +66,10 @@ def breakpoints(program: Program) -> set[int]:
     return found
 
 
-def mapped_code(program: Program) -> Iterator[Code]:
+def mapped_code(program: Program, file: Path) -> Iterator[Code]:
     for line in Path(f"/proc/{program.pid}/maps").read_text().splitlines():
         fields = line.split()
-        if fields[-1].endswith("/libssl.so.3") and "x" in fields[1]:
+        if fields[-1].endswith(f"/{file.name}") and "x" in fields[1]:
             begins, ends = (int(each, 16) for each in fields[0].split("-"))
             yield Code(begins, ends, int(fields[2], 16))
 

@@ -37,6 +37,10 @@ def test_where_a_function_of_openssl_may_be_watched() -> None:
         ("4883ec08 e800000000 4883c408 c3", 4),
         ("53 74fd 5b c3", 0),
         ("31c0 53 74fd 5b c3", 0),  # a loop leads to the push: it would be taken for one more call
+        ("493b6610 7605 4883ec08 c3", 4),  # Go: jbe, behind the question whether there is room on the stack
+        ("4c8d6424e0 4d3b6610 0f8605000000 c3", 9),
+        ("4c8da42428ffffff 4d3b6610 7601 53 c3", 12),
+        ("498b6610 7605 4883ec08 c3", 0),
         ("c3", 0),
     ],
 )
