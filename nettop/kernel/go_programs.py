@@ -42,10 +42,10 @@ def go_functions(file: Path, functions: Sequence[str]) -> dict[str, tuple[int, b
     """
     with mapped_file(file) as raw:
         version = _minor_version(raw)
-        if version is None:
-            raise CannotRunError("it is no program of Go", "")
-        if version < _WITH_REGISTERS:
-            raise CannotRunError(f"Go 1.{version} passes arguments on the stack", "")
+    if version is None:
+        raise CannotRunError("it is no program of Go", "")
+    if version < _WITH_REGISTERS:
+        raise CannotRunError(f"Go 1.{version} passes arguments on the stack", "")
     found = function_codes(file, functions, _MOST_FUNCTIONS)
     if not found:
         with mapped_file(file) as raw:
