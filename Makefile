@@ -23,9 +23,11 @@ FLEET := $(VENV)/fleet
 MATRIX_PACKAGES := cpio e2fsprogs lz4 zstd qemu-system-arm qemu-system-x86 qemu-user-static
 TRUTH_PACKAGES := bpfcc-tools nethogs# the tools that nettop is compared with
 DAEMONS := memcached nginx nghttpx nscd postgresql redis-server# units that come with these, of which only the programs are wanted
-# Tests with real traffic that run beside the others of them: next to nothing of theirs is on the clock, or on the whole machine.
-ELSEWHERE := $(addprefix tests/faults/test_,cache.py probes_soak.py signals.py) tests/live/truth $(addprefix tests/live/test_,answers.py bodies.py \
-	compiled_cache.py databases.py http2.py libc_lookups.py metrics.py privileges.py quic.py requests.py resolved.py)
+# Tests with real traffic that run beside the others of them: next to nothing of theirs is on the clock, or on the whole machine,
+# as the breakpoints of --decrypt are.
+ELSEWHERE := $(addprefix tests/faults/test_,cache.py signals.py) tests/live/truth $(addprefix tests/live/test_,answers.py blocks_pass.py \
+	bodies.py cage.py compiled_cache.py cutting.py databases.py http2.py libc_lookups.py metrics.py privileges.py quic.py requests.py \
+	resolved.py)
 DEB_PACKAGES := debhelper dpkg-dev
 ROOT_PACKAGES := buildah crun lintian mmdebstrap# what the packages are tried with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk

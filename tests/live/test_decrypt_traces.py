@@ -78,7 +78,7 @@ def test_without_the_option_there_is_nothing(directory: Path, talking: tuple[Nam
     inside, program = talking
     with Watch(directory, "--netns", inside.name) as watch:
         watch.up_to_now()
-        assert breakpoints(program) == set()
+        wait_until(lambda: breakpoints(program) == set(), "those of another nettop's doctor to go")
         snapshot = watch.stop()
     assert "plaintext" not in snapshot.hooks
     assert snapshot.decrypt_coverage is None
