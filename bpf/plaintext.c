@@ -17,6 +17,7 @@
 #define CONTENT_LENGTH_DIGITS 16
 #define SPARE_BYTES (CAPTURED_REQUEST_BYTES + CONTENT_LENGTH_DIGITS) /* behind a head, so that its last bytes may be looked at as all others are */
 #define MOST_CALL_BYTES (1 << 30)
+#define TWO_ANSWER_BYTES 34 /* at least; "HTTP/1.1 100 Continue" alone has 25 */
 #define TLS_RECORD_KINDS 4 /* change_cipher_spec, alert, handshake, application_data: 20 and on, RFC 8446 section 5.1 */
 
 #define TLS_FRAMES 0
@@ -330,6 +331,23 @@ static __always_inline void take_request_inside(struct tls_session_key *key, str
 		session->listed |= bits_of(words->number, 1);
 }
 
+/*
+ * The answerer has said what is not known to be an answer, or may be two: it may have been the beginning of one. What waits for an
+ * answer is told that it is not certain any more which one is whose, and so are the requests that follow.
+ */
+static __always_inline void lose_answers_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words)
+{
+	u8 answerer = words->writes ? SPEAKER_REMOTE : SPEAKER_LOCAL;
+	struct tls_words lost = {.task = words->task, .time_ns = words->time_ns, .kind = PLAINTEXT_RESPONSE, .writes = words->writes, .listed = 1};
+
+	if (session->silent || session->http2 || session->asked == session->answered || session->asker != answerer)
+		return;
+	session->pipelined = 1;
+	session->answered = session->asked;
+	if (session->listed)
+		tell_plaintext(&lost, key, session, PLAINTEXT_ANSWER_BYTES);
+}
+
 static __always_inline void take_answer_inside(struct tls_session_key *key, struct tls_session *session, struct tls_words *words,
 					       u32 status)
 {
@@ -337,8 +355,11 @@ static __always_inline void take_answer_inside(struct tls_session_key *key, stru
 
 	if (session->asked == session->answered || session->asker != answerer || hundreds < '1' || hundreds > '5')
 		return;
-	if (hundreds == '1' && status != 0x313031) /* "101": what is 1xx otherwise comes before the answer */
+	if (hundreds == '1' && status != 0x313031) { /* "101": what is 1xx otherwise comes before the answer */
+		if (words->bytes >= TWO_ANSWER_BYTES)
+			lose_answers_inside(key, session, words);
 		return;
+	}
 	if (hundreds == '1' || (session->method == METHOD_CONNECT && hundreds == '2'))
 		session->silent = 1;
 	words->number = session->answered++;
@@ -394,8 +415,12 @@ static __always_inline void look_inside(struct tls_session_key *key, struct tls_
 
 	session->held[words->writes & 1] = session->ahead[words->writes & 1] = 0;
 	hold_first(session, words);
-	if (session->silent || session->http2 || words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer))
+	if (session->silent || session->http2)
 		return;
+	if (words->bytes < HEAD_BYTES || read_user(start, HEAD_BYTES, (void *)words->buffer)) {
+		lose_answers_inside(key, session, words);
+		return;
+	}
 	if (start[0] == PREFACE_1 && start[1] == PREFACE_2 && !session->said[words->writes & 1]) {
 		begin_http2_inside(key, session, words->writes & 1);
 		return;
@@ -414,6 +439,8 @@ static __always_inline void look_inside(struct tls_session_key *key, struct tls_
 		take_answer_inside(key, session, words, (start[1] >> 8) & 0xffffff); /* three digits */
 	else if (begins_request(start))
 		take_request_inside(key, session, words, method_of((u32)start[0]), now_ns);
+	else
+		lose_answers_inside(key, session, words);
 }
 
 /* A goroutine has left a call. */

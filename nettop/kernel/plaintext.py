@@ -99,15 +99,19 @@ class PlaintextProbes(LibraryProbes):
     ) -> tuple[Undecrypted, ...]:
         """Those of these processes that have none of the libraries that are watched, or speak without it as well."""
         covered: set[int] = set()
+        alive: set[int] = set()
         reasons: dict[int, NotDecryptedReason] = {}
         for library in libraries:
             pids = [mapping.pid for mapping in library.mapped]
+            alive.update(pids)
             if self.is_covered(library):
                 covered.update(pids)
             elif not library.executable:
                 reasons.update(dict.fromkeys(pids, self.reason(library)))
 
         def reason(process: ProcessKey) -> NotDecryptedReason | None:
+            if process.pid not in alive:  # it has ended: not even its program is mapped
+                return None
             if process.pid in reasons or process.pid not in covered:
                 return reasons.get(process.pid, "other-library")
             return "some-connections" if process in unseen else None

@@ -491,6 +491,10 @@ class KernelProgram:
     def _counter(self, which: int) -> int:
         return syscalls.lookup_u64(self._maps["losses"], which)
 
+    def heads_lost(self) -> int:
+        """The one of them that says how many heads of requests and responses there was no room for."""
+        return self._counter(abi.LOST_HTTP_EVENTS)
+
     def requests_unlisted(self) -> int:
         """The one of them that says whether there is a flood of requests."""
         by_cpu = range(abi.REQUESTS_UNLISTED, abi.LOST_LOOKUP_EVENTS, abi.REQUESTS_UNLISTED_APART)

@@ -226,6 +226,10 @@ class LiveSource:
         horizon_ns = self._clock.kernel_ns()
         self._pace_requests(horizon_ns)
         records = self._held + self._program.drain()
+        lost = self._program.heads_lost()
+        if lost != self._heads_lost:  # before the ends of connections are told, on which nothing may wait in vain then
+            self._heads_lost = lost
+            self._tracker.heads_lost()
         records.sort(key=attrgetter("time_ns"))
         self._held = []
         if hold_back:
@@ -290,9 +294,6 @@ class LiveSource:
         yield from self._udp_flows(pass_ns)
         yield from self._sources.counted(self._program.packet_sources(), pass_ns)
         self._tracker.dns_left_out(_dns_left_out(losses), pass_ns)
-        if losses.perf_buffer[HTTP_EVENTS.name] != self._heads_lost:
-            self._heads_lost = losses.perf_buffer[HTTP_EVENTS.name]
-            self._tracker.heads_lost()
         if pass_ns >= self._next_libraries_ns:
             self._next_libraries_ns = pass_ns + int(LIBRARIES_EVERY_S * 1e9)
             self._program.attach_later()

@@ -203,9 +203,11 @@ class PlaintextTracker:
 
     def _answered(self, session: _Session, head: HttpHead) -> None:
         parsed = parse_response(head.payload)
-        waiting = self._waiting.get(session, {})
-        known = waiting.get(head.number)
-        if parsed is None or known is None:
+        if parsed is None:  # something else was said, which may have been the beginning of one
+            self._give_up(self._take_all(session))
+            return
+        known = self._waiting.get(session, {}).get(head.number)
+        if known is None:
             return
         if head.socket and not known.socket[0]:  # it has become known since
             known.socket = head.socket, head.seen_ns

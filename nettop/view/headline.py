@@ -146,7 +146,8 @@ def _noticed(
         covered = coverage(snapshot.lookup_coverage)
         parts.append(Part(f" {covered} ", "doubtful" if snapshot.lookup_coverage.not_covered else "label", 3))
     if snapshot.decrypt_coverage is not None:
-        parts.append(Part(f" {decrypting(snapshot.decrypt_coverage)} ", "doubtful", 2))
+        reads, who = decrypting(snapshot.decrypt_coverage)
+        parts += [Part(f" {reads} ", "doubtful"), Part(f"{who} ", "doubtful", 2)]
     reach = ", ".join(_reach(snapshot))
     if reach:
         parts.append(Part(f" kept: {reach} ", "quiet", 4))
@@ -201,16 +202,16 @@ def coverage(lookups: LookupCoverage) -> str:
     return said if lookups.results else f"{said}, without results"
 
 
-def decrypting(tls: DecryptCoverage) -> str:
-    """Whose requests inside TLS are read: `reads TLS of 2 libraries, not of java[812] (other library)`."""
-    said = f"reads TLS of {tls.libraries} librar{'y' if tls.libraries == 1 else 'ies'}"
+def decrypting(tls: DecryptCoverage) -> tuple[str, str]:
+    """Whose requests inside TLS are read: `reads TLS`, `of 2 libraries, not of java[812] (other library)`."""
+    said = f"of {tls.libraries} librar{'y' if tls.libraries == 1 else 'ies'}"
     if tls.not_covered:
         first, more = tls.not_covered[0], len(tls.not_covered) - 1 + (tls.not_covered_cut or 0)
         reason = first.reason.replace("-", " ")
         said += f", not of {first.comm}[{first.pid}] ({reason}){f' and {more} more' if more else ''}"
     if tls.http2_sessions:
         said += f", not HTTP/2 in {human.count(tls.http2_sessions)} session{'' if tls.http2_sessions == 1 else 's'}"
-    return said
+    return "reads TLS", said
 
 
 def _counted(counts: dict[str, int]) -> list[str]:

@@ -189,6 +189,33 @@ def serve_without_certificate(address: str, port: int) -> None:
         server.serve_forever()
 
 
+def answer_in_pieces(address: str, port: int, certificate: str, answers: list[list[str]]) -> None:
+    """On one connection: of each answer, each piece by a call of its own."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    with socket.create_server((address, port)) as listener:
+        say("listening")
+        tcp, _ = listener.accept()
+        with made.wrap_socket(tcp, server_side=True) as tls:
+            for pieces in answers:
+                tls.recv(1 << 14)
+                for piece in pieces:
+                    tls.sendall(piece.encode())
+            hear()
+
+
+def ask_for_bytes(address: str, port: int, asked: list[tuple[str, int]], at_once: int) -> None:
+    """On one connection: each request, and so many bytes of its answer, some at a time."""
+    with context().wrap_socket(socket.create_connection((address, port))) as tls:
+        for request, answer_bytes in asked:
+            tls.sendall(request.encode())
+            left = answer_bytes
+            while left:
+                left -= len(tls.recv(min(left, at_once)))
+        say("done")
+        hear()
+
+
 def silent_server(address: str, port: int, certificate: str) -> None:
     """Takes a request and never answers; hangs up once it hears something."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -207,6 +207,50 @@ def test_a_sandboxed_program_lives_on(lab: Lab) -> None:
     assert {row.status for row in rows} == {200}
 
 
+NOT_FOUND, OK = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+HINTS, CONTINUE = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "at_once", "known"),
+    [
+        ([NOT_FOUND], 1 << 14, ("server", "client")),
+        ([CONTINUE, NOT_FOUND], 1 << 14, ("server", "client")),
+        ([HINTS + NOT_FOUND], 1 << 14, ()),
+        ([CONTINUE + NOT_FOUND], 1 << 14, ()),
+        ([NOT_FOUND[:12], NOT_FOUND[12:]], 1 << 14, ()),
+        ([NOT_FOUND], 10, ("server",)),
+        ([NOT_FOUND[:1], NOT_FOUND[1:]], 1 << 14, ()),
+    ],
+    ids=["whole", "continued", "hints", "continued-at-once", "short", "read-in-pieces", "one-byte"],
+)
+def test_an_answer_whose_beginning_is_not_seen_is_no_other_requests(
+    lab: Lab, first: list[str], at_once: int, known: tuple[str, ...]
+) -> None:
+    """Unknown is better than wrong, and no row is missing."""
+    port = next(_ports)
+    body = "Host: x\r\nContent-Length: 2\r\n\r\nhi"
+    asked = [(f"POST /first HTTP/1.1\r\n{body}", len("".join(first))), (f"POST /second HTTP/1.1\r\n{body}", len(OK))]
+    server = lab.inside.play(
+        https_programs.answer_in_pieces, address=ADDRESS, port=port, certificate=str(lab.certificate),
+        answers=[first, [OK]],
+    )  # fmt: skip
+    assert server.hear() == "listening"
+    client = lab.inside.play(https_programs.ask_for_bytes, address=ADDRESS, port=port, asked=asked, at_once=at_once)
+    assert client.hear() == "done"
+
+    def told(snapshot: Snapshot) -> list[list[tuple[str | None, int | None, str | None]]]:
+        return [[(row.path, row.status, row.error) for row in of(snapshot, end)] for end in (server, client)]
+
+    certain = [("/first", 404, None), ("/second", 200, None)]
+    uncertain = [("/first", None, "unknown"), ("/second", None, "unknown")]
+    wanted = [certain if side in known else uncertain for side in ("server", "client")]
+    lab.watch.until(lambda snapshot: told(snapshot) == wanted, "the rows of both ends")
+    for end in (server, client):
+        end.say("go on")
+        end.end()
+
+
 # What is covered
 
 

@@ -329,7 +329,15 @@ class TestCoverageOfPlaintext:
     )
     def test_it_is_said(self, changes: dict[str, Any], said: str) -> None:
         seen = snapshot(decrypt_coverage=rows.DecryptCoverage(**changes))
-        assert (f" {said} ", "doubtful") in notices(seen, status(), WIDE)
+        shown = notices(seen, status(), WIDE)
+        assert f" {said} " in "".join(text for text, _ in shown)
+        assert {style for text, style in shown if text in said or "TLS" in text} == {"doubtful"}
+
+    def test_it_is_said_where_there_is_no_room_for_more(self) -> None:
+        coverage = rows.DecryptCoverage(libraries=2, not_covered=(self.JAVA,), not_covered_cut=0, http2_sessions=7)
+        shown = "".join(text for text, _ in notices(snapshot(decrypt_coverage=coverage), status(), 40))
+        assert " reads TLS " in shown
+        assert "java" not in shown
 
     def test_nothing_is_said_of_what_nobody_asked_for(self) -> None:
         assert "TLS" not in second(snapshot())

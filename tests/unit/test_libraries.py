@@ -155,7 +155,7 @@ def test_who_is_not_covered_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
         record(4, 13, b"java", executable=1),
         record(4, 10, b"java", executable=1),
     ]
-    speakers = [(ProcessKey(pid, 0), b"some") for pid in (10, 11, 12, 13, 14)]
+    speakers = [(ProcessKey(pid, 0), b"some") for pid in (10, 11, 12, 13, 14, 15)]  # the last has ended
     undecrypted = probes.undecrypted(speakers, by_file([curl, unreadable, *later], may_have_tls))
     assert [(each.process.pid, each.reason) for each in undecrypted] == [
         (11, "unreadable"), (12, "later"), (13, "other-library"), (14, "later")
