@@ -13,6 +13,8 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -189,19 +191,26 @@ def serve_without_certificate(address: str, port: int) -> None:
         server.serve_forever()
 
 
-def answer_in_pieces(address: str, port: int, certificate: str, answers: list[list[str]]) -> None:
-    """On one connection: of each answer, each piece by a call of its own."""
+@contextmanager
+def accepted(address: str, port: int, certificate: str) -> Iterator[ssl.SSLSocket]:
+    """The server's end of the first connection that comes."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(certificate)
     with socket.create_server((address, port)) as listener:
         say("listening")
         tcp, _ = listener.accept()
         with made.wrap_socket(tcp, server_side=True) as tls:
-            for pieces in answers:
-                tls.recv(1 << 14)
-                for piece in pieces:
-                    tls.sendall(piece.encode())
-            hear()
+            yield tls
+
+
+def answer_in_pieces(address: str, port: int, certificate: str, answers: list[list[str]]) -> None:
+    """On one connection: of each answer, each piece by a call of its own."""
+    with accepted(address, port, certificate) as tls:
+        for pieces in answers:
+            tls.recv(1 << 14)
+            for piece in pieces:
+                tls.sendall(piece.encode())
+        hear()
 
 
 def ask_for_bytes(address: str, port: int, asked: list[tuple[str, int]], at_once: int) -> None:
@@ -218,15 +227,10 @@ def ask_for_bytes(address: str, port: int, asked: list[tuple[str, int]], at_once
 
 def silent_server(address: str, port: int, certificate: str) -> None:
     """Takes a request and never answers; hangs up once it hears something."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(certificate)
-    with socket.create_server((address, port)) as listener:
-        say("listening")
-        tcp, _ = listener.accept()
-        with made.wrap_socket(tcp, server_side=True) as tls:
-            tls.recv(1 << 14)
-            say("asked")
-            hear()
+    with accepted(address, port, certificate) as tls:
+        tls.recv(1 << 14)
+        say("asked")
+        hear()
 
 
 def pipelined(address: str, port: int) -> None:
