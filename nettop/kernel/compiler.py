@@ -47,8 +47,9 @@ _SOURCES = (
     "libraries.c",
 )
 _COMPILER = "libbcc.so.0"
-# Where clang and BCC would look for what to compile besides what they are given.
-_FOREIGN_SOURCES = (
+# Where clang and BCC would look for what to compile besides what they are given, and for which processor.
+_NOT_OURS = (
+    "ARCH",
     "BCC_KERNEL_MODULES_SUFFIX",
     "BCC_LINUX_VERSION_CODE",
     "COMPILER_PATH",
@@ -256,7 +257,7 @@ def compile_here(defines: tuple[str, ...]) -> CompiledPrograms:
     bcc = import_bcc()
     directory = source_directory()
     require_trusted_sources(directory)
-    for name in _FOREIGN_SOURCES:
+    for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ["BCC_KERNEL_SOURCE"] = str(directory / "kernel")
     btf = Btf.of_running_kernel()

@@ -1,6 +1,7 @@
 """What is loaded into the kernel from a file: root's own and whole, or compiled anew."""
 
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_who_waits_for_the_compiler_is_told_so(compiler: Compiler, directory: Pa
     for _ in range(2):
         compiled_cache.compiled_programs(PLAIN, directory, lambda: waits.append(compiler.asked))
     assert waits == [0]  # before, and not where nothing is compiled
+
+
+def test_for_this_processor_whatever_those_who_build_kernels_have_in_their_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for_this = compiled_cache.compiled_programs(PLAIN)
+    monkeypatch.setenv("ARCH", "arm64" if platform.machine() == "x86_64" else "x86")
+    assert compile_apart(PLAIN) == for_this
 
 
 def test_doctor_compiles_anew_and_leaves_that_to_the_next_start(compiler: Compiler, directory: Path) -> None:
