@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+unexport PYTHONDONTWRITEBYTECODE# or each of thousands of starts compiles nettop's modules anew
 
 PYTHON := /usr/bin/python3# the distribution's, which can import the distribution's bcc
 VENV := .venv

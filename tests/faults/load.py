@@ -221,7 +221,3 @@ def exits(address: str, port: int, count: int) -> None:
             os._exit(0)
         os.waitpid(pid, 0)
     say([0, 0, count])
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

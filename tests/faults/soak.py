@@ -7,7 +7,6 @@ names that nobody asked before and nobody answers, then 100,000 processes that c
 what was offered beside what was seen and what was reported as lost. Ends with 1 if anything grew or is missing.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -170,9 +169,8 @@ def exits(where: Namespace, count: int) -> Outcome:
     """Processes that send a byte and are gone, in a pid namespace of their own."""
 
     def begin() -> Program:
-        arguments = json.dumps({"address": NOBODY, "port": PORT, "count": count})
         apart = ("unshare", "--pid", "--fork", "--kill-child")
-        return where.start(*apart, sys.executable, load.__file__, load.exits.__name__, arguments)
+        return where.play(load.exits, prefix=apart, address=NOBODY, port=PORT, count=count)
 
     return observe(f"{count} processes that come and go", where, begin, count / 1000 / SAMPLES)
 

@@ -103,7 +103,7 @@ def test_every_kind_of_record(inside: Namespace) -> None:
         assert told == [("exact", "normal", tx, rx) for tx, rx in rows]
     udp = process_of(snapshot, pinger).udp
     assert (udp.tx_bytes, udp.rx_bytes) == (13 * 331, 13 * 331)
-    assert all("programs.py" in " ".join(process_of(snapshot, each).cmdline or ()) for each in clients)
+    assert all("tests.live.programs" in " ".join(process_of(snapshot, each).cmdline or ()) for each in clients)
 
 
 @pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")

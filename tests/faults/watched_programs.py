@@ -4,15 +4,11 @@ Each says "running" once it has been answered, and in the end how often it was a
 """
 
 import ctypes
-import json
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.https_programs import ask, connected
 from tests.live.programs import say
@@ -93,7 +89,3 @@ def runs(commands: list[tuple[list[str], str]]) -> None:
         return done.returncode == 0 and wanted in done.stdout
 
     without_end(step)
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -1,7 +1,5 @@
 """Cgroups that a test makes: those that managers and runtimes would make, and nothing that was there before."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +8,7 @@ from pathlib import Path
 from nettop.kernel.cgroups import hierarchies
 from tests.live import programs
 from tests.live.lab import PATIENCE_S, Namespace, Program
+from tests.live.play import playing
 
 TREES = tuple(hierarchies())
 """cgroup2, and cgroup v1 where the host has that too."""
@@ -74,4 +73,4 @@ def enter(directory: Path, pid: int) -> None:
 def short_lives(where: Namespace, groups: list[Path], port: int, log: Path) -> Program:
     """programs.short_lives, which enters the network namespace itself."""
     arguments = {"netns": str(where.path), "groups": list(map(str, groups)), "address": "127.0.0.1", "port": port}
-    return Program([sys.executable, programs.__file__, "short_lives", json.dumps(arguments)], log)
+    return Program(playing(programs.short_lives, **arguments), log)

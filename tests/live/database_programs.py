@@ -4,13 +4,8 @@ Clients and servers of a few lines, so that the tests run on every machine; test
 """
 
 import contextlib
-import json
 import socket
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import say
 
@@ -58,7 +53,3 @@ def redis_flood(address: str, port: int, requests: int, failed: int) -> None:
         for number in range(requests):
             tcp.sendall(wrong if number < failed else right)
             assert tcp.recv(100).endswith(b"\r\n")
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -9,7 +9,6 @@ in three segments that cut the length in two.
 """
 
 import heapq
-import json
 import select
 import socket
 import struct
@@ -147,7 +146,3 @@ def reply_tcp(connection: socket.socket, questions: list[Any]) -> list[Any]:
         whole = whole[7:]
     connection.sendall(whole)
     return []
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

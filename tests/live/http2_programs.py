@@ -1,9 +1,7 @@
 """Programs that speak gRPC: each function runs in a process of its own, started by lab.Namespace.play()."""
 
-import json
 import random
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,8 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import grpc
 from hpack import Decoder, Encoder
@@ -157,7 +153,3 @@ def indexing_client(address: str, port: int, calls: int, paths: int) -> None:
 
 def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
     return len(body).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + body
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -3,18 +3,13 @@
 import contextlib
 import ctypes
 import http.client
-import json
 import os
 import signal
 import socket
 import struct
-import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import hear, say, until_acknowledged
 
@@ -205,7 +200,3 @@ def http_in_vain(address: str, port: int, path: str) -> None:
             say("reset")
         else:
             say("closed")
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

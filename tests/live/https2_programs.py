@@ -4,13 +4,8 @@ The path of each request says the port of its connection's client: `/PORT/PID/NU
 """
 
 import ctypes
-import json
 import os
 import socket
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hpack import Decoder, Encoder
 
@@ -139,7 +134,3 @@ def sends_a_file(address: str, port: int) -> None:
 
 def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
     return len(body).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + body
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

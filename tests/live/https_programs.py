@@ -6,7 +6,6 @@ The path of each request says the port of its connection's client: `/PORT/NUMBER
 import asyncio
 import http.client
 import http.server
-import json
 import select
 import socket
 import ssl
@@ -15,9 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import forbid_new_calls, hear, say
 from tests.live.tls_programs import VERSIONS
@@ -245,7 +241,3 @@ def pipelined(address: str, port: int) -> None:
         tls.sendall(three)
         tls.recv(1 << 14)
     say("done")
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +41,7 @@ from nettop.model.snapshot import Snapshot
 from nettop.model.store import Store
 from nettop.settings.declared import MAX_HISTORY
 from tests.live import programs
+from tests.live.play import playing
 
 NETTOP = (str(Path(sys.executable).with_name("nettop")),)
 SCHEMAS = Path(__file__).resolve().parents[2] / "nettop" / "schema"
@@ -169,8 +171,7 @@ class Namespace:
     ) -> Program:
         """Start a function of programs.py in a process of its own; `prefix` is a command that execs it."""
         inspect.signature(function).bind(**arguments)
-        command = (*prefix, sys.executable, inspect.getfile(function), function.__name__)
-        return self.start(*command, json.dumps(arguments, sort_keys=True), nameserver=nameserver)
+        return self.start(*prefix, *playing(function, **arguments), nameserver=nameserver)
 
     def end(self) -> None:
         for program in self._programs:
@@ -385,8 +386,12 @@ class Watch:
         self._follow()
         return bool(self.events) and isinstance(self.events[0], Start)
 
-    def _follow(self) -> None:
-        """Take in what is told, a whole tick at a time: in the middle of one, rows and their sums may differ."""
+    def _follow(self) -> bool:
+        """Take in what is told, a whole tick at a time: in the middle of one, rows and their sums may differ.
+
+        Returns whether there was any.
+        """
+        known = len(self.events)
         *lines, self._left = (self._left + self._file.read()).split(b"\n")
         for line in lines:
             if self._validate:
@@ -398,16 +403,18 @@ class Watch:
                     self.store.apply(each)
                 self.events += self._of_this_tick
                 self._of_this_tick.clear()
+        return len(self.events) > known
 
     def until(self, condition: Callable[[Snapshot], bool], what: str, patience_s: float = PATIENCE_S) -> Snapshot:
-        """The first snapshot of which the condition is true."""
+        """The first snapshot of which the condition is true. It is asked with each tick."""
+        self._follow()
+        if not condition(self.store.snapshot()):
 
-        def met() -> bool:
-            assert self._process.poll() is None, f"nettop ended: {self._errors.read_text()}"
-            self._follow()
-            return condition(self.store.snapshot())
+            def met() -> bool:
+                assert self._process.poll() is None, f"nettop ended: {self._errors.read_text()}"
+                return self._follow() and condition(self.store.snapshot())
 
-        wait_until(met, what, patience_s)
+            wait_until(met, what, patience_s)
         return self.store.snapshot()
 
     def up_to_now(self) -> Snapshot:
@@ -596,27 +603,28 @@ def _ids(command: int) -> Iterator[int]:
 # The published schemas
 
 
+@cache
 def _stream_validators() -> dict[str, Draft202012Validator]:
     """By the type of the line, as the schema's discriminator has it: trying all would take most of the tests' time."""
     schema = json.loads((SCHEMAS / "stream.schema.json").read_text())
-    Draft202012Validator.check_schema(schema)
     return {
         kind: Draft202012Validator({"$ref": reference, "$defs": schema["$defs"]})
         for kind, reference in schema["discriminator"]["mapping"].items()
     }
 
 
-_LINES = _stream_validators()
-_SNAPSHOTS = Draft202012Validator(json.loads((SCHEMAS / "snapshot.schema.json").read_text()))
+@cache
+def _snapshot_validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads((SCHEMAS / "snapshot.schema.json").read_text()))
 
 
 def check_stream_line(line: bytes) -> None:
     """Hold a line of a stream against the published schema."""
     value = json.loads(line)
-    _LINES[value["type"]].validate(value)
+    _stream_validators()[value["type"]].validate(value)
 
 
 def check_snapshot(text: bytes) -> Snapshot:
     """Hold a snapshot against the published schema; the snapshot."""
-    _SNAPSHOTS.validate(json.loads(text))
+    _snapshot_validator().validate(json.loads(text))
     return _SNAPSHOT.decode(text)

@@ -4,15 +4,10 @@ Each look-up is a line: the thread, the name, the result as nettop calls it, the
 """
 
 import ctypes
-import json
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import DNS_PORT, forbid_new_calls, say
 
@@ -95,7 +90,3 @@ def sandboxed(name: str, times: int) -> None:
     """Look up in a process whose seccomp filter kills it for any system call that Linux 6.0 does not have."""
     forbid_new_calls()
     say([look_up(name) for _ in range(times)])
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

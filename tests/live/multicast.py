@@ -59,7 +59,3 @@ def ask(address: str, names: list[str], answers: int) -> None:
 def say(message: Any) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

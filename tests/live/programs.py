@@ -1253,8 +1253,3 @@ _TURN: dict[str, Callable[[socket.socket, Any], Any]] = {
     "shutdown": lambda end, _: end.shutdown(socket.SHUT_WR),
     "close": lambda end, _: end.close(),
 }
-
-
-if __name__ == "__main__":
-    function: Callable[..., None] = globals()[sys.argv[1]]
-    function(**json.loads(sys.argv[2]))

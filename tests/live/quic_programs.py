@@ -1,7 +1,6 @@
 """Programs that speak QUIC, by aioquic: each function runs in a process of its own, started by lab.Namespace.play()."""
 
 import asyncio
-import json
 import os
 import random
 import socket
@@ -9,15 +8,12 @@ import ssl
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import HandshakeCompleted
 from aioquic.quic.packet import QuicProtocolVersion
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.programs import family_of, hear, say
 
@@ -119,7 +115,3 @@ def _noise(source: random.Random, ports: Iterable[int], each: int) -> Iterable[t
     for port in range(*ports):
         for _ in range(each):
             yield b"\xc3\0\0\0\1\x08" + os.urandom(8) + rest[8:], port
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

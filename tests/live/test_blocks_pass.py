@@ -16,7 +16,7 @@ from nettop.kernel import blocks
 from nettop.kernel.abi import BlockKey, ProcessKey
 from nettop.kernel.blocks import Blocks
 from nettop.kernel.compiled import CompiledPrograms
-from nettop.kernel.compiler import compile_apart
+from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import CUT_HOOKS, OnCgroup
 from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
@@ -31,16 +31,17 @@ DECIDING = [hook for hook in CUT_HOOKS if isinstance(hook.kind, OnCgroup)]
 PORT = 9
 IPV4, OTHER_IPV4, IPV6, MAPPED = "127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"
 ADDRESSES = [IPV4, OTHER_IPV4, IPV6, MAPPED]
+SCOPE = Scope(netns=(1,))  # as where tests cut
 LATER_NS = 600_000_000_000
 
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledPrograms:
-    return compile_apart(defines(Scope(), cut=True))
+    return compiled_programs(defines(SCOPE, cut=True))
 
 
 def test_without_the_option_nothing_of_it_is_compiled() -> None:
-    made = compile_apart(defines(Scope()))
+    made = compiled_programs(defines(Scope()))
     assert not {hook.program for hook in CUT_HOOKS} & set(made.programs)
     assert not {"blocks", "armed", "closing"} & set(made.maps)
 
@@ -144,7 +145,7 @@ class Blocking(NamedTuple):
 
 @pytest.fixture
 def blocking(compiled: CompiledPrograms, quiet: Namespace) -> Iterator[Blocking]:
-    kernel = KernelProgram(Scope(), compiled)
+    kernel = KernelProgram(SCOPE, compiled)
     with child_cgroup("nettop-test-blocks") as (outer, descriptor):
         inner = outer / "inner"
         inner.mkdir()

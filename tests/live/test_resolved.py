@@ -12,6 +12,7 @@ from nettop.model.snapshot import Snapshot
 from tests.kernels.archive import cache_folder
 from tests.live import lookup_programs
 from tests.live.lab import Namespace, Program, Watch, dnsmasq, two_namespaces, wait_until
+from tests.live.play import playing
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: uprobes")]
 
@@ -105,7 +106,7 @@ def test_what_the_resolver_has_in_its_cache_is_a_look_up_all_the_same(lab: Lab) 
 
 
 def test_a_name_that_does_not_exist(lab: Lab) -> None:
-    program = lab.beside_resolver("python3", str(Path(lookup_programs.__file__)), "one", '{"name": "gone.example"}')
+    program = lab.beside_resolver(*playing(lookup_programs.one, name="gone.example"))
     assert program.hear()["result"] == "EAI_NONAME"
     program.end()
     snapshot = lab.watch.until(lambda each: bool(lookups_of(each, program)), "the look-up")

@@ -1,13 +1,8 @@
 """Programs that speak TLS: each function runs in a process of its own, started by lab.Namespace.play()."""
 
-import json
 import socket
 import ssl
-import sys
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.http_programs import TCP_DEFER_ACCEPT
 from tests.live.programs import hear, say, until_acknowledged
@@ -91,7 +86,3 @@ def _send(tcp: socket.socket, payload: bytes, segment_bytes: int) -> None:
         tcp.sendall(payload[at : at + size])
         if segment_bytes:
             until_acknowledged(tcp)
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

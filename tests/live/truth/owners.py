@@ -1,19 +1,16 @@
 """Programs that hand sockets on, share them, or have somebody else handle their packets; as in talk.py."""
 
-import json
 import mmap
 import os
 import socket
 import struct
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.live.programs import DNS_PORT, family_of, hear, query, rename, say
-from tests.live.truth.talk import PATIENCE_S, Talk, plain, tell, watch_the_clock
+from tests.live.truth.talk import PATIENCE_S, Talk, plain, tell, watch_the_clock  # noqa: F401 - play.py calls the last
 
 NFQUEUE, NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 3, 0, 1, 2  # nfnetlink_queue.h of the kernel's uapi
 NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_PACKET_HDR, NFQA_VERDICT_HDR = 1, 2, 1, 2
@@ -356,9 +353,3 @@ def ask_once(ledger: str, server: str, qname: str) -> None:
         ledger, "query", qname=qname, qtype="A", server=server, asked_ns=asked_ns, answered_ns=answered_ns,
     )  # fmt: skip
     tell(ledger, "datagrams", tx_bytes=len(message), rx_bytes=len(answer))
-
-
-if __name__ == "__main__":
-    watch_the_clock()
-    function: Callable[..., None] = globals()[sys.argv[1]]
-    function(**json.loads(sys.argv[2]))

@@ -1,14 +1,13 @@
 """Processes: every way of being hard to tell apart, and of moving bytes."""
 
 import itertools
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nettop.kernel.program import open_cgroup2
+from tests.live.play import playing
 from tests.live.truth import talk
 from tests.live.truth.place import Place
 from tests.live.truth.rows import Process
@@ -82,8 +81,7 @@ def named_threads(place: Place) -> Iterator[None]:
 
 def command(place: Place, function: Callable[..., None], **arguments: object) -> list[str]:
     """The command that plays a function of talk.py."""
-    told = json.dumps(arguments | {"ledger": str(place.ledger)})
-    return [sys.executable, str(talk.__file__), function.__name__, told]
+    return playing(function, ledger=str(place.ledger), **arguments)
 
 
 @scenario("Processes", "in a pid namespace")

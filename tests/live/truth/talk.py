@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.live.play import playing
 from tests.live.programs import (
     DNS_PORT,
     IPPROTO_MPTCP,
@@ -429,8 +429,8 @@ class Talk:
         """Become another program, which closes."""
         os.set_inheritable(self.tcp.fileno(), True)
         fact = self.fact | {"comm": Path("/proc/self/comm").read_text().strip()}  # as it was called when it connected
-        arguments = {"ledger": self.ledger, "descriptor": self.tcp.fileno(), "fact": fact}
-        os.execv(sys.executable, [sys.executable, __file__, "closes_after_exec", json.dumps(arguments)])
+        command = playing(closes_after_exec, ledger=self.ledger, descriptor=self.tcp.fileno(), fact=fact)
+        os.execv(command[0], command)
 
 
 def closes_after_exec(ledger: str, descriptor: int, fact: dict[str, Any]) -> None:
@@ -840,17 +840,11 @@ def same_pid_twice(ledger: str, address: str, port: int, sizes: list[int]) -> No
         call = ctypes.CDLL(None, use_errno=True).syscall
         born = call(SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments))
         if born == 0:
-            told = {"ledger": ledger, "address": address, "port": port, "size": size, "way": "send"}
-            told["comm"] = f"life-{number}"
-            os.execv(sys.executable, [sys.executable, __file__, "send_datagrams", json.dumps(told)])
+            talk = {"ledger": ledger, "address": address, "port": port, "size": size, "way": "send"}
+            command = playing(send_datagrams, **talk, comm=f"life-{number}")
+            os.execv(command[0], command)
         if born < 0:
             raise OSError(ctypes.get_errno(), "clone3")
         os.waitpid(born, 0)
         pid = born
     say(pid)
-
-
-if __name__ == "__main__":
-    watch_the_clock()
-    function: Callable[..., None] = globals()[sys.argv[1]]
-    function(**json.loads(sys.argv[2]))

@@ -1,13 +1,8 @@
 """aiohttp at either end: each function runs in a process of its own, started by lab.Namespace.play()."""
 
 import asyncio
-import json
 import ssl
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import aiohttp
 from aiohttp import web
@@ -80,7 +75,3 @@ async def _greet(url: str, name: str, connections: int) -> None:
                 tls = response.connection.transport.get_extra_info("ssl_object")
                 say({"version": tls.version(), "alpn": tls.selected_alpn_protocol(), "resumed": tls.session_reused})
                 await response.read()
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))
