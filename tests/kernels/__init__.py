@@ -2,8 +2,10 @@
 
 import platform
 import re
+from pathlib import Path
 
 PATIENCE_S = 240.0  # for an emulated machine whose host is busy: to compile alone takes it one or two minutes
+DOCTOR = Path("/run/nettop-doctor")  # what `nettop doctor` said in this guest, for the steps after that
 
 
 def kernel_version(release: str = platform.release()) -> tuple[int, ...]:

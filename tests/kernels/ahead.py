@@ -1,76 +1,95 @@
 """Programs compiled here for a guest, each in seconds: in a guest, without KVM, that takes a minute.
 
-What comes of it depends on the kernel's type information, which its image holds, and on the compiler: so it is done
-where this machine has the guest's BCC, and for root. The guest's doctor compiles for itself, and that must be equal.
+What comes of it depends on the compiler and on the kernel's type information, which its image holds: so it is done in
+the guest's own userland, if this machine runs its programs. (BCC compiles for other processors too, but not the same
+as there: it optimizes for them only what it is itself built for.) nettop's own cache keeps it from run to run. One
+guest of each userland has its doctor compile for itself, and that must be equal.
 """
 
+import compileall
 import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import product
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from nettop.kernel import compiled_cache
+from nettop.kernel.btf import VMLINUX
 from nettop.kernel.compiled import CompiledPrograms
-from nettop.kernel.compiler import compile_apart
 from nettop.kernel.program import Lookups, defines
 from nettop.kernel.scope import Scope
 from tests.kernels import kernel_version
-from tests.kernels.guest import COMPILED
 from tests.kernels.kernels import Kernel
-from tests.kernels.userland import ROOT, Userland
+from tests.kernels.userland import TREE, VENV, Userland
 
 _PAYLOAD = struct.Struct("<497xB86xII")  # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length
 _SECTOR_BYTES, _SIZE_BYTES = 512, 4  # of the image; of the size that stands behind the payload
 _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # what Debian's kernels are packed with
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
+_MPTCP = b"\0mptcp_sock\0"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
-_Shapes = list[tuple[Sequence[str], CompiledPrograms]]
+_WATCHED: Lookups = "with-returns"  # as all kernels in Debian's archive can
+# In a mount namespace of its own: $1 image, $2 where to mount it, $3 the tree, $4 the types, $5 what is kept, then the
+# command.
+_ENTER = f"""set -e
+mount -o loop,ro "$1" "$2"
+mount --bind "$3" "$2{TREE}"
+for name in proc sys dev; do mount --rbind /$name "$2/$name"; done
+mount --bind "$4" "$2{VMLINUX}"
+mount -t tmpfs tmpfs "$2/var"
+mkdir -p "$2{compiled_cache.DIRECTORY}"
+mount --bind "$5" "$2{compiled_cache.DIRECTORY}"
+root=$2
+shift 5
+exec chroot "$root" "$@"
+"""
 
 
-def compile_ahead(kernel: Kernel, userland: Userland, to: Path) -> None:
-    """Write what a guest need not compile into a file; nothing where that cannot be done here."""
-    if os.geteuid() != 0 or userland.machine.is_foreign or userland.bcc != _installed_bcc():
+def compile_ahead(
+    kernel: Kernel, userland: Userland, tree: Path, kept: Path, *, steps: Iterable[str], hides_mptcp: bool
+) -> None:
+    """Have the directory `kept` hold what these steps of a guest need; nothing is done if it cannot be done here."""
+    if os.geteuid() != 0 or userland.machine.is_foreign:
         return
-    types = to.with_name(f"{to.name}.btf")
-    types.write_bytes(type_information(kernel.image.read_bytes()))
-    script = 'mount --bind "$1" /sys/kernel/btf/vmlinux && exec "$2" -m tests.kernels.ahead "$3" $4'
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
-    subprocess.run([*command, str(types), sys.executable, str(to), kernel.release], cwd=ROOT, check=True)
+    kept.mkdir(mode=0o755, parents=True, exist_ok=True)
+    types = type_information(kernel.image.read_bytes())
+    with tempfile.TemporaryDirectory(prefix="nettop-ahead-") as directory:
+        root, edited = Path(directory, "root"), Path(directory, "types")
+        root.mkdir()
+        edited.write_bytes(hiding_mptcp(types) if hides_mptcp else types)
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"]
+        command += map(str, (userland.image, root, tree, edited, kept))
+        command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": TREE, "LC_ALL": "C.UTF-8"}
+        subprocess.run(command, env=environment, check=True)
 
 
-def take_compiled() -> CompiledPrograms | None:
-    """In the guest: keep what was compiled for it where nettop looks. Returns the plain shape."""
-    file = ROOT / COMPILED
-    if not file.exists():
+def compiled_elsewhere() -> CompiledPrograms | None:
+    """In the guest: the plain shape, if anything was compiled for it."""
+    if not compiled_cache.DIRECTORY.exists():
         return None
-    shapes = {tuple(shape): programs for shape, programs in msgspec.msgpack.decode(file.read_bytes(), type=_Shapes)}
-    compiled_cache.DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-    with compiled_cache._opened(compiled_cache.DIRECTORY) as cache:
-        for shape, programs in shapes.items():
-            compiled_cache._write(cache, compiled_cache._name(shape), programs)
-    return shapes[PLAIN]
+    if not (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).exists():
+        raise AssertionError("This guest has another compiler, or other types, than those that were compiled for.")
+    return compiled_cache.compiled_programs(PLAIN)
 
 
-def is_as_compiled_here(ahead: CompiledPrograms | None) -> bool:
-    """In the guest: whether doctor has compiled that; BCC makes a perf buffer for each CPU where it compiles."""
-    if ahead is None:
-        return True
+def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
+    """In the guest: where doctor has compiled something else. BCC makes a perf buffer for each CPU that it runs on."""
 
-    def without_cpus(compiled: CompiledPrograms) -> CompiledPrograms:
-        shapes = {
+    def parts(compiled: CompiledPrograms) -> dict[str, object]:
+        maps = {
             name: shape._replace(entries=0) if shape.type == _PERF_EVENT_ARRAY else shape
             for name, shape in compiled.maps.items()
         }
-        return msgspec.structs.replace(compiled, maps=shapes)
+        rest = {"attach types": compiled.attach_types, "enumerators": compiled.enumerators}
+        return {**maps, **compiled.programs, **rest}
 
-    return without_cpus(ahead) == without_cpus(compiled_cache.compiled_programs(PLAIN))
+    there, here = parts(ahead), parts(compiled_cache.compiled_programs(PLAIN))
+    return [name for name in {**there, **here} if there.get(name) != here.get(name)]
 
 
 def type_information(image: bytes) -> bytes:
@@ -89,30 +108,33 @@ def type_information(image: bytes) -> bytes:
     raise ValueError("The kernel has no type information.")
 
 
-def _installed_bcc() -> str:
-    command = ["dpkg-query", "--show", "--showformat=${Version}", "libbpfcc"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def hiding_mptcp(types: bytes) -> bytes:
+    """The type information of a kernel without CONFIG_MPTCP, but for the numbers of types."""
+    if types.count(_MPTCP) != 1:
+        raise ValueError("The kernel has no Multipath TCP to hide.")
+    return types.replace(_MPTCP, _MPTCP.replace(b"mptcp", b"none_"))
 
 
-def _shapes(kernel: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
-    """What the steps of a guest with that kernel ask for."""
-    watched: Lookups = "with-returns"  # as all kernels in Debian's archive can
+def _shapes(kernel: tuple[int, ...], steps: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """What these steps of a guest with that kernel ask for."""
     yield PLAIN
-    if kernel < (5, 17):
-        yield defines(Scope(comms=(b"",)))  # of a test of machine.py
-    yield defines(Scope(), lookups=watched, decrypt=True)  # doctor's
-    yield defines(Scope(), lookups=watched)
-    yield defines(Scope(netns=(1,)), decrypt=True)
-    for lookups, cut in product(("off", watched), (False, True)):
-        yield defines(Scope(netns=(1,)), lookups=lookups, cut=cut)
-    yield defines(Scope(netns=(1,), pids=(1,), comms=(b"",), units=("",)))
+    if {"doctor", "report", "opt_in"} & set(steps):
+        yield defines(Scope(), lookups=_WATCHED, decrypt=True)
+    if "core" in steps:
+        yield defines(Scope(netns=(1,), pids=(1,), comms=(b"",), units=("",)))
+    if "machine" in steps and kernel < (5, 17):
+        yield defines(Scope(comms=(b"",)))
+    if "cutting" in steps:
+        yield defines(Scope(netns=(1,)), cut=True)
 
 
 def main() -> None:
-    """Compile for the kernel of this release, whose type information is mounted, into a file."""
-    file, release = sys.argv[1:]
-    shapes: _Shapes = [(shape, compile_apart(shape)) for shape in _shapes(kernel_version(release))]
-    Path(file).write_bytes(msgspec.msgpack.encode(shapes))
+    """Compile what these steps need and is not there, for the kernel of this release, whose types are mounted."""
+    release, steps = sys.argv[1:]
+    for name in ("nettop", "tests"):
+        compileall.compile_dir(Path(TREE, name), quiet=1)  # so that no guest has to
+    for shape in _shapes(kernel_version(release), steps.split(",")):
+        compiled_cache.compiled_programs(shape)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
 _HERE = Path(__file__).parent
-COMPILED = "compiled.msgpack"  # in the guest's tree
 _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
 _MEMORY = "1536M"
 _TIMEOUT_S = 1800.0  # five hundred suffice on an idle host
@@ -55,10 +54,10 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
-def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, compiled: Path) -> Run:
+def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, compiled: Path | None) -> Run:
     """Boot, run the steps, and clean up. A guest that dies before its first step is booted again.
 
-    `compiled` is a file of ahead.py's, if it is there.
+    `compiled` is a directory of ahead.py's, which is there where this machine can compile for the guest.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nettop-guest-") as directory:
@@ -115,7 +114,7 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, compiled: Path, work: Path) -> None:
+def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, compiled: Path | None, work: Path) -> None:
     root = work / "initramfs.d"
     for name in ("bin", "proc", "sys", "dev", "userland", "modules"):
         (root / name).mkdir(parents=True)
@@ -124,8 +123,8 @@ def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, compiled: Pa
     for module in kernel.modules:
         shutil.copy2(module, root / "modules")
     shutil.copytree(tree, root / "tree")
-    if compiled.exists():
-        shutil.copy2(compiled, root / "tree" / COMPILED)
+    if compiled is not None and compiled.exists():
+        shutil.copytree(compiled, root / "compiled")
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     with (work / "initramfs").open("wb") as packed:
         subprocess.run(

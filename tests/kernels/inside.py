@@ -2,99 +2,135 @@
 
 import ctypes
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
-from tests.kernels.ahead import is_as_compiled_here, take_compiled
+import pytest
+
+from nettop.cli import main as command
+from nettop.kernel.compiled_cache import compiled_programs
+from tests.kernels import DOCTOR
+from tests.kernels.ahead import compiled_elsewhere, hiding_mptcp, not_as_compiled_here
+from tests.live import (
+    lab,  # noqa: F401 - what most tests would import
+    terminal,  # noqa: F401
+)
 
 _NETTOP = Path(sys.executable).with_name("nettop")
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q", "--tb=short", "--durations=12")
+# tests/conftest.py has nothing to do here, and imports what takes a guest seconds
+_PYTEST = (
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest", "-p", "tests.live.conftest"),
+    *("--color=no", "-q", "--tb=short", "--durations=12"),
+)
 _TREE = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 900.0  # a hundred and fifty suffice on an idle host
-DOCTOR = Path("/run/nettop-doctor")  # what it said, for the steps after it
-_BTF, _MPTCP = Path("/sys/kernel/btf/vmlinux"), b"\0mptcp_sock\0"
+_BTF = Path("/sys/kernel/btf/vmlinux")
 _MS_BIND = 4096  # mount(2)
 _ABSENT = "absent "  # how a line of the report begins (nettop/cli/checks.py)
 _SHORT = "dns_over or opened_and_accepted or refused or older_than or owner_of or units_and_containers"
-# The same report of what was compiled ahead, where that has been found to be right on the same kernel.
-_REPORT = """
-import sys
-from nettop.cli import checks, main
-from nettop.kernel.compiled_cache import compiled_programs
-checks.compile_and_keep = compiled_programs
-sys.exit(main.main(["doctor", "--debug"]))
-"""
-_STEPS: dict[str, tuple[str, ...]] = {
-    "doctor": (str(_NETTOP), "doctor", "--debug"),
-    "report": (sys.executable, "-c", _REPORT),
+
+
+def _doctor() -> int:
+    with DOCTOR.open("w") as said:
+        return subprocess.run([_NETTOP, "doctor", "--debug"], stdout=said, check=False).returncode
+
+
+def _report() -> int:
+    """As doctor, of what was compiled ahead, where a guest with this userland has found that to be right."""
+    with DOCTOR.open("w") as said:
+        os.dup2(said.fileno(), sys.stdout.fileno())
+    with mock.patch("nettop.cli.checks.compile_and_keep", compiled_programs):
+        return command.main(["doctor", "--debug"])
+
+
+def _tests(*arguments: str) -> int:
+    return pytest.main([*_PYTEST, *arguments])
+
+
+_STEPS: dict[str, Callable[[], int]] = {
+    "doctor": _doctor,
+    "report": _report,
+    "short": partial(_tests, "tests/kernels/core.py", "-k", _SHORT),
+    "cutting": partial(_tests, "tests/live/test_blocks_pass.py", "tests/kernels/cutting.py"),
     **{
-        name: (*_PYTEST, f"tests/kernels/{name}.py")
-        for name in ("core", "lookups", "decrypt", "machine", "screen", "cpus", "refused")
+        name: partial(_tests, f"tests/kernels/{name}.py")
+        for name in ("core", "opt_in", "machine", "screen", "cpus", "refused")
     },
-    "short": (*_PYTEST, "tests/kernels/core.py", "-k", _SHORT),
-    # but for tests that need programs of util-linux
-    "cutting": (
-        *_PYTEST,
-        "tests/live/test_blocks_pass.py",
-        "tests/live/test_cutting.py",
-        "-k",
-        "not anybody and not command",
-    ),
 }
+
+
+class _Done(NamedTuple):
+    passed: bool
+    absent: Sequence[str] = ()
 
 
 def main() -> None:
     with Path("/dev", os.environ["RESULTS"]).open("w", buffering=1) as results:
 
-        def tell(name: str, passed: bool, seconds: float, absent: Sequence[str] = ()) -> None:
-            step = {"name": name, "passed": passed, "seconds": round(seconds, 1), "absent": absent}
+        def tell(name: str, seconds: float, done: _Done) -> None:
+            step = {"name": name, "passed": done.passed, "seconds": round(seconds, 1), "absent": done.absent}
             results.write(json.dumps(step) + "\n")
 
-        tell("boot", True, time.clock_gettime(time.CLOCK_BOOTTIME))
-        changed = os.environ.get("BTF")  # what init and this have made of the type information
-        if changed == "without-mptcp":
+        tell("boot", time.clock_gettime(time.CLOCK_BOOTTIME), _Done(True))
+        if os.environ.get("BTF") == "without-mptcp":
             _hide_mptcp()
-        ahead = None if changed else take_compiled()
+        ahead = compiled_elsewhere()
         for name in os.environ["STEPS"].split(","):
-            sys.stdout.write(f"\n--- {name}\n")
-            sys.stdout.flush()
+            _say(f"\n--- {name}\n")
             before = time.monotonic()
-            passed, said = _run(_STEPS[name], kept=name in ("doctor", "report"))
-            if said:
-                DOCTOR.write_text(said)
-                if name == "doctor" and not is_as_compiled_here(ahead):
-                    sys.stdout.write("What was compiled for this kernel elsewhere is not what doctor has compiled.\n")
-                    passed = False
-            absent = [line.removeprefix(_ABSENT).strip() for line in said.splitlines() if line.startswith(_ABSENT)]
-            tell(name, passed, time.monotonic() - before, absent)
-        tell("end", True, time.clock_gettime(time.CLOCK_BOOTTIME))
+            done = _Done(_passes(_STEPS[name]))
+            if name in ("doctor", "report"):
+                said = DOCTOR.read_text()
+                _say(said)
+                done = _Done(done.passed, list(_absences(said.splitlines())))
+                if name == "doctor" and ahead is not None and (other := not_as_compiled_here(ahead)):
+                    _say(f"What doctor has compiled is not what was compiled elsewhere: {', '.join(other)}\n")
+                    done = _Done(False)
+            tell(name, time.monotonic() - before, done)
+        tell("end", time.clock_gettime(time.CLOCK_BOOTTIME), _Done(True))
+
+
+def _passes(step: Callable[[], int]) -> bool:
+    """Run it in a fork of this process, which has imported already what takes a guest twenty seconds."""
+
+    def run() -> None:
+        os.chdir(_TREE)
+        sys.exit(step())
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(_TIMEOUT_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        _say(f"It did not end within {_TIMEOUT_S:g} s.\n")
+    return process.exitcode == 0
+
+
+def _absences(report: Iterable[str]) -> Iterable[str]:
+    return (line.removeprefix(_ABSENT).strip() for line in report if line.startswith(_ABSENT))
 
 
 def _hide_mptcp() -> None:
     """Have the type information say what that of a kernel without CONFIG_MPTCP does, but for the numbers of types."""
-    types = _BTF.read_bytes()
-    assert types.count(_MPTCP) == 1
     edited = Path("/run/vmlinux")
-    edited.write_bytes(types.replace(_MPTCP, _MPTCP.replace(b"mptcp", b"none_")))
+    edited.write_bytes(hiding_mptcp(_BTF.read_bytes()))
     mount = ctypes.CDLL(None, use_errno=True).mount
     if mount(os.fsencode(edited), os.fsencode(_BTF), None, ctypes.c_ulong(_MS_BIND), None):
         raise OSError(ctypes.get_errno(), "mount")
 
 
-def _run(command: tuple[str, ...], kept: bool) -> tuple[bool, str]:
-    """Whether it passed; and what it said, if that is kept."""
-    output = subprocess.PIPE if kept else None
-    try:
-        done = subprocess.run(command, cwd=_TREE, check=False, timeout=_TIMEOUT_S, stdout=output, text=True)
-    except subprocess.TimeoutExpired:
-        sys.stdout.write(f"It did not end within {_TIMEOUT_S:g} s.\n")
-        return False, ""
-    sys.stdout.write(done.stdout or "")
-    return done.returncode == 0, done.stdout or ""
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import argparse
 import fcntl
+import hashlib
+import shutil
 import sys
 import tempfile
 import time
@@ -10,14 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 from tests.kernels.ahead import compile_ahead
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
-from tests.kernels.settings import PLAIN, QUICK, VARIANTS, WITHOUT_CUTTING, Setting
-from tests.kernels.userland import provide_userland
+from tests.kernels.settings import COMPILING, PLAIN, QUICK, VARIANTS, Setting
+from tests.kernels.userland import Userland, provide_userland
 
 _GUESTS = 2  # at a time, by default
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
@@ -51,11 +54,12 @@ class Case:
         return self.series, self.flavour
 
 
+# The slowest first.
 CASES = (
-    *map(Case, (*SUITES, NEWEST)),
-    Case("6.12", _NEWER_USERLAND, setting=WITHOUT_CUTTING),
-    Case("6.1", flavour="cloud-arm64", setting=WITHOUT_CUTTING),
-    Case("6.12", _NEWER_USERLAND, "arm64-16k", WITHOUT_CUTTING),
+    Case("6.12", _NEWER_USERLAND, "arm64-16k", COMPILING),
+    Case("6.1", flavour="cloud-arm64", setting=COMPILING),
+    Case("6.12", _NEWER_USERLAND, setting=COMPILING),
+    *(Case(series, setting=COMPILING if series == "6.1" else PLAIN) for series in (*SUITES, NEWEST)),
     *(Case("6.1", setting=setting) for setting in VARIANTS),
 )
 
@@ -95,7 +99,7 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
             for case in {case.kernel: case for case in cases}.values()
         }
         userlands = {
-            (suite, machine.debian): provide_userland(suite, archives[suite, machine.debian], machine, cache)
+            (suite, machine): provide_userland(suite, archives[suite, machine.debian], machine, cache)
             for suite, machine in dict.fromkeys((case.userland, case.machine) for case in cases)
         }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
@@ -103,23 +107,15 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="nettop-tree-") as directory, ThreadPoolExecutor(guests) as pool:
         tree = Path(directory) / "tree"
         copy_tree(tree)
-
-        def compiled_for(case: Case) -> Path:
-            kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine.debian]
-            file = Path(directory) / f"{kernel.release}-{userland.suite}"
-            compile_ahead(kernel, userland, file)
-            return file
+        ahead = _Ahead(cases, tree, cache_folder("compiled"))
 
         def boot(case: Case) -> Run:
-            userland = userlands[case.userland, case.machine.debian]
-            file = compiled[case.kernel, case.userland]
-            done = run_guest(kernels[case.kernel], userland, case.setting, tree, file)
+            kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
+            compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
+            done = run_guest(kernel, userland, case.setting, tree, compiled)
             _report(case, done, verbose)
             return done
 
-        different = {(case.kernel, case.userland): case for case in cases}
-        compiled = dict(zip(different, pool.map(compiled_for, different.values()), strict=True))
-        _say(f"what guests need not compile is compiled after {time.monotonic() - begun:.0f} s")
         runs = dict(zip(cases, pool.map(boot, cases), strict=True))
     _say(table(runs, kernels))
     _say(absences(runs, kernels))
@@ -170,6 +166,37 @@ def _report(case: Case, done: Run, verbose: bool) -> None:
         _say(done.output)
     if done.died is not None:
         _say(done.died)
+
+
+class _Ahead:
+    """What is compiled here for guests: once for all with the same kernel and userland, when the first wants it."""
+
+    def __init__(self, cases: Sequence[Case], tree: Path, cache: Path) -> None:
+        self._tree, self._cache = tree, cache
+        self._steps: dict[str, set[str]] = {}
+        for case in filter(lambda case: case.setting.compiles, cases):
+            self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
+        self._locks = {name: Lock() for name in self._steps}
+        compiler = hashlib.sha256()
+        for file in sorted((tree / "nettop/kernel").glob("*.py")):
+            compiler.update(file.read_bytes())
+        self._compiler = compiler.hexdigest()[:16]
+
+    def of(self, case: Case, kernel: Kernel, userland: Userland) -> Path:
+        """The directory, which is not there if this machine cannot compile for that guest."""
+        name = self._name(case)
+        kept = self._cache / name / self._compiler
+        with self._locks[name]:
+            if steps := sorted(self._steps.pop(name, ())):
+                for outdated in {*kept.parent.glob("*")} - {kept}:
+                    shutil.rmtree(outdated)
+                hides = case.setting.hides_mptcp
+                compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
+        return kept
+
+    def _name(self, case: Case) -> str:
+        mptcp = "without-mptcp" if case.setting.hides_mptcp else ""
+        return "-".join(filter(None, (*case.kernel, case.userland, mptcp)))
 
 
 def _suites(cases: Sequence[Case]) -> set[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _SHORT = ("report", "short")
+_HIDES_MPTCP = "BTF=without-mptcp"
 
 
 @dataclass(frozen=True)
@@ -12,11 +13,21 @@ class Setting:
     name: str = ""
     processors: str = "2"  # QEMU's -smp
     append: str = ""
-    steps: tuple[str, ...] = ("doctor", "core", "lookups", "decrypt", "machine", "screen", "cutting")
+    steps: tuple[str, ...] = ("report", "core", "opt_in", "machine", "screen", "cutting")
+
+    @property
+    def compiles(self) -> bool:
+        """Whether nettop gets so far there."""
+        return self.steps != ("refused",)
+
+    @property
+    def hides_mptcp(self) -> bool:
+        """Whether its type information says nothing of Multipath TCP."""
+        return self.append == _HIDES_MPTCP
 
 
 PLAIN = Setting()
-WITHOUT_CUTTING = Setting(steps=PLAIN.steps[:-1])  # for which each guest compiles four shapes, if not compiled for it
+COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:]))  # once for each userland: in the others that would be the same
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
     Setting("8-cpus", processors="8", steps=("report", "cpus")),
@@ -27,6 +38,6 @@ VARIANTS = (
     Setting("integrity", append="lockdown=integrity", steps=_SHORT),
     Setting("confidentiality", append="lockdown=confidentiality", steps=("refused",)),
     Setting("no-conntrack", append="MODULES=few", steps=_SHORT),
-    Setting("no-mptcp", append="BTF=without-mptcp", steps=_SHORT),
+    Setting("no-mptcp", append=_HIDES_MPTCP, steps=_SHORT),
     Setting("no-btf", append="BTF=none", steps=("refused",)),
 )
