@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from nettop.model import events
-from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 
 SETTLED: Final = timedelta(seconds=5)  # since an answer: one that is taken back or tells more comes at the next tick
 MAX_HELD = 131_072  # rows of a kind that are not over, as many as the kernel's map has sockets
@@ -27,6 +27,7 @@ _OVER: dict[Kind[Any], tuple[Callable[[Any], bool], bool]] = {
     PROCESSES: (lambda row: row.exited_at is not None, True),
     DNS: (lambda row: row.status != "pending", True),
     REQUESTS: (_answered, True),
+    LOOKUPS: (lambda row: row.status != "pending", True),  # the record of one that is unknown may still come
 }
 
 
@@ -84,8 +85,8 @@ class _Held:
 class Finals:
     """Each row once: when it is over, or as it is at the end of the run.
 
-    Of queries, requests and processes that is SETTLED after their last change. What is told as an increment stays as
-    it is; what counts from the start (losses, other sockets) is told at its end. Every event gets its origin.
+    Of queries, requests, look-ups and processes that is SETTLED after their last change. What is told as an increment
+    stays as it is; what counts from the start (losses, other sockets) is told at its end. Every event gets its origin.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nettop.model import events, rows
 from nettop.model import finals as subject
 from nettop.model.finals import Finals
-from nettop.model.kinds import KIND_OF_EVENT
+from nettop.model.kinds import HOSTS, KIND_OF_EVENT
 from nettop.model.store import replayed
 from tests.builders import (
     a_recording,
@@ -21,6 +21,7 @@ from tests.builders import (
     host_packets,
     identity,
     listener,
+    lookup,
     other_socket,
     request,
     start,
@@ -62,6 +63,8 @@ def test_a_connection_is_told_when_it_is_closed() -> None:
         (dns_query(), dns_query(status="timeout")),
         (request(status=None, latency_ms=None), request()),
         (request(protocol="grpc"), request(protocol="grpc", grpc_status=0)),
+        (lookup(status="pending", result=None, latency_ms=None), lookup()),
+        (lookup(status="pending", result=None, latency_ms=None), lookup(status="abandoned", result=None)),
     ],
 )
 def test_each_kind_has_its_end(open_row: Any, over: Any) -> None:
@@ -75,6 +78,15 @@ def test_an_answer_that_is_taken_back_is_waited_for() -> None:
     given = (told(dns_query(), 1), told(answered(), 2), tick(3), told(dns_query(attempts=2), 4), tick(20))
     assert told_rows(after(*given)) == []
     assert told_rows(after(*given, told(late, 21), tick(22), tick(26))) == [late]
+
+
+def test_every_kind_with_rows_of_its_own_in_a_stream_is_held() -> None:
+    assert set(subject._OVER) == {*KIND_OF_EVENT.values()} - {HOSTS}, "hosts are told as increments"
+
+
+def test_a_look_up_whose_record_comes_late_is_told_with_it() -> None:
+    unknown = lookup(status="unknown", result=None, latency_ms=None)
+    assert told_rows(after(told(unknown, 1), tick(2), told(lookup(), 3), tick(4), tick(8), END)) == [lookup()]
 
 
 def test_what_was_told_is_not_told_again() -> None:

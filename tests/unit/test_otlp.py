@@ -22,6 +22,7 @@ from tests.builders import (
     dns_query,
     identity,
     listener,
+    lookup,
     request,
     start,
     tick,
@@ -120,6 +121,8 @@ def test_the_resource_is_this_run_on_this_host() -> None:
             "WARN",
         ),
         (request(decrypted=True, remote=None), "nettop.request", {"server.address": "www.example.com"}, "INFO"),
+        (lookup(), "nettop.lookup", {"dns.question.name": "www.example.com"}, "INFO"),
+        (lookup(result="EAI_NONAME"), "nettop.lookup", {"error.type": "EAI_NONAME"}, "WARN"),
         (udp_socket(closed=True), "nettop.udp", {"network.transport": "udp"}, "INFO"),
         (listener(closed=True), "nettop.listener", {"network.local.port": 80}, "INFO"),
         (
