@@ -47,9 +47,11 @@ class Otlp:
         self._started_ns = "0"
         self._measured_at: datetime | None = None
 
-    def take(self, event: events.AnyEvent) -> Iterator[bytes]:
-        """The lines to write after this event."""
-        self._counting.apply(event)
+    def take(self, event: events.AnyEvent, passes: bool = True) -> Iterator[bytes]:
+        """The lines to write after this event; `passes` as in Counting.apply()."""
+        self._counting.apply(event, passes)
+        if not passes:
+            return
         if isinstance(event, events.Start):
             self._resource, self._started_ns = _resource(event), _ns(event.time)
             self._measured_at = event.time

@@ -112,10 +112,10 @@ class Counting:
             events.Tick: self._tick,
         }
 
-    def apply(self, event: events.AnyEvent) -> None:
-        """Take the next event."""
+    def apply(self, event: events.AnyEvent, passes: bool = True) -> None:
+        """Take the next event; of one that does not pass a filter only who a process is, for its rows that do."""
         take = self._takes.get(type(event))
-        if take is not None:
+        if take is not None and (passes or isinstance(event, events.ProcessChanged)):
             take(event)
 
     def series(self) -> Iterator[Series]:

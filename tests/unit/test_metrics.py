@@ -14,6 +14,8 @@ from nettop.metrics.families import BUCKETS_S, FAMILIES, Family
 from nettop.metrics.labels import unit_label
 from nettop.metrics.series import MIN_SERIES
 from nettop.model import events, rows
+from nettop.model.filter import Filter
+from nettop.model.stream_filter import StreamFilter
 from tests.builders import (
     BASE,
     a_recording,
@@ -352,3 +354,14 @@ def test_the_unit_has_nothing_that_is_new_with_each_start(fields: dict[str, Any]
 def test_the_buckets_are_those_of_opentelemetry_and_one_more() -> None:
     assert BUCKETS_S[0] == 0.001
     assert set(BUCKETS_S[1:]) <= {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
+
+def test_a_filter_that_a_process_does_not_pass_leaves_its_rows_their_unit() -> None:
+    """Such as a word that only the far end's name has, or `new` of a process that is older."""
+    counting, passes = Counting(), StreamFilter(Filter("example.com or new")).passes
+    owner = identity(unit="shop.service", start_time=at(-50))
+    given = (start(), told(owner), told(connection(process_start_time=owner.start_time, tx_bytes=7)), tick(1))
+    assert [passes(event) for event in given] == [True, False, True, True]
+    for event in given:
+        counting.apply(event, passes(event))
+    assert value(counting, "nettop_tcp_connections", unit="shop.service") == 1

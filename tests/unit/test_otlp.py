@@ -167,6 +167,16 @@ def test_sums_are_cumulative_metrics() -> None:
     assert lookup.bucket_counts[list(lookup.explicit_bounds).index(0.025)] == 1
 
 
+def test_who_a_filter_leaves_out_still_names_its_rows() -> None:
+    otlp = Otlp(Counting())
+    owner = told(identity(unit="shop.service"))
+    given = ((start(host=HOST), True), (owner, False), (told(connection(tx_bytes=5)), True), (END, True))
+    said = [json.loads(line) for event, passes in given for line in otlp.take(event, passes)]
+    assert [record.event_name for record in records(said)] == ["nettop.connection"]
+    (point,) = metrics(said)["process.network.io"].sum.data_points
+    assert attributes(point)["nettop.unit"] == "shop.service"
+
+
 def test_metrics_are_not_told_at_every_tick() -> None:
     said = lines(told(identity()), told(connection(tx_bytes=1)), *(tick(number) for number in range(1, 26)), END)
     assert sum("process.network.io" in json.dumps(line) for line in said) == 3
