@@ -227,6 +227,8 @@ class Counting:
             self._series[families.ANSWERS].add((*labels, row.rcode or UNKNOWN))
             if row.latency_ms is not None:
                 self._series[families.LOOKUP].observe(labels, row.latency_ms / 1000)
+        elif row.status == "pending" and before is not None:
+            return  # asked again: what came of it before is told already
         elif row.status not in ("pending", before):
             self._series[families.UNANSWERED].add((*labels, row.status))
         self._queries.say(row.id, row.status)

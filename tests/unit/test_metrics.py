@@ -171,6 +171,16 @@ def test_queries_by_answer() -> None:
     assert value(counting, f"{duration}_sum") == pytest.approx(0.0425)
 
 
+def test_a_query_that_is_asked_again_times_out_once() -> None:
+    """As a resolver asks that gives each attempt as long as nettop does."""
+    timeout = dns_query(status="timeout")
+    again = dns_query(attempts=2)
+    counting = counted(told(identity()), told(dns_query()), told(timeout), told(again), told(timeout), told(answered()))
+    assert value(counting, "nettop_dns_queries_total") == 1
+    assert value(counting, "nettop_dns_unanswered_total", reason="timeout") == 1
+    assert value(counting, "nettop_dns_answers_total", rcode="NOERROR") == 1
+
+
 def test_an_answer_that_did_not_arrive_and_comes_again_counts_once() -> None:
     counting = counted(told(identity()), told(answered()), told(dns_query()), told(answered(rcode="SERVFAIL"), 2))
     assert value(counting, "nettop_dns_queries_total") == 1
