@@ -20,6 +20,7 @@ from nettop.sources import Source
 
 _BACKLOG = 16
 _SOON_S = 0.005  # until the next round while somebody is served
+_TURN_S = 0.25  # after which the server has its turn amid the events of a tick: a flood brings seconds of them
 _Test = Callable[[AnyEvent], bool]
 _OLDER_FORMAT = ".prom"  # the only names that node_exporter's textfile collector reads
 
@@ -60,7 +61,7 @@ def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting
 
 
 def _serve(options: argparse.Namespace, prepared: Prepared, counting: Counting, passes: _Test) -> int:
-    """Answer whoever asks, between two reads."""
+    """Answer whoever asks."""
 
     def page(wants_openmetrics: bool) -> tuple[str, bytes]:
         if wants_openmetrics:
@@ -94,14 +95,18 @@ def _watched(
 def _events(
     source: Source, seconds: float | None, stopped: list[int], server: ScrapeServer | None = None
 ) -> Iterator[AnyEvent]:
-    """All until the time is up or a signal arrives; the server has its turn between the reads."""
-    end = None if seconds is None else time.monotonic() + seconds
+    """All until the time is up or a signal arrives; the server has its turn between the reads, and within long ones."""
+    now = time.monotonic()
+    end = None if seconds is None else now + seconds
     serves = False
-    while not stopped and not source.finished:
+    while not stopped and not source.finished and (end is None or now < end):
+        turn_s = now + _TURN_S
+        for event in source.read(_SOON_S if serves else READ_TIMEOUT_S):
+            yield event
+            if server is not None and (now := time.monotonic()) >= turn_s:
+                server.serve(now)
+                turn_s = now + _TURN_S
         now = time.monotonic()
-        if end is not None and now >= end:
-            break
-        yield from source.read(_SOON_S if serves else READ_TIMEOUT_S)
         serves = server is not None and server.serve(now)
     yield from source.finish()
 

@@ -84,6 +84,7 @@ class ScrapeServer:
             connection.setblocking(False)
             self._clients[connection] = _Client(now_s + PATIENCE_S)
             self._ready.register(connection, selectors.EVENT_READ)
+            self._talk(connection)  # mostly it has asked by now: no need to wait for another round
 
     def _talk(self, connection: socket.socket) -> None:
         client = self._clients[connection]
