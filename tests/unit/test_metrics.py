@@ -366,6 +366,13 @@ def test_the_buckets_are_those_of_opentelemetry_and_one_more() -> None:
     assert set(BUCKETS_S[1:]) <= {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
 
+def test_a_process_whose_end_is_taken_back_keeps_its_unit() -> None:
+    alive, ended = identity(unit="shop.service"), identity(unit="shop.service", exited_at=at(1))
+    others = (told(identity(pid=10_000 + number, exited_at=at(2))) for number in range(MAX_ENDED + 1))
+    counting = counted(told(alive), told(ended), told(alive), *others, told(connection(), 3))
+    assert value(counting, "nettop_tcp_connections", unit="shop.service") == 1
+
+
 def test_a_filter_that_a_process_does_not_pass_leaves_its_rows_their_unit() -> None:
     """Such as a word that only the far end's name has, or `new` of a process that is older."""
     counting, passes = Counting(), StreamFilter(Filter("example.com or new")).passes
