@@ -94,6 +94,26 @@ def test_what_was_told_is_not_told_again() -> None:
     assert told_rows(said) == [answered()]
 
 
+def test_nor_after_many_others() -> None:
+    """An answer that comes half a minute after its time-out, on a host with thousands of queries a second."""
+    finals, many = Finals(), subject.MAX_TOLD + 1_000
+    timeout, answer = dns_query(status="timeout"), answered()
+    others = (told(msgspec.structs.replace(answer, id=number), 2) for number in range(2, many))
+    given = (start(), told(timeout), tick(7), *others, tick(20), told(answer, 21), tick(30), END)
+    said = Counter(each.id for event in given for each in told_rows(finals.take(event)))
+    assert (len(said), max(said.values())) == (many - 1, 1)
+
+
+def test_what_is_remembered_of_what_was_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "MAX_BLOCKS", 2)
+    known = subject._ToldNumbers()
+    for number in (1, subject.NUMBERS_EACH, 2 * subject.NUMBERS_EACH, 2):
+        known.add(number)
+    assert [number in known for number in (1, 2, subject.NUMBERS_EACH, 2 * subject.NUMBERS_EACH)] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
 def test_increments_stay_and_sums_come_at_the_end() -> None:
     losses = [events.LossesChanged(time=at(number), losses=rows.Losses(dns_unasked=number)) for number in (1, 2)]
     more = [told(host_packets(packets=number)) for number in (3, 4)]
