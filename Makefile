@@ -76,7 +76,8 @@ fleet: $(VENV)/.test ## Feed Prometheus, node_exporter, kcat, ClickHouse's engin
 	$(SUDO) env FLEET_TOOLS=$(CURDIR)/$(FLEET) $(BIN)/pytest tests/fleet
 
 .PHONY: load
-load: fleet ## Show what HOSTS=100 hosts cost their Prometheus
+load: fleet ## Show what a scrape of 10,000 processes costs a host, and what HOSTS=100 hosts cost their Prometheus
+	$(BIN)/python -m tests.fleet.scrape
 	$(BIN)/python -m tests.fleet.load $(FLEET) --hosts $(or $(HOSTS),100)
 
 .PHONY: soak

@@ -93,6 +93,7 @@ def add_setting(parser: argparse.ArgumentParser, attribute: str) -> None:
     default = as_text(declared.default)
     parser.add_argument(
         declared.option,
+        dest=attribute,  # where resolve() looks for it, whatever the option is called
         type=_argument(declared.kind),
         default=argparse.SUPPRESS,  # absent unless given: a default here would override the option before the command
         metavar=_METAVARS[attribute],

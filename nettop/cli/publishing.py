@@ -4,7 +4,7 @@ import argparse
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,27 +20,29 @@ from nettop.sources import Source
 
 _BACKLOG = 16
 _SOON_S = 0.005  # until the next round while somebody is served
+_TURN_S = 0.25  # after which the server has its turn amid the events of a tick: a flood brings seconds of them
+_Test = Callable[[AnyEvent], bool]
 _OLDER_FORMAT = ".prom"  # the only names that node_exporter's textfile collector reads
 
 
 def publish(options: argparse.Namespace, once_for_s: float) -> int:
     """Publish as the options say, until their time is up or a signal arrives; what is written once after so long."""
     prepared = prepare(options, told=True)
-    counting = Counting(prepared.settings.metrics_series)
+    counting, passes = Counting(prepared.settings.metrics_series), StreamFilter(prepared.chosen).passes
     if options.listen is not None:
-        return _serve(options, prepared, counting)
+        return _serve(options, prepared, counting, passes)
     if options.output is not None:
-        return _publish(options, prepared, counting)
+        return _publish(options, prepared, counting, passes)
     with _watched(options, prepared) as (source, stopped), output_of(options, signals=stopped) as output:
-        for event in _events(source, prepared, once_for_s, stopped):
-            counting.apply(event)
+        for event in _events(source, once_for_s, stopped):
+            counting.apply(event, passes(event))
         stopped.clear()  # they ended the watch; another one ends the writing if the reader stalls
         output.write(openmetrics(counting.series()))
         output.commit()
     return 0
 
 
-def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting) -> int:
+def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting, passes: _Test) -> int:
     """Write the file anew at each tick, complete or not at all."""
     path: Path = options.output
     written = prometheus_text if path.suffix == _OLDER_FORMAT else openmetrics
@@ -48,8 +50,8 @@ def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting
         overwrite = options.force
         with OutputFile(path, overwrite, mode=READABLE):
             pass  # what is wrong with the path is said before the first tick
-        for event in _events(source, prepared, options.seconds, stopped):
-            counting.apply(event)
+        for event in _events(source, options.seconds, stopped):
+            counting.apply(event, passes(event))
             if isinstance(event, Tick):
                 with OutputFile(path, overwrite, mode=READABLE) as file:
                     file.write(written(counting.series()))
@@ -58,8 +60,8 @@ def _publish(options: argparse.Namespace, prepared: Prepared, counting: Counting
     return 0
 
 
-def _serve(options: argparse.Namespace, prepared: Prepared, counting: Counting) -> int:
-    """Answer whoever asks, between two reads."""
+def _serve(options: argparse.Namespace, prepared: Prepared, counting: Counting, passes: _Test) -> int:
+    """Answer whoever asks."""
 
     def page(wants_openmetrics: bool) -> tuple[str, bytes]:
         if wants_openmetrics:
@@ -70,8 +72,8 @@ def _serve(options: argparse.Namespace, prepared: Prepared, counting: Counting) 
     server = ScrapeServer(listening, page)
     try:
         with _watched(options, prepared, listening.fileno()) as (source, stopped):
-            for event in _events(source, prepared, options.seconds, stopped, server):
-                counting.apply(event)
+            for event in _events(source, options.seconds, stopped, server):
+                counting.apply(event, passes(event))
     finally:
         server.close()
     return 0
@@ -91,19 +93,22 @@ def _watched(
 
 
 def _events(
-    source: Source, prepared: Prepared, seconds: float | None, stopped: list[int], server: ScrapeServer | None = None
+    source: Source, seconds: float | None, stopped: list[int], server: ScrapeServer | None = None
 ) -> Iterator[AnyEvent]:
-    """All that pass the filter, until the time is up or a signal arrives; the server has its turn between the reads."""
-    passes = StreamFilter(prepared.chosen).passes
-    end = None if seconds is None else time.monotonic() + seconds
+    """All until the time is up or a signal arrives; the server has its turn between the reads, and within long ones."""
+    now = time.monotonic()
+    end = None if seconds is None else now + seconds
     serves = False
-    while not stopped and not source.finished:
+    while not stopped and not source.finished and (end is None or now < end):
+        turn_s = now + _TURN_S
+        for event in source.read(_SOON_S if serves else READ_TIMEOUT_S):
+            yield event
+            if server is not None and (now := time.monotonic()) >= turn_s:
+                server.serve(now)
+                turn_s = now + _TURN_S
         now = time.monotonic()
-        if end is not None and now >= end:
-            break
-        yield from filter(passes, source.read(_SOON_S if serves else READ_TIMEOUT_S))
         serves = server is not None and server.serve(now)
-    yield from filter(passes, source.finish())
+    yield from source.finish()
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

@@ -38,16 +38,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     stream.set_defaults(run=run)
 
 
-def _lines(options: argparse.Namespace, settings: Settings) -> Callable[[AnyEvent], Iterable[bytes]]:
+def _lines(
+    options: argparse.Namespace, settings: Settings, passes: Callable[[AnyEvent], bool]
+) -> Callable[[AnyEvent], Iterable[bytes]]:
     if options.format == "otlp":
         from nettop.export.otlp import Otlp  # noqa: PLC0415 - JSON needs neither
         from nettop.metrics.counting import Counting  # noqa: PLC0415
 
-        return Otlp(Counting(settings.metrics_series)).take
+        otlp = Otlp(Counting(settings.metrics_series))
+        return lambda event: otlp.take(event, passes(event))
     if options.final:
         finals = Finals()
-        return lambda event: map(event_json, finals.take(event))
-    return lambda event: (event_json(event),)
+        return lambda event: map(event_json, finals.take(event)) if passes(event) else ()
+    return lambda event: (event_json(event),) if passes(event) else ()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
         watching(options, settings, scope, list_everything=True) as source,
         output_of(options, keep_partial=True, signals=stopped) as output,
     ):
-        lines = _lines(options, settings)
-        for event in filter(StreamFilter(chosen).passes, watched_events(source, options.seconds, stopped)):
+        lines = _lines(options, settings, StreamFilter(chosen).passes)
+        for event in watched_events(source, options.seconds, stopped):
             for line in lines(event):
                 output.write(line)
         output.commit()

@@ -17,7 +17,7 @@ from nettop.metrics.families import BUCKETS_S, Family
 from nettop.metrics.series import Series
 from nettop.model import events, rows
 from nettop.model.finals import Finals
-from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 
 LINE_BYTES: Final = 1 << 19  # of records or points, before the last one: the Collector reads lines of 1 MiB by default
 METRICS_EVERY_S: Final = 10.0  # sums are cumulative: more often says little more, and is most of the output
@@ -47,9 +47,11 @@ class Otlp:
         self._started_ns = "0"
         self._measured_at: datetime | None = None
 
-    def take(self, event: events.AnyEvent) -> Iterator[bytes]:
-        """The lines to write after this event."""
-        self._counting.apply(event)
+    def take(self, event: events.AnyEvent, passes: bool = True) -> Iterator[bytes]:
+        """The lines to write after this event; `passes` as in Counting.apply()."""
+        self._counting.apply(event, passes)
+        if not passes:
+            return
         if isinstance(event, events.Start):
             self._resource, self._started_ns = _resource(event), _ns(event.time)
             self._measured_at = event.time
@@ -183,6 +185,14 @@ def _request(row: rows.Request) -> dict[str, Any]:
     }
 
 
+def _lookup(row: rows.Lookup) -> dict[str, Any]:
+    return {
+        "dns.question.name": row.name,
+        "dns.answers": row.addresses,
+        "error.type": row.result if row.failed else None,
+    }
+
+
 def _process(row: rows.ProcessIdentity) -> dict[str, Any]:
     return {
         "process.parent_pid": row.parent_pid,
@@ -204,6 +214,7 @@ _DESCRIBED: Mapping[Any, Callable[[Any], dict[str, Any]]] = {
     DNS: _dns,
     REQUESTS: _request,
     PROCESSES: _process,
+    LOOKUPS: _lookup,
 }
 
 

@@ -7,7 +7,7 @@ many is hung up on.
 import gzip
 import selectors
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -15,8 +15,9 @@ MAX_CLIENTS = 16  # Prometheus has one connection at a time; a second Prometheus
 MAX_HEAD_BYTES = 8_192  # what web servers take; Prometheus sends some 400
 PATIENCE_S = 10.0  # for a request and its answer: as long as Prometheus waits by default
 PATH = "/metrics"
-_OPENMETRICS = "application/openmetrics-text"
-_END_OF_HEAD = b"\r\n\r\n"
+_OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain"
+_METHODS = ("GET", "HEAD")
+_END_OF_LINE, _END_OF_HEAD = b"\r\n", b"\r\n\r\n"
 _READ_BYTES = 4_096
 _FASTEST = 1  # level of gzip: a fifth of the time of the default
 
@@ -83,13 +84,14 @@ class ScrapeServer:
             connection.setblocking(False)
             self._clients[connection] = _Client(now_s + PATIENCE_S)
             self._ready.register(connection, selectors.EVENT_READ)
+            self._talk(connection)  # mostly it has asked by now: no need to wait for another round
 
     def _talk(self, connection: socket.socket) -> None:
         client = self._clients[connection]
         try:
             if not client.unsent:
                 said = connection.recv(_READ_BYTES)
-                client.asked += said
+                client.asked = (client.asked + said).lstrip(_END_OF_LINE)  # empty ones before it: RFC 9112, 2.2
                 client.unsent = memoryview(self._answer(client.asked))
                 if not said and not client.unsent:
                     self._hang_up(connection)
@@ -116,28 +118,57 @@ class ScrapeServer:
         if len(head) > MAX_HEAD_BYTES:
             return _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if not found:
-            return b""
+            speaks_http = not asked or asked[:1].isalpha()  # TLS does not, and would wait for an answer
+            return b"" if speaks_http else _response(HTTPStatus.BAD_REQUEST)
         line, *fields = head.decode("latin-1").split("\r\n")
         words = line.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _response(HTTPStatus.BAD_REQUEST)
         method, target, _ = words
-        if target.partition("?")[0] != PATH:
-            return _response(HTTPStatus.NOT_FOUND)
-        if method != "GET":
-            return _response(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET"})
-        said = {name.strip().lower(): value for name, _, value in (field.partition(":") for field in fields)}
-        content_type, text = self._page(_OPENMETRICS in said.get("accept", ""))
+        with_body = method != "HEAD"
+        if _path(target) != PATH:
+            return _response(HTTPStatus.NOT_FOUND, with_body=with_body)
+        if method not in _METHODS:
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(_METHODS)})
+        accepted = _weights(fields, "accept")
+        newer = accepted.get(_OPENMETRICS, 0.0)
+        content_type, text = self._page(newer > 0 and newer >= accepted.get(_PLAIN, 0.0))
         more = {"Content-Type": content_type}
-        if "gzip" in said.get("accept-encoding", ""):
+        if _weights(fields, "accept-encoding").get("gzip", 0.0) > 0:
             more["Content-Encoding"] = "gzip"
             text = gzip.compress(text, _FASTEST)
-        return _response(HTTPStatus.OK, more, text)
+        return _response(HTTPStatus.OK, more, text, with_body)
 
 
-def _response(status: HTTPStatus, more: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
+def _path(target: str) -> str:
+    """Without a query; a proxy is told the whole URL, and a server has to take that too: RFC 9112, 3.2.2."""
+    path = target.partition("?")[0]
+    scheme, found, rest = path.partition("://")
+    return f"/{rest.partition('/')[2]}" if found and scheme.lower() == "http" else path
+
+
+def _weights(fields: Iterable[str], wanted: str) -> dict[str, float]:
+    """How much a client wants what it names in these fields, from 0 (not at all) to 1: RFC 9110, 12.4.2."""
+    named = (field.partition(":") for field in fields)
+    weights: dict[str, float] = {}
+    for each in ",".join(value for name, _, value in named if name.strip().lower() == wanted).split(","):
+        name, *parameters = (part.strip().lower() for part in each.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                with suppress(ValueError):
+                    weight = float(parameter.removeprefix("q="))
+        weights[name] = max(weight, weights.get(name, 0.0))
+    return weights
+
+
+def _response(
+    status: HTTPStatus, more: Mapping[str, str] | None = None, body: bytes | None = None, with_body: bool = True
+) -> bytes:
+    """`with_body` is false for HEAD: the length is told all the same."""
     if body is None:
         body = f"{status.value} {status.phrase}\n".encode()
-    fields = {"Content-Type": "text/plain", **(more or {}), "Content-Length": str(len(body)), "Connection": "close"}
+    fields = {"Content-Type": _PLAIN, **(more or {}), "Content-Length": str(len(body)), "Connection": "close"}
     lines = (f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in fields.items()))
-    return "\r\n".join((*lines, "\r\n")).encode("latin-1") + body
+    head = "\r\n".join((*lines, "\r\n")).encode("latin-1")
+    return head + body if with_body else head

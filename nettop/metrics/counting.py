@@ -1,6 +1,5 @@
 """From events to metrics: what each row adds since it was told last."""
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -92,7 +91,7 @@ class Counting:
         self._folded = Folded()
         self._series = {family: Series(family, most_series, self._folded) for family in FAMILIES}
         self._labels: dict[tuple[int, datetime], Labels] = {}
-        self._ended: deque[tuple[int, datetime]] = deque()
+        self._ended: dict[tuple[int, datetime], None] = {}  # those whose end was told longest ago first
         # What was counted of rows that are not over: bounded by the kernel's maps.
         self._counted: dict[Hashable, tuple[int, ...]] = {}
         self._open: dict[int, Labels] = {}
@@ -112,10 +111,10 @@ class Counting:
             events.Tick: self._tick,
         }
 
-    def apply(self, event: events.AnyEvent) -> None:
-        """Take the next event."""
+    def apply(self, event: events.AnyEvent, passes: bool = True) -> None:
+        """Take the next event; of one that does not pass a filter only who a process is, for its rows that do."""
         take = self._takes.get(type(event))
-        if take is not None:
+        if take is not None and (passes or isinstance(event, events.ProcessChanged)):
             take(event)
 
     def series(self) -> Iterator[Series]:
@@ -135,10 +134,12 @@ class Counting:
     def _process(self, event: events.ProcessChanged) -> None:
         process = event.process
         key = (process.pid, process.start_time)
+        self._ended.pop(key, None)  # an end that was only inferred may be taken back
         if process.exited_at is not None:
-            self._ended.append(key)
+            self._ended[key] = None
             if len(self._ended) > MAX_ENDED:
-                self._labels.pop(self._ended.popleft(), None)
+                oldest = next(iter(self._ended))
+                del self._ended[oldest], self._labels[oldest]
         self._labels[key] = (unit_label(process), process.comm)
 
     def _labels_of(self, pid: int | None, start_time: datetime | None, comm: str | None) -> Labels:
@@ -227,6 +228,8 @@ class Counting:
             self._series[families.ANSWERS].add((*labels, row.rcode or UNKNOWN))
             if row.latency_ms is not None:
                 self._series[families.LOOKUP].observe(labels, row.latency_ms / 1000)
+        elif row.status == "pending" and before is not None:
+            return  # asked again: what came of it before is told already
         elif row.status not in ("pending", before):
             self._series[families.UNANSWERED].add((*labels, row.status))
         self._queries.say(row.id, row.status)

@@ -7,11 +7,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from nettop.model import events
-from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, PROCESSES, REQUESTS, UDP, Kind
+from nettop.model.kinds import CONNECTIONS, DNS, KIND_OF_EVENT, LISTENERS, LOOKUPS, PROCESSES, REQUESTS, UDP, Kind
 
 SETTLED: Final = timedelta(seconds=5)  # since an answer: one that is taken back or tells more comes at the next tick
 MAX_HELD = 131_072  # rows of a kind that are not over, as many as the kernel's map has sockets
-MAX_TOLD = 65_536  # rows of a kind of which nothing more is told; twice what comes within a tick of a busy host
+MAX_TOLD = 65_536  # rows without a number of which nothing more is told; twice what ends within a tick of a busy host
+# Of those with numbers, a byte each of some millions: a late answer comes half a minute after a time-out was told, the
+# end of a long response much later, and a busy host has 65,536 queries or requests within seconds.
+NUMBERS_EACH, MAX_BLOCKS = 65_536, 64
 
 
 def _answered(row: Any) -> bool:
@@ -27,18 +30,54 @@ _OVER: dict[Kind[Any], tuple[Callable[[Any], bool], bool]] = {
     PROCESSES: (lambda row: row.exited_at is not None, True),
     DNS: (lambda row: row.status != "pending", True),
     REQUESTS: (_answered, True),
+    LOOKUPS: (lambda row: row.status != "pending", True),  # the record of one that is unknown may still come
 }
+
+
+class _ToldKeys:
+    """Which rows were told, as far as that is known."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Any, None] = {}
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._keys
+
+    def add(self, key: Any) -> None:
+        self._keys[key] = None
+        if len(self._keys) > MAX_TOLD:
+            del self._keys[next(iter(self._keys))]
+
+
+class _ToldNumbers:
+    """The same of rows whose keys are numbers that rise: the newest MAX_BLOCKS times NUMBERS_EACH."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, bytearray] = {}
+
+    def __contains__(self, number: Any) -> bool:
+        block = self._blocks.get(number // NUMBERS_EACH)
+        return block is not None and bool(block[number % NUMBERS_EACH])
+
+    def add(self, number: Any) -> None:
+        place, within = divmod(number, NUMBERS_EACH)
+        block = self._blocks.get(place)
+        if block is None:
+            block = self._blocks[place] = bytearray(NUMBERS_EACH)
+            if len(self._blocks) > MAX_BLOCKS:
+                del self._blocks[min(self._blocks)]
+        block[within] = 1
 
 
 class _Held:
     """The rows of one kind that are not told yet."""
 
-    def __init__(self, over: Callable[[Any], bool], settles: bool) -> None:
+    def __init__(self, numbered: bool, over: Callable[[Any], bool], settles: bool) -> None:
         self._over = over
         self._settles = settles
+        self._told: _ToldKeys | _ToldNumbers = _ToldNumbers() if numbered else _ToldKeys()
         self._open: dict[Hashable, events.AnyEvent] = {}
         self._settling: dict[Hashable, events.AnyEvent] = {}  # those that changed longest ago first
-        self._told: dict[Hashable, None] = {}
 
     def take(self, key: Hashable, row: Any, event: events.AnyEvent) -> Iterator[events.AnyEvent]:
         """What is to be told now."""
@@ -75,22 +114,20 @@ class _Held:
             yield self._tell(key, held.pop(key))
 
     def _tell(self, key: Hashable, event: events.AnyEvent) -> events.AnyEvent:
-        self._told[key] = None
-        if len(self._told) > MAX_TOLD:
-            del self._told[next(iter(self._told))]
+        self._told.add(key)
         return event
 
 
 class Finals:
     """Each row once: when it is over, or as it is at the end of the run.
 
-    Of queries, requests and processes that is SETTLED after their last change. What is told as an increment stays as
-    it is; what counts from the start (losses, other sockets) is told at its end. Every event gets its origin.
+    Of queries, requests, look-ups and processes that is SETTLED after their last change. What is told as an increment
+    stays as it is; what counts from the start (losses, other sockets) is told at its end. Every event gets its origin.
     """
 
     def __init__(self) -> None:
         self._origin: events.Origin | None = None
-        self._held = {kind: _Held(*over) for kind, over in _OVER.items()}
+        self._held = {kind: _Held(kind.numbered, *over) for kind, over in _OVER.items()}
         self._others: dict[int, events.AnyEvent] = {}
         self._losses: events.AnyEvent | None = None
         self._tick: events.AnyEvent | None = None

@@ -93,7 +93,7 @@ def test_prometheus_scrapes_two_hosts(directory: Path, tools: Path, tmp_path: Pa
         assert metadata["nettop_process_network_io_bytes"][0]["type"] == "counter"
         assert metadata["nettop_process_network_io_bytes"][0]["unit"] == "bytes"
         rules = json.loads(get(near, f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/rules"))["data"]["groups"][0]["rules"]
-        assert len(rules) == 11
+        assert len(rules) == 12
         assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
 
 

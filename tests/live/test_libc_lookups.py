@@ -19,10 +19,12 @@ from nettop.model.snapshot import Snapshot
 from nettop.tracking.lookups import asks_for
 from tests.live import dns_server, lookup_programs
 from tests.live.lab import (
+    NETTOP,
     PATIENCE_S,
     Namespace,
     Program,
     Watch,
+    attached,
     dnsmasq,
     namespace,
     nettop,
@@ -379,3 +381,21 @@ def test_a_snapshot_has_them_as_a_table(directory: Path) -> None:
 
 def program_comm(said: str, pid: int) -> str:
     return next(line.split()[2] for line in said.splitlines() if str(pid) in line)
+
+
+def test_a_stream_tells_each_once_when_it_is_over(lab: Lab) -> None:
+    """One that waits for two seconds is pending at many ticks."""
+    command = [*NETTOP, "stream", "--final", "--lookups", "--netns", lab.inside.name, "--interval", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        wait_until(lambda: attached(process.pid), "nettop to attach")
+        patience = ("env", "RES_OPTIONS=timeout:1 attempts:2")
+        programs = [
+            lab.inside.play(lookup_programs.one, nameserver=ODD_SERVER, prefix=patience, name=name)
+            for name in ("silent-final.test", "n1.test")
+        ]
+        for program in programs:
+            program.end()
+        process.send_signal(signal.SIGTERM)
+        told = [json.loads(line) for line in process.communicate(timeout=PATIENCE_S)[0].splitlines()]
+    rows = sorted((line["lookup"]["name"], line["lookup"]["result"]) for line in told if line["type"] == "lookup")
+    assert rows == [("n1.test", "OK"), ("silent-final.test", "EAI_AGAIN")]

@@ -225,17 +225,22 @@ def test_output_file_is_private(served: Namespace, directory: Path) -> None:
     check_snapshot(path.read_bytes())
 
 
-def test_each_row_once_with_its_origin(served: Namespace) -> None:
+def test_each_row_once_with_its_origin(served: Namespace, tmp_path: Path) -> None:
     """Two runs at once, as on two hosts: no row of the one can be taken for one of the other."""
     command = [*NETTOP, "stream", "--final", "--netns", served.name, "--for", "600"]
-    watching = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    paths = [tmp_path / name for name in ("one", "other")]
+    watching = []
+    for path in paths:  # no pipes: the one that is not read while the other ends would give its reader up
+        with path.open("wb") as file:
+            watching.append(subprocess.Popen(command, stdout=file))
     for process in watching:
         wait_until(lambda process=process: attached(process.pid), "nettop to attach")  # type: ignore[misc]
     *_, pending = mixed_traffic(served)
     pending.stop()
     for process in watching:
         process.send_signal(signal.SIGTERM)
-    streams = [process.communicate(timeout=PATIENCE_S)[0].splitlines() for process in watching]
+    assert [process.wait(PATIENCE_S) for process in watching] == [0, 0]
+    streams = [path.read_bytes().splitlines() for path in paths]
     seen = set()
     for lines in streams:
         for line in lines:

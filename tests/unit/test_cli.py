@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,12 +19,14 @@ from nettop.cli import screen, watching
 from nettop.cli.main import main
 from nettop.cli.parser import make_parser
 from nettop.cli.scope import SCOPE_OPTIONS
+from nettop.cli.watching import settings_of
 from nettop.errors import CannotRunError, RunError
 from nettop.export.json import event_json, snapshot_json
 from nettop.kernel.btf import Btf, BtfError
 from nettop.kernel.compiler import compile_apart
 from nettop.kernel.place import require_linux, where_to_get_privileges
 from nettop.model.store import replayed
+from nettop.settings.declared import SETTINGS, THEMES
 from nettop.sources import live
 from tests.builders import a_recording
 
@@ -189,6 +192,29 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 # Replays
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("metrics", "--interval", 0.5),
+        ("metrics", "--filter", "pid:1"),
+        ("metrics", "--dns-ports", (53, 5300)),
+        ("metrics", "--series", 200),
+        ("replay", "--theme", THEMES[-1]),
+    ],
+)
+def test_what_an_option_says_is_the_setting(command: str, option: str, value: Any) -> None:
+    declared = next(each for each in SETTINGS if each.option == option)
+    said = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    rest = ("recording",) if command == "replay" else ()
+    given = make_parser().parse_args([command, option, said, *rest])
+    assert getattr(settings_of(given), declared.attribute) == value != declared.default
+
+
+def test_every_option_of_a_setting_is_tried() -> None:
+    (tried,) = (mark for mark in test_what_an_option_says_is_the_setting.pytestmark if mark.name == "parametrize")
+    assert {option for _, option, _ in tried.args[1]} == {each.option for each in SETTINGS if each.option}
 
 
 def test_replay_of_a_recording(capfd: pytest.CaptureFixture[str], recording: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nettop.model import events, rows
 from nettop.model import finals as subject
 from nettop.model.finals import Finals
-from nettop.model.kinds import KIND_OF_EVENT
+from nettop.model.kinds import HOSTS, KIND_OF_EVENT
 from nettop.model.store import replayed
 from tests.builders import (
     a_recording,
@@ -21,6 +21,7 @@ from tests.builders import (
     host_packets,
     identity,
     listener,
+    lookup,
     other_socket,
     request,
     start,
@@ -62,6 +63,8 @@ def test_a_connection_is_told_when_it_is_closed() -> None:
         (dns_query(), dns_query(status="timeout")),
         (request(status=None, latency_ms=None), request()),
         (request(protocol="grpc"), request(protocol="grpc", grpc_status=0)),
+        (lookup(status="pending", result=None, latency_ms=None), lookup()),
+        (lookup(status="pending", result=None, latency_ms=None), lookup(status="abandoned", result=None)),
     ],
 )
 def test_each_kind_has_its_end(open_row: Any, over: Any) -> None:
@@ -77,9 +80,38 @@ def test_an_answer_that_is_taken_back_is_waited_for() -> None:
     assert told_rows(after(*given, told(late, 21), tick(22), tick(26))) == [late]
 
 
+def test_every_kind_with_rows_of_its_own_in_a_stream_is_held() -> None:
+    assert set(subject._OVER) == {*KIND_OF_EVENT.values()} - {HOSTS}, "hosts are told as increments"
+
+
+def test_a_look_up_whose_record_comes_late_is_told_with_it() -> None:
+    unknown = lookup(status="unknown", result=None, latency_ms=None)
+    assert told_rows(after(told(unknown, 1), tick(2), told(lookup(), 3), tick(4), tick(8), END)) == [lookup()]
+
+
 def test_what_was_told_is_not_told_again() -> None:
     said = after(told(answered(), 1), tick(6), told(answered(answers_dropped=1), 7), tick(20), END)
     assert told_rows(said) == [answered()]
+
+
+def test_nor_after_many_others() -> None:
+    """An answer that comes half a minute after its time-out, on a host with thousands of queries a second."""
+    finals, many = Finals(), subject.MAX_TOLD + 1_000
+    timeout, answer = dns_query(status="timeout"), answered()
+    others = (told(msgspec.structs.replace(answer, id=number), 2) for number in range(2, many))
+    given = (start(), told(timeout), tick(7), *others, tick(20), told(answer, 21), tick(30), END)
+    said = Counter(each.id for event in given for each in told_rows(finals.take(event)))
+    assert (len(said), max(said.values())) == (many - 1, 1)
+
+
+def test_what_is_remembered_of_what_was_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "MAX_BLOCKS", 2)
+    known = subject._ToldNumbers()
+    for number in (1, subject.NUMBERS_EACH, 2 * subject.NUMBERS_EACH, 2):
+        known.add(number)
+    assert [number in known for number in (1, 2, subject.NUMBERS_EACH, 2 * subject.NUMBERS_EACH)] == [
+        False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_increments_stay_and_sums_come_at_the_end() -> None:

@@ -14,6 +14,8 @@ from nettop.metrics.families import BUCKETS_S, FAMILIES, Family
 from nettop.metrics.labels import unit_label
 from nettop.metrics.series import MIN_SERIES
 from nettop.model import events, rows
+from nettop.model.filter import Filter
+from nettop.model.stream_filter import StreamFilter
 from tests.builders import (
     BASE,
     a_recording,
@@ -167,6 +169,16 @@ def test_queries_by_answer() -> None:
     assert value(counting, f"{duration}_bucket", le="0.05") == 2
     assert value(counting, f"{duration}_bucket", le="+Inf") == value(counting, f"{duration}_count") == 2
     assert value(counting, f"{duration}_sum") == pytest.approx(0.0425)
+
+
+def test_a_query_that_is_asked_again_times_out_once() -> None:
+    """As a resolver asks that gives each attempt as long as nettop does."""
+    timeout = dns_query(status="timeout")
+    again = dns_query(attempts=2)
+    counting = counted(told(identity()), told(dns_query()), told(timeout), told(again), told(timeout), told(answered()))
+    assert value(counting, "nettop_dns_queries_total") == 1
+    assert value(counting, "nettop_dns_unanswered_total", reason="timeout") == 1
+    assert value(counting, "nettop_dns_answers_total", rcode="NOERROR") == 1
 
 
 def test_an_answer_that_did_not_arrive_and_comes_again_counts_once() -> None:
@@ -352,3 +364,21 @@ def test_the_unit_has_nothing_that_is_new_with_each_start(fields: dict[str, Any]
 def test_the_buckets_are_those_of_opentelemetry_and_one_more() -> None:
     assert BUCKETS_S[0] == 0.001
     assert set(BUCKETS_S[1:]) <= {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
+
+def test_a_process_whose_end_is_taken_back_keeps_its_unit() -> None:
+    alive, ended = identity(unit="shop.service"), identity(unit="shop.service", exited_at=at(1))
+    others = (told(identity(pid=10_000 + number, exited_at=at(2))) for number in range(MAX_ENDED + 1))
+    counting = counted(told(alive), told(ended), told(alive), *others, told(connection(), 3))
+    assert value(counting, "nettop_tcp_connections", unit="shop.service") == 1
+
+
+def test_a_filter_that_a_process_does_not_pass_leaves_its_rows_their_unit() -> None:
+    """Such as a word that only the far end's name has, or `new` of a process that is older."""
+    counting, passes = Counting(), StreamFilter(Filter("example.com or new")).passes
+    owner = identity(unit="shop.service", start_time=at(-50))
+    given = (start(), told(owner), told(connection(process_start_time=owner.start_time, tx_bytes=7)), tick(1))
+    assert [passes(event) for event in given] == [True, False, True, True]
+    for event in given:
+        counting.apply(event, passes(event))
+    assert value(counting, "nettop_tcp_connections", unit="shop.service") == 1

@@ -22,6 +22,7 @@ from tests.builders import (
     dns_query,
     identity,
     listener,
+    lookup,
     request,
     start,
     tick,
@@ -120,6 +121,8 @@ def test_the_resource_is_this_run_on_this_host() -> None:
             "WARN",
         ),
         (request(decrypted=True, remote=None), "nettop.request", {"server.address": "www.example.com"}, "INFO"),
+        (lookup(), "nettop.lookup", {"dns.question.name": "www.example.com"}, "INFO"),
+        (lookup(result="EAI_NONAME"), "nettop.lookup", {"error.type": "EAI_NONAME"}, "WARN"),
         (udp_socket(closed=True), "nettop.udp", {"network.transport": "udp"}, "INFO"),
         (listener(closed=True), "nettop.listener", {"network.local.port": 80}, "INFO"),
         (
@@ -162,6 +165,16 @@ def test_sums_are_cumulative_metrics() -> None:
     assert len(lookup.bucket_counts) == len(lookup.explicit_bounds) + 1
     assert lookup.sum == pytest.approx(0.0125)
     assert lookup.bucket_counts[list(lookup.explicit_bounds).index(0.025)] == 1
+
+
+def test_who_a_filter_leaves_out_still_names_its_rows() -> None:
+    otlp = Otlp(Counting())
+    owner = told(identity(unit="shop.service"))
+    given = ((start(host=HOST), True), (owner, False), (told(connection(tx_bytes=5)), True), (END, True))
+    said = [json.loads(line) for event, passes in given for line in otlp.take(event, passes)]
+    assert [record.event_name for record in records(said)] == ["nettop.connection"]
+    (point,) = metrics(said)["process.network.io"].sum.data_points
+    assert attributes(point)["nettop.unit"] == "shop.service"
 
 
 def test_metrics_are_not_told_at_every_tick() -> None:

@@ -85,6 +85,8 @@ def test_compressed_if_the_client_takes_it(served: Served) -> None:
         (get("/"), b"404"),
         (get("/metrics/../etc/passwd"), b"404"),
         (get().replace(b"GET", b"POST"), b"405"),
+        (get("http://[::1/metrics/"), b"404"),
+        (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1", b"400"),  # the beginning of TLS, which would wait for an answer
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET /metrics SIP/2.0\r\n\r\n", b"400"),
         (b"GET /" + b"x" * MAX_HEAD_BYTES * 2, b"431"),
@@ -94,6 +96,43 @@ def test_compressed_if_the_client_takes_it(served: Served) -> None:
 def test_everything_else_is_refused(served: Served, asked: bytes, status: bytes) -> None:
     answer = served.answer(asked)
     assert answer[9:12] == status or (status == b"431" and answer == b"")  # unread bytes may reset the connection
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ((), b"old"),
+        (("Accept: */*",), b"old"),
+        (("Accept: Application/OpenMetrics-Text; version=1.0.0",), b"new"),
+        (("Accept: application/openmetrics-text;q=0, text/plain",), b"old"),
+        (("Accept: text/plain, application/openmetrics-text;q=0.1",), b"old"),
+        (("Accept: text/plain;q=0.5", "Accept: application/openmetrics-text;q=0.5"), b"new"),
+        (("Accept: application/openmetrics-text;q=x",), b"new"),
+        (("Accept-Encoding: gzip;q=0, identity",), b"old"),
+        (("Accept-Encoding: x-gzip",), b"old"),
+    ],
+)
+def test_what_the_client_likes_better(served: Served, fields: tuple[str, ...], found: bytes) -> None:
+    assert served.answer(get("/metrics", *fields)).endswith(b"\r\n\r\n" + found)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"GET /metrics HTTP/1.0\r\n\r\n",
+        b"\r\n" + get(),
+        get("http://web1.example:9469/metrics?x=1"),  # through a proxy
+    ],
+)
+def test_other_ways_to_ask(served: Served, asked: bytes) -> None:
+    assert served.answer(asked).endswith(b"old")
+
+
+def test_head_is_answered_without_a_body(served: Served) -> None:
+    answer = served.answer(get().replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: older\r\nContent-Length: 3\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert served.answer(get("/").replace(b"GET", b"HEAD")).endswith(b"\r\n\r\n")
 
 
 def test_a_request_in_pieces(served: Served) -> None:
