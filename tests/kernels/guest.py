@@ -14,6 +14,7 @@ from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
 _HERE = Path(__file__).parent
+_HALF_WRITTEN = shutil.ignore_patterns("*.pyc.*")
 _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
 _MEMORY = "1536M"
 _TIMEOUT_S = 1800.0  # five hundred suffice on an idle host
@@ -49,7 +50,7 @@ def copy_tree(to: Path) -> None:
     to.mkdir()
     for name in _TREE:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("*.pyc.*"))  # half written
+            shutil.copytree(ROOT / name, to / name, ignore=_HALF_WRITTEN)
         else:
             shutil.copy2(ROOT / name, to / name)
 
@@ -122,7 +123,7 @@ def _make_initramfs(kernel: Kernel, userland: Userland, tree: Path, compiled: Pa
     shutil.copy2(_HERE / "init", root / "init")
     for module in kernel.modules:
         shutil.copy2(module, root / "modules")
-    shutil.copytree(tree, root / "tree")
+    shutil.copytree(tree, root / "tree", ignore=_HALF_WRITTEN)
     if compiled is not None and compiled.exists():
         shutil.copytree(compiled, root / "compiled")
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
