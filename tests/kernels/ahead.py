@@ -2,8 +2,9 @@
 
 What comes of it depends on the compiler and on the kernel's type information, which its image holds: so it is done in
 the guest's own userland, if this machine runs its programs. (BCC compiles for other processors too, but not the same
-as there: it optimizes for them only what it is itself built for.) nettop's own cache keeps it from run to run. One
-guest of each userland has its doctor compile for itself, and that must be equal.
+as there: it optimizes for them only what it is itself built for.) nettop's own cache keeps it from run to run, and also
+what guests had to compile themselves. One guest of each userland has its doctor compile all the same, and that must be
+equal.
 """
 
 import compileall
@@ -12,7 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nettop.kernel import compiled_cache
@@ -66,6 +67,20 @@ def compile_ahead(
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": TREE, "LC_ALL": "C.UTF-8"}
         subprocess.run(command, env=environment, check=True)
+
+
+def keep(files: Mapping[str, bytes], kept: Path) -> None:
+    """Add what a guest has compiled."""
+    for name, content in files.items():
+        kept.mkdir(mode=0o755, parents=True, exist_ok=True)
+        partial = kept / f"{name}.partial"
+        partial.write_bytes(content)
+        partial.replace(kept / name)
+
+
+def compiled_files() -> set[Path]:
+    """In the guest: what nettop's cache has."""
+    return set(compiled_cache.DIRECTORY.glob("*"))
 
 
 def compiled_elsewhere() -> CompiledPrograms | None:

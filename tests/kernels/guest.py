@@ -1,10 +1,12 @@
 """A virtual machine under QEMU without KVM that runs tests/kernels/inside.py and tells how each step went."""
 
+import base64
 import json
 import shutil
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +38,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a guest: its steps, everything they said, and why it died if it did, with the console's end."""
+    """What came of a guest: its steps, everything they said, and why it died if it did, with the console's end.
+
+    `compiled` are the files that nettop's cache has got there.
+    """
 
     steps: dict[str, Step] = field(default_factory=dict)
+    compiled: dict[str, bytes] = field(default_factory=dict)
     output: str = ""
     seconds: float = 0.0
     boots: int = 0
@@ -66,11 +72,12 @@ def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, 
         _make_initramfs(kernel, userland, tree, compiled, work)
         boots = 0
         steps: dict[str, Step] = {}
+        got: dict[str, bytes] = {}
         while not steps and boots < _BOOT_TRIES:
             died = _boot(kernel, userland, setting, work)
-            steps = _results(work / "results")
+            steps, got = _results(work / "results")
             boots += 1
-        return Run(steps, _text(work / "output"), time.monotonic() - started, boots, died)
+        return Run(steps, got, _text(work / "output"), time.monotonic() - started, boots, died)
 
 
 def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> str | None:
@@ -94,21 +101,24 @@ def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> s
         end = f"the guest ended before its last step; QEMU's exit code is {done.returncode}. {done.stderr}"
     except subprocess.TimeoutExpired:
         end = f"the guest did not end within {_TIMEOUT_S:g} s"
-    if "end" in _results(work / "results"):
+    if "end" in _results(work / "results")[0]:
         return None
     return "\n".join([*_text(work / "console").splitlines()[-40:], end])
 
 
-def _results(file: Path) -> dict[str, Step]:
-    """The lines of JSON that inside.py wrote."""
-    steps = {}
+def _results(file: Path) -> tuple[dict[str, Step], dict[str, bytes]]:
+    """The lines of JSON that inside.py wrote: steps, and files."""
+    steps, files = {}, {}
     for line in _text(file).splitlines():
         try:
-            step = Step(**json.loads(line))
+            told = json.loads(line)
+            if "file" in told:
+                files[told["file"]] = zlib.decompress(base64.b64decode(told["content"]))
+            else:
+                steps[told["name"]] = Step(**told)
         except (ValueError, TypeError):  # cut by the guest's end
             continue
-        steps[step.name] = step
-    return steps
+    return steps, files
 
 
 def _text(file: Path) -> str:

@@ -1,5 +1,6 @@
 """Runs in the guest: each step in a process of its own, results as JSON lines on a serial port of their own."""
 
+import base64
 import ctypes
 import json
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 from nettop.cli import main as command
 from nettop.kernel.compiled_cache import compiled_programs
 from tests.kernels import DOCTOR
-from tests.kernels.ahead import compiled_elsewhere, hiding_mptcp, not_as_compiled_here
+from tests.kernels.ahead import compiled_elsewhere, compiled_files, hiding_mptcp, not_as_compiled_here
 from tests.live import (
     lab,  # noqa: F401 - what most tests would import
     terminal,  # noqa: F401
@@ -82,7 +84,7 @@ def main() -> None:
         tell("boot", time.clock_gettime(time.CLOCK_BOOTTIME), _Done(True))
         if os.environ.get("BTF") == "without-mptcp":
             _hide_mptcp()
-        ahead = compiled_elsewhere()
+        ahead, before_us = compiled_elsewhere(), compiled_files()
         for name in os.environ["STEPS"].split(","):
             _say(f"\n--- {name}\n")
             before = time.monotonic()
@@ -95,6 +97,9 @@ def main() -> None:
                     _say(f"What doctor has compiled is not what was compiled elsewhere: {', '.join(other)}\n")
                     done = _Done(False)
             tell(name, time.monotonic() - before, done)
+        for file in sorted(compiled_files() - before_us):
+            content = base64.b64encode(zlib.compress(file.read_bytes())).decode()
+            results.write(json.dumps({"file": file.name, "content": content}) + "\n")
         tell("end", time.clock_gettime(time.CLOCK_BOOTTIME), _Done(True))
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from tests.kernels.ahead import compile_ahead
+from tests.kernels.ahead import compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
-from tests.kernels.settings import COMPILING, PLAIN, QUICK, VARIANTS, Setting
+from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
 from tests.kernels.userland import Userland, provide_userland
 
 _GUESTS = 2  # at a time, by default
@@ -56,8 +56,8 @@ class Case:
 
 # The slowest first.
 CASES = (
-    Case("6.12", _NEWER_USERLAND, "arm64-16k", COMPILING),
     Case("6.1", flavour="cloud-arm64", setting=COMPILING),
+    Case("6.12", _NEWER_USERLAND, "arm64-16k", LARGE_PAGES),
     Case("6.12", _NEWER_USERLAND, setting=COMPILING),
     *(Case(series, setting=COMPILING if series == "6.1" else PLAIN) for series in (*SUITES, NEWEST)),
     *(Case("6.1", setting=setting) for setting in VARIANTS),
@@ -113,6 +113,8 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
             kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
             compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
             done = run_guest(kernel, userland, case.setting, tree, compiled)
+            if compiled is not None:
+                keep(done.compiled, compiled)
             _report(case, done, verbose)
             return done
 
@@ -174,7 +176,7 @@ class _Ahead:
     def __init__(self, cases: Sequence[Case], tree: Path, cache: Path) -> None:
         self._tree, self._cache = tree, cache
         self._steps: dict[str, set[str]] = {}
-        for case in filter(lambda case: case.setting.compiles, cases):
+        for case in (case for case in cases if case.setting.compiles):
             self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
         self._locks = {name: Lock() for name in self._steps}
         compiler = hashlib.sha256()
@@ -185,7 +187,7 @@ class _Ahead:
     def of(self, case: Case, kernel: Kernel, userland: Userland) -> Path:
         """The directory, which is not there if this machine cannot compile for that guest."""
         name = self._name(case)
-        kept = self._cache / name / self._compiler
+        kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
             if steps := sorted(self._steps.pop(name, ())):
                 for outdated in {*kept.parent.glob("*")} - {kept}:
@@ -194,7 +196,8 @@ class _Ahead:
                 compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
         return kept
 
-    def _name(self, case: Case) -> str:
+    @staticmethod
+    def _name(case: Case) -> str:
         mptcp = "without-mptcp" if case.setting.hides_mptcp else ""
         return "-".join(filter(None, (*case.kernel, case.userland, mptcp)))
 

@@ -28,6 +28,7 @@ class Setting:
 
 PLAIN = Setting()
 COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:]))  # once for each userland: in the others that would be the same
+LARGE_PAGES = Setting(steps=COMPILING.steps[:3])  # for what depends on them: memory that the kernel and nettop share
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
     Setting("8-cpus", processors="8", steps=("report", "cpus")),
