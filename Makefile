@@ -57,7 +57,7 @@ test: lint ## Set up and run every check; without root, skip tests that need it
 .PHONY: matrix
 matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on and on arm64, in virtual machines; CASES="5.10 newest", QUICK=1
 	$(call packages,$(MATRIX_PACKAGES))
-	$(BIN)/python -m tests.kernels.matrix $(if $(QUICK),--quick) $(CASES)
+	$(BIN)/python -m tests.kernels.matrix $(if $(QUICK),--quick) $(if $(GUESTS),--guests $(GUESTS)) $(CASES)
 
 .PHONY: truth
 truth: $(VENV)/.test ## Show how accurate nettop is, next to tcplife, nethogs and gethostlatency
