@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ import yaml
 
 from nettop import __version__
 from nettop.packaging.libraries import PROCESSORS, PYTHONS
-from tests.live import programs
+from tests.live import lookup_programs, programs
 from tests.live.lab import Namespace, Watch, connections_of, dns_of, dnsmasq, namespace, process_of
 from tests.packaging.roots import Root, emulation, fresh_root, run
 
@@ -374,6 +375,29 @@ def test_the_container_watches_the_node_with_the_capabilities_named(
         report = json.loads(run(*prefix, "nettop", "doctor", "--json"))
         assert report["can_run"], report
         reads_real_traffic([*prefix, "nettop"], inside, tmp_path, by_name=True)
+
+
+@pytest.mark.parametrize("added", [(), ("SYS_PTRACE", "DAC_READ_SEARCH")], ids=["as it is", "with what the page adds"])
+def test_the_container_opens_the_libraries_of_others_if_it_may(
+    image: Path, daemon_set: Any, added: Sequence[str], inside: Namespace, tmp_path: Path
+) -> None:
+    """Which --lookups and --decrypt take: this machine's C library is a file that the image does not have."""
+    dnsmasq(inside, ["127.0.0.1"], "--address=/packages.test/192.0.2.1")
+    named = daemon_set["containers"][0]["securityContext"]["capabilities"]["add"]
+    with (
+        pod(image, daemon_set, [*named, *added], tmp_path) as prefix,
+        Watch(tmp_path, "--netns", inside.name, "--lookups", command=[*prefix, "nettop"]) as watch,
+    ):
+        program = inside.play(lookup_programs.one, name="www.packages.test", family=AF_INET, nameserver="127.0.0.1")
+        assert program.hear()["addresses"] == ["192.0.2.1"]
+        program.end()
+        watch.settled(program, dns=1)
+        snapshot = watch.up_to_now()
+        seen = [row.name for row in snapshot.lookups if row.pid == program.pid]
+        assert seen == (["www.packages.test"] if added else [])
+        assert snapshot.lookup_coverage is not None
+        reasons = {library.reason for library in snapshot.lookup_coverage.not_covered or ()}
+        assert added or "unreadable" in reasons
 
 
 @pytest.mark.parametrize("missing", ["BPF", "PERFMON", "NET_ADMIN"])
