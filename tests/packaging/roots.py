@@ -43,7 +43,9 @@ class Root:
         self.path = path
         self._emulation = [] if processor == platform.machine() else emulation(processor)
         options = ["--quiet", "--variant=minbase", f"--architectures={PROCESSORS[processor]}"]
-        run(*self._emulation, "mmdebstrap", *options, suite, str(path), debian_archive())
+        # what it mounts must not be in the way of who removes the root, should it not come to its end
+        mmdebstrap = [*(self._emulation or ["unshare", "--mount"]), "mmdebstrap", *options]
+        run(*mmdebstrap, suite, str(path), debian_archive())
         shutil.copy("/etc/resolv.conf", path / "etc/resolv.conf")
         self.run("apt-get", "-qq", "update")
 
