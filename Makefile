@@ -30,7 +30,7 @@ ELSEWHERE := $(addprefix tests/faults/test_,cache.py signals.py) tests/live/trut
 	bodies.py cage.py compiled_cache.py cutting.py databases.py http2.py libc_lookups.py metrics.py privileges.py quic.py requests.py \
 	resolved.py)
 DEB_PACKAGES := debhelper dpkg-dev
-ROOT_PACKAGES := buildah crun lintian mmdebstrap# what the packages are tried with
+ROOT_PACKAGES := buildah crun lintian mmdebstrap qemu-user-static uidmap# what the packages are tried with
 BENCH_PACKAGES := $(TRUTH_PACKAGES) bpftrace tcpdump dnsperf dnsmasq-base gcc iperf3 libc6-dev nghttp2-proxy nginx wrk
 
 .PHONY: help
@@ -140,7 +140,7 @@ dist: $(VENV)/.test ## Build a wheel and a source archive into dist/
 	$(BIN)/python -m hatchling build --directory dist
 
 .PHONY: deb
-deb: $(VENV)/.release ## Build a Debian package into dist/, with nettop's Python packages inside
+deb: $(VENV)/.release ## Build a Debian package for this machine's processor into dist/, with nettop's Python packages inside
 	$(call packages,$(DEB_PACKAGES))
 	$(BIN)/python -m nettop.packaging.build deb
 
@@ -149,7 +149,7 @@ pyz: $(VENV)/.release ## Build nettop.pyz into dist/: one file, for Python 3.11 
 	$(BIN)/python -m nettop.packaging.build pyz
 
 .PHONY: release
-release: $(VENV)/.release ## Build all that is published into dist/, with checksums and a list of what is inside (SBOM)
+release: $(VENV)/.release ## Build all that is published into dist/, for x86_64 and arm64, with checksums and a list of what is inside (SBOM)
 	$(call packages,$(DEB_PACKAGES))
 	$(BIN)/python -m nettop.packaging.build release
 

@@ -18,7 +18,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=filter_help(),
     )
-    add_watching(metrics)
+    add_watching(metrics, has_rows=False)
     add_setting(metrics, "metrics_series")
     metrics.add_argument(
         "--for",

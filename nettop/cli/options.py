@@ -29,8 +29,11 @@ def filter_help() -> str:
     return f"filter language:\n{keys}\n" + "\n".join(f"  {rule}" for rule in FILTER_RULES)
 
 
-def add_watching(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what to watch: the scope, and some settings."""
+def add_watching(parser: argparse.ArgumentParser, has_rows: bool = True) -> None:
+    """Add the options that choose what to watch: the scope, and some settings.
+
+    Without rows, --lookups and --decrypt are known only to be refused, and neither help nor completions offer them.
+    """
     scope = parser.add_argument_group("scope (repeatable: one value of each given option must match)")
     scope.add_argument(
         "--pid", action="append", type=_pid, default=argparse.SUPPRESS, metavar="PID", help="only this process"
@@ -65,13 +68,17 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         "--lookups",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="watch which names programs look up in their C library, by breakpoints in it (see docs/security.md)",
+        help="watch which names programs look up in their C library, by breakpoints in it (see docs/security.md)"
+        if has_rows
+        else argparse.SUPPRESS,
     )
     parser.add_argument(
         "--decrypt",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show requests of HTTP inside TLS, by breakpoints in TLS libraries (reads secrets: see docs/security.md)",
+        help="show requests of HTTP inside TLS, by breakpoints in TLS libraries (reads secrets: see docs/security.md)"
+        if has_rows
+        else argparse.SUPPRESS,
     )
     add_debug(parser)
 

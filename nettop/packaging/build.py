@@ -70,11 +70,20 @@ def pack(tree: Path, target: Path) -> Path:
     return target
 
 
-def build_deb() -> Path:
-    """Build the Debian package for this machine's architecture with debhelper; returns its path."""
-    tree = _fresh(WORK / "deb") / "nettop"
+def build_own_deb() -> Path:
+    """Build the Debian package for this machine's processor; returns its path."""
+    return build_deb(platform.machine())
+
+
+def build_deb(processor: str) -> Path:
+    """Build the Debian package for a processor with debhelper; returns its path.
+
+    Nothing in it is compiled here, so any machine can build for all of them.
+    """
+    architecture = PROCESSORS[processor]
+    tree = _fresh(WORK / f"deb-{architecture}") / "nettop"
     tree.mkdir()
-    lay_out(build_wheel(), tree / "lib", [platform.machine()])
+    lay_out(build_wheel(), tree / "lib", [processor])
     shutil.copytree(HERE / "debian", tree / "debian")
     shutil.copytree(ROOT / "nettop/share", tree / "share")
     shutil.copy2(HERE / "nettop.service", tree / "debian")
@@ -88,7 +97,10 @@ def build_deb() -> Path:
         f"  * See /usr/share/doc/nettop/changelog.gz.\n\n -- {maintainer()}  {date}\n"
     )
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(_source_date()), "PYTHONDONTWRITEBYTECODE": "1"}
-    _run("dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps", cwd=tree, environment=environment)
+    _run(
+        "dpkg-buildpackage", "--build=binary", f"--host-arch={architecture}", "--no-sign", "--no-check-builddeps",
+        cwd=tree, environment=environment,
+    )  # fmt: skip
     (built,) = tree.parent.glob("nettop_*.deb")
     return Path(shutil.copy2(built, DIST))
 
@@ -129,7 +141,7 @@ def build_bom() -> Path:
 def build_release() -> Path:
     """Build all of it and the checksums, in a dist/ that holds nothing else; returns the path of the checksums."""
     _fresh(DIST)
-    built = [build_sdist(), build_wheel(), build_pyz(), build_deb(), build_bom()]
+    built = [build_sdist(), build_wheel(), build_pyz(), *map(build_deb, PROCESSORS), build_bom()]
     sums = DIST / "SHA256SUMS"
     sums.write_text("".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in built))
     return sums
@@ -148,7 +160,7 @@ def main() -> int:
     return 0
 
 
-_BUILDS: Mapping[str, Callable[[], Path]] = {"deb": build_deb, "pyz": build_pyz, "release": build_release}
+_BUILDS: Mapping[str, Callable[[], Path]] = {"deb": build_own_deb, "pyz": build_pyz, "release": build_release}
 
 
 def _fresh(directory: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13")  # Debian 12, Ubuntu 24.04, Debian 13; backports.zstd ends before 3.14
-PROCESSORS = ("x86_64", "aarch64")
+PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64"}  # what wheels call them, and what Debian does
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")  # of Debian 10's glibc or older
 _OF_THE_BUILD = ("RECORD", "WHEEL")  # in .dist-info: which of the wheels it was
 _NOT_USED = ("bin", "share", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/INSTALLER", "**/*.pyi")

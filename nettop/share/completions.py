@@ -37,7 +37,7 @@ def offer(action: argparse.Action) -> None:
         action.complete = shtab.FILE  # type: ignore[attr-defined] # shtab's own attribute
     elif declared is not None and isinstance(declared.kind, Choice):
         action.choices = declared.kind.words
-    elif option in _CHOICES:
+    elif option in _CHOICES and action.choices is None:  # the formats of a stream are others
         action.choices = _CHOICES[option]
     elif option == "--filter":
         action.complete = _filter_words()  # type: ignore[attr-defined]

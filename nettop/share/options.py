@@ -53,7 +53,8 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _actions(command: argparse.ArgumentParser) -> Actions:
-    return [each for each in command._actions if not isinstance(each, argparse._SubParsersAction)]
+    shown = (each for each in command._actions if each.help != argparse.SUPPRESS)
+    return [each for each in shown if not isinstance(each, argparse._SubParsersAction)]
 
 
 def _as_explained(action: argparse.Action) -> tuple[str, str]:
@@ -67,5 +68,6 @@ def _longest(action: argparse.Action) -> str:
 def _invocation(action: argparse.Action) -> str:
     if not action.option_strings:
         return italic(str(action.metavar))
-    value = "" if action.nargs == 0 else f" {italic(str(action.metavar))}"
+    among = "|".join(map(str, action.choices or ()))
+    value = "" if action.nargs == 0 else f" {italic(str(action.metavar or among))}"
     return ", ".join(f"{bold(option)}{value}" for option in action.option_strings)

@@ -4,24 +4,29 @@ Not part of `make test`: it downloads packages and takes some minutes. Each way 
 traffic, in a network namespace of the test's.
 """
 
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
 import pytest
 import yaml
 
 from nettop import __version__
-from tests.live import programs
+from nettop.packaging.libraries import PROCESSORS, PYTHONS
+from tests.live import lookup_programs, programs
 from tests.live.lab import Namespace, Watch, connections_of, dns_of, dnsmasq, namespace, process_of
-from tests.packaging.roots import Root, fresh_root, run
+from tests.packaging.roots import Root, emulation, fresh_root, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
@@ -30,13 +35,21 @@ SUITES = ("bookworm", "trixie")
 PORT = 7001
 UP_BYTES, DOWN_BYTES = 65_537, 4_099
 
+ELF_MACHINES = {"x86_64": 62, "aarch64": 183}  # elf.h
+OTHERS = [processor for processor in PROCESSORS if processor != platform.machine()]
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def built_for(processor: str) -> Path:
+    """The Debian package for this processor."""
+    (built,) = DIST.glob(f"nettop_{__version__}-*_{PROCESSORS[processor]}.deb")
+    return built
 
 
 @pytest.fixture(scope="module")
 def deb() -> Path:
-    (built,) = DIST.glob(f"nettop_{__version__}-*.deb")
-    return built
+    return built_for(platform.machine())
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +124,52 @@ def test_the_deb_installs_runs_upgrades_and_purges(root: Root, deb: Path, inside
 
     root.apt("purge", "nettop")
     assert root.tree() == before
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_deb_has_libraries_of_its_processor_only(processor: str, tmp_path: Path) -> None:
+    """And those as the wheels have them: nettop.pyz has the same."""
+    deb = built_for(processor)
+    assert run("dpkg-deb", "--field", str(deb), "Architecture").strip() == PROCESSORS[processor]
+    run("dpkg-deb", "--extract", str(deb), str(tmp_path))
+    inside = {path.name: path.read_bytes() for path in (tmp_path / "usr/lib/nettop").rglob("*.so")}
+    assert len(inside) == 2 * len(PYTHONS)
+    assert {int.from_bytes(content[18:20], "little") for content in inside.values()} == {ELF_MACHINES[processor]}
+    with zipfile.ZipFile(DIST / "nettop.pyz") as packed:
+        of_all = {Path(name).name: packed.read(name) for name in packed.namelist() if name.endswith(".so")}
+    assert len(of_all) == len(PROCESSORS) * len(inside)
+    assert inside.items() <= of_all.items()
+
+
+def test_the_checksums_cover_all_that_is_released() -> None:
+    sums = dict(line.split("  ")[::-1] for line in (DIST / "SHA256SUMS").read_text().splitlines())
+    files = {path.name: path for path in DIST.iterdir() if path.name != "SHA256SUMS"}
+    assert sums == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert {built_for(processor).name for processor in PROCESSORS} < set(sums)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("processor", OTHERS)
+def test_the_deb_of_another_processor_installs_plays_and_purges(processor: str, suite: str, tmp_path: Path) -> None:
+    """All but watching: what emulates programs emulates no bpf()."""
+    try:
+        run(*emulation(processor), "true")
+    except AssertionError as error:
+        pytest.skip(f"cannot emulate {processor}, which takes Linux 6.7 and qemu-user-static: {error}")
+    deb = built_for(processor)
+    with fresh_root(suite, tmp_path, processor) as root:
+        assert root.run("uname", "-m").strip() == processor
+        root.apt("satisfy", run("dpkg-deb", "--field", str(deb), "Depends").strip())
+        before = root.tree()
+        root.apt("install", root.put(deb))
+        pyz = root.put(DIST / "nettop.pyz")
+        for nettop in ("nettop", pyz):
+            assert root.run(nettop, "--version") == f"nettop {__version__}\n"
+            assert '"qname": "payments' in root.run(nettop, "replay", "--demo", "--snapshot")
+        shutil.rmtree(root.path / "var/cache/nettop.pyz")
+        root.apt("purge", "nettop")
+        assert root.tree() == before
+    run("lintian", "--fail-on", "error", "--allow-root", str(deb))
 
 
 def newer(deb: Path, without: str, directory: Path) -> Path:
@@ -316,6 +375,29 @@ def test_the_container_watches_the_node_with_the_capabilities_named(
         report = json.loads(run(*prefix, "nettop", "doctor", "--json"))
         assert report["can_run"], report
         reads_real_traffic([*prefix, "nettop"], inside, tmp_path, by_name=True)
+
+
+@pytest.mark.parametrize("added", [(), ("SYS_PTRACE", "DAC_READ_SEARCH")], ids=["as it is", "with what the page adds"])
+def test_the_container_opens_the_libraries_of_others_if_it_may(
+    image: Path, daemon_set: Any, added: Sequence[str], inside: Namespace, tmp_path: Path
+) -> None:
+    """Which --lookups and --decrypt take: this machine's C library is a file that the image does not have."""
+    dnsmasq(inside, ["127.0.0.1"], "--address=/packages.test/192.0.2.1")
+    named = daemon_set["containers"][0]["securityContext"]["capabilities"]["add"]
+    with (
+        pod(image, daemon_set, [*named, *added], tmp_path) as prefix,
+        Watch(tmp_path, "--netns", inside.name, "--lookups", command=[*prefix, "nettop"]) as watch,
+    ):
+        program = inside.play(lookup_programs.one, name="www.packages.test", family=AF_INET, nameserver="127.0.0.1")
+        assert program.hear()["addresses"] == ["192.0.2.1"]
+        program.end()
+        watch.settled(program, dns=1)
+        snapshot = watch.up_to_now()
+        seen = [row.name for row in snapshot.lookups if row.pid == program.pid]
+        assert seen == (["www.packages.test"] if added else [])
+        assert snapshot.lookup_coverage is not None
+        reasons = {library.reason for library in snapshot.lookup_coverage.not_covered or ()}
+        assert added or "unreadable" in reasons
 
 
 @pytest.mark.parametrize("missing", ["BPF", "PERFMON", "NET_ADMIN"])

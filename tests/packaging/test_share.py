@@ -143,6 +143,7 @@ def test_bash_offers_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "nettop.bash").write_text(make.files()["nettop.bash"])
     asked = {
         "snapshot --format c": "csv",
+        "stream --format o": "otlp",
         "snapshot --table conn": "connections",
         "replay --sort retr": "retransmits",
         "replay --sort close_": "close_wait",
@@ -170,6 +171,8 @@ def test_the_manual_explains_each_option_once() -> None:
     assert len(set(explained)) == len(explained)
     known = {option.replace("\\", "") for option, _ in explained}
     assert {"--pid", "--format", "--group", "--output", "--speed"} <= known
+    assert "SUPPRESS" not in options
+    assert "None" not in options
     assert page.index(".SH EXAMPLES") < page.index(".SH KEYS") < page.index(".SH STATUS BAR")
 
 

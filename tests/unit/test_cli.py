@@ -146,6 +146,13 @@ def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: list[str], te
     assert text is None or error == f"nettop: {text}\n"
 
 
+@pytest.mark.parametrize("option", ["--lookups", "--decrypt"])
+def test_what_metrics_refuse_is_not_in_their_help(capfd: pytest.CaptureFixture[str], option: str) -> None:
+    of_metrics, of_stream = (outcome(capfd, command, "--help")[1] for command in ("metrics", "stream"))
+    assert option in of_stream
+    assert option not in of_metrics
+
+
 def test_an_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     code, output, error = outcome(capfd, "watch")
     assert (code, output) == (2, "")
