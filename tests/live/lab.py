@@ -439,7 +439,12 @@ class Watch:
             closed = [row for row in connections_of(snapshot, pid) if row.state == "closed"]
             return len(queries) >= dns and len(closed) >= connections
 
-        return self.until(over, f"{dns} queries and {connections} connections of pid {pid} to end", patience_s)
+        try:
+            return self.until(over, f"{dns} queries and {connections} connections of pid {pid} to end", patience_s)
+        except AssertionError as error:
+            there = self.store.snapshot()
+            error.add_note("\n".join(map(repr, (there.losses, *there.dns, *there.connections))))
+            raise
 
     def expected_pids(self) -> set[int]:
         """The processes that were given to settled()."""
