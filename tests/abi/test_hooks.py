@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from nettop.kernel.compiled import CompiledPrograms, Program
-from nettop.kernel.compiler import compile_apart
+from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import (
     BUFFERS,
     CONTINUATIONS,
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledPrograms:
-    return compile_apart(defines(Scope()))
+    return compiled_programs(defines(Scope()))
 
 
 def test_every_program_has_its_hook(compiled: CompiledPrograms) -> None:
@@ -42,7 +42,7 @@ def test_every_program_has_its_hook(compiled: CompiledPrograms) -> None:
 
 
 def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None:
-    with_lookups = compile_apart(defines(Scope(), lookups="with-returns"))
+    with_lookups = compiled_programs(defines(Scope(), lookups="with-returns"))
     more = {hook.program for hook in (*LOOKUPS, LOOKUPS_RETURNED, LIBRARIES)}
     assert with_lookups.programs.keys() - compiled.programs.keys() == more
     added = {name for name in with_lookups.maps if name not in compiled.maps}
@@ -50,7 +50,7 @@ def test_look_ups_have_programs_of_their_own(compiled: CompiledPrograms) -> None
 
 
 def test_plaintext_has_programs_of_its_own(compiled: CompiledPrograms) -> None:
-    with_plaintext = compile_apart(defines(Scope(), decrypt=True))
+    with_plaintext = compiled_programs(defines(Scope(), decrypt=True))
     hooks = (*PLAINTEXT_CALLS, PLAINTEXT_RETURNED, *PLAINTEXT_FORGOTTEN, *PLAINTEXT_MISSED, LIBRARIES)
     if os.uname().machine == "x86_64":
         hooks = (*hooks, *PLAINTEXT_GO_CALLS, PLAINTEXT_GO_RETURNED, *PLAINTEXT_GO_OTHERS)

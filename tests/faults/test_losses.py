@@ -72,7 +72,7 @@ def lost(snapshot: Snapshot, buffer: str) -> int:
 
 
 def test_more_connections_than_the_buffers_hold(served: Namespace, directory: Path) -> None:
-    with Watch(directory, "--netns", served.name, validate=False) as watch:
+    with Watch(directory, "--netns", served.name) as watch:
         with stopped(watch):
             served.play(load.connect, address=ADDRESS, port=PORT, count=CONNECTIONS).end()
         watch.until(lambda snapshot: lost(snapshot, "tcp_events") > 0, "the loss to be reported")
@@ -88,7 +88,7 @@ def test_more_connections_than_the_buffers_hold(served: Namespace, directory: Pa
 
 
 def test_more_questions_than_the_buffer_holds(served: Namespace, directory: Path) -> None:
-    with Watch(directory, "--netns", served.name, validate=False) as watch:
+    with Watch(directory, "--netns", served.name) as watch:
         with stopped(watch):
             served.play(load.ask_in_vain, address="127.0.0.2", count=QUESTIONS, per_s=0).end()
         watch.until(lambda snapshot: lost(snapshot, "dns_events") > 0, "the loss to be reported")
@@ -102,7 +102,7 @@ def test_more_questions_than_the_buffer_holds(served: Namespace, directory: Path
 
 def test_more_sockets_closed_than_the_buffer_holds(served: Namespace, directory: Path) -> None:
     """All were seen alive: of those whose release is lost the bytes are known, and that they are gone is found out."""
-    with Watch(directory, "--netns", served.name, validate=False) as watch:
+    with Watch(directory, "--netns", served.name) as watch:
         holder = served.play(load.sockets, address=ADDRESS, port=SINK, count=SOCKETS)
         assert holder.hear() == "opened"
         watch.until(lambda _: len(last_sockets(watch.events)) == SOCKETS, "the sockets")
@@ -120,7 +120,7 @@ def test_more_sockets_closed_than_the_buffer_holds(served: Namespace, directory:
 
 def test_more_programs_than_the_buffer_holds(served: Namespace, directory: Path) -> None:
     """The end of a process that was seen is found out when the event of it is lost."""
-    with Watch(directory, "--netns", served.name, validate=False) as watch:
+    with Watch(directory, "--netns", served.name) as watch:
         talker = served.play(programs.tcp_stay, address=ADDRESS, port=PORT, up=8, down=8)
         watch.until(lambda snapshot: any(row.pid == talker.pid for row in snapshot.processes), "the talker")
         with stopped(watch):

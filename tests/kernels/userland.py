@@ -33,7 +33,7 @@ _PACKAGES = (
     "ncurses-base",
     "busybox-static",
 )
-_TEST_LIBRARIES = ("hypothesis", "jsonschema", "pyte", "pytest")  # of the project's development dependencies
+_TEST_LIBRARIES = ("hypothesis", "jsonschema-rs", "pyte", "pytest")  # of the project's development dependencies
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # what usr-merge makes links to /usr
 _EMPTY = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", TREE.lstrip("/"))

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -64,12 +65,33 @@ def test_who_waits_for_the_compiler_is_told_so(compiler: Compiler, directory: Pa
     assert waits == [0]  # before, and not where nothing is compiled
 
 
-def test_for_this_processor_whatever_those_who_build_kernels_have_in_their_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for_this = compiled_cache.compiled_programs(PLAIN)
-    monkeypatch.setenv("ARCH", "arm64" if platform.machine() == "x86_64" else "x86")
-    assert compile_apart(PLAIN) == for_this
+@dataclass(frozen=True)
+class Compiling:
+    """What one run of the compiler made, and what it left."""
+
+    compiled: CompiledPrograms
+    descriptors: tuple[list[str], list[str]]  # before and after
+    child_left: bool
+
+
+@pytest.fixture(scope="module")
+def compiling() -> Compiling:
+    """One for several tests, as it takes seconds; with what those who build kernels have in their environment."""
+    before = descriptors()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCH", "arm64" if platform.machine() == "x86_64" else "x86")
+        compiled = compile_apart(PLAIN)
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        child_left = False
+    else:
+        child_left = True
+    return Compiling(compiled, (before, descriptors()), child_left)
+
+
+def test_for_this_processor_whatever_those_who_build_kernels_have_in_their_environment(compiling: Compiling) -> None:
+    assert compiling.compiled == compiled_cache.compiled_programs(PLAIN)
 
 
 def test_doctor_compiles_anew_and_leaves_that_to_the_next_start(compiler: Compiler, directory: Path) -> None:
@@ -191,11 +213,11 @@ def test_old_files_and_what_a_killed_writer_left_are_removed(compiler: Compiler,
     assert compiler.asked == 40
 
 
-def test_what_the_cache_kept_loads_and_attaches(directory: Path) -> None:
+def test_what_the_cache_kept_loads_and_attaches(compiling: Compiling, directory: Path) -> None:
     """The compiler's own, without a stand-in: every program passes the verifier, from the file as from the compiler."""
     compiled = compiled_cache.compiled_programs(PLAIN, directory)
     kept = compiled_cache.compiled_programs(PLAIN, directory)
-    assert kept == compiled == compile_apart(PLAIN)
+    assert kept == compiled == compiling.compiled
     kernel = KernelProgram(Scope(), kept)
     try:
         for program in (*HOOKS, *CONTINUATIONS):
@@ -206,12 +228,10 @@ def test_what_the_cache_kept_loads_and_attaches(directory: Path) -> None:
     assert not kernel_ids(os.getpid())["prog"]
 
 
-def test_compiling_leaves_no_process_and_no_descriptor() -> None:
-    before = descriptors()
-    compile_apart(PLAIN)
-    assert descriptors() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+def test_compiling_leaves_no_process_and_no_descriptor(compiling: Compiling) -> None:
+    before, after = compiling.descriptors
+    assert after == before
+    assert not compiling.child_left
 
 
 def descriptors() -> list[str]:

@@ -54,7 +54,7 @@ def lab(directory: Path, programs: dict[str, Path]) -> Iterator[Lab]:
     with namespace(directory) as inside:
         servers = {kind: serve(inside, programs[kind], pem) for kind in KINDS}
         # thousands of lines: those of other tests are held against the schema
-        with Watch(directory, "--netns", inside.name, "--decrypt", validate=False) as watch:
+        with Watch(directory, "--netns", inside.name, "--decrypt") as watch:
             made = GoLab(inside, watch, directory, pem)
             made.servers, made.programs = servers, programs
             yield made
@@ -179,7 +179,7 @@ def test_kill_9_leaves_nothing_and_the_programs_go_on(directory: Path, programs:
 
         assert [each.hear() for each in clients.values()] == ["connected"] * len(KINDS)
         before = existing_ids()
-        with Watch(directory, "--netns", inside.name, "--decrypt", validate=False) as watch:
+        with Watch(directory, "--netns", inside.name, "--decrypt") as watch:
             assert all(probed(kind) > len(functions[kind]) for kind in KINDS)
             for each in clients.values():
                 each.say("go")

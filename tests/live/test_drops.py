@@ -346,7 +346,7 @@ def test_more_sockets_than_there_is_room_for(directory: Path) -> None:
     """Within one tick, sent and received. Rows lack their reset, but not the process."""
     with (
         namespace(directory) as inside,
-        Watch(directory, "--netns", inside.name, interval=60, validate=False) as watch,
+        Watch(directory, "--netns", inside.name, interval=60) as watch,
     ):
         server = inside.play(programs.tcp_server, address="127.0.0.1", port=SERVED, mode="hold")
         assert server.hear() == "listening"

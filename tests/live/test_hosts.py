@@ -46,7 +46,7 @@ def watched(directory: Path) -> Iterator[Lab]:
             here.sysctl("net.ipv4.conf.all.rp_filter", 0)
             here.sysctl("net.ipv4.conf.veth0.rp_filter", 0)
             here.ip("neigh", "replace", address, "lladdr", there.mac("veth0"), "dev", "veth0")
-        with Watch(directory, "--netns", near.name, "--netns", far.name, validate=False) as watch:
+        with Watch(directory, "--netns", near.name, "--netns", far.name) as watch:
             yield Lab(near, far, watch)
 
 

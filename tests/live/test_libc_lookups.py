@@ -27,7 +27,6 @@ from tests.live.lab import (
     attached,
     dnsmasq,
     namespace,
-    nettop,
     snapshot_running,
     wait_until,
 )
@@ -354,12 +353,6 @@ def test_only_the_scope(directory: Path) -> None:
         snapshot, _ = Lab(inside, watch).lookups_of(program, 1)
         assert {row.pid for row in snapshot.lookups} == {program.pid}
         watch.stop()
-
-
-def test_doctor_says_that_they_can_be_watched() -> None:
-    report = json.loads(nettop("doctor", "--json").stdout)
-    (check,) = [each for each in report["checks"] if "look up" in each["need"]]
-    assert check["status"] == "ok"
 
 
 def test_a_snapshot_has_them_as_a_table(directory: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nettop.kernel import abi, syscalls
-from nettop.kernel.compiler import compile_apart
+from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.hooks import BUFFERS, CONTINUATIONS, HOOKS, OnCgroup
 from nettop.kernel.program import KernelProgram, defines
 from nettop.kernel.scope import Scope
@@ -149,7 +149,7 @@ def random_packets() -> Iterator[tuple[int, bytes]]:
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[KernelProgram]:
     """No CPU has perf buffers here, so that each record takes the longest way: into the ring buffer behind them."""
-    made = KernelProgram(Scope(), compile_apart(defines(Scope())))
+    made = KernelProgram(Scope(), compiled_programs(defines(Scope())))
     made._buffers.open_spilled(made._maps["spilled"], {buffer.number: buffer.decode for buffer in BUFFERS})
     yield made
     made.close()

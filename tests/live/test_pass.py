@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from nettop.kernel import abi
-from nettop.kernel.compiler import compile_apart
+from nettop.kernel.compiled_cache import compiled_programs
 from nettop.kernel.program import KernelProgram, defines, open_cgroup2
 from nettop.kernel.scope import Scope
 from tests.live import programs
@@ -21,7 +21,7 @@ CONNECTIONS = 3 * abi.SOCKETS_ASKED + 1
 @pytest.fixture
 def kernel(quiet: Namespace) -> Iterator[KernelProgram]:
     scope = Scope(netns=(quiet.inode,))
-    made = KernelProgram(scope, compile_apart(defines(scope)))
+    made = KernelProgram(scope, compiled_programs(defines(scope)))
     cgroup = open_cgroup2()
     try:
         made.attach(cgroup)

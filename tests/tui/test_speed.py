@@ -2,7 +2,6 @@
 
 import gc
 import time
-from collections.abc import Iterator
 from statistics import median
 
 import pytest
@@ -34,12 +33,11 @@ def crowd(seconds: float, moving: int = MANY) -> Snapshot:
 
 
 @pytest.fixture(autouse=True)
-def frozen() -> Iterator[None]:
-    """As run_screen() has it."""
+def frozen() -> None:
+    """As run_screen() has it; what one test froze the next one frees."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("moving", [MANY, MANY // 100])

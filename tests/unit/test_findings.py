@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from nettop.export.findings import Diagnosis, findings_json, findings_text
 from nettop.export.schema import schemas
