@@ -305,7 +305,7 @@ class MainScreen(Filtering, Searching, Drilling):
             pane.set_class(other in self._displayed, "-shown")
             pane.set_class(other == kind, "-active")
             self._tabs[other].set_class(other == kind, "-active")
-        self.table.focus()
+        self.set_focus(self.table)  # now, not later as focus() would: the next key may have been pressed already
         self._changed()
 
     def _changed(self, **changes: Any) -> None:
