@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from textual.command import CommandPalette
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
@@ -1026,6 +1027,28 @@ def test_copying_goes_to_the_terminal_in_base64_only(monkeypatch: pytest.MonkeyP
         await pilot.press("y")
         (osc,) = [chunk for chunk in written if chunk.startswith("\x1b]52")]
         assert json.loads(base64.b64decode(osc.removeprefix("\x1b]52;c;").removesuffix("\a")))["id"] == 10
+
+    play(steps, FakeFeed(busy()))
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        (("1", "enter"), "DNS query"),
+        (("3", "enter"), "Process"),
+        (("tab", "enter"), "Process"),
+        (("shift+tab", "enter"), "DNS query"),
+        (("1", "b", "enter", "enter"), "DNS query"),
+    ],
+    ids=str,
+)
+def test_keys_pressed_together_are_for_what_the_ones_before_bring(keys: tuple[str, ...], shown: str) -> None:
+    """A slow terminal sends several in one go: none of them waits until the screen has done what the one before says."""
+
+    async def steps(pilot: Pilot[None]) -> None:
+        for key in keys:
+            pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: text(pilot).lstrip().startswith(shown))
 
     play(steps, FakeFeed(busy()))
 
