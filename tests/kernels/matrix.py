@@ -141,11 +141,11 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     """What each kernel cannot tell, as `nettop doctor` says there."""
     lines = []
     for case, done in runs.items():
-        doctor = done.steps.get("doctor")
-        if doctor is not None and not case.setting.name:
+        said = done.steps.get("doctor") or done.steps.get("report")
+        if said is not None and not case.setting.name:
             release = kernels[case.kernel].release
-            lines += ["", f"{release} tells {'all but' if doctor.absent else 'everything'}"]
-            lines += [f"  {absent}" for absent in doctor.absent]
+            lines += ["", f"{release} tells {'all but' if said.absent else 'everything'}"]
+            lines += [f"  {absent}" for absent in said.absent]
     return "\n".join(lines)
 
 
