@@ -55,7 +55,7 @@ test: lint ## Set up and run every check; without root, skip tests that need it
 	echo "Those that ran beside:"; cat $(VENV)/others.log $(VENV)/elsewhere.log; exit $$status
 
 .PHONY: matrix
-matrix: $(VENV)/.test ## Run nettop on kernels from 5.10 on and on arm64, in virtual machines; CASES="5.10 newest", QUICK=1
+matrix: $(VENV)/.test pyz ## Run nettop on kernels from 5.10 on and on arm64, in virtual machines; CASES="5.10 newest", QUICK=1
 	$(call packages,$(MATRIX_PACKAGES))
 	$(BIN)/python -m tests.kernels.matrix $(if $(QUICK),--quick) $(if $(GUESTS),--guests $(GUESTS)) $(CASES)
 

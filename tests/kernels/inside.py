@@ -33,6 +33,7 @@ _PYTEST = (
     *("--color=no", "-q", "--tb=short", "--durations=12"),
 )
 _TREE = Path(__file__).resolve().parents[2]
+_ONE_FILE = _TREE / "dist/nettop.pyz"
 _TIMEOUT_S = 900.0  # a hundred and fifty suffice on an idle host
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _MS_BIND = 4096  # mount(2)
@@ -53,6 +54,15 @@ def _report() -> int:
         return command.main(["doctor", "--debug"])
 
 
+def _one_file() -> int:
+    """The last step: what stood in the virtual environment is replaced."""
+    if not _ONE_FILE.exists():
+        _say("There is no dist/nettop.pyz: 'make pyz' builds it.\n")
+        return 1
+    _NETTOP.write_text(f'#!/bin/sh\nexec /usr/bin/python3 {_ONE_FILE} "$@"\n')
+    return _tests("tests/kernels/core.py", "-k", "dns_over or opened_and_accepted")
+
+
 def _tests(*arguments: str) -> int:
     return pytest.main([*_PYTEST, *arguments])
 
@@ -61,6 +71,7 @@ _STEPS: dict[str, Callable[[], int]] = {
     "doctor": _doctor,
     "report": _report,
     "short": partial(_tests, "tests/kernels/core.py", "-k", _SHORT),
+    "one_file": _one_file,
     "cutting": partial(_tests, "tests/live/test_blocks_pass.py", "tests/kernels/cutting.py"),
     **{
         name: partial(_tests, f"tests/kernels/{name}.py")

@@ -27,7 +27,8 @@ class Setting:
 
 
 PLAIN = Setting()
-COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:]))  # once for each userland: in the others that would be the same
+# once for each userland: in the others both would be the same
+COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:], "one_file"))
 LARGE_PAGES = Setting(steps=COMPILING.steps[:3])  # for what depends on them: memory that the kernel and nettop share
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
