@@ -4,7 +4,7 @@ What comes of it depends on the compiler and on the kernel's type information, w
 the guest's own userland, if this machine runs its programs. (BCC compiles for other processors too, but not the same
 as there: it optimizes for them only what it is itself built for.) nettop's own cache keeps it from run to run, and also
 what guests had to compile themselves. One guest of each userland has its doctor compile all the same, and that must be
-equal.
+equal; the cache keeps also that it was.
 """
 
 import compileall
@@ -90,6 +90,11 @@ def compiled_elsewhere() -> CompiledPrograms | None:
     if not (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).exists():
         raise AssertionError("This guest has another compiler, or other types, than those that were compiled for.")
     return compiled_cache.compiled_programs(PLAIN)
+
+
+def compared() -> Path:
+    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere."""
+    return (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).with_suffix(".compared")
 
 
 def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 from nettop.cli import main as command
 from nettop.kernel.compiled_cache import compiled_programs
 from tests.kernels import DOCTOR
-from tests.kernels.ahead import compiled_elsewhere, compiled_files, hiding_mptcp, not_as_compiled_here
+from tests.kernels.ahead import compared, compiled_elsewhere, compiled_files, hiding_mptcp, not_as_compiled_here
 from tests.live import (
     lab,  # noqa: F401 - what most tests would import
     terminal,  # noqa: F401
@@ -42,12 +42,14 @@ _SHORT = "dns_over or opened_and_accepted or refused or older_than or owner_of o
 
 
 def _doctor() -> int:
+    if compared().exists():
+        return _report()
     with DOCTOR.open("w") as said:
         return subprocess.run([_NETTOP, "doctor", "--debug"], stdout=said, check=False).returncode
 
 
 def _report() -> int:
-    """As doctor, of what was compiled ahead, where a guest with this userland has found that to be right."""
+    """As doctor, of what was compiled already, where a guest with this userland has found that to be right."""
     with DOCTOR.open("w") as said:
         os.dup2(said.fileno(), sys.stdout.fileno())
     with mock.patch("nettop.cli.checks.compile_and_keep", compiled_programs):
@@ -107,6 +109,8 @@ def main() -> None:
                 if name == "doctor" and ahead is not None and (other := not_as_compiled_here(ahead)):
                     _say(f"What doctor has compiled is not what was compiled elsewhere: {', '.join(other)}\n")
                     done = _Done(False)
+                if name == "doctor" and done.passed:
+                    compared().touch()
             tell(name, time.monotonic() - before, done)
         for file in sorted(compiled_files() - before_us):
             content = base64.b64encode(zlib.compress(file.read_bytes())).decode()

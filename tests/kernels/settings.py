@@ -13,7 +13,7 @@ class Setting:
     name: str = ""
     processors: str = "2"  # QEMU's -smp
     append: str = ""
-    steps: tuple[str, ...] = ("report", "core", "opt_in", "machine", "screen", "cutting")
+    steps: tuple[str, ...] = ("report", "core", "opt_in", "machine", "cutting")
 
     @property
     def compiles(self) -> bool:
@@ -27,8 +27,8 @@ class Setting:
 
 
 PLAIN = Setting()
-# once for each userland: in the others both would be the same
-COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:], "one_file"))
+# Once for each userland: what else is tried there depends on that, and not on the kernel.
+COMPILING = Setting(steps=("doctor", *PLAIN.steps[1:], "screen", "one_file"))
 LARGE_PAGES = Setting(steps=COMPILING.steps[:3])  # for what depends on them: memory that the kernel and nettop share
 QUICK = Setting("quick", steps=_SHORT)
 VARIANTS = (
