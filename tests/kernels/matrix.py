@@ -3,7 +3,9 @@
 import argparse
 import fcntl
 import hashlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -16,13 +18,13 @@ from threading import Lock
 
 from tests.kernels.ahead import compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, run_guest
+from tests.kernels.guest import Run, copy_tree, end_guests, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
 from tests.kernels.userland import Userland, provide_userland
 
-_GUESTS = 2  # at a time, by default
+_GUESTS = len(os.sched_getaffinity(0)) + 1  # at a time, by default: while one of them waits, the others compute
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
 
 
@@ -65,7 +67,7 @@ CASES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cases; 0 if all passed, 1 if any failed, 2 if they cannot run here."""
+    """Run the cases; 0 if all passed, 1 if any failed, 2 if they cannot run here, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="matrix", description=__doc__)
     names = [case.name for case in CASES]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"only these: {', '.join(names)}")
@@ -78,8 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
     if options.quick:
         cases = [replace(case, setting=QUICK) for case in cases if not case.setting.name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(cases, options.guests, options.verbose)
+    except KeyboardInterrupt:
+        _say("The matrix was interrupted.")
+        return 130
     except ArchiveError as error:
         _say(f"The kernels cannot be had: {error}")
         return 2
@@ -118,7 +124,11 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
             _report(case, done, verbose)
             return done
 
-        runs = dict(zip(cases, pool.map(boot, cases), strict=True))
+        try:
+            runs = dict(zip(cases, pool.map(boot, cases), strict=True))
+        except BaseException:
+            end_guests()
+            raise
     _say(table(runs, kernels))
     _say(absences(runs, kernels))
     passed = all(_passed(case, done) for case, done in runs.items())
