@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="only a few tests on each kernel, and no other settings")
     parser.add_argument("--verbose", action="store_true", help="show what the guests say also where all went well")
     options = parser.parse_args(arguments)
+    if options.guests < 1:
+        parser.error("--guests must be 1 or more")
     if unknown := set(options.cases) - set(names):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
