@@ -1043,7 +1043,7 @@ def test_copying_goes_to_the_terminal_in_base64_only(monkeypatch: pytest.MonkeyP
     ids=str,
 )
 def test_keys_pressed_together_are_for_what_the_ones_before_bring(keys: tuple[str, ...], shown: str) -> None:
-    """A slow terminal sends several in one go: none of them waits until the screen has done what the one before says."""
+    """A slow terminal sends several in one go: none waits until the screen has done what the one before says."""
 
     async def steps(pilot: Pilot[None]) -> None:
         for key in keys:
