@@ -30,6 +30,7 @@ class TableColumns(Generic[RowT]):
         self._laid_out: tuple[object, ...] = ()  # for what that layout is
         self._matters: dict[str, int] = {}  # columns to be seen at once: for how many draws still
         self._marked = False  # there is a column for what is new
+        self._fits_anew = False
 
     def show(
         self,
@@ -43,19 +44,20 @@ class TableColumns(Generic[RowT]):
         first = self._mattering(in_sight, context)
         if sorted_by is not None and sorted_by[0] != self.pane.kind.sort:  # what the user sorts by
             first.add(sorted_by[0])
+        if self._fits_anew:
+            self._fits_anew, self._wish = False, replace(self._wish, contents={})
         contents = self._contents(in_sight, context)
         self._lay_out(replace(self._wish, said=frozenset(said), first=frozenset(first), contents=contents))
 
     def resize(self, width: int, in_sight: Sequence[RowT], context: Context | None) -> None:
         """Another width may hold other columns, and in another height other rows are in sight."""
-        self._width = width
-        self.forget_contents()
+        self._width, self._wish = width, replace(self._wish, contents={})
         contents = {} if context is None else self._contents(in_sight, context)
         self._lay_out(replace(self._wish, contents=contents))
 
-    def forget_contents(self) -> None:
-        """What is shown next says how wide columns are."""
-        self._wish = replace(self._wish, contents={})
+    def fit_anew(self) -> None:
+        """The rows that come next say how wide columns are, though those before may be laid out again until then."""
+        self._fits_anew = True
 
     def rearrange(self, pane: PaneKind[RowT]) -> None:
         """Other columns, or in another order."""

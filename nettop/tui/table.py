@@ -182,7 +182,7 @@ class RowTable(Widget, Generic[RowT], can_focus=True):
 
     def fit_anew(self) -> None:
         """Let columns be as wide as the rows need that are shown next, whatever was shown before."""
-        self._columns.forget_contents()
+        self._columns.fit_anew()
         self._shown = None
 
     def turn_to(self, pane: PaneKind[Any], spot: Spot) -> None:

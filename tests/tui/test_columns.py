@@ -95,6 +95,24 @@ def test_widths_are_those_of_what_is_in_sight_in_the_size_there_is() -> None:
     assert columns.layout == before
 
 
+def test_rows_of_another_filter_have_their_own_widths_though_those_before_are_laid_out_once_more() -> None:
+    """The line for the filter takes a line of the table, which may hear of that before the filter has been applied."""
+    connections = busy().connections
+    columns = TableColumns(PANES[1])
+    columns.resize(119, (), None)
+    columns.show(connections[:2], NOW, None, ())
+    few = columns.layout
+    columns.show(connections, NOW, None, ())
+    assert columns.layout != few
+    columns.fit_anew()
+    columns.resize(119, connections, NOW)
+    columns.show(connections[:2], NOW, None, ())
+    assert columns.layout == few
+    columns.show(connections, NOW, None, ())
+    columns.show(connections[:2], NOW, None, ())
+    assert columns.layout != few  # they stand still from then on
+
+
 @pytest.mark.parametrize("columns", ALL)
 def test_the_less_important_go_first_and_the_order_stays(columns: tuple[Column[Any], ...]) -> None:
     declared = [column.key for column in columns]
