@@ -8,7 +8,6 @@ equal; the cache keeps also that it was.
 """
 
 import compileall
-import os
 import struct
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nettop.errors import CannotRunError
 from nettop.kernel import compiled_cache
 from nettop.kernel.btf import VMLINUX
 from nettop.kernel.compiled import CompiledPrograms
@@ -34,10 +34,11 @@ _MPTCP = b"\0mptcp_sock\0"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
 _WATCHED: Lookups = "with-returns"  # as all kernels in Debian's archive can
-# In a mount namespace of its own: $1 image, $2 where to mount it, $3 the tree, $4 the types, $5 what is kept, then the
-# command.
+_APART = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
+_MOUNT = 'mount -o loop,ro "$1" "$2"'
+# $1 image, $2 where to mount it, $3 the tree, $4 the types, $5 what is kept, then the command.
 _ENTER = f"""set -e
-mount -o loop,ro "$1" "$2"
+{_MOUNT}
 mount --bind "$3" "$2{TREE}"
 for name in proc sys dev; do mount --rbind /$name "$2/$name"; done
 mount --bind "$4" "$2{VMLINUX}"
@@ -50,23 +51,34 @@ exec chroot "$root" "$@"
 """
 
 
+class AheadError(Exception):
+    """What guests need could not be compiled; the message is what the compiler said."""
+
+
 def compile_ahead(
     kernel: Kernel, userland: Userland, tree: Path, kept: Path, *, steps: Iterable[str], hides_mptcp: bool
 ) -> None:
-    """Have the directory `kept` hold what these steps of a guest need; nothing is done if it cannot be done here."""
-    if os.geteuid() != 0 or userland.machine.is_foreign:
+    """Have the directory `kept` hold what these steps of a guest need; nothing is done if it cannot be done here.
+
+    Raises AheadError.
+    """
+    if userland.machine.is_foreign:
         return
-    kept.mkdir(mode=0o755, parents=True, exist_ok=True)
-    types = type_information(kernel.image.read_bytes())
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": TREE, "LC_ALL": "C.UTF-8"}
     with tempfile.TemporaryDirectory(prefix="nettop-ahead-") as directory:
         root, edited = Path(directory, "root"), Path(directory, "types")
         root.mkdir()
+        image_and_root = ["sh", str(userland.image), str(root)]
+        if subprocess.run([*_APART, _MOUNT, *image_and_root], env=environment, capture_output=True).returncode:  # noqa: PLW1510
+            return  # not root, or in a container
+        kept.mkdir(mode=0o755, parents=True, exist_ok=True)
+        types = type_information(kernel.image.read_bytes())
         edited.write_bytes(hiding_mptcp(types) if hides_mptcp else types)
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"]
-        command += map(str, (userland.image, root, tree, edited, kept))
+        command = [*_APART, _ENTER, *image_and_root, str(tree), str(edited), str(kept)]
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": TREE, "LC_ALL": "C.UTF-8"}
-        subprocess.run(command, env=environment, check=True)
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise AheadError(done.stderr)
 
 
 def keep(files: Mapping[str, bytes], kept: Path) -> None:
@@ -78,9 +90,10 @@ def keep(files: Mapping[str, bytes], kept: Path) -> None:
         partial.replace(kept / name)
 
 
-def compiled_files() -> set[Path]:
-    """In the guest: what nettop's cache has."""
-    return set(compiled_cache.DIRECTORY.glob("*"))
+def compiled_files() -> dict[str, bytes]:
+    """In the guest: what nettop's cache has, if the plain shape is in it, which the next guest must find there."""
+    files = {file.name: file.read_bytes() for file in sorted(compiled_cache.DIRECTORY.glob("*"))}
+    return files if files and compiled_cache._name(PLAIN) in files else {}
 
 
 def compiled_elsewhere() -> CompiledPrograms | None:
@@ -149,12 +162,18 @@ def _shapes(kernel: tuple[int, ...], steps: Sequence[str]) -> Iterator[tuple[str
 
 
 def main() -> None:
-    """Compile what these steps need and is not there, for the kernel of this release, whose types are mounted."""
+    """Compile what these steps need and is not there, for the kernel of this release, whose types are mounted.
+
+    Whoever has broken the sources gets what the compiler said, and no traceback.
+    """
     release, steps = sys.argv[1:]
     for name in ("nettop", "tests"):
         compileall.compile_dir(Path(TREE, name), quiet=1)  # so that no guest has to
-    for shape in _shapes(kernel_version(release), steps.split(",")):
-        compiled_cache.compiled_programs(shape)
+    try:
+        for shape in _shapes(kernel_version(release), steps.split(",")):
+            compiled_cache.compiled_programs(shape)
+    except CannotRunError as error:
+        sys.exit(f"{error.message}\n{error.details}")
 
 
 if __name__ == "__main__":

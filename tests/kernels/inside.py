@@ -112,9 +112,10 @@ def main() -> None:
                 if name == "doctor" and done.passed:
                     compared().touch()
             tell(name, time.monotonic() - before, done)
-        for file in sorted(compiled_files() - before_us):
-            content = base64.b64encode(zlib.compress(file.read_bytes())).decode()
-            results.write(json.dumps({"file": file.name, "content": content}) + "\n")
+        for name, content in compiled_files().items():
+            if before_us.get(name) != content:
+                packed = base64.b64encode(zlib.compress(content)).decode()
+                results.write(json.dumps({"file": name, "content": packed}) + "\n")
         tell("end", time.clock_gettime(time.CLOCK_BOOTTIME), _Done(True))
 
 

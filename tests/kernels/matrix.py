@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from tests.kernels.ahead import compile_ahead, keep
+from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
 from tests.kernels.guest import Run, copy_tree, end_guests, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArchiveError as error:
         _say(f"The kernels cannot be had: {error}")
         return 2
+    except (OSError, subprocess.CalledProcessError) as error:
+        _say(f"The matrix cannot go on: {error}")
+        return 2
 
 
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
@@ -119,10 +123,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
 
         def boot(case: Case) -> Run:
             kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
-            compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
-            done = run_guest(kernel, userland, case.setting, tree, compiled)
-            if compiled is not None:
-                keep(done.compiled, compiled)
+            try:
+                compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
+            except AheadError as error:
+                done = Run(died=f"No guest was started: its programs cannot be compiled.\n{error}")
+            else:
+                done = run_guest(kernel, userland, case.setting, tree, compiled)
+                if compiled is not None:
+                    keep(done.compiled, compiled)
             _report(case, done, verbose)
             return done
 
@@ -191,13 +199,14 @@ class _Ahead:
         for case in (case for case in cases if case.setting.compiles):
             self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
         self._locks = {name: Lock() for name in self._steps}
+        self._errors: dict[str, AheadError] = {}
         compiler = hashlib.sha256()
         for file in sorted((tree / "nettop/kernel").glob("*.py")):
             compiler.update(file.read_bytes())
         self._compiler = compiler.hexdigest()[:16]
 
     def of(self, case: Case, kernel: Kernel, userland: Userland) -> Path:
-        """The directory, which is not there if this machine cannot compile for that guest."""
+        """The directory, which is not there if this machine cannot compile for that guest. Raises AheadError."""
         name = self._name(case)
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
@@ -205,7 +214,12 @@ class _Ahead:
                 for outdated in {*kept.parent.glob("*")} - {kept}:
                     shutil.rmtree(outdated)
                 hides = case.setting.hides_mptcp
-                compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
+                try:
+                    compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
+                except AheadError as error:
+                    self._errors[name] = error
+            if name in self._errors:
+                raise self._errors[name]
         return kept
 
     @staticmethod

@@ -1,0 +1,101 @@
+"""What the matrix of kernels makes of its guests; no guest runs here."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernels import matrix
+from tests.kernels.ahead import AheadError
+from tests.kernels.guest import Run, Step
+from tests.kernels.kernels import Kernel
+from tests.kernels.machines import MACHINES
+from tests.kernels.settings import Setting
+from tests.kernels.userland import Userland
+
+TOLD = "common.c:1:2: error: no such thing"
+CASES = [case for case in matrix.CASES if case.name in ("5.10", "6.1", "6.1/8-cpus")]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that has all that guests need."""
+    monkeypatch.setattr(matrix, "cache_folder", lambda _name: tmp_path)
+    monkeypatch.setattr(matrix, "copy_tree", lambda tree: tree.mkdir())
+    monkeypatch.setattr(matrix, "compile_ahead", lambda *_, **__: None)
+    monkeypatch.setattr(matrix, "Archive", lambda *_, **__: None)
+    monkeypatch.setattr(matrix, "provide_kernel", lambda series, *_: Kernel(f"{series}.0-test", tmp_path, ()))
+    userland = Userland("bookworm", MACHINES["amd64"], tmp_path, tmp_path, "0.26")
+    monkeypatch.setattr(matrix, "provide_userland", lambda *_: userland)
+
+
+def guests(monkeypatch: pytest.MonkeyPatch, failing: Mapping[str, Run]) -> list[str]:
+    """All that are started from now on pass, but for those on these kernels; the kernels of those that were started."""
+    started = []
+
+    def run_guest(kernel: Kernel, _userland: Userland, setting: Setting, *_: Any) -> Run:
+        started.append(kernel.release)
+        return failing.get(kernel.release, Run(passing(*setting.steps)))
+
+    monkeypatch.setattr(matrix, "run_guest", run_guest)
+    return started
+
+
+def passing(*names: str) -> dict[str, Step]:
+    return {name: Step(name, True, 1.0) for name in names}
+
+
+def test_all_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    guests(monkeypatch, {})
+    assert matrix.run(CASES, 2, verbose=False) == 0
+    assert "all passed in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(),
+        Run(passing("report", "core", "opt_in", "machine")),
+        Run(passing("report", "core", "opt_in", "machine", "cutting"), died="the guest did not end"),
+        Run(passing("report", "core", "opt_in", "machine") | {"cutting": Step("cutting", False, 1.0)}),
+    ],
+    ids=["nothing said", "a step missing", "died", "a step failed"],
+)
+def test_one_guest_fails(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    guests(monkeypatch, {"5.10.0-test": run})
+    assert matrix.run(CASES, 2, verbose=False) == 1
+    said = capsys.readouterr().out
+    assert "5.10: FAILED" in said
+    assert "6.1: passed" in said
+    assert "FAILED in" in said
+
+
+def test_what_cannot_be_compiled_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compile_ahead(kernel: Kernel, *_: Any, **__: Any) -> None:
+        if kernel.release == "6.1.0-test":
+            raise AheadError(TOLD)
+
+    monkeypatch.setattr(matrix, "compile_ahead", compile_ahead)
+    started = guests(monkeypatch, {})
+    assert matrix.run(CASES, 2, verbose=False) == 1
+    assert started == ["5.10.0-test"]
+    said = capsys.readouterr().out
+    assert "5.10: passed" in said
+    assert "6.1: FAILED" in said
+    assert "6.1/8-cpus: FAILED" in said
+    assert said.count(TOLD) == 2
+
+
+def test_no_room(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def copy_tree(_tree: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(matrix, "copy_tree", copy_tree)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    guests(monkeypatch, {})
+    assert matrix.main(["5.10"]) == 2
+    assert capsys.readouterr().out.endswith("The matrix cannot go on: [Errno 28] No space left on device\n")
