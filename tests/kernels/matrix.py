@@ -26,6 +26,7 @@ from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANT
 from tests.kernels.userland import Userland, provide_userland
 
 _GUESTS = len(os.sched_getaffinity(0)) + 1  # at a time, by default: while one of them waits, the others compute
+_UNUSED_S = 86_400
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
 
 
@@ -201,7 +202,8 @@ class _Ahead:
         self._locks = {name: Lock() for name in self._steps}
         self._errors: dict[str, AheadError] = {}
         compiler = hashlib.sha256()
-        for file in sorted((tree / "nettop/kernel").glob("*.py")):
+        # with the sources, or a guest with an emulated processor would find only what they were before
+        for file in (*sorted((tree / "nettop/kernel").glob("*.py")), *sorted((tree / "bpf").rglob("*.[ch]"))):
             compiler.update(file.read_bytes())
         self._compiler = compiler.hexdigest()[:16]
 
@@ -211,8 +213,7 @@ class _Ahead:
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
             if steps := sorted(self._steps.pop(name, ())):
-                for outdated in {*kept.parent.glob("*")} - {kept}:
-                    shutil.rmtree(outdated)
+                self._prepare(kept)
                 hides = case.setting.hides_mptcp
                 try:
                     compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
@@ -221,6 +222,15 @@ class _Ahead:
             if name in self._errors:
                 raise self._errors[name]
         return kept
+
+    @staticmethod
+    def _prepare(kept: Path) -> None:
+        """Remove what nobody has used for a day; another working tree has its own, and may run a matrix now."""
+        if kept.exists():
+            os.utime(kept)
+        for other in kept.parent.glob("*"):
+            if time.time() - other.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(other)
 
     @staticmethod
     def _name(case: Case) -> str:

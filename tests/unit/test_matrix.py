@@ -1,6 +1,8 @@
 """What the matrix of kernels makes of its guests; no guest runs here."""
 
+import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,37 @@ def test_what_cannot_be_compiled_fails_alone(
     assert "6.1: FAILED" in said
     assert "6.1/8-cpus: FAILED" in said
     assert said.count(TOLD) == 2
+
+
+@pytest.mark.parametrize("file", ["bpf/dns.c", "bpf/kernel/sock.h", "nettop/kernel/compiler.py"])
+def test_what_was_compiled_of_other_sources_is_not_used(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor removed, while it may be another working tree's."""
+    kept: list[Path] = []
+
+    def compile_ahead(_kernel: Kernel, _userland: Userland, _tree: Path, into: Path, **_: Any) -> None:
+        into.mkdir(parents=True, exist_ok=True)
+        kept.append(into)
+
+    def run(content: str) -> None:
+        def copy_tree(tree: Path) -> None:
+            (tree / file).parent.mkdir(parents=True)
+            (tree / file).write_text(content)
+
+        monkeypatch.setattr(matrix, "copy_tree", copy_tree)
+        assert matrix.run(CASES[:1], 1, verbose=False) == 0
+
+    monkeypatch.setattr(matrix, "compile_ahead", compile_ahead)
+    guests(monkeypatch, {})
+    for content in ("before", "before", "after"):
+        run(content)
+    before, again, after = kept
+    assert before == again != after
+    assert before.exists()
+    two_days_ago = time.time() - 2 * 86_400
+    for directory in (before, after):
+        os.utime(directory, (two_days_ago, two_days_ago))
+    run("after")
+    assert [before.exists(), after.exists()] == [False, True]
 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
