@@ -8,6 +8,7 @@ equal; the cache keeps also that it was.
 """
 
 import compileall
+import hashlib
 import struct
 import subprocess
 import sys
@@ -31,6 +32,7 @@ _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # wh
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
 _MPTCP = b"\0mptcp_sock\0"
+_COMPARED = ".compared"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
 _WATCHED: Lookups = "with-returns"  # as all kernels in Debian's archive can
@@ -91,23 +93,37 @@ def keep(files: Mapping[str, bytes], kept: Path) -> None:
 
 
 def compiled_files() -> dict[str, bytes]:
-    """In the guest: what nettop's cache has, if the plain shape is in it, which the next guest must find there."""
+    """In the guest: what nettop's cache has, if the plain shape is in it, which the next guest must find there.
+
+    Without what is spoiled, of which nettop reads nothing.
+    """
     files = {file.name: file.read_bytes() for file in sorted(compiled_cache.DIRECTORY.glob("*"))}
-    return files if files and compiled_cache._name(PLAIN) in files else {}
+    whole = {name: content for name, content in files.items() if name.endswith(_COMPARED) or _is_whole(content)}
+    return whole if whole and plain_shape().name in whole else {}  # a guest without types has no name for it
+
+
+def _is_whole(content: bytes) -> bool:
+    digest, encoded = content[: compiled_cache._DIGEST_BYTES], content[compiled_cache._DIGEST_BYTES :]
+    return hashlib.sha256(encoded).digest() == digest
 
 
 def compiled_elsewhere() -> CompiledPrograms | None:
     """In the guest: the plain shape, if anything was compiled for it."""
     if not compiled_cache.DIRECTORY.exists():
         return None
-    if not (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).exists():
+    if not plain_shape().exists():
         raise AssertionError("This guest has another compiler, or other types, than those that were compiled for.")
     return compiled_cache.compiled_programs(PLAIN)
 
 
+def plain_shape() -> Path:
+    """In the guest: where nettop's cache has that."""
+    return compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)
+
+
 def compared() -> Path:
     """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere."""
-    return (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).with_suffix(".compared")
+    return plain_shape().with_suffix(_COMPARED)
 
 
 def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:

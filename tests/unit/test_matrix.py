@@ -1,5 +1,6 @@
 """What the matrix of kernels makes of its guests; no guest runs here."""
 
+import hashlib
 import os
 import signal
 import time
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.kernels import matrix
+from nettop.kernel import compiled_cache
+from tests.kernels import ahead, matrix
 from tests.kernels.ahead import AheadError
 from tests.kernels.guest import Run, Step
 from tests.kernels.kernels import Kernel
@@ -121,6 +123,25 @@ def test_what_was_compiled_of_other_sources_is_not_used(file: str, monkeypatch: 
         os.utime(directory, (two_days_ago, two_days_ago))
     run("after")
     assert [before.exists(), after.exists()] == [False, True]
+
+
+def test_what_is_spoiled_is_not_what_a_guest_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that what it compiles instead is kept, and nothing else that has the name of what is whole."""
+
+    def file(defines: tuple[str, ...], *, is_whole: bool) -> Path:
+        encoded = b"programs"
+        path = tmp_path / compiled_cache._name(defines)
+        path.write_bytes(hashlib.sha256(encoded).digest() + encoded[not is_whole :])
+        return path
+
+    monkeypatch.setattr(compiled_cache, "_name", lambda defines: f"{len(defines)}.programs")
+    monkeypatch.setattr(compiled_cache, "DIRECTORY", tmp_path)
+    plain = file(ahead.PLAIN, is_whole=True)
+    file((*ahead.PLAIN, "-DMORE"), is_whole=False)
+    ahead.compared().touch()
+    assert set(ahead.compiled_files()) == {plain.name, ahead.compared().name}
+    file(ahead.PLAIN, is_whole=False)
+    assert ahead.compiled_files() == {}
 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
