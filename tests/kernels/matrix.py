@@ -163,7 +163,7 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     lines = []
     for case, done in runs.items():
         said = done.steps.get("doctor") or done.steps.get("report")
-        if said is not None and not case.setting.name:
+        if said is not None and said.passed and not case.setting.name:
             release = kernels[case.kernel].release
             lines += ["", f"{release} tells {'all but' if said.absent else 'everything'}"]
             lines += [f"  {absent}" for absent in said.absent]

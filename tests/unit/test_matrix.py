@@ -76,6 +76,17 @@ def test_one_guest_fails(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "FAILED in" in said
 
 
+def test_a_doctor_that_fails_does_not_tell_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = passing("report", "core", "opt_in", "machine", "cutting") | {"report": Step("report", False, 1.0)}
+    guests(monkeypatch, {"5.10.0-test": Run(failed)})
+    assert matrix.run([case for case in matrix.CASES if case.name in ("5.10", "6.12")], 2, verbose=False) == 1
+    said = capsys.readouterr().out
+    assert "6.12.0-test tells everything" in said
+    assert "5.10.0-test tells" not in said
+
+
 def test_what_cannot_be_compiled_fails_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
