@@ -24,6 +24,7 @@ from nettop.kernel.program import Lookups, defines
 from nettop.kernel.scope import Scope
 from tests.kernels import kernel_version
 from tests.kernels.kernels import Kernel
+from tests.kernels.processes import ending_with_us
 from tests.kernels.userland import TREE, VENV, Userland
 
 _PAYLOAD = struct.Struct("<497xB86xII")  # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length
@@ -78,9 +79,11 @@ def compile_ahead(
         edited.write_bytes(hiding_mptcp(types) if hides_mptcp else types)
         command = [*_APART, _ENTER, *image_and_root, str(tree), str(edited), str(kept)]
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise AheadError(done.stderr)
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        with process as compiling, ending_with_us(compiling):
+            said = compiling.communicate()[1]
+    if compiling.returncode:
+        raise AheadError(said)
 
 
 def keep(files: Mapping[str, bytes], kept: Path) -> None:

@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from tests.kernels.kernels import Kernel
+from tests.kernels.processes import are_ending, ending_with_us
 from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
@@ -26,9 +26,6 @@ _BOOT_TRIES = 3
 _APPEND = "loglevel=4 panic=-1"
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # no guest outlives the matrix
 _QEMU = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", _MEMORY)
-
-_ending = Event()
-_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -78,18 +75,11 @@ def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, 
         boots = 0
         steps: dict[str, Step] = {}
         got: dict[str, bytes] = {}
-        while not steps and boots < _BOOT_TRIES and not _ending.is_set():
+        while not steps and boots < _BOOT_TRIES and not are_ending():
             died = _boot(kernel, userland, setting, work)
             steps, got = _results(work / "results")
             boots += 1
         return Run(steps, got, _text(work / "output"), time.monotonic() - started, boots, died)
-
-
-def end_guests() -> None:
-    """Have all that run end at once, and no other begin."""
-    _ending.set()
-    for qemu in tuple(_running):
-        qemu.kill()
 
 
 def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> str | None:
@@ -106,18 +96,14 @@ def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> s
         (work / name).unlink(missing_ok=True)
         command += ["-chardev", f"file,id={name},path={work / name}"]
     command += ["-serial", "chardev:console", *machine.serial]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as qemu:
-        _running.add(qemu)
-        if _ending.is_set():
-            qemu.kill()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with process as qemu, ending_with_us(qemu):
         try:
             said = qemu.communicate(timeout=_TIMEOUT_S)[1]
             end = f"the guest ended before its last step; QEMU's exit code is {qemu.returncode}. {said}"
         except subprocess.TimeoutExpired:
             qemu.kill()
             end = f"the guest did not end within {_TIMEOUT_S:g} s"
-        finally:
-            _running.discard(qemu)
     if "end" in _results(work / "results")[0]:
         return None
     return "\n".join([*_text(work / "console").splitlines()[-40:], end])

@@ -19,9 +19,10 @@ from threading import Lock
 
 from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, end_guests, run_guest
+from tests.kernels.guest import Run, copy_tree, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
+from tests.kernels.processes import are_ending, end_all
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
 from tests.kernels.userland import Userland, provide_userland
 
@@ -132,13 +133,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
                 done = run_guest(kernel, userland, case.setting, tree, compiled)
                 if compiled is not None:
                     keep(done.compiled, compiled)
-            _report(case, done, verbose)
+            if not are_ending():
+                _report(case, done, verbose)
             return done
 
         try:
             runs = dict(zip(cases, pool.map(boot, cases), strict=True))
         except BaseException:
-            end_guests()
+            end_all()
             raise
     _say(table(runs, kernels))
     _say(absences(runs, kernels))

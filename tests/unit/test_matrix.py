@@ -3,15 +3,17 @@
 import hashlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from nettop.kernel import compiled_cache
-from tests.kernels import ahead, matrix
+from tests.kernels import ahead, matrix, processes
 from tests.kernels.ahead import AheadError
 from tests.kernels.guest import Run, Step
 from tests.kernels.kernels import Kernel
@@ -153,6 +155,28 @@ def test_what_is_spoiled_is_not_what_a_guest_has(monkeypatch: pytest.MonkeyPatch
     assert set(ahead.compiled_files()) == {plain.name, ahead.compared().name}
     file(ahead.PLAIN, is_whole=False)
     assert ahead.compiled_files() == {}
+
+
+def test_an_interruption_ends_all_that_runs_and_calls_none_of_it_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    returncodes = []
+
+    def run_guest(kernel: Kernel, *_: Any) -> Run:
+        if kernel.release == "5.10.0-test":
+            raise KeyboardInterrupt
+        sleeping = subprocess.Popen(["sleep", "60"], text=True)
+        with sleeping, processes.ending_with_us(sleeping):
+            returncodes.append(sleeping.wait())
+        return Run(died="killed")
+
+    monkeypatch.setattr(processes, "_ending", Event())
+    monkeypatch.setattr(matrix, "run_guest", run_guest)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert matrix.main(["--guests", "3", *(case.name for case in CASES)]) == 130
+    assert set(returncodes) <= {-signal.SIGKILL}
+    assert "FAILED" not in (said := capsys.readouterr().out)
+    assert said.endswith("The matrix was interrupted.\n")
 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
