@@ -8,6 +8,7 @@ equal; the cache keeps also that it was.
 """
 
 import compileall
+import hashlib
 import os
 import struct
 import subprocess
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nettop.errors import CannotRunError
 from nettop.kernel import compiled_cache
 from nettop.kernel.btf import VMLINUX
 from nettop.kernel.compiled import CompiledPrograms
@@ -30,7 +32,7 @@ _SECTOR_BYTES, _SIZE_BYTES = 512, 4  # of the image; of the size that stands beh
 _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # what Debian's kernels are packed with
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
-_MPTCP = b"\0mptcp_sock\0"
+MPTCP = b"\0mptcp_sock\0"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
 _WATCHED: Lookups = "with-returns"  # as all kernels in Debian's archive can
@@ -50,10 +52,17 @@ exec chroot "$root" "$@"
 """
 
 
+class AheadError(Exception):
+    """What is compiled for a guest cannot be, with what the compiler said."""
+
+
 def compile_ahead(
     kernel: Kernel, userland: Userland, tree: Path, kept: Path, *, steps: Iterable[str], hides_mptcp: bool
 ) -> None:
-    """Have the directory `kept` hold what these steps of a guest need; nothing is done if it cannot be done here."""
+    """Have the directory `kept` hold what these steps of a guest need; nothing is done if it cannot be done here.
+
+    Raises AheadError.
+    """
     if os.geteuid() != 0 or userland.machine.is_foreign:
         return
     kept.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -66,14 +75,16 @@ def compile_ahead(
         command += map(str, (userland.image, root, tree, edited, kept))
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": TREE, "LC_ALL": "C.UTF-8"}
-        subprocess.run(command, env=environment, check=True)
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise AheadError(f"Nothing could be compiled for {kernel.release}.\n{done.stderr.rstrip()}")
 
 
 def keep(files: Mapping[str, bytes], kept: Path) -> None:
     """Add what a guest has compiled."""
     for name, content in files.items():
         kept.mkdir(mode=0o755, parents=True, exist_ok=True)
-        partial = kept / f"{name}.partial"
+        partial = kept.with_name(f"{name}.{os.getpid()}.partial")  # beside what is copied into guests meanwhile
         partial.write_bytes(content)
         partial.replace(kept / name)
 
@@ -93,11 +104,16 @@ def compiled_elsewhere() -> CompiledPrograms | None:
 
 
 def compared() -> Path:
-    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere."""
-    return (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).with_suffix(".compared")
+    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere.
+
+    Its name has a digest of that, because what was compared may be replaced.
+    """
+    file = compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return file.with_suffix(f".{digest[:16]}.compared")
 
 
-def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
+def not_as_compiled_here(ahead: CompiledPrograms) -> Iterator[str]:
     """In the guest: where doctor has compiled something else. BCC makes a perf buffer for each CPU that it runs on."""
 
     def parts(compiled: CompiledPrograms) -> dict[str, object]:
@@ -109,7 +125,9 @@ def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
         return {**maps, **compiled.programs, **rest}
 
     there, here = parts(ahead), parts(compiled_cache.compiled_programs(PLAIN))
-    return [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    for name in {**there, **here}:
+        if there.get(name) != here.get(name):
+            yield f"What doctor has compiled is not what was compiled elsewhere: {name}."
 
 
 def type_information(image: bytes) -> bytes:
@@ -130,9 +148,9 @@ def type_information(image: bytes) -> bytes:
 
 def hiding_mptcp(types: bytes) -> bytes:
     """The type information of a kernel without CONFIG_MPTCP, but for the numbers of types."""
-    if types.count(_MPTCP) != 1:
+    if types.count(MPTCP) != 1:
         raise ValueError("The kernel has no Multipath TCP to hide.")
-    return types.replace(_MPTCP, _MPTCP.replace(b"mptcp", b"none_"))
+    return types.replace(MPTCP, MPTCP.replace(b"mptcp", b"none_"))
 
 
 def _shapes(kernel: tuple[int, ...], steps: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -153,8 +171,11 @@ def main() -> None:
     release, steps = sys.argv[1:]
     for name in ("nettop", "tests"):
         compileall.compile_dir(Path(TREE, name), quiet=1)  # so that no guest has to
-    for shape in _shapes(kernel_version(release), steps.split(",")):
-        compiled_cache.compiled_programs(shape)
+    try:
+        for shape in _shapes(kernel_version(release), steps.split(",")):
+            compiled_cache.compiled_programs(shape)
+    except CannotRunError as error:
+        sys.exit("\n".join(filter(None, (error.message, error.details))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,13 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from tests.kernels.ahead import compile_ahead, keep
+from tests.kernels import MatrixError
+from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, end_guests, run_guest
+from tests.kernels.guest import Run, copy_tree, end_guests, require_one_file, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
-from tests.kernels.userland import Userland, provide_userland
+from tests.kernels.userland import ROOT, Userland, provide_userland
 
 _GUESTS = len(os.sched_getaffinity(0)) + 1  # at a time, by default: while one of them waits, the others compute
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
@@ -82,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
     if options.quick:
         cases = [replace(case, setting=QUICK) for case in cases if not case.setting.name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if not cases:
+            parser.error("--quick runs no case with a setting of its own")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         return run(cases, options.guests, options.verbose)
     except KeyboardInterrupt:
@@ -91,11 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArchiveError as error:
         _say(f"The kernels cannot be had: {error}")
         return 2
+    except MatrixError as error:
+        _say(str(error))
+        return 2
+    except (OSError, subprocess.CalledProcessError) as error:
+        _say(f"The matrix cannot run here: {error}")
+        return 2
 
 
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     """Fetch what is missing, boot every case, print the table."""
     begun = time.monotonic()
+    if any("one_file" in case.setting.steps for case in cases):
+        require_one_file(ROOT)
     cache = cache_folder("kernels")
     with _locked(cache):
         archives = {
@@ -119,10 +132,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
 
         def boot(case: Case) -> Run:
             kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
-            compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
-            done = run_guest(kernel, userland, case.setting, tree, compiled)
-            if compiled is not None:
-                keep(done.compiled, compiled)
+            try:
+                compiled = ahead.of(case, kernel, userland) if case.setting.compiles else None
+            except AheadError as error:
+                done = Run(died=str(error))
+            else:
+                done = run_guest(kernel, userland, case.setting, tree, compiled)
+                if compiled is not None:
+                    keep(done.compiled, compiled)
             _report(case, done, verbose)
             return done
 
@@ -140,10 +157,10 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
 
 def table(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> str:
     """A line for each guest: how its steps went, and the seconds that they took."""
-    steps = dict.fromkeys(name for case in runs for name in case.setting.steps)
+    steps = dict.fromkeys(name for case in runs for name in _steps(case))
     lines: list[tuple[str, ...]] = [("kernel", "userland", "setting", *steps, "seconds")]
     for case, done in runs.items():
-        cells = (_cell(done, name) if name in case.setting.steps else "" for name in steps)
+        cells = (_cell(done, name) if name in _steps(case) else "" for name in steps)
         lines.append((kernels[case.kernel].release, case.userland, case.setting.name, *cells, f"{done.seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -161,6 +178,11 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     return "\n".join(lines)
 
 
+def _steps(case: Case) -> tuple[str, ...]:
+    """With the first, which passes in a guest that is what its case says."""
+    return "boot", *case.setting.steps
+
+
 def _cell(done: Run, name: str) -> str:
     step = done.steps.get(name)
     if step is None:
@@ -169,7 +191,7 @@ def _cell(done: Run, name: str) -> str:
 
 
 def _passed(case: Case, done: Run) -> bool:
-    return done.died is None and all(name in done.steps and done.steps[name].passed for name in case.setting.steps)
+    return done.died is None and all(name in done.steps and done.steps[name].passed for name in _steps(case))
 
 
 def _report(case: Case, done: Run, verbose: bool) -> None:
@@ -197,15 +219,16 @@ class _Ahead:
         self._compiler = compiler.hexdigest()[:16]
 
     def of(self, case: Case, kernel: Kernel, userland: Userland) -> Path:
-        """The directory, which is not there if this machine cannot compile for that guest."""
+        """The directory, which is not there if this machine cannot compile for that guest. Raises AheadError."""
         name = self._name(case)
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
-            if steps := sorted(self._steps.pop(name, ())):
+            if steps := sorted(self._steps.get(name, ())):
                 for outdated in {*kept.parent.glob("*")} - {kept}:
                     shutil.rmtree(outdated)
                 hides = case.setting.hides_mptcp
                 compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
+                del self._steps[name]  # the next guest need not; if it failed, each one fails
         return kept
 
     @staticmethod
