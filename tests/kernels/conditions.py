@@ -20,7 +20,7 @@ _LARGE_PAGES = "16k"  # how the release of a kernel ends that has them
 def not_as_wanted(wanted: Conditions) -> Iterator[str]:
     """In the guest: what is not as its setting, and its kernel's name, would have it, in sentences."""
     for name, here in found()._asdict().items():
-        if here != (there := getattr(wanted, name)):
+        if (there := getattr(wanted, name)) not in (None, here):
             yield f"This guest is not what its case says: {name} should be {there}, and is {here}."
     pages = 16_384 if platform.release().endswith(_LARGE_PAGES) else 4096
     if (here := os.sysconf("SC_PAGE_SIZE")) != pages:

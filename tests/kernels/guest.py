@@ -101,6 +101,11 @@ def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, 
         return Run(steps, got, _text(work / "output"), time.monotonic() - started, boots, died)
 
 
+def ending() -> bool:
+    """Whether end_guests() was called."""
+    return _ending.is_set()
+
+
 def end_guests() -> None:
     """Have all that run end at once, and no other begin."""
     _ending.set()
@@ -122,7 +127,10 @@ def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> s
         (work / name).unlink(missing_ok=True)
         command += ["-chardev", f"file,id={name},path={work / name}"]
     command += ["-serial", "chardev:console", *machine.serial]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as qemu:
+    # in a process group of its own, which no Ctrl-C of a terminal reaches: end_guests() is for that
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as qemu:
         _running.add(qemu)
         if _ending.is_set():
             qemu.kill()

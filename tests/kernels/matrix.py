@@ -12,15 +12,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 from tests.kernels import MatrixError
 from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, end_guests, require_one_file, run_guest
+from tests.kernels.guest import Run, copy_tree, end_guests, ending, require_one_file, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
@@ -107,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     """Fetch what is missing, boot every case, print the table."""
     begun = time.monotonic()
+    for program in sorted({"cpio", *(case.machine.qemu[0] for case in cases)}):
+        if shutil.which(program) is None:
+            raise MatrixError(f"There is no {program} here: 'make matrix' installs it.")
     if any("one_file" in case.setting.steps for case in cases):
         require_one_file(ROOT)
     cache = cache_folder("kernels")
@@ -140,7 +144,8 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
                 done = run_guest(kernel, userland, case.setting, tree, compiled)
                 if compiled is not None:
                     keep(done.compiled, compiled)
-            _report(case, done, verbose)
+            if not ending():  # else what came of it says nothing
+                _report(case, done, verbose)
             return done
 
         try:
@@ -209,6 +214,7 @@ class _Ahead:
 
     def __init__(self, cases: Sequence[Case], tree: Path, cache: Path) -> None:
         self._tree, self._cache = tree, cache
+        self._held: list[IO[str]] = []
         self._steps: dict[str, set[str]] = {}
         for case in (case for case in cases if case.setting.compiles):
             self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
@@ -224,12 +230,22 @@ class _Ahead:
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
             if steps := sorted(self._steps.get(name, ())):
-                for outdated in {*kept.parent.glob("*")} - {kept}:
-                    shutil.rmtree(outdated)
+                self._remove_others(kept)
                 hides = case.setting.hides_mptcp
                 compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
                 del self._steps[name]  # the next guest need not; if it failed, each one fails
         return kept
+
+    def _remove_others(self, kept: Path) -> None:
+        """Remove what other sources were compiled to, unless another matrix is here; none does so until we end."""
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock = kept.parent.with_name(f"{kept.parent.name}.lock").open("w")
+        self._held.append(lock)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for outdated in {*kept.parent.iterdir()} - {kept}:
+                shutil.rmtree(outdated) if outdated.is_dir() else outdated.unlink()
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
     @staticmethod
     def _name(case: Case) -> str:

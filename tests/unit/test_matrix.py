@@ -117,3 +117,28 @@ def test_results_that_are_cut(tmp_path: Path) -> None:
     spoilt = {"file": "a.programs", "content": "bm90IHBhY2tlZA=="}
     file.write_text("\n".join((json.dumps(step), json.dumps(spoilt), '{"file": "b"}', '{"name": "co')))
     assert results_of(file) == ({"boot": Step("boot", True, 1.0, [])}, {})
+
+
+def test_two_at_once_keep_what_the_other_uses(tmp_path: Path) -> None:
+    """As in two working trees, whose sources differ."""
+    (tmp_path / "nettop/kernel").mkdir(parents=True)
+    kept, other, third = (tmp_path / "6.1-cloud" / name for name in ("aa-6.1.0", "bb-6.1.0", "cc-6.1.0"))
+    matrices = [matrix._Ahead([], tmp_path, tmp_path) for _ in range(2)]
+    matrices[0]._remove_others(kept)
+    kept.mkdir()
+    matrices[1]._remove_others(other)
+    other.mkdir()
+    assert kept.exists()
+    for each in matrices:
+        for lock in each._held:
+            lock.close()
+    (kept.parent / "x.programs.7.partial").touch()
+    (last := matrix._Ahead([], tmp_path, tmp_path))._remove_others(third)
+    assert list(kept.parent.iterdir()) == []
+    last._held.pop().close()
+
+
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert matrix.main(["6.1/no-btf"]) == 2
+    assert capsys.readouterr().out == "There is no cpio here: 'make matrix' installs it.\n"
