@@ -9,6 +9,7 @@ equal; the cache keeps also that it was.
 
 import compileall
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from nettop.kernel.program import Lookups, defines
 from nettop.kernel.scope import Scope
 from tests.kernels import kernel_version
 from tests.kernels.kernels import Kernel
-from tests.kernels.processes import ending_with_us
+from tests.kernels.processes import OF_ITS_OWN, ending_with_us
 from tests.kernels.userland import TREE, VENV, Userland
 
 _PAYLOAD = struct.Struct("<497xB86xII")  # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length
@@ -32,7 +33,7 @@ _SECTOR_BYTES, _SIZE_BYTES = 512, 4  # of the image; of the size that stands beh
 _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # what Debian's kernels are packed with
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
-_MPTCP = b"\0mptcp_sock\0"
+MPTCP = b"\0mptcp_sock\0"
 _COMPARED = ".compared"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
@@ -79,7 +80,9 @@ def compile_ahead(
         edited.write_bytes(hiding_mptcp(types) if hides_mptcp else types)
         command = [*_APART, _ENTER, *image_and_root, str(tree), str(edited), str(kept)]
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, process_group=OF_ITS_OWN
+        )
         with process as compiling, ending_with_us(compiling):
             said = compiling.communicate()[1]
     if compiling.returncode:
@@ -90,7 +93,7 @@ def keep(files: Mapping[str, bytes], kept: Path) -> None:
     """Add what a guest has compiled."""
     for name, content in files.items():
         kept.mkdir(mode=0o755, parents=True, exist_ok=True)
-        partial = kept / f"{name}.partial"
+        partial = kept.with_name(f"{name}.{os.getpid()}.partial")  # beside what is copied into guests meanwhile
         partial.write_bytes(content)
         partial.replace(kept / name)
 
@@ -125,11 +128,15 @@ def plain_shape() -> Path:
 
 
 def compared() -> Path:
-    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere."""
-    return plain_shape().with_suffix(_COMPARED)
+    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere.
+
+    Its name has a digest of that, because what was compared may be replaced.
+    """
+    digest = hashlib.sha256(plain_shape().read_bytes()).hexdigest()
+    return plain_shape().with_suffix(f".{digest[:16]}{_COMPARED}")
 
 
-def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
+def not_as_compiled_here(ahead: CompiledPrograms) -> Iterator[str]:
     """In the guest: where doctor has compiled something else. BCC makes a perf buffer for each CPU that it runs on."""
 
     def parts(compiled: CompiledPrograms) -> dict[str, object]:
@@ -141,7 +148,9 @@ def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
         return {**maps, **compiled.programs, **rest}
 
     there, here = parts(ahead), parts(compiled_cache.compiled_programs(PLAIN))
-    return [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    for name in {**there, **here}:
+        if there.get(name) != here.get(name):
+            yield f"What doctor has compiled is not what was compiled elsewhere: {name}."
 
 
 def type_information(image: bytes) -> bytes:
@@ -162,9 +171,9 @@ def type_information(image: bytes) -> bytes:
 
 def hiding_mptcp(types: bytes) -> bytes:
     """The type information of a kernel without CONFIG_MPTCP, but for the numbers of types."""
-    if types.count(_MPTCP) != 1:
+    if types.count(MPTCP) != 1:
         raise ValueError("The kernel has no Multipath TCP to hide.")
-    return types.replace(_MPTCP, _MPTCP.replace(b"mptcp", b"none_"))
+    return types.replace(MPTCP, MPTCP.replace(b"mptcp", b"none_"))
 
 
 def _shapes(kernel: tuple[int, ...], steps: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -192,7 +201,7 @@ def main() -> None:
         for shape in _shapes(kernel_version(release), steps.split(",")):
             compiled_cache.compiled_programs(shape)
     except CannotRunError as error:
-        sys.exit(f"{error.message}\n{error.details}")
+        sys.exit("\n".join(filter(None, (error.message, error.details))))
 
 
 if __name__ == "__main__":

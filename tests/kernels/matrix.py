@@ -12,22 +12,22 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
+from tests.kernels import MatrixError
 from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, run_guest
+from tests.kernels.guest import Run, copy_tree, require_one_file, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
 from tests.kernels.processes import are_ending, end_all
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
-from tests.kernels.userland import Userland, provide_userland
+from tests.kernels.userland import ROOT, Userland, provide_userland
 
 _GUESTS = len(os.sched_getaffinity(0)) + 1  # at a time, by default: while one of them waits, the others compute
-_UNUSED_S = 86_400
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
 
 
@@ -85,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
     if options.quick:
         cases = [replace(case, setting=QUICK) for case in cases if not case.setting.name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if not cases:
+            parser.error("--quick runs no case with a setting of its own")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         return run(cases, options.guests, options.verbose)
     except KeyboardInterrupt:
@@ -93,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except ArchiveError as error:
         _say(f"The kernels cannot be had: {error}")
+        return 2
+    except MatrixError as error:
+        _say(str(error))
         return 2
     except (OSError, subprocess.CalledProcessError) as error:
         _say(f"The matrix cannot go on: {error}")
@@ -102,6 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     """Fetch what is missing, boot every case, print the table."""
     begun = time.monotonic()
+    for program in sorted({"cpio", *(case.machine.qemu[0] for case in cases)}):
+        if shutil.which(program) is None:
+            raise MatrixError(f"There is no {program} here: 'make matrix' installs it.")
+    if any("one_file" in case.setting.steps for case in cases):
+        require_one_file(ROOT)
     cache = cache_folder("kernels")
     with _locked(cache):
         archives = {
@@ -118,10 +129,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
 
-    with tempfile.TemporaryDirectory(prefix="nettop-tree-") as directory, ThreadPoolExecutor(guests) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="nettop-tree-") as directory,
+        ExitStack() as held,
+        ThreadPoolExecutor(guests) as pool,
+    ):
         tree = Path(directory) / "tree"
         copy_tree(tree)
-        ahead = _Ahead(cases, tree, cache_folder("compiled"))
+        ahead = _Ahead(cases, tree, cache_folder("compiled"), held)
 
         def boot(case: Case) -> Run:
             kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
@@ -151,10 +166,10 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
 
 def table(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> str:
     """A line for each guest: how its steps went, and the seconds that they took."""
-    steps = dict.fromkeys(name for case in runs for name in case.setting.steps)
+    steps = dict.fromkeys(name for case in runs for name in _steps(case))
     lines: list[tuple[str, ...]] = [("kernel", "userland", "setting", *steps, "seconds")]
     for case, done in runs.items():
-        cells = (_cell(done, name) if name in case.setting.steps else "" for name in steps)
+        cells = (_cell(done, name) if name in _steps(case) else "" for name in steps)
         lines.append((kernels[case.kernel].release, case.userland, case.setting.name, *cells, f"{done.seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -172,6 +187,11 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     return "\n".join(lines)
 
 
+def _steps(case: Case) -> tuple[str, ...]:
+    """With the first, which passes in a guest that is what its case says."""
+    return "boot", *case.setting.steps
+
+
 def _cell(done: Run, name: str) -> str:
     step = done.steps.get(name)
     if step is None:
@@ -180,7 +200,7 @@ def _cell(done: Run, name: str) -> str:
 
 
 def _passed(case: Case, done: Run) -> bool:
-    return done.died is None and all(name in done.steps and done.steps[name].passed for name in case.setting.steps)
+    return done.died is None and all(name in done.steps and done.steps[name].passed for name in _steps(case))
 
 
 def _report(case: Case, done: Run, verbose: bool) -> None:
@@ -196,8 +216,8 @@ def _report(case: Case, done: Run, verbose: bool) -> None:
 class _Ahead:
     """What is compiled here for guests: once for all with the same kernel and userland, when the first wants it."""
 
-    def __init__(self, cases: Sequence[Case], tree: Path, cache: Path) -> None:
-        self._tree, self._cache = tree, cache
+    def __init__(self, cases: Sequence[Case], tree: Path, cache: Path, held: ExitStack) -> None:
+        self._tree, self._cache, self._held = tree, cache, held
         self._steps: dict[str, set[str]] = {}
         for case in (case for case in cases if case.setting.compiles):
             self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
@@ -215,7 +235,7 @@ class _Ahead:
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
             if steps := sorted(self._steps.pop(name, ())):
-                self._prepare(kept)
+                self._remove_others(kept)
                 hides = case.setting.hides_mptcp
                 try:
                     compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
@@ -225,14 +245,15 @@ class _Ahead:
                 raise self._errors[name]
         return kept
 
-    @staticmethod
-    def _prepare(kept: Path) -> None:
-        """Remove what nobody has used for a day; another working tree has its own, and may run a matrix now."""
-        if kept.exists():
-            os.utime(kept)
-        for other in kept.parent.glob("*"):
-            if time.time() - other.stat().st_mtime > _UNUSED_S:
-                shutil.rmtree(other)
+    def _remove_others(self, kept: Path) -> None:
+        """Remove what other sources were compiled to, unless another matrix is here; none does so until we end."""
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._held.enter_context(kept.parent.with_name(f"{kept.parent.name}.lock").open("w"))
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for outdated in {*kept.parent.iterdir()} - {kept}:
+                shutil.rmtree(outdated) if outdated.is_dir() else outdated.unlink()
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
     @staticmethod
     def _name(case: Case) -> str:

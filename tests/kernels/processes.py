@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
+OF_ITS_OWN = 0  # a process group, which no Ctrl-C of a terminal reaches: end_all() is for that
 _ending = Event()
 _running: set[subprocess.Popen[str]] = set()
 
