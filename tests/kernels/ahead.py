@@ -8,6 +8,8 @@ equal; the cache keeps also that it was.
 """
 
 import compileall
+import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from nettop.kernel.program import Lookups, defines
 from nettop.kernel.scope import Scope
 from tests.kernels import kernel_version
 from tests.kernels.kernels import Kernel
+from tests.kernels.processes import OF_ITS_OWN, ending_with_us
 from tests.kernels.userland import TREE, VENV, Userland
 
 _PAYLOAD = struct.Struct("<497xB86xII")  # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length
@@ -30,7 +33,8 @@ _SECTOR_BYTES, _SIZE_BYTES = 512, 4  # of the image; of the size that stands beh
 _DECOMPRESSORS = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}  # what Debian's kernels are packed with
 _SECTIONS = struct.Struct("<40xQ12xHH")  # of Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx
 _SECTION = struct.Struct("<I20xQQ24x")  # of Elf64_Shdr: sh_name, sh_offset, sh_size
-_MPTCP = b"\0mptcp_sock\0"
+MPTCP = b"\0mptcp_sock\0"
+_COMPARED = ".compared"
 _PERF_EVENT_ARRAY = 4  # enum bpf_map_type, include/uapi/linux/bpf.h
 PLAIN = defines(Scope())
 _WATCHED: Lookups = "with-returns"  # as all kernels in Debian's archive can
@@ -76,41 +80,63 @@ def compile_ahead(
         edited.write_bytes(hiding_mptcp(types) if hides_mptcp else types)
         command = [*_APART, _ENTER, *image_and_root, str(tree), str(edited), str(kept)]
         command += [f"{VENV}/bin/python", "-m", "tests.kernels.ahead", kernel.release, ",".join(steps)]
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise AheadError(done.stderr)
+        process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, process_group=OF_ITS_OWN
+        )
+        with process as compiling, ending_with_us(compiling):
+            said = compiling.communicate()[1]
+    if compiling.returncode:
+        raise AheadError(said)
 
 
 def keep(files: Mapping[str, bytes], kept: Path) -> None:
     """Add what a guest has compiled."""
     for name, content in files.items():
         kept.mkdir(mode=0o755, parents=True, exist_ok=True)
-        partial = kept / f"{name}.partial"
+        partial = kept.with_name(f"{name}.{os.getpid()}.partial")  # beside what is copied into guests meanwhile
         partial.write_bytes(content)
         partial.replace(kept / name)
 
 
 def compiled_files() -> dict[str, bytes]:
-    """In the guest: what nettop's cache has, if the plain shape is in it, which the next guest must find there."""
+    """In the guest: what nettop's cache has, if the plain shape is in it, which the next guest must find there.
+
+    Without what is spoiled, of which nettop reads nothing.
+    """
     files = {file.name: file.read_bytes() for file in sorted(compiled_cache.DIRECTORY.glob("*"))}
-    return files if files and compiled_cache._name(PLAIN) in files else {}
+    whole = {name: content for name, content in files.items() if name.endswith(_COMPARED) or _is_whole(content)}
+    return whole if whole and plain_shape().name in whole else {}  # a guest without types has no name for it
+
+
+def _is_whole(content: bytes) -> bool:
+    digest, encoded = content[: compiled_cache._DIGEST_BYTES], content[compiled_cache._DIGEST_BYTES :]
+    return hashlib.sha256(encoded).digest() == digest
 
 
 def compiled_elsewhere() -> CompiledPrograms | None:
     """In the guest: the plain shape, if anything was compiled for it."""
     if not compiled_cache.DIRECTORY.exists():
         return None
-    if not (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).exists():
+    if not plain_shape().exists():
         raise AssertionError("This guest has another compiler, or other types, than those that were compiled for.")
     return compiled_cache.compiled_programs(PLAIN)
 
 
+def plain_shape() -> Path:
+    """In the guest: where nettop's cache has that."""
+    return compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)
+
+
 def compared() -> Path:
-    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere."""
-    return (compiled_cache.DIRECTORY / compiled_cache._name(PLAIN)).with_suffix(".compared")
+    """In the guest: there if a doctor has compiled the plain shape, and found it to be what was compiled elsewhere.
+
+    Its name has a digest of that, because what was compared may be replaced.
+    """
+    digest = hashlib.sha256(plain_shape().read_bytes()).hexdigest()
+    return plain_shape().with_suffix(f".{digest[:16]}{_COMPARED}")
 
 
-def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
+def not_as_compiled_here(ahead: CompiledPrograms) -> Iterator[str]:
     """In the guest: where doctor has compiled something else. BCC makes a perf buffer for each CPU that it runs on."""
 
     def parts(compiled: CompiledPrograms) -> dict[str, object]:
@@ -122,7 +148,9 @@ def not_as_compiled_here(ahead: CompiledPrograms) -> list[str]:
         return {**maps, **compiled.programs, **rest}
 
     there, here = parts(ahead), parts(compiled_cache.compiled_programs(PLAIN))
-    return [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    for name in {**there, **here}:
+        if there.get(name) != here.get(name):
+            yield f"What doctor has compiled is not what was compiled elsewhere: {name}."
 
 
 def type_information(image: bytes) -> bytes:
@@ -143,9 +171,9 @@ def type_information(image: bytes) -> bytes:
 
 def hiding_mptcp(types: bytes) -> bytes:
     """The type information of a kernel without CONFIG_MPTCP, but for the numbers of types."""
-    if types.count(_MPTCP) != 1:
+    if types.count(MPTCP) != 1:
         raise ValueError("The kernel has no Multipath TCP to hide.")
-    return types.replace(_MPTCP, _MPTCP.replace(b"mptcp", b"none_"))
+    return types.replace(MPTCP, MPTCP.replace(b"mptcp", b"none_"))
 
 
 def _shapes(kernel: tuple[int, ...], steps: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -173,7 +201,7 @@ def main() -> None:
         for shape in _shapes(kernel_version(release), steps.split(",")):
             compiled_cache.compiled_programs(shape)
     except CannotRunError as error:
-        sys.exit(f"{error.message}\n{error.details}")
+        sys.exit("\n".join(filter(None, (error.message, error.details))))
 
 
 if __name__ == "__main__":

@@ -6,29 +6,28 @@ import shutil
 import subprocess
 import tempfile
 import time
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Event
+from pathlib import Path, PurePath
 
+from tests.kernels import ONE_FILE, MatrixError
 from tests.kernels.kernels import Kernel
+from tests.kernels.processes import OF_ITS_OWN, are_ending, ending_with_us
 from tests.kernels.settings import Setting
 from tests.kernels.userland import ROOT, Userland
 
 _HERE = Path(__file__).parent
 _HALF_WRITTEN = shutil.ignore_patterns("*.pyc.*")
 _TREE = ("nettop", "bpf", "tests", "pyproject.toml")
-_ONE_FILE = "dist/nettop.pyz"  # inside.py says so where it is wanted and not there
+_PACKED = "lib/nettop"  # in the one file: the package, and bpf/ inside
 _MEMORY = "1536M"
 _TIMEOUT_S = 1800.0  # five hundred suffice on an idle host
 _BOOT_TRIES = 3
 _APPEND = "loglevel=4 panic=-1"
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # no guest outlives the matrix
 _QEMU = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", _MEMORY)
-
-_ending = Event()
-_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,26 @@ class Run:
 
 def copy_tree(to: Path) -> None:
     """What a guest needs of the working tree, so that all guests run the same, whoever is editing."""
-    (to / _ONE_FILE).parent.mkdir(parents=True)
-    for name in (*_TREE, _ONE_FILE):
+    (to / ONE_FILE).parent.mkdir(parents=True)
+    for name in (*_TREE, ONE_FILE):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, to / name, ignore=_HALF_WRITTEN)
         elif (ROOT / name).exists():
             shutil.copy2(ROOT / name, to / name)
+
+
+def require_one_file(tree: Path) -> None:
+    """Raises MatrixError unless nettop.pyz was made from this tree."""
+    if not (tree / ONE_FILE).exists():
+        raise MatrixError(f"There is no {ONE_FILE}: 'make pyz' builds it.")
+    with zipfile.ZipFile(tree / ONE_FILE) as packed:
+        for name in packed.namelist():
+            path = PurePath(name)
+            if path.is_relative_to(_PACKED) and path.suffix in (".py", ".c", ".h"):
+                source = path.relative_to(_PACKED)
+                file = tree / source if source.is_relative_to("bpf") else tree / "nettop" / source
+                if not file.exists() or file.read_bytes() != packed.read(name):
+                    raise MatrixError(f"{ONE_FILE} has another {source} than this tree: 'make pyz' builds it anew.")
 
 
 def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, compiled: Path | None) -> Run:
@@ -78,25 +91,18 @@ def run_guest(kernel: Kernel, userland: Userland, setting: Setting, tree: Path, 
         boots = 0
         steps: dict[str, Step] = {}
         got: dict[str, bytes] = {}
-        while not steps and boots < _BOOT_TRIES and not _ending.is_set():
+        while not steps and boots < _BOOT_TRIES and not are_ending():
             died = _boot(kernel, userland, setting, work)
             steps, got = _results(work / "results")
             boots += 1
         return Run(steps, got, _text(work / "output"), time.monotonic() - started, boots, died)
 
 
-def end_guests() -> None:
-    """Have all that run end at once, and no other begin."""
-    _ending.set()
-    for qemu in tuple(_running):
-        qemu.kill()
-
-
 def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> str | None:
     """Run QEMU to its end; the end of the console if the guest did not get to its own."""
     machine = userland.machine
     output, results = machine.ports
-    told = f"OUTPUT={output} RESULTS={results} STEPS={','.join(setting.steps)}"
+    told = f"OUTPUT={output} RESULTS={results} SETTING={setting.name} STEPS={','.join(setting.steps)}"
     words = f"{machine.append} {_APPEND} {setting.append} {told}"
     command = [*_ENDS_WITH_US, *machine.qemu, *_QEMU, "-smp", setting.processors]
     command += ["-kernel", str(kernel.image), "-initrd", str(work / "initramfs"), "-append", words]
@@ -106,18 +112,16 @@ def _boot(kernel: Kernel, userland: Userland, setting: Setting, work: Path) -> s
         (work / name).unlink(missing_ok=True)
         command += ["-chardev", f"file,id={name},path={work / name}"]
     command += ["-serial", "chardev:console", *machine.serial]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as qemu:
-        _running.add(qemu)
-        if _ending.is_set():
-            qemu.kill()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=OF_ITS_OWN
+    )
+    with process as qemu, ending_with_us(qemu):
         try:
             said = qemu.communicate(timeout=_TIMEOUT_S)[1]
             end = f"the guest ended before its last step; QEMU's exit code is {qemu.returncode}. {said}"
         except subprocess.TimeoutExpired:
             qemu.kill()
             end = f"the guest did not end within {_TIMEOUT_S:g} s"
-        finally:
-            _running.discard(qemu)
     if "end" in _results(work / "results")[0]:
         return None
     return "\n".join([*_text(work / "console").splitlines()[-40:], end])
@@ -133,7 +137,7 @@ def _results(file: Path) -> tuple[dict[str, Step], dict[str, bytes]]:
                 files[told["file"]] = zlib.decompress(base64.b64decode(told["content"]))
             else:
                 steps[told["name"]] = Step(**told)
-        except (ValueError, TypeError):  # cut by the guest's end
+        except (ValueError, TypeError, KeyError, zlib.error):  # cut by the guest's end
             continue
     return steps, files
 

@@ -12,18 +12,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
+from tests.kernels import MatrixError
 from tests.kernels.ahead import AheadError, compile_ahead, keep
 from tests.kernels.archive import Archive, ArchiveError, cache_folder
-from tests.kernels.guest import Run, copy_tree, end_guests, run_guest
+from tests.kernels.guest import Run, copy_tree, require_one_file, run_guest
 from tests.kernels.kernels import CLOUD, NEWEST, SUITES, Kernel, provide_kernel, suite_of
 from tests.kernels.machines import MACHINES, Machine
+from tests.kernels.processes import are_ending, end_all
 from tests.kernels.settings import COMPILING, LARGE_PAGES, PLAIN, QUICK, VARIANTS, Setting
-from tests.kernels.userland import Userland, provide_userland
+from tests.kernels.userland import ROOT, Userland, provide_userland
 
 _GUESTS = len(os.sched_getaffinity(0)) + 1  # at a time, by default: while one of them waits, the others compute
 _USERLAND, _NEWER_USERLAND = "bookworm", "trixie"
@@ -83,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [case for case in CASES if not options.cases or case.name in options.cases]
     if options.quick:
         cases = [replace(case, setting=QUICK) for case in cases if not case.setting.name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if not cases:
+            parser.error("--quick runs no case with a setting of its own")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         return run(cases, options.guests, options.verbose)
     except KeyboardInterrupt:
@@ -91,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except ArchiveError as error:
         _say(f"The kernels cannot be had: {error}")
+        return 2
+    except MatrixError as error:
+        _say(str(error))
         return 2
     except (OSError, subprocess.CalledProcessError) as error:
         _say(f"The matrix cannot go on: {error}")
@@ -100,6 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
     """Fetch what is missing, boot every case, print the table."""
     begun = time.monotonic()
+    for program in sorted({"cpio", *(case.machine.qemu[0] for case in cases)}):
+        if shutil.which(program) is None:
+            raise MatrixError(f"There is no {program} here: 'make matrix' installs it.")
+    if any("one_file" in case.setting.steps for case in cases):
+        require_one_file(ROOT)
     cache = cache_folder("kernels")
     with _locked(cache):
         archives = {
@@ -116,10 +129,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
         }
     _say(f"kernels and userlands are there after {time.monotonic() - begun:.0f} s")
 
-    with tempfile.TemporaryDirectory(prefix="nettop-tree-") as directory, ThreadPoolExecutor(guests) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="nettop-tree-") as directory,
+        ExitStack() as held,
+        ThreadPoolExecutor(guests) as pool,
+    ):
         tree = Path(directory) / "tree"
         copy_tree(tree)
-        ahead = _Ahead(cases, tree, cache_folder("compiled"))
+        ahead = _Ahead(cases, tree, cache_folder("compiled"), held)
 
         def boot(case: Case) -> Run:
             kernel, userland = kernels[case.kernel], userlands[case.userland, case.machine]
@@ -131,13 +148,14 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
                 done = run_guest(kernel, userland, case.setting, tree, compiled)
                 if compiled is not None:
                     keep(done.compiled, compiled)
-            _report(case, done, verbose)
+            if not are_ending():
+                _report(case, done, verbose)
             return done
 
         try:
             runs = dict(zip(cases, pool.map(boot, cases), strict=True))
         except BaseException:
-            end_guests()
+            end_all()
             raise
     _say(table(runs, kernels))
     _say(absences(runs, kernels))
@@ -148,10 +166,10 @@ def run(cases: Sequence[Case], guests: int, verbose: bool) -> int:
 
 def table(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> str:
     """A line for each guest: how its steps went, and the seconds that they took."""
-    steps = dict.fromkeys(name for case in runs for name in case.setting.steps)
+    steps = dict.fromkeys(name for case in runs for name in _steps(case))
     lines: list[tuple[str, ...]] = [("kernel", "userland", "setting", *steps, "seconds")]
     for case, done in runs.items():
-        cells = (_cell(done, name) if name in case.setting.steps else "" for name in steps)
+        cells = (_cell(done, name) if name in _steps(case) else "" for name in steps)
         lines.append((kernels[case.kernel].release, case.userland, case.setting.name, *cells, f"{done.seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -162,11 +180,16 @@ def absences(runs: dict[Case, Run], kernels: dict[tuple[str, str], Kernel]) -> s
     lines = []
     for case, done in runs.items():
         said = done.steps.get("doctor") or done.steps.get("report")
-        if said is not None and not case.setting.name:
+        if said is not None and said.passed and not case.setting.name:
             release = kernels[case.kernel].release
             lines += ["", f"{release} tells {'all but' if said.absent else 'everything'}"]
             lines += [f"  {absent}" for absent in said.absent]
     return "\n".join(lines)
+
+
+def _steps(case: Case) -> tuple[str, ...]:
+    """With the first, which passes in a guest that is what its case says."""
+    return "boot", *case.setting.steps
 
 
 def _cell(done: Run, name: str) -> str:
@@ -177,7 +200,7 @@ def _cell(done: Run, name: str) -> str:
 
 
 def _passed(case: Case, done: Run) -> bool:
-    return done.died is None and all(name in done.steps and done.steps[name].passed for name in case.setting.steps)
+    return done.died is None and all(name in done.steps and done.steps[name].passed for name in _steps(case))
 
 
 def _report(case: Case, done: Run, verbose: bool) -> None:
@@ -193,15 +216,16 @@ def _report(case: Case, done: Run, verbose: bool) -> None:
 class _Ahead:
     """What is compiled here for guests: once for all with the same kernel and userland, when the first wants it."""
 
-    def __init__(self, cases: Sequence[Case], tree: Path, cache: Path) -> None:
-        self._tree, self._cache = tree, cache
+    def __init__(self, cases: Sequence[Case], tree: Path, cache: Path, held: ExitStack) -> None:
+        self._tree, self._cache, self._held = tree, cache, held
         self._steps: dict[str, set[str]] = {}
         for case in (case for case in cases if case.setting.compiles):
             self._steps.setdefault(self._name(case), set()).update(case.setting.steps)
         self._locks = {name: Lock() for name in self._steps}
         self._errors: dict[str, AheadError] = {}
         compiler = hashlib.sha256()
-        for file in sorted((tree / "nettop/kernel").glob("*.py")):
+        # with the sources, or a guest with an emulated processor would find only what they were before
+        for file in (*sorted((tree / "nettop/kernel").glob("*.py")), *sorted((tree / "bpf").rglob("*.[ch]"))):
             compiler.update(file.read_bytes())
         self._compiler = compiler.hexdigest()[:16]
 
@@ -211,8 +235,7 @@ class _Ahead:
         kept = self._cache / name / f"{self._compiler}-{kernel.release}-{userland.image.stem}"
         with self._locks[name]:
             if steps := sorted(self._steps.pop(name, ())):
-                for outdated in {*kept.parent.glob("*")} - {kept}:
-                    shutil.rmtree(outdated)
+                self._remove_others(kept)
                 hides = case.setting.hides_mptcp
                 try:
                     compile_ahead(kernel, userland, self._tree, kept, steps=steps, hides_mptcp=hides)
@@ -221,6 +244,16 @@ class _Ahead:
             if name in self._errors:
                 raise self._errors[name]
         return kept
+
+    def _remove_others(self, kept: Path) -> None:
+        """Remove what other sources were compiled to, unless another matrix is here; none does so until we end."""
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._held.enter_context(kept.parent.with_name(f"{kept.parent.name}.lock").open("w"))
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for outdated in {*kept.parent.iterdir()} - {kept}:
+                shutil.rmtree(outdated) if outdated.is_dir() else outdated.unlink()
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
     @staticmethod
     def _name(case: Case) -> str:
