@@ -66,8 +66,9 @@ def test_all_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         Run(passing("report", "core", "opt_in", "machine")),
         Run(passing("report", "core", "opt_in", "machine", "cutting"), died="the guest did not end"),
         Run(passing("report", "core", "opt_in", "machine") | {"cutting": Step("cutting", False, 1.0)}),
+        Run(passing("report", "core", "opt_in", "machine", "cutting") | {"boot": Step("boot", False, 1.0)}),
     ],
-    ids=["nothing said", "a step missing", "died", "a step failed"],
+    ids=["nothing said", "a step missing", "died", "a step failed", "not what its case says"],
 )
 def test_one_guest_fails(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     guests(monkeypatch, {"5.10.0-test": run})
